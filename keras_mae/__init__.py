@@ -1,0 +1,42 @@
+"""Masked image modelling for TensorFlow and Keras: pretrain, probe, fine-tune and serve Vision Transformers.
+
+The names below are resolved on first use (PEP 562), so that `import keras_mae` and `keras-mae --help`
+import neither TensorFlow nor Keras.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+__version__ = "0.1.0"
+
+# In an installed wheel `trainers` and `export` lie inside this package. In a checkout (and under Bazel) they
+# lie beside it, at the top level that the repository's layout asks for.
+if not os.path.isdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "trainers")):
+    __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+_HOME = {
+    "ViTEncoder": "keras_mae.models.vit_encoder",
+    "MAEDecoder": "keras_mae.models.decoder",
+    "MaskedAutoencoder": "keras_mae.models.masked_autoencoder",
+    "ImageClassifier": "keras_mae.models.image_classifier",
+}
+_SUBPACKAGES = ("data", "export", "layers", "masking", "models", "optimizers", "targets", "trainers", "training")
+
+__all__ = ["__version__", *_HOME, *_SUBPACKAGES]
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _SUBPACKAGES:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,75 @@
+"""Images that cannot be decoded: named, replaced, counted, and fatal once they are too many."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import tensorflow as tf
+
+_log = logging.getLogger("keras_mae")
+_TOLERATED = 0.01
+
+
+class CorruptImages:
+    """Keeps the names of the images that could not be decoded.
+
+    Args:
+        num_images: how many images there are in all.
+        name_of: the name of the image with a given index.
+    """
+
+    def __init__(self, num_images: int, name_of: Callable[[int], str]) -> None:
+        self.num_images, self._name_of = num_images, name_of
+        self.names: dict[int, str] = {}
+
+    def report(self, index: int) -> None:
+        """Notes, and logs once, that the image `index` is corrupt."""
+        if index not in self.names:
+            self.names[index] = self._name_of(index)
+            _log.warning("skipped, cannot be decoded: %s", self.names[index])
+
+    def check(self) -> None:
+        """Raises ValueError if more than 1 % of all images are corrupt."""
+        if len(self.names) > _TOLERATED * self.num_images:
+            shown = ", ".join(list(self.names.values())[:5])
+            raise ValueError(
+                f"{len(self.names)} of {self.num_images} images cannot be decoded, more than the tolerated 1 %: {shown}"
+                f"{', ...' if len(self.names) > 5 else ''}; remove or repair them"
+            )
+
+    def summary(self) -> str:
+        """One line with the count."""
+        return f"{len(self.names)} of {self.num_images} images were skipped because they cannot be decoded"
+
+
+def replace_corrupt(dataset: tf.data.Dataset, first: int, index_at, corrupt: CorruptImages) -> tf.data.Dataset:
+    """Drops elements that raise an error, and puts the next good one in their place.
+
+    A stream keeps its length and every element its place, so that step k means the same whatever is corrupt.
+
+    Args:
+        dataset: yields `(position, element)`, positions counting up from `first`; getting an element may fail.
+        first: the first position.
+        index_at: from an int64 tensor of a position to the image's index.
+        corrupt: what is dropped is reported here.
+    """
+
+    def report(begin, end) -> int:
+        for position in range(int(begin), int(end)):
+            corrupt.report(int(index_at(tf.constant(position, tf.int64))))
+        return 0
+
+    def count_dropped(expected, numbered):
+        position, element = numbered
+        dropped = position - expected
+        with tf.control_dependencies(
+            [tf.cond(dropped > 0, lambda: tf.py_function(report, [expected, position], tf.int32), lambda: 0)]
+        ):
+            return position + 1, (tf.identity(dropped), element)
+
+    def refill(dropped, element):
+        return tf.data.Dataset.from_tensors(element).repeat(dropped + 1)
+
+    dataset = dataset.ignore_errors().scan(tf.constant(first, tf.int64), count_dropped)
+    return dataset.flat_map(refill)

@@ -1,0 +1,82 @@
+"""Decoding and the evaluation transform: the same graph in evaluation, in tf.data and in an exported model."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from keras_mae import _backend  # noqa: F401
+
+# Red, green and blue in the luma of ITU-R BT.601, as in JPEG's and Pillow's gray
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def decode_image(contents, channels: int) -> tf.Tensor:
+    """Decodes a JPEG, PNG, BMP or GIF (its first frame) to uint8 `(H, W, channels)`.
+
+    JPEGs are decoded with the accurate DCT, which agrees with Pillow's levels; TensorFlow's default differs by up to
+    five. An alpha channel is dropped. Gray is repeated for three channels; colour becomes luma (BT.601) for one.
+
+    Args:
+        contents: string scalar, the file's bytes.
+        channels: 1 or 3.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if the bytes are not an image.
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"image files are decoded to 1 or 3 channels, got {channels}")
+    image = tf.cond(
+        tf.io.is_jpeg(contents),
+        lambda: tf.io.decode_jpeg(contents, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(contents, expand_animations=False),
+    )
+    found = tf.shape(image)[-1]
+    colour = found >= 3  # otherwise gray, perhaps with alpha
+
+    def to_gray():
+        return tf.cond(colour, lambda: _luma(image[..., :3]), lambda: image[..., :1])
+
+    def to_rgb():
+        return tf.cond(colour, lambda: image[..., :3], lambda: tf.repeat(image[..., :1], 3, axis=-1))
+
+    image = to_gray() if channels == 1 else to_rgb()
+    return tf.ensure_shape(image, (None, None, channels))
+
+
+def evaluation_transform(image, image_shape: tuple[int, int, int], crop_ratio: float = 0.875) -> tf.Tensor:
+    """Resizes and takes the centre: what an image goes through whenever it is not for training.
+
+    The image is scaled (bicubic, antialiased) until it just covers `image_shape / crop_ratio`, and the centre is cut
+    out: 224 pixels out of a shorter side of 256 for a ratio of 0.875. With a ratio of 1, an image that has the size
+    already is returned untouched.
+
+    Args:
+        image: uint8 `(H, W, C)`, any size.
+        image_shape: `(height, width, C)` of the result.
+        crop_ratio: in (0, 1].
+
+    Returns:
+        uint8 `(height, width, C)`.
+    """
+    if not 0 < crop_ratio <= 1:
+        raise ValueError(f"a crop ratio lies in (0, 1], got {crop_ratio!r}")
+    height, width, _ = image_shape
+    size = tf.cast(tf.shape(image)[:2], tf.float64)
+    covering = tf.constant([height / crop_ratio, width / crop_ratio], tf.float64)
+    scaled = tf.cast(tf.round(size * tf.reduce_max(covering / size)), tf.int32)
+    scaled = tf.maximum(scaled, [height, width])
+    offset = (scaled - [height, width]) // 2
+    image = tf.cond(tf.reduce_all(tf.shape(image)[:2] == scaled), lambda: image, lambda: resize(image, scaled))
+    image = image[offset[0] : offset[0] + height, offset[1] : offset[1] + width]
+    return tf.ensure_shape(image, image_shape)
+
+
+def resize(image, size) -> tf.Tensor:
+    """Bicubic, antialiased resize of a uint8 image, rounded to uint8."""
+    pixels = tf.image.resize(image, size, method="bicubic", antialias=True)
+    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+
+
+def _luma(image) -> tf.Tensor:
+    gray = tf.reduce_sum(tf.cast(image, tf.float32) * _LUMA, axis=-1, keepdims=True)
+    return tf.cast(tf.round(gray), tf.uint8)

@@ -1,0 +1,21 @@
+"""The layers that the models are composed of."""
+
+from keras_mae import _backend  # noqa: F401
+from keras_mae.layers.drop_path import DropPath
+from keras_mae.layers.patches import Patchify, unpatchify
+from keras_mae.layers.pixel_normalization import PixelNormalization
+from keras_mae.layers.position_embedding import PositionEmbedding, resize_position_embedding, sincos_position_embedding
+from keras_mae.layers.self_attention import SelfAttention
+from keras_mae.layers.transformer_block import TransformerBlock
+
+__all__ = [
+    "DropPath",
+    "Patchify",
+    "PixelNormalization",
+    "PositionEmbedding",
+    "SelfAttention",
+    "TransformerBlock",
+    "resize_position_embedding",
+    "sincos_position_embedding",
+    "unpatchify",
+]

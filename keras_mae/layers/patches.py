@@ -1,0 +1,82 @@
+"""Images to flattened patches and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """`16` or `(16, 8)` as a pair (rows, columns) of positive integers."""
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or any(not isinstance(side, int) or side < 1 for side in pair):
+        raise ValueError(f"a patch size is a positive integer or a pair of them (height, width), got {size!r}")
+    return pair
+
+
+def patch_grid(image_shape: tuple[int, int, int], patch_size: int | tuple[int, int]) -> tuple[int, int]:
+    """The number of patch rows and columns of an image.
+
+    Raises:
+        ValueError: if the image's height or width is not divisible by the patch's.
+    """
+    (height, width), (patch_height, patch_width) = image_shape[:2], as_pair(patch_size)
+    if height % patch_height or width % patch_width:
+        near = max(patch_height, height // patch_height * patch_height), max(
+            patch_width, width // patch_width * patch_width
+        )
+        raise ValueError(
+            f"the image size must be divisible by the patch size: got images of {height} x {width} and patches of "
+            f"{patch_height} x {patch_width} pixels; resize or crop the images, for instance to {near[0]} x {near[1]}"
+        )
+    return height // patch_height, width // patch_width
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class Patchify(keras.layers.Layer):
+    """Cuts images into a sequence of flattened, non-overlapping patches, row by row.
+
+    Inside a patch the values are in the order row, column, channel, as in MAE's pixel targets.
+
+    Args:
+        patch_size: int, or a pair (height, width), in pixels.
+
+    Call arguments:
+        images: tensor `(B, H, W, C)` of any dtype; `H` and `W` divisible by the patch size.
+
+    Returns:
+        Tensor `(B, L, patch_height * patch_width * C)` of the same dtype, `L = (H / patch_height)(W / patch_width)`.
+    """
+
+    def __init__(self, patch_size: int | tuple[int, int], **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.patch_size = as_pair(patch_size)
+
+    def call(self, images):
+        _, height, width, channels = images.shape
+        rows, columns = patch_grid((height, width, channels), self.patch_size)
+        ph, pw = self.patch_size
+        x = tf.reshape(images, [-1, rows, ph, columns, pw, channels])
+        x = tf.transpose(x, [0, 1, 3, 2, 4, 5])  # (B, rows, columns, ph, pw, C)
+        return tf.reshape(x, [-1, rows * columns, ph * pw * channels])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "patch_size": self.patch_size}
+
+
+def unpatchify(patches, image_shape: tuple[int, int, int], patch_size: int | tuple[int, int]) -> tf.Tensor:
+    """The inverse of `Patchify`: `(B, L, ph * pw * C)` to images `(B, H, W, C)`.
+
+    Args:
+        patches: tensor `(B, L, ph * pw * C)`.
+        image_shape: `(H, W, C)`.
+        patch_size: int, or a pair (height, width), in pixels.
+    """
+    height, width, channels = image_shape
+    rows, columns = patch_grid(image_shape, patch_size)
+    ph, pw = as_pair(patch_size)
+    x = tf.reshape(patches, [-1, rows, columns, ph, pw, channels])
+    x = tf.transpose(x, [0, 1, 3, 2, 4, 5])  # (B, rows, ph, columns, pw, C)
+    return tf.reshape(x, [-1, height, width, channels])

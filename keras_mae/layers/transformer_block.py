@@ -1,0 +1,75 @@
+"""The pre-norm transformer block of a Vision Transformer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_mae.example_seed import ExampleSeed
+from keras_mae.layers.drop_path import DropPath
+from keras_mae.layers.self_attention import SelfAttention
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class TransformerBlock(keras.layers.Layer):
+    """`x + attention(norm(x))`, then `x + mlp(norm(x))`, with GELU (the exact one, with erf) in the MLP.
+
+    Args:
+        hidden_dim: width `D`.
+        num_heads: attention heads; must divide `hidden_dim`.
+        mlp_dim: width of the MLP's hidden layer.
+        drop_path_rate: probability, in [0, 1), that a residual branch is dropped for an example.
+        layer_norm_epsilon: epsilon of both LayerNorms.
+
+    Call arguments:
+        x: tensor `(B, N, D)`.
+        training: whether drop path is active.
+        seed: None or an `ExampleSeed` for drop path.
+
+    Returns:
+        Tensor `(B, N, D)`.
+
+    Reference: arXiv 2010.11929, equations 2 and 3.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        num_heads: int,
+        mlp_dim: int,
+        drop_path_rate: float = 0.0,
+        layer_norm_epsilon: float = 1e-6,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.hidden_dim, self.num_heads, self.mlp_dim = hidden_dim, num_heads, mlp_dim
+        self.drop_path_rate, self.layer_norm_epsilon = drop_path_rate, layer_norm_epsilon
+        policy = {"dtype": self.dtype_policy}
+        self.norm1 = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm1", **policy)
+        self.attention = SelfAttention(hidden_dim, num_heads, name="attention", **policy)
+        self.norm2 = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm2", **policy)
+        self.mlp_hidden = keras.layers.Dense(mlp_dim, name="mlp_hidden", **policy)
+        self.mlp_output = keras.layers.Dense(hidden_dim, name="mlp_output", **policy)
+        self.drop_path = DropPath(drop_path_rate, name="drop_path", **policy)
+
+    def build(self, input_shape) -> None:
+        for layer in (self.norm1, self.attention, self.norm2, self.mlp_hidden):
+            layer.build(input_shape)
+        self.mlp_output.build((*input_shape[:-1], self.mlp_dim))
+
+    def call(self, x, training=False, seed: ExampleSeed | None = None):
+        seeds = (None, None) if seed is None else (seed.fold_in(0), seed.fold_in(1))
+        x = x + self.drop_path(self.attention(self.norm1(x)), training=training, seed=seeds[0])
+        mlp = self.mlp_output(keras.activations.gelu(self.mlp_hidden(self.norm2(x)), approximate=False))
+        return x + self.drop_path(mlp, training=training, seed=seeds[1])
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "hidden_dim": self.hidden_dim,
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "drop_path_rate": self.drop_path_rate,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }
+        return {**super().get_config(), **own}

@@ -1,0 +1,149 @@
+"""A mask in its three equivalent forms, and the base of everything that draws one."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from keras_mae.example_seed import ExampleSeed
+
+
+class Mask(NamedTuple):
+    """A partition of each example's `L` patches into `K` visible and `L - K` masked ones.
+
+    All indices are patch coordinates, row by row; prefix tokens are unknown here.
+
+    Attributes:
+        ids_keep: int32 `(B, K)`, the visible patches, in the order in which the encoder sees them.
+        ids_masked: int32 `(B, L - K)`, the masked patches.
+        ids_restore: int32 `(B, L)`: entry `l` is where patch `l` stands in `concat(visible, masked)`.
+        mask: float32 `(B, L)`, 1 = masked.
+    """
+
+    ids_keep: tf.Tensor
+    ids_masked: tf.Tensor
+    ids_restore: tf.Tensor
+    mask: tf.Tensor
+
+    @classmethod
+    def from_noise(cls, noise, num_visible) -> Mask:
+        """The `num_visible` patches with the smallest noise stay visible; ties go to the first.
+
+        Args:
+            noise: float tensor `(B, L)`.
+            num_visible: int (shapes are then static), or an integer scalar tensor.
+
+        Reference: arXiv 2111.06377, section 3, "Simple implementation" (shuffle and unshuffle).
+        """
+        ids_shuffle = tf.argsort(noise, axis=1, stable=True)  # (B, L)
+        ids_restore = tf.argsort(ids_shuffle, axis=1)
+        mask = tf.cast(ids_restore >= num_visible, tf.float32)
+        return cls(ids_shuffle[:, :num_visible], ids_shuffle[:, num_visible:], ids_restore, mask)
+
+    @classmethod
+    def from_mask(cls, mask, num_visible: int | None = None) -> Mask:
+        """The partition that a given mask describes.
+
+        Args:
+            mask: tensor `(B, L)`, bool or number, 1 = masked; the same number of ones in every row, not all ones.
+            num_visible: the number of zeros in a row if it is known; shapes are then static, as XLA needs.
+
+        Raises:
+            ValueError: (`tf.errors.InvalidArgumentError` inside a `tf.function`) if rows differ in their number of
+                masked patches, or it is not the one that `num_visible` means, or no patch is visible.
+                XLA removes such checks: there the mask becomes NaN, and so does the loss.
+        """
+        mask = tf.cast(mask, tf.float32)
+        counts = tf.reduce_sum(1.0 - mask, axis=1)  # (B,) visible patches
+        expected = counts[:1] if num_visible is None else tf.constant([num_visible], tf.float32)
+        fine = tf.reduce_all(tf.equal(counts, expected)) & tf.reduce_all(expected >= 1)
+        fine &= tf.reduce_all(tf.equal(mask, 0) | tf.equal(mask, 1))
+        message = (
+            "a mask holds 0 (visible) and 1 (masked) with the same number of ones in every row, and at least one "
+            "visible patch" + (f"; {num_visible} visible patches a row were expected" if num_visible else "")
+        )
+        if tf.executing_eagerly():
+            if not fine:
+                rows = sorted({int(count) for count in counts.numpy()})
+                raise ValueError(f"{message}; got rows with {rows} visible patches of {mask.shape[1]}")
+            num_visible = int(expected[0]) if num_visible is None else num_visible
+        else:
+            with tf.control_dependencies([tf.debugging.Assert(fine, [message, counts])]):
+                mask = tf.identity(mask)
+            num_visible = tf.cast(expected[0], tf.int32) if num_visible is None else num_visible
+        partition = cls.from_noise(mask, num_visible)
+        return partition._replace(mask=tf.where(fine, mask, float("nan")))
+
+
+class MaskSampler(abc.ABC):
+    """Draws a mask for each example. Subclasses say which patches go first: `noise`.
+
+    Args:
+        mask_ratio: share of the patches that is masked, in [0, 1). It may be set again on a built model
+            (before `compile`), or be passed at call time.
+    """
+
+    def __init__(self, mask_ratio: float) -> None:
+        self.mask_ratio = mask_ratio
+
+    @property
+    def mask_ratio(self) -> float:
+        """Share of the patches that is masked."""
+        return self._mask_ratio
+
+    @mask_ratio.setter
+    def mask_ratio(self, mask_ratio: float) -> None:
+        self._mask_ratio = _checked_ratio(mask_ratio)
+
+    def num_visible(self, num_patches: int, mask_ratio: float | None = None) -> int:
+        """`int(num_patches * (1 - mask_ratio))`, as in MAE: 196 patches at 0.75 leave 49.
+
+        Raises:
+            ValueError: if the ratio lies outside [0, 1) or leaves no visible patch.
+        """
+        ratio = self.mask_ratio if mask_ratio is None else _checked_ratio(mask_ratio)
+        visible = int(num_patches * (1 - ratio))
+        if visible < 1:
+            raise ValueError(
+                f"a mask ratio of {ratio} leaves none of the {num_patches} patches visible; "
+                f"the largest that leaves one is {1 - 1 / num_patches:.4f}"
+            )
+        return visible
+
+    @abc.abstractmethod
+    def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed) -> tf.Tensor:
+        """Float `(B, rows * columns)`: patches are kept from the smallest number on."""
+
+    def __call__(
+        self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float | None = None
+    ) -> Mask:
+        """Draws a mask for each of `batch_size` examples.
+
+        Args:
+            grid: number of patch rows and columns.
+            batch_size: integer scalar.
+            seed: the draw is a function of it.
+            mask_ratio: another ratio than the sampler's own, for this call.
+
+        Returns:
+            A `Mask` with static shapes if `batch_size` is static.
+        """
+        num_visible = self.num_visible(grid[0] * grid[1], mask_ratio)
+        return Mask.from_noise(self.noise(grid, batch_size, seed), num_visible)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"mask_ratio": self.mask_ratio}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MaskSampler:
+        """The inverse of `get_config`."""
+        return cls(**config)
+
+
+def _checked_ratio(mask_ratio: float) -> float:
+    if not 0 <= mask_ratio < 1:
+        raise ValueError(f"a mask ratio lies in [0, 1), 0.75 masks three quarters of the patches; got {mask_ratio!r}")
+    return float(mask_ratio)

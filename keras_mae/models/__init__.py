@@ -1,0 +1,9 @@
+"""The models. Importing this package registers every class for `keras.saving.load_model`."""
+
+from keras_mae import _backend  # noqa: F401
+from keras_mae.models.decoder import MAEDecoder
+from keras_mae.models.image_classifier import ImageClassifier
+from keras_mae.models.masked_autoencoder import MaskedAutoencoder
+from keras_mae.models.vit_encoder import ViTEncoder
+
+__all__ = ["ImageClassifier", "MAEDecoder", "MaskedAutoencoder", "ViTEncoder"]

@@ -1,0 +1,145 @@
+"""Decoders: from the encoder's tokens to a prediction for each patch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_mae.layers import PositionEmbedding, TransformerBlock
+from keras_mae.masking import Mask
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class MAEDecoder(keras.layers.Layer):
+    """MAE's light decoder: a narrow transformer that sees visible tokens and mask tokens in their places.
+
+    It is used in pretraining only. Its width need not be the encoder's; the model that owns it calls `attach` once,
+    which tells it the sizes around it and makes its weights.
+
+    Args:
+        hidden_dim: width `D'` of its tokens.
+        num_layers: number of transformer blocks.
+        num_heads: attention heads; must divide `hidden_dim`.
+        mlp_dim: width of the blocks' MLPs; None for `4 * hidden_dim`.
+        position_embedding: `"sincos"` (fixed) or `"learned"`.
+        layer_norm_epsilon: epsilon of every LayerNorm.
+
+    Call arguments:
+        tokens: `(B, P + K, D)`, the encoder's prefix and visible tokens.
+        mask: a `Mask`, which tells where they belong.
+        masked_only: whether the prediction is made for the masked patches only, in the order of `mask.ids_masked`.
+
+    Returns:
+        `(B, L, dim)`, or `(B, L - K, dim)` with `masked_only`, where `dim` is the target's width.
+
+    Reference: arXiv 2111.06377, section 3, "MAE decoder"; Table 1a, 1b.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int = 512,
+        num_layers: int = 8,
+        num_heads: int = 16,
+        mlp_dim: int | None = None,
+        position_embedding: str = "sincos",
+        layer_norm_epsilon: float = 1e-6,
+        name: str = "decoder",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
+        self.mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
+        self.position_embedding, self.layer_norm_epsilon = position_embedding, layer_norm_epsilon
+        policy = {"dtype": self.dtype_policy}
+        self.embedding = keras.layers.Dense(hidden_dim, name="embedding", **policy)
+        self.blocks = [
+            TransformerBlock(
+                hidden_dim,
+                num_heads,
+                self.mlp_dim,
+                layer_norm_epsilon=layer_norm_epsilon,
+                name=f"block_{index}",
+                **policy,
+            )
+            for index in range(num_layers)
+        ]
+        self.norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm", **policy)
+
+    def attach(self, input_dim: int, grid: tuple[int, int], num_prefix_tokens: int, output_dim: int) -> None:
+        """Makes the weights for these surroundings.
+
+        Args:
+            input_dim: width `D` of the encoder's tokens.
+            grid: number of patch rows and columns.
+            num_prefix_tokens: tokens before those of the patches.
+            output_dim: width of the prediction for one patch, `target.dim`.
+
+        Raises:
+            ValueError: if it was attached to other surroundings before.
+        """
+        surroundings = (input_dim, tuple(grid), num_prefix_tokens, output_dim)
+        if self.built:
+            if surroundings != self._surroundings:
+                raise ValueError(
+                    "this decoder belongs to a model with (encoder width, grid, prefix tokens, target width) = "
+                    f"{self._surroundings}, and cannot serve one with {surroundings}; make another decoder"
+                )
+            return
+        self._surroundings = surroundings
+        self.num_prefix_tokens = num_prefix_tokens
+        policy = {"dtype": self.dtype_policy}
+        self.positions = PositionEmbedding(
+            grid, num_prefix_tokens, kind=self.position_embedding, name="positions", **policy
+        )
+        self.head = keras.layers.Dense(output_dim, name="head", **policy)
+        self.build((None, None, input_dim))
+
+    def build(self, input_shape) -> None:
+        if not hasattr(self, "_surroundings"):
+            raise ValueError("a decoder needs to know its surroundings: pass it to a MaskedAutoencoder, or call attach")
+        tokens = (None, None, self.hidden_dim)
+        self.mask_token = self.add_weight(
+            shape=(1, 1, self.hidden_dim), initializer=keras.initializers.RandomNormal(stddev=0.02), name="mask_token"
+        )
+        self.embedding.build(input_shape)
+        self.positions.build(tokens)
+        for block in self.blocks:
+            block.build(tokens)
+        self.norm.build(tokens)
+        self.head.build(tokens)
+
+    def get_build_config(self) -> dict[str, Any]:
+        return {"surroundings": self._surroundings}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        input_dim, grid, num_prefix_tokens, output_dim = config["surroundings"]
+        self.attach(input_dim, tuple(grid), num_prefix_tokens, output_dim)
+
+    def call(self, tokens, mask: Mask, masked_only=False):
+        prefix_length = self.num_prefix_tokens
+        x = self.embedding(tokens)  # (B, P + K, D')
+        prefix, visible = x[:, :prefix_length], x[:, prefix_length:]
+        mask_tokens = tf.zeros_like(mask.ids_masked, x.dtype)[..., None] + tf.cast(self.mask_token, x.dtype)
+        patches = tf.concat([visible, mask_tokens], axis=1)  # (B, L, D'), shuffled
+        patches = tf.gather(patches, mask.ids_restore, batch_dims=1)  # (B, L, D'), in order
+        prefix += tf.cast(self.positions.prefix(), x.dtype)
+        x = tf.concat([prefix, self.positions(patches)], axis=1)  # (B, P + L, D')
+        for block in self.blocks:
+            x = block(x)
+        patches = x[:, prefix_length:]
+        if masked_only:
+            patches = tf.gather(patches, mask.ids_masked, batch_dims=1)  # (B, L - K, D')
+        return self.head(self.norm(patches))
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "hidden_dim": self.hidden_dim,
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "position_embedding": self.position_embedding,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }
+        return {**super().get_config(), **own}

@@ -1,0 +1,161 @@
+"""A classifier on top of the encoder: fine-tuning, partial fine-tuning and linear probing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_mae.example_seed import ExampleSeed
+from keras_mae.models.vit_encoder import ViTEncoder
+from keras_mae.training import GlobalBatchModel
+
+POOLINGS = ("mean", "cls")
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class ImageClassifier(GlobalBatchModel):
+    """An encoder, a pooling and a linear layer, trained with cross-entropy.
+
+    Fine-tuning pools before the last LayerNorm (`mean`: average of the patch tokens, LayerNorm, linear), with a head
+    that starts close to zero. With `num_trainable_layers=0` it is a linear probe: the encoder is frozen and in
+    inference mode, and its features pass a BatchNorm without affine parameters first.
+
+    Args:
+        encoder: a `ViTEncoder`; what is not trained is frozen on it.
+        num_classes: number of classes `K`.
+        pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
+        num_trainable_layers: None trains everything; `n` the last n blocks, final norm and head; 0.5 counts the MLP
+            of the last block; 0 the head alone.
+        label_smoothing: share of a label that is spread over all classes, in [0, 1).
+        seed: int, what drop path is drawn from, together with the step.
+
+    Call arguments:
+        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255].
+        training: whether drop path is active, and BatchNorm uses the batch.
+        seed: None or an `ExampleSeed`.
+
+    Returns:
+        Logits `(B, K)`, float32. In `fit`, labels are integers `(B,)` or probabilities `(B, K)`.
+
+    Raises:
+        ValueError: for an unknown pooling, a number of layers that the encoder does not have, or a `loss` in compile.
+
+    Example:
+
+    >>> classifier = ImageClassifier(mae.encoder, num_classes=10)
+    >>> classifier.compile(optimizer=keras.optimizers.AdamW(1e-3))
+    >>> classifier.fit(images, labels)
+
+    Reference: arXiv 2111.06377, appendix A.1 (fine-tuning, linear probing), Figure 9 (partial fine-tuning).
+    """
+
+    def __init__(
+        self,
+        encoder: ViTEncoder,
+        num_classes: int,
+        pooling: str = "mean",
+        num_trainable_layers: float | None = None,
+        label_smoothing: float = 0.0,
+        seed: int = 0,
+        name: str = "image_classifier",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed=seed, name=name, autocast=False, **kwargs)
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
+        if num_classes < 2:
+            raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
+        self.encoder, self.num_classes, self.pooling = encoder, num_classes, pooling
+        self.num_trainable_layers, self.label_smoothing = num_trainable_layers, label_smoothing
+        encoder.train_last_layers(num_trainable_layers)
+        self.is_probe = num_trainable_layers == 0
+        if self.is_probe:
+            # momentum 0.9 is what PyTorch calls 0.1
+            self.batch_norm = keras.layers.BatchNormalization(
+                center=False, scale=False, momentum=0.9, epsilon=1e-6, synchronized=True, dtype="float32"
+            )
+        self.head = keras.layers.Dense(
+            num_classes,
+            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01 if self.is_probe else 2e-5),
+            dtype="float32",
+            name="head",
+        )
+        self.accuracy = keras.metrics.Mean(name="accuracy")
+        self.build((None, *encoder.image_shape))
+
+    @classmethod
+    def from_preset(cls, name: str, num_classes: int, pooling: str = "mean", **overrides: Any) -> ImageClassifier:
+        """A classifier on the encoder preset `name`, freshly initialised.
+
+        Args:
+            name: an encoder preset, such as `vit_base_patch16`.
+            num_classes, pooling: as in the constructor.
+            **overrides: constructor arguments of the encoder that replace the preset's.
+        """
+        return cls(ViTEncoder.from_preset(name, **overrides), num_classes, pooling)
+
+    def build(self, input_shape) -> None:
+        features = (None, self.encoder.hidden_dim)
+        if self.is_probe:
+            self.batch_norm.build(features)
+        self.head.build(features)
+
+    def call(self, inputs, training=False, seed: ExampleSeed | None = None):
+        x = self.features(inputs, training=training and not self.is_probe, seed=seed)  # (B, D)
+        x = tf.cast(x, tf.float32)
+        if self.is_probe:
+            x = self.batch_norm(x, training=training)
+        return self.head(x)  # (B, K)
+
+    def features(self, inputs, training=False, seed: ExampleSeed | None = None) -> tf.Tensor:
+        """What the head sees: pooled tokens, `(B, D)`."""
+        tokens = self.encoder.tokens(inputs, training=training, seed=seed)  # (B, P + L, D)
+        if self.pooling == "cls" or self.is_probe:
+            outputs = self.encoder.split(self.encoder.norm(tokens))
+            return outputs["cls_token"] if self.pooling == "cls" else tf.reduce_mean(outputs["patch_tokens"], axis=1)
+        return self.encoder.norm(tf.reduce_mean(self.encoder.split(tokens)["patch_tokens"], axis=1))
+
+    def batch_loss(self, data, seed: ExampleSeed, training: bool) -> tf.Tensor:
+        """Softmax cross-entropy, averaged over the batch."""
+        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if labels is None:
+            raise ValueError("a classifier is trained on (images, labels); the data has no labels")
+        if self.loss is not None:
+            raise ValueError("ImageClassifier brings its own loss, cross-entropy: compile it without `loss`")
+        logits = self(images, training=training, seed=seed)
+        if len(labels.shape) == 1:
+            labels = tf.one_hot(labels, self.num_classes)
+        labels = tf.cast(labels, tf.float32)
+        matches = tf.equal(tf.argmax(logits, axis=-1), tf.argmax(labels, axis=-1))
+        self.accuracy.update_state(tf.cast(matches, tf.float32), sample_weight=sample_weight)
+        smoothed = labels * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
+        losses = tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)  # (B,)
+        if sample_weight is not None:
+            losses *= tf.cast(sample_weight, tf.float32)
+        return tf.reduce_mean(losses)
+
+    def layer_groups(self) -> list[list[keras.Variable]]:
+        """The trainable variables by depth: stem, blocks, then final norm and head. Each exactly once."""
+        *groups, norm = self.encoder.layer_groups()
+        return [*groups, [*norm, *self.head.trainable_variables]]
+
+    def no_weight_decay(self) -> list[keras.Variable]:
+        """The trainable variables that are not decayed: biases, norms, tokens, position embeddings."""
+        return [*self.encoder.no_weight_decay(), self.head.bias]
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "num_classes": self.num_classes,
+            "pooling": self.pooling,
+            "num_trainable_layers": self.num_trainable_layers,
+            "label_smoothing": self.label_smoothing,
+            "seed": self.seed,
+        }
+        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, **own}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ImageClassifier:
+        return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})

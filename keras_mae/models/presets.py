@@ -1,0 +1,46 @@
+"""Named sizes of the published models."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+
+def _vit(hidden_dim: int, num_layers: int, num_heads: int, patch_size: int = 16) -> dict[str, Any]:
+    return {
+        "image_shape": (224, 224, 3),
+        "patch_size": patch_size,
+        "hidden_dim": hidden_dim,
+        "num_layers": num_layers,
+        "num_heads": num_heads,
+        "mlp_dim": 4 * hidden_dim,
+    }
+
+
+# arXiv 2010.11929, table 1 (base, large, huge); arXiv 2012.12877, table 1 (tiny, small)
+ENCODERS: dict[str, dict[str, Any]] = {
+    "vit_tiny_patch16": _vit(192, 12, 3),
+    "vit_small_patch16": _vit(384, 12, 6),
+    "vit_base_patch16": _vit(768, 12, 12),
+    "vit_large_patch16": _vit(1024, 24, 16),
+    "vit_huge_patch14": _vit(1280, 32, 16, patch_size=14),
+}
+
+# arXiv 2111.06377, table 1a and 1b: the default decoder
+MAE_DECODER: dict[str, int] = {"hidden_dim": 512, "num_layers": 8, "num_heads": 16}
+
+
+def encoder_arguments(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The constructor arguments of the encoder preset `name`, with `overrides` put in their place.
+
+    Raises:
+        ValueError: for an unknown preset; the near names are shown.
+    """
+    if name not in ENCODERS:
+        near = difflib.get_close_matches(name, ENCODERS, n=2, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(f"no preset is called {name!r}{hint} There are: {', '.join(ENCODERS)}")
+    arguments = {**ENCODERS[name], **overrides}
+    if "hidden_dim" in overrides and "mlp_dim" not in overrides:
+        arguments["mlp_dim"] = 4 * overrides["hidden_dim"]
+    return arguments

@@ -1,0 +1,297 @@
+"""The Vision Transformer encoder: the product of pretraining."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_mae.example_seed import ExampleSeed
+from keras_mae.layers import PositionEmbedding, Patchify, PixelNormalization, TransformerBlock
+from keras_mae.layers import resize_position_embedding
+from keras_mae.layers.patches import patch_grid
+from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
+from keras_mae.layers.pixel_range import warn_if_unit_range
+from keras_mae.models.presets import encoder_arguments
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class ViTEncoder(keras.Model):
+    """A Vision Transformer that turns images into one token for the image and one for each patch.
+
+    Pixels are normalised inside, so what it takes is what a file holds: values in [0, 255]. Called as a model it is
+    deterministic and sees every patch; `encode` is the one entry that hides some of them.
+
+    Args:
+        image_shape: `(H, W, C)` in pixels; `H` and `W` divisible by the patch size.
+        patch_size: int, or a pair (height, width), in pixels.
+        hidden_dim: width `D` of the tokens.
+        num_layers: number of transformer blocks.
+        num_heads: attention heads; must divide `hidden_dim`.
+        mlp_dim: width of the blocks' MLPs; None for `4 * hidden_dim`.
+        drop_path_rate: drop path of the last block; it grows linearly from 0 at the first.
+        use_cls_token: whether a class token is prepended. Without it, `cls_token` in the output is the mean of the
+            patch tokens.
+        position_embedding: `"sincos"` (fixed) or `"learned"`.
+        layer_norm_epsilon: epsilon of every LayerNorm.
+        mean, std: normalisation of the pixels, one number a channel in units of 255 levels. None: ImageNet's for
+            three channels, 0.5 otherwise.
+
+    Call arguments:
+        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255].
+        training: whether drop path is active.
+
+    Returns:
+        `{"cls_token": (B, D), "patch_tokens": (B, L, D)}` in the compute dtype, after the final LayerNorm.
+
+    Raises:
+        ValueError: if the sizes do not divide, or the images have another shape than `image_shape`.
+
+    Example:
+
+    >>> encoder = ViTEncoder(image_shape=(224, 224, 3), patch_size=16, hidden_dim=192, num_layers=12, num_heads=3)
+    >>> encoder(np.zeros((2, 224, 224, 3), "uint8"))["patch_tokens"].shape
+    TensorShape([2, 196, 192])
+
+    Reference: arXiv 2010.11929; arXiv 2111.06377, appendix A.1.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        patch_size: int | tuple[int, int] = 16,
+        hidden_dim: int = 768,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        mlp_dim: int | None = None,
+        drop_path_rate: float = 0.0,
+        use_cls_token: bool = True,
+        position_embedding: str = "sincos",
+        layer_norm_epsilon: float = 1e-6,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        name: str = "vit_encoder",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, autocast=False, **kwargs)
+        if len(image_shape) != 3:
+            raise ValueError(f"image_shape is (height, width, channels), got {image_shape!r}")
+        self.image_shape = tuple(image_shape)
+        self.grid = patch_grid(self.image_shape, patch_size)
+        self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
+        self.mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
+        self.drop_path_rate, self.layer_norm_epsilon = drop_path_rate, layer_norm_epsilon
+        self.use_cls_token, self.position_embedding = use_cls_token, position_embedding
+        self.num_prefix_tokens = int(use_cls_token)
+        channels = self.image_shape[-1]
+        mean, std = (
+            given if given is not None else imagenet if channels == 3 else (0.5,) * channels
+            for given, imagenet in ((mean, IMAGENET_MEAN), (std, IMAGENET_STD))
+        )
+        if len(mean) != channels:
+            raise ValueError(f"mean and std hold one number a channel: got {len(mean)} for {channels} channels")
+
+        policy = {"dtype": self.dtype_policy}
+        self.patchify = Patchify(patch_size, name="patchify")
+        self.normalize_pixels = PixelNormalization(mean, std, name="normalize_pixels")
+        self.patch_projection = keras.layers.Dense(hidden_dim, name="patch_projection", **policy)
+        self.positions = PositionEmbedding(
+            self.grid, self.num_prefix_tokens, kind=position_embedding, name="positions", **policy
+        )
+        self.blocks = [
+            TransformerBlock(
+                hidden_dim,
+                num_heads,
+                self.mlp_dim,
+                drop_path_rate=drop_path_rate * index / max(num_layers - 1, 1),
+                layer_norm_epsilon=layer_norm_epsilon,
+                name=f"block_{index}",
+                **policy,
+            )
+            for index in range(num_layers)
+        ]
+        self.norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm", **policy)
+        self.build((None, *self.image_shape))
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        return self.patchify.patch_size
+
+    @property
+    def num_patches(self) -> int:
+        """`L`, the number of patches of an image."""
+        return self.grid[0] * self.grid[1]
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> ViTEncoder:
+        """The encoder `vit_{tiny,small,base,large}_patch16` or `vit_huge_patch14`, freshly initialised.
+
+        Args:
+            name: the preset.
+            **overrides: constructor arguments that replace the preset's, such as `image_shape`.
+        """
+        return cls(**encoder_arguments(name, overrides))
+
+    def build(self, input_shape) -> None:
+        height, width = self.patch_size
+        tokens = (None, self.num_patches, self.hidden_dim)
+        self.patch_projection.build((None, None, height * width * self.image_shape[-1]))
+        self.positions.build(tokens)
+        if self.use_cls_token:
+            self.cls_token = self.add_weight(
+                shape=(1, 1, self.hidden_dim), initializer=keras.initializers.RandomNormal(stddev=0.02), name="cls_token"
+            )
+        for block in self.blocks:
+            block.build(tokens)
+        self.norm.build(tokens)
+        self.built = True
+
+    def encode(
+        self, images, ids_keep=None, mask=None, mask_token=None, training=False, seed: ExampleSeed | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Encodes images of which some patches are dropped (MAE) or replaced by a token (SimMIM).
+
+        Args:
+            images: `(B, H, W, C)`, uint8 or float in [0, 255].
+            ids_keep: None, or int `(B, K)`: only these patches enter, in this order.
+            mask: None, or `(B, L)`, 1 = this patch's embedding is replaced by `mask_token`.
+            mask_token: the token that the pretraining model owns, broadcastable to `(B, L, D)`.
+            training: whether drop path is active.
+            seed: None or an `ExampleSeed` for drop path.
+
+        Returns:
+            `{"cls_token": (B, D), "patch_tokens": (B, K or L, D)}`.
+
+        Raises:
+            ValueError: if both `ids_keep` and `mask` are given, `mask` comes without `mask_token`, or the images
+                have the wrong shape.
+        """
+        tokens = self.norm(self.tokens(images, ids_keep, mask, mask_token, training, seed))
+        return self.split(tokens)
+
+    def tokens(
+        self, images, ids_keep=None, mask=None, mask_token=None, training=False, seed: ExampleSeed | None = None
+    ) -> tf.Tensor:
+        """The forward pass before the final LayerNorm: prefix and patch tokens in one sequence, `(B, P + N, D)`.
+
+        The arguments are those of `encode`.
+        """
+        if ids_keep is not None and mask is not None:
+            raise ValueError("encode takes ids_keep (patches to keep) or mask (patches to replace), not both")
+        if (mask is None) != (mask_token is None):
+            raise ValueError("mask and mask_token go together: the pretraining model owns the token and passes it")
+        self._check_images(images)
+
+        patches = self.patchify(images)  # (B, L, ph * pw * C), as they came
+        if ids_keep is not None:
+            patches = tf.gather(patches, ids_keep, batch_dims=1)  # (B, K, ph * pw * C)
+        x = self.normalize_pixels(patches)
+        x = self.patch_projection(tf.cast(x, self.compute_dtype))  # (B, N, D)
+        if mask is not None:
+            mask = tf.cast(mask, x.dtype)[..., None]
+            x = x * (1 - mask) + tf.cast(mask_token, x.dtype) * mask
+        x = self.positions(x, ids=ids_keep)
+        if self.use_cls_token:
+            prefix = tf.cast(self.cls_token, x.dtype) + tf.cast(self.positions.prefix(), x.dtype)  # (1, 1, D)
+            x = tf.concat([tf.repeat(prefix, tf.shape(x)[0], axis=0), x], axis=1)  # (B, 1 + N, D)
+        for index, block in enumerate(self.blocks):
+            x = block(x, training=training, seed=None if seed is None else seed.fold_in(index))
+        return x
+
+    def split(self, tokens) -> dict[str, tf.Tensor]:
+        """One sequence `(B, P + N, D)` as the two outputs."""
+        patch_tokens = tokens[:, self.num_prefix_tokens :]
+        cls_token = tokens[:, 0] if self.use_cls_token else tf.reduce_mean(patch_tokens, axis=1)
+        return {"cls_token": cls_token, "patch_tokens": patch_tokens}
+
+    def call(self, inputs, training=False):
+        return self.encode(inputs, training=training)
+
+    def with_image_shape(self, image_shape: tuple[int, int, int]) -> ViTEncoder:
+        """A new encoder for images of another size, with these weights.
+
+        Learned position embeddings are resized (bicubic); a sin-cos table is computed anew for the other grid.
+
+        Args:
+            image_shape: `(H, W, C)`; `C` must be the same.
+        """
+        if image_shape[-1] != self.image_shape[-1]:
+            raise ValueError(f"the encoder has {self.image_shape[-1]} channels, cannot take {image_shape[-1]}")
+        other = type(self).from_config({**self.get_config(), "image_shape": tuple(image_shape)})
+        for target, source in zip(other.weights, self.weights, strict=True):
+            if source is not self.positions.table:
+                target.assign(source)
+        if self.position_embedding == "learned":
+            table = keras.ops.convert_to_numpy(self.positions.table)
+            other.positions.table.assign(
+                resize_position_embedding(table, self.grid, other.grid, self.num_prefix_tokens)
+            )
+        return other
+
+    def train_last_layers(self, count: float | None) -> None:
+        """Freezes everything but the last `count` blocks and the final norm.
+
+        Args:
+            count: None trains everything; 0.5 means the MLP of the last block; 0 freezes all.
+
+        Raises:
+            ValueError: if the encoder has fewer blocks, or `count` is no multiple of one half.
+        """
+        if count is not None and (not 0 <= count <= self.num_layers or 2 * count != int(2 * count)):
+            raise ValueError(
+                f"the number of trainable layers is None, or a multiple of 0.5 up to {self.num_layers}; got {count!r}"
+            )
+        whole = self.num_layers if count is None else int(count)
+        for layer in (self.patch_projection, self.positions):
+            layer.trainable = count is None
+        if self.use_cls_token:
+            self.cls_token.trainable = count is None
+        for index, block in enumerate(self.blocks):
+            block.trainable = False  # setting True where it is True already would not reach the layers inside
+            block.trainable = index >= self.num_layers - whole
+        if count is not None and count != whole:
+            block = self.blocks[self.num_layers - whole - 1]
+            block.trainable = True
+            block.norm1.trainable = block.attention.trainable = False
+        self.norm.trainable = count != 0
+
+    def layer_groups(self) -> list[list[keras.Variable]]:
+        """The trainable variables by depth: the stem, each block, the final norm. Each exactly once."""
+        stem = [*self.patch_projection.trainable_variables, *self.positions.trainable_variables]
+        if self.use_cls_token and self.cls_token.trainable:
+            stem.append(self.cls_token)
+        return [stem, *(block.trainable_variables for block in self.blocks), self.norm.trainable_variables]
+
+    def no_weight_decay(self) -> list[keras.Variable]:
+        """The trainable variables that are not decayed: biases, norms, the class token, position embeddings."""
+        tokens = [self.positions.table] + ([self.cls_token] if self.use_cls_token else [])
+        named = {id(variable) for variable in tokens}
+        return [v for v in self.trainable_variables if len(v.shape) <= 1 or id(v) in named]
+
+    def get_config(self) -> dict[str, Any]:
+        own = {
+            "image_shape": self.image_shape,
+            "patch_size": self.patch_size,
+            "hidden_dim": self.hidden_dim,
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "drop_path_rate": self.drop_path_rate,
+            "use_cls_token": self.use_cls_token,
+            "position_embedding": self.position_embedding,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+            "mean": self.normalize_pixels.mean,
+            "std": self.normalize_pixels.std,
+        }
+        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, **own}
+
+    def _check_images(self, images) -> None:
+        shape = tuple(images.shape)
+        if len(shape) != 4 or any(got not in (None, want) for got, want in zip(shape[1:], self.image_shape)):
+            raise ValueError(
+                f"expected images of shape (batch, {', '.join(map(str, self.image_shape))}), got {shape}; resize or "
+                "convert the images, or make an encoder for another size with encoder.with_image_shape(...)"
+            )
+        warn_if_unit_range(images)

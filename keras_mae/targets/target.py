@@ -1,0 +1,81 @@
+"""The base of all reconstruction targets."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from keras_mae.layers import Patchify, PixelNormalization
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchGeometry:
+    """What a target needs to know of the encoder: the images' shape, and its two first layers."""
+
+    image_shape: tuple[int, int, int]
+    patchify: Patchify
+    normalize_pixels: PixelNormalization
+
+    @property
+    def values_per_patch(self) -> int:
+        """`ph * pw * C`."""
+        height, width = self.patchify.patch_size
+        return height * width * self.image_shape[-1]
+
+    def normalized_patches(self, images) -> tf.Tensor:
+        """Images `(B, H, W, C)` to the patches that the network sees, float32 `(B, L, ph * pw * C)`."""
+        return self.normalize_pixels(self.patchify(images))
+
+
+class Target(keras.layers.Layer):
+    """Turns images into what is to be predicted for each patch, and measures the error.
+
+    A model attaches its target once: that tells it the patches and the pixel normalisation of the encoder.
+    Subclasses set `dim` in `attach` and override `call`, and `loss` and `to_pixels` where theirs differ.
+
+    Attributes:
+        dim: width of the prediction for one patch; known once attached.
+    """
+
+    dim: int
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.geometry: PatchGeometry | None = None
+
+    def attach(self, geometry: PatchGeometry) -> None:
+        """Learns the encoder's patches; `dim` is known from here on.
+
+        Raises:
+            ValueError: if the target was attached to an encoder with another geometry before.
+        """
+        if self.geometry is not None and (
+            self.geometry.image_shape != geometry.image_shape
+            or self.geometry.patchify.patch_size != geometry.patchify.patch_size
+        ):
+            raise ValueError(
+                f"this target belongs to an encoder for images {self.geometry.image_shape} with patches of "
+                f"{self.geometry.patchify.patch_size}, and cannot serve one for {geometry.image_shape} with "
+                f"{geometry.patchify.patch_size}; make another target"
+            )
+        self.geometry = geometry
+        self.dim = geometry.values_per_patch
+
+    def call(self, images):
+        """Images `(B, H, W, C)` in [0, 255] to float32 targets `(B, L, dim)`."""
+        raise NotImplementedError
+
+    def loss(self, target, prediction) -> tf.Tensor:
+        """The error of each patch, float32: `(B, N, dim)` twice to `(B, N)`. Here the mean squared error."""
+        return tf.reduce_mean(tf.square(tf.cast(prediction, tf.float32) - target), axis=-1)
+
+    def to_pixels(self, prediction, images) -> tf.Tensor:
+        """Predictions `(B, L, dim)` as patches of pixels in [0, 255], float32 `(B, L, ph * pw * C)`.
+
+        Args:
+            prediction: what the decoder returned, `(B, L, dim)`.
+            images: the images that it was made from, `(B, H, W, C)` in [0, 255].
+        """
+        raise NotImplementedError
