@@ -84,7 +84,7 @@ def training_dataset(
 
     def index_at(position):
         epoch, place = position // per_epoch, position % per_epoch
-        key = tf.stack([tf.constant(seed, tf.int64), epoch, tf.constant(0, tf.int64)])
+        key = tf.stack([tf.constant(seed, tf.int64), epoch])
         return tf.random.experimental.index_shuffle(place, key, source.num_images - 1)
 
     def load(position):

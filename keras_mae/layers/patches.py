@@ -10,7 +10,7 @@ import tensorflow as tf
 
 def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
     """`16` or `(16, 8)` as a pair (rows, columns) of positive integers."""
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or any(not isinstance(side, int) or side < 1 for side in pair):
         raise ValueError(f"a patch size is a positive integer or a pair of them (height, width), got {size!r}")
     return pair

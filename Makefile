@@ -1,0 +1,61 @@
+# Every target works as the first command on a fresh machine: it makes .venv and installs there what it needs.
+
+# The interpreter that makes .venv: the first of these that TensorFlow has wheels for.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$python && break; done)
+WORKERS ?= 2
+PYTEST_FLAGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --quiet
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-slow check bench lock
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.demo  ## pretrain on digits, look at it, probe it, export it: some five minutes
+	$(BIN)/keras-mae demo --output=runs/demo --overwrite
+
+test: .venv/.dev  ## every test but the slow ones
+	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)
+
+test-fast: .venv/.dev  ## the tests of under two minutes, for the loop of editing and testing
+	$(PYTEST) -m "not slow and not medium" $(PYTEST_FLAGS)
+
+test-slow: .venv/.dev  ## the tests that take minutes each
+	$(PYTEST) -m slow $(PYTEST_FLAGS) || [ $$? -eq 5 ]  # 5: there is none
+
+# mypy reads the layout that a wheel has: .build/typing/keras_mae with trainers and export inside.
+check: .venv/.dev  ## formatting, lint, spelling, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/codespell
+	@rm -rf .build/typing && mkdir -p .build/typing/keras_mae
+	@ln -s $(CURDIR)/keras_mae/* $(CURDIR)/trainers $(CURDIR)/export .build/typing/keras_mae/
+	cd .build/typing && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p keras_mae
+
+bench: .venv/.dev  ## timings against the stored baseline
+	$(BIN)/python -m benchmarks
+
+lock: .venv/.dev  ## write requirements_lock.txt (for Bazel) anew
+	$(PIP) install uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --quiet --output-file requirements_lock.txt
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+# A stamp for each set of extras, so that the demo waits for TensorFlow only and not for PyTorch.
+.venv/.demo: pyproject.toml | $(BIN)/python
+	@echo "Installing TensorFlow and the demo's data into .venv, once; this takes some minutes ..."
+	@$(PIP) install -e ".[demo]"
+	@touch $@
+
+.venv/.dev: pyproject.toml | $(BIN)/python
+	@echo "Installing everything for development into .venv, once; this takes some minutes ..."
+	@$(PIP) install -e ".[dev]"
+	@touch .venv/.demo $@

@@ -1,0 +1,242 @@
+"""The `keras-mae` command: the only module that knows every program.
+
+Flags are defined here with absl alone, so that `--help` needs neither TensorFlow nor Keras; a command imports what
+it runs when it runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+
+from absl import flags
+
+_USAGE_ERROR = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One word after `keras-mae`."""
+
+    summary: str
+    flags: flags.FlagValues
+    run: Callable[[flags.FlagValues], None]
+    required: tuple[str, ...] = ()
+
+
+def _demo(values: flags.FlagValues) -> None:
+    from keras_mae import demo
+
+    demo.run_demo(values.output, overwrite=values.overwrite, seed=values.seed)
+
+
+def _demo_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("output", "runs/demo", "the run folder to write", flag_values=values)
+    flags.DEFINE_bool("overwrite", False, "discard the run that is in the output folder", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "what every random number is a function of", flag_values=values)
+    return values
+
+
+def _pretrain(values: flags.FlagValues) -> None:
+    from keras_mae.trainers import recipes
+    from keras_mae.trainers.config import changed
+    from keras_mae.trainers.pretrain import pretrain
+
+    config = changed(recipes.load(values.recipe), values.set)
+    pretrain(config, values.data, values.output, resume=values.resume, overwrite=values.overwrite)
+    print(f"wrote {values.output}")
+
+
+def _pretrain_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string(
+        "data",
+        None,
+        "the images: digits (built in), folder:PATH (JPEG, PNG, BMP or GIF files at any depth) or npz:PATH (an array "
+        "'images', uint8, N x H x W x C)",
+        flag_values=values,
+    )
+    flags.DEFINE_string("output", None, "the run folder to write", flag_values=values)
+    flags.DEFINE_string("recipe", "mae_vit_base", "what to train and how; see keras-mae recipes", flag_values=values)
+    flags.DEFINE_multi_string(
+        "set", [], "a setting in place of the recipe's, as key=value; may be given again", flag_values=values
+    )
+    flags.DEFINE_bool("resume", False, "continue the run that is in the output folder", flag_values=values)
+    flags.DEFINE_bool("overwrite", False, "discard the run that is in the output folder", flag_values=values)
+    return values
+
+
+def _reconstruct(values: flags.FlagValues) -> None:
+    import keras
+
+    import keras_mae.models  # noqa: F401  registers the classes
+    from keras_mae.data import first_images, open_source
+    from keras_mae.trainers import run
+    from keras_mae.trainers.pretrain import draw_reconstructions
+
+    folder = run.RunFolder(values.run)
+    config, data = folder.config()
+    source = open_source(values.data or data)
+    mae = keras.saving.load_model(folder.model_path(run.MODEL), compile=False)
+    images = first_images(source, config.image_shape, values.count, config.crop_ratio)
+    output = values.output or os.path.join(values.run, run.PICTURES, "reconstructions.png")
+    draw_reconstructions(mae, images, output, mask_ratio=values.mask_ratio)
+    print(f"wrote {output}")
+
+
+def _reconstruct_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("run", None, "the folder of a pretraining run", flag_values=values)
+    flags.DEFINE_string("data", None, "the images, as for pretrain; the run's own if not given", flag_values=values)
+    flags.DEFINE_string("output", None, "the PNG to write; in the run folder if not given", flag_values=values)
+    flags.DEFINE_integer("count", 16, "how many images", lower_bound=1, flag_values=values)
+    flags.DEFINE_float("mask_ratio", None, "share of the patches to mask; the run's own if not given", flag_values=values)
+    return values
+
+
+def _export(values: flags.FlagValues) -> None:
+    import keras
+
+    import keras_mae.models  # noqa: F401  registers the classes
+    from keras_mae.export import export_encoder
+    from keras_mae.trainers import run
+
+    folder = run.RunFolder(values.run)
+    config, _ = folder.config()
+    encoder = keras.saving.load_model(folder.model_path(run.ENCODER), compile=False)
+    path = export_encoder(encoder, values.output, values.version, values.pooling, config.crop_ratio)
+    print(f"wrote {path}, and checked it in a fresh process")
+
+
+def _export_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("run", None, "the folder of a pretraining run", flag_values=values)
+    flags.DEFINE_string("output", None, "the model's folder; versions are subfolders of it", flag_values=values)
+    flags.DEFINE_integer("version", 1, "the version to write", flag_values=values)
+    flags.DEFINE_enum(
+        "pooling", "mean", ["mean", "cls"], "an embedding is the mean of the patch tokens, or the class token",
+        flag_values=values,
+    )  # fmt: skip
+    return values
+
+
+def _recipes(values: flags.FlagValues) -> None:
+    from keras_mae.trainers import recipes
+
+    for name in recipes.names():
+        print(f"{name:20} {recipes.title(name)}")
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command("pretrain, look, probe and export on built-in digits, in minutes", _demo_flags(), _demo),
+    "pretrain": Command("pretrain a masked autoencoder on your images", _pretrain_flags(), _pretrain, ("data", "output")),
+    "reconstruct": Command("draw what a pretrained model makes of masked images", _reconstruct_flags(), _reconstruct, ("run",)),
+    "export": Command("write a run's encoder as a SavedModel for TF Serving", _export_flags(), _export, ("run", "output")),
+    "recipes": Command("list the recipes for pretrain", flags.FlagValues(), _recipes),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; returns 0, or 2 after a one-line message if the user gave something that cannot work."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("--help", "-h", "-help", "help"):
+        print(_overview())
+        return 0 if arguments else _USAGE_ERROR
+    name, *rest = arguments
+    if name == "--version":
+        from keras_mae import __version__
+
+        print(__version__)
+        return 0
+    if name not in COMMANDS:
+        return _refuse(f"there is no command {name!r}; there are: {', '.join(COMMANDS)}")
+    command = COMMANDS[name]
+    if any(argument in ("--help", "-h", "-help") for argument in rest):
+        print(_help(name, command))
+        return 0
+    try:
+        positional = command.flags([name, *rest])[1:]
+    except flags.Error as error:
+        return _refuse(f"{name}: {' '.join(str(error).split())}; see keras-mae {name} --help")
+    if positional:
+        return _refuse(f"{name}: takes flags only, such as --output=DIR; got {positional[0]!r}")
+    missing = [f"--{flag}" for flag in command.required if command.flags[flag].value is None]
+    if missing:
+        return _refuse(f"{name}: needs {' and '.join(missing)}; see keras-mae {name} --help")
+    return _run(name, command)
+
+
+def _run(name: str, command: Command) -> int:
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("keras_mae").setLevel(logging.INFO)
+    try:
+        _start_tensorflow()
+        command.run(command.flags)
+    except ValueError as error:
+        return _refuse(f"{name}: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        print(f"keras-mae {name}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _start_tensorflow() -> None:
+    """Imports TensorFlow and finds its devices, without the notices that it writes past Python to stderr.
+
+    They say that there is no GPU, or which instructions it was built for. If the import fails, they are shown.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with tempfile.TemporaryFile() as notices:
+        stderr = os.dup(2)
+        os.dup2(notices.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+        except BaseException:
+            notices.seek(0)
+            os.write(stderr, notices.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def _refuse(message: str) -> int:
+    print(f"keras-mae {message}", file=sys.stderr)
+    return _USAGE_ERROR
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "keras-mae: pretrain Vision Transformers on unlabelled images with masked autoencoders",
+            "",
+            "usage: keras-mae COMMAND [--flag=value ...]",
+            "",
+            *lines,
+            "",
+            "keras-mae COMMAND --help lists the command's flags.",
+        ]
+    )
+
+
+def _help(name: str, command: Command) -> str:
+    lines = [f"keras-mae {name}: {command.summary}", ""]
+    own = command.flags.flags_by_module_dict().values()
+    for flag in [flag for group in own for flag in group]:
+        default = "" if flag.default in (None, []) else f" (default: {flag.default_as_str.strip(chr(39))})"
+        needed = " (required)" if flag.name in command.required else ""
+        lines += [f"  --{flag.name}{needed}{default}", f"      {flag.help}"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

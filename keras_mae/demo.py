@@ -1,0 +1,134 @@
+"""`keras-mae demo`: pretrain on built-in digits, look at it, measure it, export it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+from importlib import metadata
+
+import numpy as np
+
+from keras_mae.data import ArraySource
+from keras_mae.data.sources import digits_source
+from keras_mae.export import export_encoder
+from keras_mae.models import MaskedAutoencoder
+from keras_mae.trainers import evaluation, pictures, recipes, run
+from keras_mae.trainers.config import changed
+from keras_mae.trainers.pretrain import build, draw_reconstructions, pretrain
+
+_log = logging.getLogger("keras_mae")
+_RECIPE = "mae_digits"
+_FEW = 10
+_FEW_DRAWS = 5
+_CHECKED = 16
+
+
+def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (), seed: int = 0) -> dict:
+    """Runs the demo and returns what it writes to `results.json`.
+
+    Args:
+        output: the run folder.
+        overwrite: discard the run that is there.
+        settings: `key=value` changes of the recipe.
+        seed: of everything random.
+    """
+    begin = time.perf_counter()
+    config = changed(recipes.load(_RECIPE), [*settings, f"seed={seed}"])
+    train, test = digits_source("train"), digits_source("test")
+
+    _log.info("1/4  pretraining on %d digits, without their labels", train.num_images)
+    mae = pretrain(config, "digits", output, overwrite=overwrite)
+    seconds = {"pretraining": time.perf_counter() - begin}
+    folder = run.RunFolder(output)
+
+    draw_reconstructions(mae, test.images[:24], folder / "reconstructions.png")
+    pictures.save(pictures.loss_curve(_losses(folder)), folder / "loss.png")
+    _log.info("2/4  wrote %s and %s", folder / "reconstructions.png", folder / "loss.png")
+
+    _log.info("3/4  measuring: what are the features worth?")
+    rows = _feature_rows(mae, build(config), train, test)
+    fine_tuning = _fine_tuning(mae, build(config), train, test)
+    _log.info("\n%s\n", table(rows, fine_tuning))
+    seconds["measuring"] = time.perf_counter() - begin - seconds["pretraining"]
+
+    path = export_encoder(
+        mae.encoder, folder / "saved_model", crop_ratio=config.crop_ratio, images=test.images[:_CHECKED]
+    )
+    _log.info(
+        "4/4  wrote %s: a fresh process without keras_mae loads it, and gives the same embeddings from PNG files and "
+        "from uint8 arrays",
+        path,
+    )
+    seconds["total"] = time.perf_counter() - begin
+    results = {
+        "seed": seed,
+        "recipe": _RECIPE,
+        "final_loss": _losses(folder)[-1],
+        "accuracy": rows,
+        "fine_tuning_10_labels_per_class": fine_tuning,
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "versions": _versions(),
+    }
+    folder.write_json(run.RESULTS, results)
+    _log.info("     all figures are in %s; the demo took %.0f seconds", folder / run.RESULTS, seconds["total"])
+    return results
+
+
+def _feature_rows(mae: MaskedAutoencoder, fresh: MaskedAutoencoder, train: ArraySource, test: ArraySource) -> dict:
+    """Test accuracies of three classifiers on three kinds of features."""
+    kinds = {
+        "pretrained encoder": lambda images: evaluation.embeddings(mae.encoder, images),
+        "random encoder": lambda images: evaluation.embeddings(fresh.encoder, images),
+        "raw pixels": lambda images: images.reshape(len(images), -1).astype("float32"),
+    }
+    rows = {}
+    for kind, features in kinds.items():
+        train_x, test_x = features(train.images), features(test.images)
+        sets = (train_x, train.labels, test_x, test.labels)
+        draws = [evaluation.few_labels(train.labels, _FEW, seed) for seed in range(_FEW_DRAWS)]
+        few = [evaluation.linear_accuracy(train_x[i], train.labels[i], test_x, test.labels) for i in draws]
+        rows[kind] = {
+            "linear_probe": evaluation.linear_accuracy(*sets),
+            "knn": evaluation.knn_accuracy(*sets),
+            "10_labels_per_class": float(np.mean(few)),
+            "10_labels_per_class_std": float(np.std(few)),
+        }
+    return rows
+
+
+def _fine_tuning(mae: MaskedAutoencoder, fresh: MaskedAutoencoder, train: ArraySource, test: ArraySource) -> dict:
+    """Test accuracies after training the whole network on 10 labels a class."""
+    chosen = evaluation.few_labels(train.labels, _FEW, seed=0)
+    few = (train.images[chosen], train.labels[chosen], test.images, test.labels)
+    return {
+        "pretrained": evaluation.fine_tuned_accuracy(mae.encoder, *few),
+        "from_scratch": evaluation.fine_tuned_accuracy(fresh.encoder, *few),
+    }
+
+
+def table(rows: dict, fine_tuning: dict) -> str:
+    """The results, for people."""
+    lines = [
+        f"{'test accuracy, %':22}{'linear probe':>14}{'kNN':>8}{'10 labels a class':>20}",
+        *(
+            f"{kind:22}{100 * row['linear_probe']:>14.1f}{100 * row['knn']:>8.1f}"
+            f"{100 * row['10_labels_per_class']:>13.1f} ± {100 * row['10_labels_per_class_std']:.1f}"
+            for kind, row in rows.items()
+        ),
+        "",
+        f"fine-tuned on 10 labels a class: {100 * fine_tuning['pretrained']:.1f} after pretraining, "
+        f"{100 * fine_tuning['from_scratch']:.1f} from scratch",
+    ]
+    return "\n".join(lines)
+
+
+def _losses(folder: run.RunFolder) -> list[float]:
+    with open(folder / run.LOG, encoding="utf-8") as file:
+        return [json.loads(line)["loss"] for line in file]
+
+
+def _versions() -> dict[str, str]:
+    packages = ("tensorflow", "keras", "numpy", "scikit-learn", "mlxtend")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

@@ -1,0 +1,48 @@
+"""Learning-rate schedules, by step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear from 0 to the peak during warm-up, then half a cosine down.
+
+    `peak * step / warmup_steps`, then
+    `minimum + (peak - minimum) * (1 + cos(pi * (step - warmup_steps) / (total_steps - warmup_steps))) / 2`.
+
+    Args:
+        peak: the learning rate at the end of warm-up.
+        warmup_steps, total_steps: in optimizer steps.
+        minimum: the learning rate at the end.
+
+    Raises:
+        ValueError: if warm-up is not shorter than the run.
+
+    Reference: arXiv 2111.06377, tables 8 to 10; arXiv 1608.03983.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, total_steps: int, minimum: float = 0.0) -> None:
+        if not 0 <= warmup_steps < total_steps:
+            raise ValueError(
+                f"warm-up must be shorter than the run: got {warmup_steps} warm-up steps of {total_steps}; train "
+                "longer or warm up for a shorter time"
+            )
+        self.peak, self.warmup_steps, self.total_steps, self.minimum = peak, warmup_steps, total_steps, minimum
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        rising = self.peak * step / max(self.warmup_steps, 1)
+        share = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+        cosine = tf.cos(math.pi * tf.clip_by_value(share, 0.0, 1.0))
+        falling = self.minimum + (self.peak - self.minimum) * 0.5 * (1 + cosine)
+        return tf.where(step < self.warmup_steps, rising, falling)
+
+    def get_config(self) -> dict[str, Any]:
+        own = ("peak", "warmup_steps", "total_steps", "minimum")
+        return {name: getattr(self, name) for name in own}

@@ -1,0 +1,91 @@
+"""Small models, images and weights that tests share."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+
+from keras_mae.masking import RandomMasking
+from keras_mae.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
+from keras_mae.targets import PixelTarget
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def random_images(batch, image_shape, seed=0, dtype="uint8"):
+    """Images whose every pixel differs from its neighbours', in [0, 255]."""
+    return np.random.default_rng(seed).integers(0, 256, (batch, *image_shape)).astype(dtype)
+
+
+def random_noise(batch, num_patches, seed=0):
+    """Float32 noise `(batch, num_patches)` without ties."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.permutation(num_patches) for _ in range(batch)]).astype("float32") / num_patches
+
+
+def fill_randomly(model, seed=1):
+    """Gives every weight, tokens, tables and LayerNorm gains included, seeded random numbers of a sensible size.
+
+    Fresh weights test little: biases are zero and gains one, so that mixing them up would not be seen.
+    """
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        values = rng.normal(size=variable.shape)
+        if variable.path.endswith("kernel"):
+            values /= np.sqrt(variable.shape[0])
+        elif variable.path.endswith("gamma"):
+            values = 1 + 0.2 * values
+        elif variable.path.endswith("variance"):
+            values = 1 + np.abs(values)
+        else:
+            values *= 0.3
+        variable.assign(values)
+    return model
+
+
+def small_encoder(image_shape=(8, 12, 3), patch_size=4, **overrides):
+    """An encoder with a 2 x 3 grid, every weight random."""
+    sizes = {"hidden_dim": 16, "num_layers": 2, "num_heads": 2, "mlp_dim": 24}
+    return fill_randomly(ViTEncoder(image_shape, patch_size, **{**sizes, **overrides}))
+
+
+def small_mae(encoder=None, mask_ratio=0.5, normalize=False, decoder=None, seed=0, **encoder_overrides):
+    """A masked autoencoder with a decoder of another width than its encoder, every weight random."""
+    encoder = small_encoder(**encoder_overrides) if encoder is None else encoder
+    sizes = {"hidden_dim": 12, "num_layers": 1, "num_heads": 3, "mlp_dim": 20, "dtype": encoder.dtype_policy}
+    mae = MaskedAutoencoder(
+        encoder,
+        MAEDecoder(**{**sizes, **(decoder or {})}),
+        RandomMasking(mask_ratio),
+        PixelTarget(normalize=normalize),
+        seed=seed,
+        dtype=encoder.dtype_policy,
+    )
+    return fill_randomly(mae)
+
+
+class LossPerStep(keras.callbacks.Callback):
+    """Keeps the loss of every single step, where the progress bar shows the mean since the epoch began."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append(float(logs["loss"]))
+        self.model.reset_metrics()
+
+
+def weights_of(model):
+    """Copies of all weights."""
+    return [keras.ops.convert_to_numpy(weight).copy() for weight in model.weights]
+
+
+def run_python(*arguments, **environment):
+    """Runs this Python in a new process at the repository's root; returns the completed process, with its text."""
+    variables = {**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "2", **environment}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300, check=False
+    )

@@ -1,0 +1,200 @@
+"""What every mask sampler and every target must keep, as base classes of tests.
+
+To put a new sampler or target under its contract, subclass here and say how to make one:
+
+    class TestRandomMasking(MaskSamplerContract):
+        def make(self, mask_ratio):
+            return RandomMasking(mask_ratio)
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_mae.example_seed import ExampleSeed
+from keras_mae.layers import Patchify, PixelNormalization
+from keras_mae.targets import PatchGeometry
+from tests.base import random_images
+
+GRID = (3, 4)  # not square: a sampler that swaps rows and columns is seen
+
+
+class MaskSamplerContract:
+    """Contract of a `MaskSampler`; subclasses implement `make`."""
+
+    uniform_marginals = True  # whether every patch is masked equally often
+
+    def make(self, mask_ratio):
+        """The sampler under test."""
+        raise NotImplementedError
+
+    def draw(self, mask_ratio=0.75, grid=GRID, batch_size=8, seed=0, step=0):
+        mask = self.make(mask_ratio)(grid, batch_size, ExampleSeed.of(seed, step))
+        return type(mask)(*(tensor.numpy() for tensor in mask))
+
+    @given(
+        grid=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+        mask_ratio=st.floats(0, 0.99, allow_nan=False),
+        step=st.integers(0, 1000),
+    )
+    def test_is_a_partition_with_exact_counts_for_any_grid_and_ratio(self, grid, mask_ratio, step):
+        patches = grid[0] * grid[1]
+        visible = int(patches * (1 - mask_ratio))  # the definition: int, not round
+        if visible < 1:
+            with pytest.raises(ValueError, match="leaves none of the"):
+                self.draw(mask_ratio, grid)
+            return
+        mask = self.draw(mask_ratio, grid, batch_size=3, step=step)
+        assert mask.ids_keep.shape == (3, visible) and mask.ids_masked.shape == (3, patches - visible)
+        for row in range(3):
+            shuffled = np.concatenate([mask.ids_keep[row], mask.ids_masked[row]])
+            assert sorted(shuffled) == list(range(patches))
+            np.testing.assert_array_equal(shuffled[mask.ids_restore[row]], np.arange(patches))
+            np.testing.assert_array_equal(mask.mask[row][mask.ids_keep[row]], 0)
+            np.testing.assert_array_equal(mask.mask[row][mask.ids_masked[row]], 1)
+
+    def test_types(self):
+        mask = self.draw()
+        assert [tensor.dtype.name for tensor in mask] == ["int32", "int32", "int32", "float32"]
+
+    def test_ratio_edges(self):
+        rows, columns = GRID
+        everything = self.draw(mask_ratio=0.0)
+        assert everything.mask.sum() == 0 and everything.ids_masked.shape == (8, 0)
+        one_left = self.draw(mask_ratio=1 - 1 / (rows * columns) - 1e-9)
+        assert one_left.ids_keep.shape == (8, 1)
+        with pytest.raises(ValueError, match="leaves none of the 12 patches visible"):
+            self.draw(mask_ratio=0.99)
+        for ratio in (1.0, -0.1, 1.5):
+            with pytest.raises(ValueError, match=r"a mask ratio lies in \[0, 1\)"):
+                self.make(ratio)
+
+    def test_the_ratio_can_be_set_and_passed(self):
+        sampler = self.make(0.75)
+        assert sampler(GRID, 2, ExampleSeed.of(0, 0), mask_ratio=0.5).ids_keep.shape == (2, 6)
+        sampler.mask_ratio = 0.25
+        assert sampler(GRID, 2, ExampleSeed.of(0, 0)).ids_keep.shape == (2, 9)
+        for wrong in (1.0, -0.5):
+            with pytest.raises(ValueError, match=r"a mask ratio lies in \[0, 1\)"):
+                sampler(GRID, 2, ExampleSeed.of(0, 0), mask_ratio=wrong)
+            with pytest.raises(ValueError, match=r"a mask ratio lies in \[0, 1\)"):
+                sampler.mask_ratio = wrong
+
+    def test_the_draw_is_a_function_of_seed_and_step(self):
+        first = self.draw(seed=1, step=2)
+        np.testing.assert_array_equal(first.ids_keep, self.draw(seed=1, step=2).ids_keep)
+        assert (first.ids_keep != self.draw(seed=2, step=2).ids_keep).any()
+        assert (first.ids_keep != self.draw(seed=1, step=3).ids_keep).any()
+
+    def test_examples_differ_and_do_not_depend_on_the_split(self):
+        whole = self.draw(batch_size=8)
+        assert len(np.unique(whole.mask, axis=0)) > 1
+        halves = [self.make(0.75)(GRID, 4, ExampleSeed.of(0, 0, first)).ids_keep for first in (0, 4)]
+        np.testing.assert_array_equal(whole.ids_keep, np.concatenate(halves))
+
+    def test_marginals_are_uniform(self):
+        """False-alarm rate: 12 patches x P(|z| > 5) = 12 x 5.7e-7 = 7e-6, were the seed drawn anew each time."""
+        if not self.uniform_marginals:
+            return
+        draws, ratio = 4000, 0.75
+        counts = self.draw(ratio, batch_size=draws).mask.sum(axis=0)  # each Binomial(draws, ratio)
+        z = (counts - draws * ratio) / np.sqrt(draws * ratio * (1 - ratio))
+        assert np.abs(z).max() < 5, counts
+
+    def test_static_shapes(self):
+        draw = tf.function(lambda: tuple(self.make(0.75)(GRID, 8, ExampleSeed.of(0, 0))))
+        shapes = [tuple(tensor.shape) for tensor in draw.get_concrete_function().outputs]
+        assert shapes == [(8, 3), (8, 9), (8, 12), (8, 12)]
+
+    def test_same_under_xla(self):
+        sampler = self.make(0.75)
+
+        @tf.function(jit_compile=True)
+        def draw(step):
+            return tuple(sampler(GRID, 8, ExampleSeed.of(0, step)))
+
+        for step in (0, 7):
+            for compiled, eager in zip(draw(tf.constant(step)), self.draw(step=step), strict=True):
+                np.testing.assert_array_equal(compiled, eager)
+
+    def test_config_round_trip(self):
+        sampler = self.make(0.6)
+        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(sampler))
+        assert type(copy) is type(sampler) and copy.get_config() == sampler.get_config()
+
+
+class TargetContract:
+    """Contract of a `Target`; subclasses implement `make`."""
+
+    image_shape, patch_size = (6, 8, 2), (3, 2)
+    invertible = True  # whether the images can be had back from the target
+
+    def make(self):
+        """The target under test."""
+        raise NotImplementedError
+
+    def attached(self):
+        target = self.make()
+        normalize = PixelNormalization(mean=(0.4, 0.6), std=(0.2, 0.3))
+        target.attach(PatchGeometry(self.image_shape, Patchify(self.patch_size), normalize))
+        return target
+
+    @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+    def test_static_dim_shape_and_type(self, dtype):
+        target, images = self.attached(), random_images(3, self.image_shape, dtype=dtype)
+        assert isinstance(target.dim, int)
+        values = target(images)
+        assert values.shape == (3, 8, target.dim) and values.dtype == tf.float32
+        call = tf.function(target).get_concrete_function(tf.TensorSpec([None, *self.image_shape], dtype))
+        assert tuple(call.outputs[0].shape)[1:] == (8, target.dim)
+
+    def test_rows_belong_to_their_patches(self):
+        """Changing one patch changes its row of the target and no other."""
+        target, images = self.attached(), random_images(1, self.image_shape)
+        changed = images.copy()
+        changed[0, 3:6, 2:4] = random_images(1, (3, 2, 2), seed=9)[0]  # patch row 1, column 1: number 5
+        differs = np.abs(target(images) - target(changed)).max(axis=-1)[0] > 0
+        np.testing.assert_array_equal(differs, np.arange(8) == 5)
+
+    @pytest.mark.parametrize("images", ["random", "constant"])
+    def test_loss_of_each_patch_with_finite_gradients(self, images):
+        target = self.attached()
+        # patches without any contrast have a variance of exactly zero
+        images = np.full((2, *self.image_shape), 200, "uint8") if images == "constant" else random_images(
+            2, self.image_shape
+        )
+        values = target(images)
+        prediction = tf.Variable(tf.random.stateless_normal(values.shape, [1, 2]))
+        with tf.GradientTape() as tape:
+            loss = target.loss(values, prediction)
+        assert loss.shape == (2, 8) and loss.dtype == tf.float32
+        assert np.isfinite(loss).all() and np.isfinite(tape.gradient(loss, prediction)).all()
+
+    def test_loss_is_computed_in_float32(self):
+        """float16 overflows at 65504, which squared errors of plain numbers reach."""
+        target = self.attached()
+        values = target(random_images(2, self.image_shape))
+        loss = target.loss(values, tf.cast(tf.fill(values.shape, 300.0), tf.float16))
+        assert loss.dtype == tf.float32 and np.isfinite(loss).all()
+
+    def test_to_pixels_inverts_call(self):
+        if not self.invertible:
+            return
+        target, images = self.attached(), random_images(3, self.image_shape)
+        pixels = target.to_pixels(target(images), images)
+        # a few float32 roundings of numbers up to 255, each of 1.5e-5
+        np.testing.assert_allclose(pixels, Patchify(self.patch_size)(images).numpy().astype("float32"), atol=2e-3)
+
+    def test_belongs_to_one_geometry(self):
+        target = self.attached()
+        other = PatchGeometry((8, 8, 2), Patchify(self.patch_size), target.geometry.normalize_pixels)
+        with pytest.raises(ValueError, match="make another target"):
+            target.attach(other)
+
+    def test_config_round_trip(self):
+        target = self.make()
+        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(target))
+        assert type(copy) is type(target) and copy.get_config() == target.get_config()

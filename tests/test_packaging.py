@@ -1,0 +1,148 @@
+"""What a wheel holds, and that it works away from the checkout; all offline, from a copy of the sources."""
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SHIPPED = {"keras_mae": "keras_mae", "trainers": "keras_mae/trainers", "export": "keras_mae/export"}
+
+
+def run(*command, cwd, **environment):
+    """The command's standard output; its whole output is shown if it fails."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | environment
+    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def build_wheel(source, folder):
+    """Builds a wheel of a folder or an sdist with the setuptools that is installed, and returns the wheel's path."""
+    command = "-m pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir".split()
+    run(sys.executable, *command, str(folder), str(source), cwd=folder.parent)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A copy of all that packaging might pick up: what is shipped, and folders that must not be."""
+    copy = tmp_path_factory.mktemp("sources") / "checkout"
+    copy.mkdir()
+    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
+        shutil.copy(os.path.join(ROOT, name), copy)
+    ignore = shutil.ignore_patterns("__pycache__")
+    for name in SHIPPED:
+        shutil.copytree(os.path.join(ROOT, name), copy / name, ignore=ignore)
+    for name in ("tests", "benchmarks", "runs"):
+        (copy / name).mkdir()
+        (copy / name / "__init__.py").write_text("")
+        (copy / name / "test_nothing.py").write_text("")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(sources, tmp_path_factory):
+    return build_wheel(sources, tmp_path_factory.mktemp("wheel"))
+
+
+def text_of(wheel, name):
+    """The text of a file in the wheel's dist-info folder."""
+    with zipfile.ZipFile(wheel) as archive:
+        (member,) = (path for path in archive.namelist() if path.endswith(f".dist-info/{name}"))
+        return archive.read(member).decode()
+
+
+def contents(wheel):
+    """The paths in a wheel but for its dist-info folder."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {path for path in archive.namelist() if ".dist-info/" not in path}
+
+
+def test_the_wheel_puts_one_name_into_site_packages(wheel):
+    assert text_of(wheel, "top_level.txt").split() == ["keras_mae"]
+    assert {path.split("/")[0] for path in contents(wheel)} == {"keras_mae"}
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(sources, wheel):
+    expected = set()
+    for folder, place in SHIPPED.items():
+        files = (path.relative_to(sources / folder).as_posix() for path in (sources / folder).rglob("*.py"))
+        expected |= {f"{place}/{file}" for file in files}
+    assert contents(wheel) == expected
+    assert {"keras_mae/trainers/__init__.py", "keras_mae/trainers/recipes/__init__.py"} <= expected
+    assert {"keras_mae/export/__init__.py", "keras_mae/cli.py"} <= expected
+
+
+def test_the_wheel_has_the_command_and_the_licence(wheel):
+    commands = configparser.ConfigParser()
+    commands.read_string(text_of(wheel, "entry_points.txt"))
+    assert dict(commands["console_scripts"]) == {"keras-mae": "keras_mae.cli:main"}
+    assert "Copyright 2026 The keras_mae authors" in text_of(wheel, "licenses/LICENSE")
+    assert "License-Expression: Apache-2.0" in text_of(wheel, "METADATA")
+
+
+def test_an_sdist_makes_the_same_wheel(sources, wheel, tmp_path):
+    program = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
+    run(sys.executable, "-c", program, cwd=sources)
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    (tmp_path / "wheel").mkdir()
+    assert contents(build_wheel(sdist, tmp_path / "wheel")) == contents(wheel)
+
+
+def test_building_leaves_no_folder_called_build(sources, wheel):
+    assert not (sources / "build").exists()
+    assert (sources / ".build").is_dir()
+
+
+def test_the_installed_wheel_works_elsewhere(wheel, tmp_path):
+    installed, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    install = "-m pip install --quiet --no-deps --no-index --target".split()
+    run(sys.executable, *install, str(installed), str(wheel), cwd=elsewhere)
+    here = {"cwd": elsewhere, "PYTHONPATH": str(installed)}
+
+    assert "usage" in run(sys.executable, "-m", "keras_mae", "--help", **here).lower()
+    program = (
+        "import importlib.util, keras_mae\n"
+        "print(keras_mae.__path__)\n"
+        "print([importlib.util.find_spec(f'keras_mae.{name}').origin for name in ('trainers', 'export')])\n"
+        "print([importlib.util.find_spec(name) for name in ('trainers', 'export')])"
+    )
+    package = installed / "keras_mae"
+    parts = [str(package / name / "__init__.py") for name in ("trainers", "export")]
+    assert run(sys.executable, "-c", program, **here).splitlines() == [str([str(package)]), str(parts), "[None, None]"]
+
+
+def locked_versions():
+    """The versions in requirements_lock.txt by normalised name."""
+    with open(os.path.join(ROOT, "requirements_lock.txt")) as file:
+        pins = re.findall(r"^([\w.-]+)==([^\s;]+)", file.read(), re.MULTILINE)
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def test_the_lock_agrees_with_pyproject():
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
+        project = tomllib.load(file)["project"]
+    locked = locked_versions()
+    for text in sum(project["optional-dependencies"].values(), project["dependencies"]):
+        requirement = Requirement(text)
+        if requirement.name != project["name"]:
+            version = locked.get(canonicalize_name(requirement.name))
+            assert version and requirement.specifier.contains(version), f"{text}, but locked: {version}; run `make lock`"
+
+
+def test_the_lock_has_every_package_that_BUILD_names():
+    with open(os.path.join(ROOT, "BUILD")) as file:
+        names = set(re.findall(r'"@pypi//(\w+)"', file.read()))
+    assert "tensorflow" in names
+    assert {canonicalize_name(name) for name in names} <= set(locked_versions())

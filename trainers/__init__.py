@@ -1,0 +1,1 @@
+"""Programs and recipes; imported and shipped as `keras_mae.trainers`."""

@@ -1,0 +1,127 @@
+"""What a run is made of, as one frozen, typed record, and how the command line changes it."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import types
+import typing
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig:
+    """A pretraining run. The defaults are the paper's recipe for ViT-B/16 (arXiv 2111.06377, table 8).
+
+    Attributes:
+        preset: the encoder's size, such as `vit_base_patch16`.
+        image_size: height and width of the images that the model sees, in pixels.
+        channels: 1 or 3.
+        patch_size: height and width of a patch in pixels.
+        hidden_dim, num_layers, num_heads: in place of the preset's, if not None.
+        mean, std: pixel normalisation, a number a channel; None for ImageNet's (three channels) or 0.5.
+        decoder_hidden_dim, decoder_num_layers, decoder_num_heads: the decoder's size.
+        mask_ratio: share of the patches that is masked.
+        normalize_target: whether each patch of the target is normalised by its own mean and variance.
+        epochs: passes over the images.
+        warmup_epochs: of these, how many the learning rate takes to rise from 0.
+        batch_size: images in a step.
+        base_learning_rate: for 256 images; the peak is `base_learning_rate * batch_size / 256`.
+        weight_decay: AdamW's; biases, norms and tokens are not decayed.
+        beta_2: AdamW's second moment.
+        crop_scale: area of the random resized crop, as shares of the image's; None for no random crop.
+        flip: whether half of the images are mirrored.
+        crop_ratio: of the evaluation transform: images are scaled to `image_size / crop_ratio`, then cut.
+        dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
+        pictures_every: epochs between pictures of reconstructions.
+        seed: what every random number is a function of.
+    """
+
+    preset: str = "vit_base_patch16"
+    image_size: tuple[int, int] = (224, 224)
+    channels: int = 3
+    patch_size: tuple[int, int] = (16, 16)
+    hidden_dim: int | None = None
+    num_layers: int | None = None
+    num_heads: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    decoder_hidden_dim: int = 512
+    decoder_num_layers: int = 8
+    decoder_num_heads: int = 16
+    mask_ratio: float = 0.75
+    normalize_target: bool = True
+    epochs: int = 800
+    warmup_epochs: float = 40.0
+    batch_size: int = 4096
+    base_learning_rate: float = 1.5e-4
+    weight_decay: float = 0.05
+    beta_2: float = 0.95
+    crop_scale: tuple[float, float] | None = (0.2, 1.0)
+    flip: bool = True
+    crop_ratio: float = 0.875
+    dtype_policy: str = "float32"
+    pictures_every: int = 20
+    seed: int = 0
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(H, W, C)`."""
+        return (*self.image_size, self.channels)
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate after warm-up, by the linear scaling rule."""
+        return self.base_learning_rate * self.batch_size / 256
+
+
+def changed(config: PretrainConfig, settings: list[str]) -> PretrainConfig:
+    """The config with `key=value` settings put in, each parsed by the field's type.
+
+    Raises:
+        ValueError: for an unknown key (the near ones are shown), or a value of another type.
+    """
+    hints = typing.get_type_hints(type(config))
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ValueError(f"a setting is written key=value, got {setting!r}")
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=3, cutoff=0.4)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"there is no setting {key!r}{hint} There are: {', '.join(hints)}")
+        values[key] = _parse(key, text, hints[key])
+    return dataclasses.replace(config, **values)
+
+
+def from_json(record: dict[str, Any]) -> PretrainConfig:
+    """The config that was written as JSON, where tuples became lists."""
+    return PretrainConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+
+
+def _parse(key: str, text: str, hint: Any) -> Any:
+    if hint is str:
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    if not _fits(value, hint):
+        name = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
+        raise ValueError(f"{key} is of type {name}, got {text!r}")
+    return value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if isinstance(hint, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        items = typing.get_args(hint)
+        if not isinstance(value, tuple) or (items[-1] is not Ellipsis and len(value) != len(items)):
+            return False
+        return all(_fits(item, items[0]) for item in value)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is hint

@@ -1,0 +1,111 @@
+"""The folder of a run: who may write to it, and what lies where."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import uuid
+from typing import Any
+
+from keras_mae.trainers.config import PretrainConfig, from_json
+
+CONFIG, LOG, RESULTS = "config.json", "log.jsonl", "results.json"
+MODEL, ENCODER = "model.keras", "encoder.keras"
+CHECKPOINTS, TENSORBOARD, PICTURES = "checkpoints", "tensorboard", "reconstructions"
+_OURS = (CONFIG, LOG, RESULTS, MODEL, ENCODER, CHECKPOINTS, TENSORBOARD, PICTURES)
+
+
+class RunFolder:
+    """A run's output folder.
+
+    Args:
+        path: the folder; made if it is not there.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __truediv__(self, name: str) -> str:
+        return os.path.join(self.path, name)
+
+    def start(self, config: PretrainConfig, data: str, resume: bool, overwrite: bool) -> None:
+        """Claims the folder for a run, and writes `config.json`.
+
+        Raises:
+            ValueError: if the folder holds something already and neither `resume` nor `overwrite` is set; if there
+                is nothing to resume, or what there is has another config.
+        """
+        if resume and overwrite:
+            raise ValueError("--resume continues the run that is there, --overwrite discards it: give one of them")
+        record = {"data": data, **dataclasses.asdict(config)}
+        if resume:
+            self._check_same(record)
+            return
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise ValueError(f"the output {self.path} is a file; name a folder")
+        if os.path.isdir(self.path) and os.listdir(self.path):
+            if not os.path.exists(self / CONFIG):
+                raise ValueError(f"the output folder {self.path} holds something that is not a run; name another")
+            if not overwrite:
+                raise ValueError(
+                    f"the output folder {self.path} holds another run; continue it with --resume, discard it with "
+                    "--overwrite, or name another folder"
+                )
+            for name in _OURS:  # nothing that a run has not written is removed
+                entry = self / name
+                shutil.rmtree(entry) if os.path.isdir(entry) else os.path.exists(entry) and os.remove(entry)
+        os.makedirs(self.path, exist_ok=True)
+        self.write_json(CONFIG, record)
+
+    def config(self) -> tuple[PretrainConfig, str]:
+        """The run's config, and its data specification.
+
+        Raises:
+            ValueError: if the folder holds no run.
+        """
+        if not os.path.exists(self / CONFIG):
+            raise ValueError(f"{self.path} is not the folder of a run: it holds no {CONFIG}")
+        with open(self / CONFIG, encoding="utf-8") as file:
+            record = json.load(file)
+        data = record.pop("data")
+        return from_json(record), data
+
+    def model_path(self, name: str) -> str:
+        """The path of `model.keras` or `encoder.keras`, which a finished run has.
+
+        Raises:
+            ValueError: if it is not there.
+        """
+        if not os.path.exists(self / name):
+            raise ValueError(f"{self.path} holds no {name}: the run has not finished; continue it with --resume")
+        return self / name
+
+    def _check_same(self, record: dict[str, Any]) -> None:
+        config, data = self.config()
+        there = {"data": data, **dataclasses.asdict(config)}
+        differing = [f"{key}: {there[key]!r} there, {record[key]!r} now" for key in record if there[key] != record[key]]
+        if differing:
+            raise ValueError(f"the run in {self.path} has another config, and cannot be resumed: {'; '.join(differing)}")
+
+    def write_json(self, name: str, record: Any) -> None:
+        """Writes `name` in one go: what is there before stays if this fails."""
+        self.replace(name, lambda path: _dump(path, record))
+
+    def replace(self, name: str, write) -> None:
+        """Calls `write(path)` for a new file and puts it in the place of `name` at once."""
+        stem, extension = os.path.splitext(self / name)
+        aside = f"{stem}.{uuid.uuid4().hex[:8]}{extension}"
+        try:
+            write(aside)
+            os.replace(aside, self / name)
+        finally:
+            if os.path.exists(aside):
+                os.remove(aside)
+
+
+def _dump(path: str, record: Any) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(record, file, indent=2)
+        file.write("\n")
