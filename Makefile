@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow check bench lock
+.PHONY: help demo test test-fast test-slow check format bench lock
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ check: .venv/.dev  ## formatting, lint, spelling, types
 	@rm -rf .build/typing && mkdir -p .build/typing/keras_mae
 	@ln -s $(CURDIR)/keras_mae/* $(CURDIR)/trainers $(CURDIR)/export .build/typing/keras_mae/
 	cd .build/typing && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p keras_mae
+
+format: .venv/.dev  ## put right what `make check` says about formatting and the order of imports
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 bench: .venv/.dev  ## timings against the stored baseline
 	$(BIN)/python -m benchmarks

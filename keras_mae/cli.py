@@ -23,7 +23,7 @@ class Command:
     """One word after `keras-mae`."""
 
     summary: str
-    flags: flags.FlagValues
+    make_flags: Callable[[], flags.FlagValues]  # a new set for every call: parsing leaves its values in a set
     run: Callable[[flags.FlagValues], None]
     required: tuple[str, ...] = ()
 
@@ -133,11 +133,11 @@ def _recipes(values: flags.FlagValues) -> None:
 
 
 COMMANDS: dict[str, Command] = {
-    "demo": Command("pretrain, look, probe and export on built-in digits, in minutes", _demo_flags(), _demo),
-    "pretrain": Command("pretrain a masked autoencoder on your images", _pretrain_flags(), _pretrain, ("data", "output")),
-    "reconstruct": Command("draw what a pretrained model makes of masked images", _reconstruct_flags(), _reconstruct, ("run",)),
-    "export": Command("write a run's encoder as a SavedModel for TF Serving", _export_flags(), _export, ("run", "output")),
-    "recipes": Command("list the recipes for pretrain", flags.FlagValues(), _recipes),
+    "demo": Command("pretrain, look, probe and export on built-in digits, in minutes", _demo_flags, _demo),
+    "pretrain": Command("pretrain a masked autoencoder on your images", _pretrain_flags, _pretrain, ("data", "output")),
+    "reconstruct": Command("draw what a pretrained model makes of masked images", _reconstruct_flags, _reconstruct, ("run",)),
+    "export": Command("write a run's encoder as a SavedModel for TF Serving", _export_flags, _export, ("run", "output")),
+    "recipes": Command("list the recipes for pretrain", flags.FlagValues, _recipes),
 }
 
 
@@ -159,25 +159,26 @@ def main(arguments: list[str] | None = None) -> int:
     if any(argument in ("--help", "-h", "-help") for argument in rest):
         print(_help(name, command))
         return 0
+    values = command.make_flags()
     try:
-        positional = command.flags([name, *rest])[1:]
+        positional = values([name, *rest])[1:]
     except flags.Error as error:
         return _refuse(f"{name}: {' '.join(str(error).split())}; see keras-mae {name} --help")
     if positional:
         return _refuse(f"{name}: takes flags only, such as --output=DIR; got {positional[0]!r}")
-    missing = [f"--{flag}" for flag in command.required if command.flags[flag].value is None]
+    missing = [f"--{flag}" for flag in command.required if values[flag].value is None]
     if missing:
         return _refuse(f"{name}: needs {' and '.join(missing)}; see keras-mae {name} --help")
-    return _run(name, command)
+    return _run(name, command, values)
 
 
-def _run(name: str, command: Command) -> int:
+def _run(name: str, command: Command, values: flags.FlagValues) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("keras_mae").setLevel(logging.INFO)
     try:
         _start_tensorflow()
-        command.run(command.flags)
-    except ValueError as error:
+        command.run(values)
+    except (ValueError, OSError) as error:
         return _refuse(f"{name}: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         print(f"keras-mae {name}: interrupted", file=sys.stderr)
@@ -230,7 +231,7 @@ def _overview() -> str:
 
 def _help(name: str, command: Command) -> str:
     lines = [f"keras-mae {name}: {command.summary}", ""]
-    own = command.flags.flags_by_module_dict().values()
+    own = command.make_flags().flags_by_module_dict().values()
     for flag in [flag for group in own for flag in group]:
         default = "" if flag.default in (None, []) else f" (default: {flag.default_as_str.strip(chr(39))})"
         needed = " (required)" if flag.name in command.required else ""

@@ -43,9 +43,9 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
     seconds = {"pretraining": time.perf_counter() - begin}
     folder = run.RunFolder(output)
 
-    draw_reconstructions(mae, test.images[:24], folder / "reconstructions.png")
-    pictures.save(pictures.loss_curve(_losses(folder)), folder / "loss.png")
-    _log.info("2/4  wrote %s and %s", folder / "reconstructions.png", folder / "loss.png")
+    draw_reconstructions(mae, test.images[:24], folder / run.RECONSTRUCTIONS)
+    pictures.save(pictures.loss_curve(_losses(folder)), folder / run.LOSS_CURVE)
+    _log.info("2/4  wrote %s and %s", folder / run.RECONSTRUCTIONS, folder / run.LOSS_CURVE)
 
     _log.info("3/4  measuring: what are the features worth?")
     rows = _feature_rows(mae, build(config), train, test)
@@ -54,7 +54,7 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
     seconds["measuring"] = time.perf_counter() - begin - seconds["pretraining"]
 
     path = export_encoder(
-        mae.encoder, folder / "saved_model", crop_ratio=config.crop_ratio, images=test.images[:_CHECKED]
+        mae.encoder, folder / run.SAVED_MODEL, crop_ratio=config.crop_ratio, images=test.images[:_CHECKED]
     )
     _log.info(
         "4/4  wrote %s: a fresh process without keras_mae loads it, and gives the same embeddings from PNG files and "

@@ -1,4 +1,6 @@
-"""What all tests share: the `slow` marker, hypothesis' profile, and a fresh once-a-process warning."""
+"""What all tests share: hypothesis' profile, and a fresh once-a-process warning."""
+
+import sys
 
 import hypothesis
 import pytest
@@ -8,14 +10,9 @@ hypothesis.settings.register_profile("keras_mae", deadline=None, derandomize=Tru
 hypothesis.settings.load_profile("keras_mae")
 
 
-def pytest_configure(config):
-    """Registers the markers, for runs that do not read pyproject.toml."""
-    config.addinivalue_line("markers", "slow: takes long; run by `make test-slow` only")
-
-
 @pytest.fixture(autouse=True)
 def _no_warning_given_yet():
     """The warning of images in [0, 1] is given once a process: every test starts as if it were not given yet."""
-    import keras_mae.layers.pixel_range as pixel_range
-
-    pixel_range._warned = False
+    pixel_range = sys.modules.get("keras_mae.layers.pixel_range")  # tests that import no TensorFlow stay quick
+    if pixel_range is not None:
+        pixel_range._warned = False

@@ -163,8 +163,10 @@ class TargetContract:
     def test_loss_of_each_patch_with_finite_gradients(self, images):
         target = self.attached()
         # patches without any contrast have a variance of exactly zero
-        images = np.full((2, *self.image_shape), 200, "uint8") if images == "constant" else random_images(
-            2, self.image_shape
+        images = (
+            np.full((2, *self.image_shape), 200, "uint8")
+            if images == "constant"
+            else random_images(2, self.image_shape)
         )
         values = target(images)
         prediction = tf.Variable(tf.random.stateless_normal(values.shape, [1, 2]))

@@ -48,9 +48,7 @@ def test_same_with_and_without_xla(shape):
 @given(width=st.integers(1, 10), cut=st.integers(1, 7))
 def test_rows_do_not_depend_on_how_the_batch_is_split(width, cut):
     whole = ExampleSeed.of(3, 5).uniform(8, (width,))
-    parts = [
-        ExampleSeed.of(3, 5, first).uniform(size, (width,)).numpy() for first, size in ((0, cut), (cut, 8 - cut))
-    ]
+    parts = [ExampleSeed.of(3, 5, first).uniform(size, (width,)).numpy() for first, size in ((0, cut), (cut, 8 - cut))]
     np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 

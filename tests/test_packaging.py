@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+pytestmark = pytest.mark.medium  # four builds and installations
 SHIPPED = {"keras_mae": "keras_mae", "trainers": "keras_mae/trainers", "export": "keras_mae/export"}
 
 
@@ -138,7 +139,9 @@ def test_the_lock_agrees_with_pyproject():
         requirement = Requirement(text)
         if requirement.name != project["name"]:
             version = locked.get(canonicalize_name(requirement.name))
-            assert version and requirement.specifier.contains(version), f"{text}, but locked: {version}; run `make lock`"
+            assert version and requirement.specifier.contains(version), (
+                f"{text}, but locked: {version}; run `make lock`"
+            )
 
 
 def test_the_lock_has_every_package_that_BUILD_names():

@@ -20,6 +20,7 @@ class PretrainConfig:
         channels: 1 or 3.
         patch_size: height and width of a patch in pixels.
         hidden_dim, num_layers, num_heads: in place of the preset's, if not None.
+        position_temperature: of the sin-cos position embeddings, see `ViTEncoder`.
         mean, std: pixel normalisation, a number a channel; None for ImageNet's (three channels) or 0.5.
         decoder_hidden_dim, decoder_num_layers, decoder_num_heads: the decoder's size.
         mask_ratio: share of the patches that is masked.
@@ -45,6 +46,7 @@ class PretrainConfig:
     hidden_dim: int | None = None
     num_layers: int | None = None
     num_heads: int | None = None
+    position_temperature: float = 10000.0
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     decoder_hidden_dim: int = 512

@@ -28,13 +28,18 @@ def build(config: PretrainConfig) -> MaskedAutoencoder:
         config.preset,
         image_shape=config.image_shape,
         patch_size=config.patch_size,
+        position_temperature=config.position_temperature,
         mean=config.mean,
         std=config.std,
         dtype=config.dtype_policy,
         **{key: value for key, value in overrides.items() if value is not None},
     )
     decoder = MAEDecoder(
-        config.decoder_hidden_dim, config.decoder_num_layers, config.decoder_num_heads, dtype=config.dtype_policy
+        config.decoder_hidden_dim,
+        config.decoder_num_layers,
+        config.decoder_num_heads,
+        position_temperature=config.position_temperature,
+        dtype=config.dtype_policy,
     )
     target = PixelTarget(normalize=config.normalize_target)
     sampler = RandomMasking(config.mask_ratio)

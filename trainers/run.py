@@ -14,7 +14,9 @@ from keras_mae.trainers.config import PretrainConfig, from_json
 CONFIG, LOG, RESULTS = "config.json", "log.jsonl", "results.json"
 MODEL, ENCODER = "model.keras", "encoder.keras"
 CHECKPOINTS, TENSORBOARD, PICTURES = "checkpoints", "tensorboard", "reconstructions"
-_OURS = (CONFIG, LOG, RESULTS, MODEL, ENCODER, CHECKPOINTS, TENSORBOARD, PICTURES)
+RECONSTRUCTIONS, LOSS_CURVE, SAVED_MODEL = "reconstructions.png", "loss.png", "saved_model"  # the demo's
+_FILES = (CONFIG, LOG, RESULTS, MODEL, ENCODER, RECONSTRUCTIONS, LOSS_CURVE)
+_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, SAVED_MODEL)
 
 
 class RunFolder:
@@ -53,7 +55,7 @@ class RunFolder:
                     f"the output folder {self.path} holds another run; continue it with --resume, discard it with "
                     "--overwrite, or name another folder"
                 )
-            for name in _OURS:  # nothing that a run has not written is removed
+            for name in (*_FILES, *_FOLDERS):  # nothing that a run has not written is removed
                 entry = self / name
                 shutil.rmtree(entry) if os.path.isdir(entry) else os.path.exists(entry) and os.remove(entry)
         os.makedirs(self.path, exist_ok=True)

@@ -108,7 +108,7 @@ def first_images(source: Source, image_shape: tuple[int, int, int], count: int, 
             break
         try:
             image = source.image(tf.constant(index, tf.int64), image_shape[-1])
-        except tf.errors.InvalidArgumentError:
+        except tf.errors.OpError:  # also a file that went away, or may not be read: the stream drops these too
             continue
         images.append(evaluation_transform(image, image_shape, crop_ratio).numpy())
     if not images:
@@ -123,7 +123,7 @@ def _look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None
     for index in indices:
         try:
             source.image(tf.constant(index, tf.int64), channels)
-        except tf.errors.InvalidArgumentError:
+        except tf.errors.OpError:
             bad.append(index)
     if len(bad) == len(indices):
         raise ValueError(

@@ -28,7 +28,11 @@ def decode_image(contents, channels: int) -> tf.Tensor:
     image = tf.cond(
         tf.io.is_jpeg(contents),
         lambda: tf.io.decode_jpeg(contents, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(contents, expand_animations=False),
+        lambda: tf.cond(
+            _is_palette_bmp(contents),
+            lambda: _decode_palette_bmp(contents),
+            lambda: tf.io.decode_image(contents, expand_animations=False),
+        ),
     )
     found = tf.shape(image)[-1]
     colour = found >= 3  # otherwise gray, perhaps with alpha
@@ -75,6 +79,20 @@ def resize(image, size) -> tf.Tensor:
     """Bicubic, antialiased resize of a uint8 image, rounded to uint8."""
     pixels = tf.image.resize(image, size, method="bicubic", antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+
+
+def _is_palette_bmp(contents) -> tf.Tensor:
+    """Whether the file is a BMP of 8 bits a pixel, of which TensorFlow gives the palette's indices as gray levels."""
+    header = tf.io.decode_raw(contents, tf.uint8, fixed_length=30)
+    return tf.reduce_all(tf.gather(header, [0, 1, 28]) == [ord("B"), ord("M"), 8])
+
+
+def _decode_palette_bmp(contents) -> tf.Tensor:
+    header = tf.io.decode_raw(contents, tf.uint8, fixed_length=30)
+    begin = 14 + tf.cast(header[14], tf.int32)  # after the file's header and the one that gives its own size here
+    palette = tf.io.decode_raw(tf.strings.substr(contents, begin, 1024), tf.uint8, fixed_length=1024)
+    palette = tf.reshape(palette, [256, 4])[:, 2::-1]  # blue, green, red, unused
+    return tf.gather(palette, tf.cast(tf.io.decode_bmp(contents)[..., 0], tf.int32))
 
 
 def _luma(image) -> tf.Tensor:

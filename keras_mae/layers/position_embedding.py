@@ -13,17 +13,21 @@ _log = logging.getLogger("keras_mae")
 KINDS = ("sincos", "learned")
 
 
-def sincos_position_embedding(grid: tuple[int, int], dim: int, num_prefix_tokens: int = 0) -> np.ndarray:
+def sincos_position_embedding(
+    grid: tuple[int, int], dim: int, num_prefix_tokens: int = 0, temperature: float = 10000.0
+) -> np.ndarray:
     """MAE's fixed two-dimensional sin-cos table.
 
     The first half of the width encodes the column, the second the row; in each half the sines come first.
-    With `w_k = 10000^(-k / (dim / 4))`, `k = 0 ... dim/4 - 1`, half of a row is `[sin(p w), cos(p w)]`.
+    With `w_k = temperature^(-k / (dim / 4))`, `k = 0 ... dim/4 - 1`, half of a row is `[sin(p w), cos(p w)]`.
     (big_vision's variant divides by `dim / 4 - 1`; this follows MAE.)
 
     Args:
         grid: number of patch rows and columns.
         dim: width, divisible by 4.
         num_prefix_tokens: this many rows of zeros come first (the class token's).
+        temperature: 10,000 in the papers. On a grid of a few patches most of its waves hardly change from one side
+            to the other; a small one, such as 10, lets small models tell positions apart far sooner.
 
     Returns:
         float32 array `(num_prefix_tokens + rows * columns, dim)`.
@@ -36,7 +40,7 @@ def sincos_position_embedding(grid: tuple[int, int], dim: int, num_prefix_tokens
     if dim % 4:
         raise ValueError(f"sin-cos position embeddings need a width divisible by 4, got {dim}; use kind='learned'")
     rows, columns = grid
-    frequencies = 10000.0 ** (-np.arange(dim // 4, dtype="float64") / (dim / 4))
+    frequencies = temperature ** (-np.arange(dim // 4, dtype="float64") / (dim / 4))
     y, x = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
     angles = [position.reshape(-1, 1) * frequencies for position in (x, y)]  # 2 of (L, dim / 4)
     table = np.concatenate([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1)
@@ -102,6 +106,7 @@ class PositionEmbedding(keras.layers.Layer):
         grid: number of patch rows and columns.
         num_prefix_tokens: rows that come before those of the patches.
         kind: `"sincos"` (fixed, as in MAE; zeros for the prefix) or `"learned"` (normal, std 0.02).
+        temperature: of the sin-cos table.
 
     Call arguments:
         patch_tokens: tensor `(B, N, D)`.
@@ -112,17 +117,23 @@ class PositionEmbedding(keras.layers.Layer):
     """
 
     def __init__(
-        self, grid: tuple[int, int], num_prefix_tokens: int = 0, kind: str = "sincos", **kwargs: Any
+        self,
+        grid: tuple[int, int],
+        num_prefix_tokens: int = 0,
+        kind: str = "sincos",
+        temperature: float = 10000.0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if kind not in KINDS:
             raise ValueError(f"a position embedding is one of {', '.join(KINDS)}; got {kind!r}")
-        self.grid, self.num_prefix_tokens, self.kind = tuple(grid), num_prefix_tokens, kind
+        self.grid, self.num_prefix_tokens = tuple(grid), num_prefix_tokens
+        self.kind, self.temperature = kind, temperature
 
     def build(self, input_shape) -> None:
         dim, rows = input_shape[-1], self.num_prefix_tokens + self.grid[0] * self.grid[1]
         if self.kind == "sincos":
-            table = sincos_position_embedding(self.grid, dim, self.num_prefix_tokens)
+            table = sincos_position_embedding(self.grid, dim, self.num_prefix_tokens, self.temperature)
 
             def initializer(shape, dtype=None):
                 return tf.cast(table, dtype)
@@ -143,5 +154,5 @@ class PositionEmbedding(keras.layers.Layer):
         return patch_tokens + positions
 
     def get_config(self) -> dict[str, Any]:
-        own = {"grid": self.grid, "num_prefix_tokens": self.num_prefix_tokens, "kind": self.kind}
-        return {**super().get_config(), **own}
+        own = ("grid", "num_prefix_tokens", "kind", "temperature")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}

@@ -24,6 +24,7 @@ class MAEDecoder(keras.layers.Layer):
         num_heads: attention heads; must divide `hidden_dim`.
         mlp_dim: width of the blocks' MLPs; None for `4 * hidden_dim`.
         position_embedding: `"sincos"` (fixed) or `"learned"`.
+        position_temperature: of the sin-cos table; 10,000 in the papers, a small one suits a grid of a few patches.
         layer_norm_epsilon: epsilon of every LayerNorm.
 
     Call arguments:
@@ -44,6 +45,7 @@ class MAEDecoder(keras.layers.Layer):
         num_heads: int = 16,
         mlp_dim: int | None = None,
         position_embedding: str = "sincos",
+        position_temperature: float = 10000.0,
         layer_norm_epsilon: float = 1e-6,
         name: str = "decoder",
         **kwargs: Any,
@@ -51,7 +53,8 @@ class MAEDecoder(keras.layers.Layer):
         super().__init__(name=name, **kwargs)
         self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
         self.mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
-        self.position_embedding, self.layer_norm_epsilon = position_embedding, layer_norm_epsilon
+        self.position_embedding, self.position_temperature = position_embedding, position_temperature
+        self.layer_norm_epsilon = layer_norm_epsilon
         policy = {"dtype": self.dtype_policy}
         self.embedding = keras.layers.Dense(hidden_dim, name="embedding", **policy)
         self.blocks = [
@@ -91,7 +94,7 @@ class MAEDecoder(keras.layers.Layer):
         self.num_prefix_tokens = num_prefix_tokens
         policy = {"dtype": self.dtype_policy}
         self.positions = PositionEmbedding(
-            grid, num_prefix_tokens, kind=self.position_embedding, name="positions", **policy
+            grid, num_prefix_tokens, self.position_embedding, self.position_temperature, name="positions", **policy
         )
         self.head = keras.layers.Dense(output_dim, name="head", **policy)
         self.build((None, None, input_dim))
@@ -110,8 +113,8 @@ class MAEDecoder(keras.layers.Layer):
         self.norm.build(tokens)
         self.head.build(tokens)
 
-    def get_build_config(self) -> dict[str, Any]:
-        return {"surroundings": self._surroundings}
+    def get_build_config(self) -> dict[str, Any] | None:
+        return {"surroundings": self._surroundings} if self.built else None
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         input_dim, grid, num_prefix_tokens, output_dim = config["surroundings"]
@@ -140,6 +143,7 @@ class MAEDecoder(keras.layers.Layer):
             "num_heads": self.num_heads,
             "mlp_dim": self.mlp_dim,
             "position_embedding": self.position_embedding,
+            "position_temperature": self.position_temperature,
             "layer_norm_epsilon": self.layer_norm_epsilon,
         }
         return {**super().get_config(), **own}

@@ -74,11 +74,17 @@ class ImageClassifier(GlobalBatchModel):
         if self.is_probe:
             # momentum 0.9 is what PyTorch calls 0.1
             self.batch_norm = keras.layers.BatchNormalization(
-                center=False, scale=False, momentum=0.9, epsilon=1e-6, synchronized=True, dtype="float32"
+                center=False,
+                scale=False,
+                momentum=0.9,
+                epsilon=1e-6,
+                synchronized=True,
+                dtype="float32",
+                name="batch_norm",
             )
         self.head = keras.layers.Dense(
             num_classes,
-            kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01 if self.is_probe else 2e-5),
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01 if self.is_probe else 2e-5),
             dtype="float32",
             name="head",
         )

@@ -141,10 +141,10 @@ class MaskedAutoencoder(GlobalBatchModel):
         """
         images, noise, mask = _unpack(inputs)
         if mask is not None:
-            self._check_per_patch("mask", mask)
+            self._check_per_patch("mask", mask, images)
             return images, Mask.from_mask(mask, num_visible)
         if noise is not None:
-            self._check_per_patch("noise", noise)
+            self._check_per_patch("noise", noise, images)
             return images, Mask.from_noise(noise, self.mask_sampler.num_visible(self.encoder.num_patches, mask_ratio))
         batch_size = tf.shape(images)[0]
         if seed is None:
@@ -213,13 +213,14 @@ class MaskedAutoencoder(GlobalBatchModel):
         }
         return cls(**{**config, **parts})
 
-    def _check_per_patch(self, name: str, values) -> None:
+    def _check_per_patch(self, name: str, values, images) -> None:
         shape = tuple(values.shape)
-        if len(shape) != 2 or shape[1] not in (None, self.encoder.num_patches):
+        expected = (images.shape[0], self.encoder.num_patches)
+        if len(shape) != 2 or any(None not in (got, want) and got != want for got, want in zip(shape, expected)):
             rows, columns = self.encoder.grid
             raise ValueError(
-                f"{name} holds one number a patch, shape (batch, {rows * columns}) for the {rows} x {columns} grid; "
-                f"got {shape}"
+                f"{name} holds one number a patch, shape (batch, {rows * columns}) for the {rows} x {columns} grid and "
+                f"the images' batch of {images.shape[0]}; got {shape}"
             )
 
 

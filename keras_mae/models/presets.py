@@ -38,7 +38,7 @@ def encoder_arguments(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """
     if name not in ENCODERS:
         near = difflib.get_close_matches(name, ENCODERS, n=2, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
         raise ValueError(f"no preset is called {name!r}{hint} There are: {', '.join(ENCODERS)}")
     arguments = {**ENCODERS[name], **overrides}
     if "hidden_dim" in overrides and "mlp_dim" not in overrides:

@@ -34,6 +34,7 @@ class ViTEncoder(keras.Model):
         use_cls_token: whether a class token is prepended. Without it, `cls_token` in the output is the mean of the
             patch tokens.
         position_embedding: `"sincos"` (fixed) or `"learned"`.
+        position_temperature: of the sin-cos table; 10,000 in the papers, a small one suits a grid of a few patches.
         layer_norm_epsilon: epsilon of every LayerNorm.
         mean, std: normalisation of the pixels, one number a channel in units of 255 levels. None: ImageNet's for
             three channels, 0.5 otherwise.
@@ -68,6 +69,7 @@ class ViTEncoder(keras.Model):
         drop_path_rate: float = 0.0,
         use_cls_token: bool = True,
         position_embedding: str = "sincos",
+        position_temperature: float = 10000.0,
         layer_norm_epsilon: float = 1e-6,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
@@ -82,7 +84,8 @@ class ViTEncoder(keras.Model):
         self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
         self.mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
         self.drop_path_rate, self.layer_norm_epsilon = drop_path_rate, layer_norm_epsilon
-        self.use_cls_token, self.position_embedding = use_cls_token, position_embedding
+        self.use_cls_token = use_cls_token
+        self.position_embedding, self.position_temperature = position_embedding, position_temperature
         self.num_prefix_tokens = int(use_cls_token)
         channels = self.image_shape[-1]
         mean, std = (
@@ -97,7 +100,7 @@ class ViTEncoder(keras.Model):
         self.normalize_pixels = PixelNormalization(mean, std, name="normalize_pixels")
         self.patch_projection = keras.layers.Dense(hidden_dim, name="patch_projection", **policy)
         self.positions = PositionEmbedding(
-            self.grid, self.num_prefix_tokens, kind=position_embedding, name="positions", **policy
+            self.grid, self.num_prefix_tokens, position_embedding, position_temperature, name="positions", **policy
         )
         self.blocks = [
             TransformerBlock(
@@ -281,6 +284,7 @@ class ViTEncoder(keras.Model):
             "drop_path_rate": self.drop_path_rate,
             "use_cls_token": self.use_cls_token,
             "position_embedding": self.position_embedding,
+            "position_temperature": self.position_temperature,
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "mean": self.normalize_pixels.mean,
             "std": self.normalize_pixels.std,

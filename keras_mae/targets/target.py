@@ -19,6 +19,12 @@ class PatchGeometry:
     normalize_pixels: PixelNormalization
 
     @property
+    def sizes(self) -> tuple:
+        """All the numbers in it: two geometries with the same are the same."""
+        pixels = self.normalize_pixels
+        return self.image_shape, self.patchify.patch_size, pixels.mean, pixels.std
+
+    @property
     def values_per_patch(self) -> int:
         """`ph * pw * C`."""
         height, width = self.patchify.patch_size
@@ -51,14 +57,10 @@ class Target(keras.layers.Layer):
         Raises:
             ValueError: if the target was attached to an encoder with another geometry before.
         """
-        if self.geometry is not None and (
-            self.geometry.image_shape != geometry.image_shape
-            or self.geometry.patchify.patch_size != geometry.patchify.patch_size
-        ):
+        if self.geometry is not None and self.geometry.sizes != geometry.sizes:
             raise ValueError(
-                f"this target belongs to an encoder for images {self.geometry.image_shape} with patches of "
-                f"{self.geometry.patchify.patch_size}, and cannot serve one for {geometry.image_shape} with "
-                f"{geometry.patchify.patch_size}; make another target"
+                "this target belongs to an encoder with (image shape, patch size, mean, std) = "
+                f"{self.geometry.sizes}, and cannot serve one with {geometry.sizes}; make another target"
             )
         self.geometry = geometry
         self.dim = geometry.values_per_patch

@@ -194,7 +194,9 @@ def test_bad_arguments(arguments, message):
         small_encoder(**arguments)
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 12, 1), (2, 8, 12, 4), (2, 12, 8, 3), (8, 12, 3), (2, 8, 12), (1, 2, 8, 12, 3)])
+@pytest.mark.parametrize(
+    "shape", [(2, 8, 12, 1), (2, 8, 12, 4), (2, 12, 8, 3), (8, 12, 3), (2, 8, 12), (1, 2, 8, 12, 3)]
+)
 def test_images_of_another_shape(shape):
     message = r"expected images of shape \(batch, 8, 12, 3\), got .*with_image_shape"
     encoder, images = small_encoder(), random_images(1, shape)[0]

@@ -50,5 +50,8 @@ def test_a_patch_of_one_value_is_finite():
 
 
 def test_loss_is_the_mean_square_over_a_patch():
-    values, prediction = np.array([[[1.0, 2.0], [3.0, 4.0]]], "float32"), np.array([[[0.0, 4.0], [3.0, 1.0]]], "float32")
+    values, prediction = (
+        np.array([[[1.0, 2.0], [3.0, 4.0]]], "float32"),
+        np.array([[[0.0, 4.0], [3.0, 1.0]]], "float32"),
+    )
     np.testing.assert_allclose(PixelTarget().loss(values, prediction), [[(1 + 4) / 2, (0 + 9) / 2]])

@@ -1,0 +1,80 @@
+"""What a checkpoint format is: a table of names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+
+import keras
+
+from keras_mae.checkpoints.layouts import Slot
+from keras_mae.models import ImageClassifier, MaskedAutoencoder
+
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
+_LEAVES = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
+
+
+class CheckpointFormat:
+    """How one library names the tensors of a Vision Transformer.
+
+    A subclass is a table. It names modules; their leaves are `weight` and `bias` in every format of PyTorch's.
+
+    Attributes:
+        name: what the caller names it by.
+        names: for each of our owners, block numbers written `{}`, the module's name in the file; three names where
+            queries, keys and values are stored apart. An owner that is not in the table has no place in the format.
+        parts: regular expressions of the names that belong to the `decoder`, to the `head`, and to `nothing` (counters,
+            and heads of other tasks). All other names are the encoder's.
+        signature: regular expression of a name that every file in the format has.
+        wrapper: the key that PyTorch files hold the tensors under, if any.
+    """
+
+    name: str
+    names: dict[str, str | tuple[str, str, str]]
+    parts: dict[str, str]
+    signature: str
+    wrapper: str | None = None
+
+    def canonical(self, name: str) -> str:
+        """The name that the table has for a name in a file, where libraries have changed theirs over time."""
+        return name
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """Whether a file with these names looks like this format."""
+        return any(re.search(self.signature, self.canonical(name)) for name in names)
+
+    def file_names(self, slot: Slot) -> tuple[str, ...]:
+        """The canonical names of a variable: one, three, or none if the format has no place for it."""
+        numbers = _NUMBER.findall(slot.owner)
+        modules = self.names.get(_NUMBER.sub("{}", slot.owner), ())
+        modules = (modules,) if isinstance(modules, str) else modules
+        leaf = f".{_LEAVES.get(slot.leaf, slot.leaf)}" if slot.leaf else ""
+        return tuple(module.format(*numbers) + leaf for module in modules)
+
+    def part_of(self, name: str) -> str:
+        """`encoder`, `decoder`, `head` or `nothing`: what a canonical name belongs to."""
+        return next((part for part, pattern in self.parts.items() if re.search(pattern, name)), "encoder")
+
+    def for_model(
+        self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
+    ) -> tuple[CheckpointFormat, list[str]]:
+        """The format as it is for this model, and what the reader of the report should know of it.
+
+        The default has one table for all; formats that name the final norm by the kind of pooling override this.
+
+        Args:
+            model: what is loaded or saved.
+            found: the canonical names in the file; None if it is being written.
+            skipped: whether a variable, by our name, is left out by request.
+
+        Raises:
+            ValueError: if the file's classifier, or the model's, computes something that the other cannot.
+        """
+        return self, []
+
+
+def parts_of(model: keras.Model) -> set[str]:
+    """The parts of a file that a model has a place for."""
+    if isinstance(model, MaskedAutoencoder):
+        return {"encoder", "decoder"}
+    return {"encoder", "head"} if isinstance(model, ImageClassifier) else {"encoder"}

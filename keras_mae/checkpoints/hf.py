@@ -1,0 +1,127 @@
+"""The names of Hugging Face's ViTMAE and ViT."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+import keras
+
+from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
+from keras_mae.models import ImageClassifier, MaskedAutoencoder, ViTEncoder
+
+
+def _blocks(owner: str, module: str) -> dict[str, str | tuple[str, str, str]]:
+    attention = f"{module}.{{}}.attention.attention"
+    return {
+        f"{owner}.{{}}.norm1": f"{module}.{{}}.layernorm_before",
+        f"{owner}.{{}}.attention.qkv": (f"{attention}.query", f"{attention}.key", f"{attention}.value"),
+        f"{owner}.{{}}.attention.projection": f"{module}.{{}}.attention.output.dense",
+        f"{owner}.{{}}.norm2": f"{module}.{{}}.layernorm_after",
+        f"{owner}.{{}}.mlp_hidden": f"{module}.{{}}.intermediate.dense",
+        f"{owner}.{{}}.mlp_output": f"{module}.{{}}.output.dense",
+    }
+
+
+# What transformers 5 calls things, in memory and in part in its files, to what published files call them.
+_RENAMED = [
+    (r"^decoder\.decoder_encoder\.layer\.", "decoder.decoder_layers."),
+    (r"^(vit\.)?layers\.", "vit.encoder.layer."),
+    (r"^(embeddings|encoder|layernorm|pooler)\.", r"vit.\1."),  # a model without a head has no prefix
+    (r"(\.\d+)\.attention\.q_proj\.", r"\1.attention.attention.query."),
+    (r"(\.\d+)\.attention\.k_proj\.", r"\1.attention.attention.key."),
+    (r"(\.\d+)\.attention\.v_proj\.", r"\1.attention.attention.value."),
+    (r"(\.\d+)\.attention\.o_proj\.", r"\1.attention.output.dense."),
+    (r"(\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
+    (r"(\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
+]
+
+
+class HFFormat(CheckpointFormat):
+    """Files of Hugging Face's `ViTMAEForPreTraining`, `ViTMAEModel`, `ViTModel` and `ViTForImageClassification`.
+
+    Read are the names in published files and those that transformers 5 has in memory; written are the published ones,
+    which every version reads. Its classifier takes the class token; the pooler (a dense layer with tanh on top of the
+    class token) is not part of any model here. LayerNorm's epsilon is in no file: `layer_norm_epsilon=1e-12` is Hugging
+    Face's default, and 1e-6 ours and the official code's.
+    """
+
+    name = "hf"
+    names = {
+        "encoder.cls_token": "vit.embeddings.cls_token",
+        "encoder.positions.table": "vit.embeddings.position_embeddings",
+        "encoder.patch_projection": "vit.embeddings.patch_embeddings.projection",
+        **_blocks("encoder.blocks", "vit.encoder.layer"),
+        "encoder.norm": "vit.layernorm",
+        "decoder.mask_token": "decoder.mask_token",
+        "decoder.positions.table": "decoder.decoder_pos_embed",
+        "decoder.embedding": "decoder.decoder_embed",
+        **_blocks("decoder.blocks", "decoder.decoder_layers"),
+        "decoder.norm": "decoder.decoder_norm",
+        "decoder.head": "decoder.decoder_pred",
+        "head": "classifier",
+    }
+    parts = {"decoder": r"^decoder\.", "nothing": r"^vit\.pooler\.", "head": r"^classifier\."}
+    signature = r"^vit\.encoder\.layer\.\d+\.attention\.attention\.query\."
+
+    def canonical(self, name: str) -> str:
+        for pattern, replacement in _RENAMED:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    def for_model(
+        self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
+    ) -> tuple[CheckpointFormat, list[str]]:
+        if isinstance(model, ImageClassifier) and model.pooling != "cls" and not skipped("head.kernel"):
+            if found is None or any(name.startswith("classifier.") for name in found):
+                raise ValueError(
+                    "Hugging Face's ViTForImageClassification takes the class token, and this ImageClassifier the mean "
+                    "of the patch tokens: build it with pooling='cls'; or, to load, take the encoder alone with "
+                    "skip=('head.*',), or, to save, choose the format 'timm'"
+                )
+        return self, []
+
+
+def config_of(model: keras.Model) -> dict[str, Any] | None:
+    """What Hugging Face's `config.json` says of a model; None if no class there can hold it.
+
+    ViTMAE takes square images and patches only, and every ViT there has a class token.
+    """
+    encoder: ViTEncoder = model if isinstance(model, ViTEncoder) else model.encoder
+    height, width, channels = encoder.image_shape
+    is_square = height == width and encoder.patch_size[0] == encoder.patch_size[1]
+    is_mae = isinstance(model, MaskedAutoencoder)
+    if not encoder.use_cls_token or (is_mae and not is_square):
+        return None
+    config: dict[str, Any] = {
+        "architectures": ["ViTMAEForPreTraining" if is_mae else "ViTModel"],
+        "model_type": "vit_mae" if is_mae else "vit",
+        "hidden_size": encoder.hidden_dim,
+        "num_hidden_layers": encoder.num_layers,
+        "num_attention_heads": encoder.num_heads,
+        "intermediate_size": encoder.mlp_dim,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "layer_norm_eps": encoder.layer_norm_epsilon,
+        "image_size": height if is_square else [height, width],
+        "patch_size": encoder.patch_size[0] if is_square else list(encoder.patch_size),
+        "num_channels": channels,
+        "qkv_bias": True,
+    }
+    if is_mae:
+        decoder = model.decoder
+        config |= {
+            "decoder_hidden_size": decoder.hidden_dim,
+            "decoder_num_hidden_layers": decoder.num_layers,
+            "decoder_num_attention_heads": decoder.num_heads,
+            "decoder_intermediate_size": decoder.mlp_dim,
+            "mask_ratio": getattr(model.mask_sampler, "mask_ratio", 0.75),
+            "norm_pix_loss": bool(getattr(model.target, "normalize", False)),
+        }
+    if isinstance(model, ImageClassifier):
+        config["architectures"] = ["ViTForImageClassification"]
+        config["id2label"] = {str(index): f"LABEL_{index}" for index in range(model.num_classes)}
+        config["label2id"] = {label: int(index) for index, label in config["id2label"].items()}
+    return config

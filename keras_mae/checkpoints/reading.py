@@ -1,0 +1,176 @@
+"""The files that tensors come in: `.safetensors`, PyTorch's `.pth` and `.bin`, and our own `.keras`."""
+
+from __future__ import annotations
+
+import abc
+import argparse
+import os
+import pickle
+import re
+import zipfile
+from typing import Any
+
+import keras
+import ml_dtypes
+import numpy as np
+
+from keras_mae.checkpoints.layouts import slots, value_of
+
+SAFETENSORS = (".safetensors",)
+TORCH = (".pth", ".pt", ".bin")
+KERAS = (".keras",)
+_WRAPPERS = ("model", "state_dict")  # where training scripts put the tensors, beside their optimizer and settings
+
+
+class TensorFile(abc.ABC):
+    """Named tensors in a file, read one at a time. A context manager.
+
+    Attributes:
+        path: the file.
+        shapes: the shape of each tensor.
+    """
+
+    path: str
+    shapes: dict[str, tuple[int, ...]]
+
+    @abc.abstractmethod
+    def read(self, name: str) -> np.ndarray:
+        """The tensor, in the layout and dtype that it is stored in."""
+
+    def __enter__(self) -> TensorFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is to be closed, unless a subclass says so."""
+
+
+def open_tensors(path: str) -> TensorFile:
+    """Opens a file of tensors; what kind it is, its ending says.
+
+    Args:
+        path: a `.safetensors`, `.pth`, `.pt`, `.bin` or `.keras` file.
+
+    Raises:
+        ValueError: if there is no such file, it is damaged or holds something else, or holds Python code.
+    """
+    opener = _by_ending(path, {SAFETENSORS: SafetensorsFile, TORCH: TorchFile, KERAS: KerasFile})
+    if not os.path.isfile(path):
+        raise ValueError(f"there is no checkpoint file {path}; expected a file ending in {_endings()}")
+    return opener(path)
+
+
+def _by_ending(path: str, kinds: dict[tuple[str, ...], Any]) -> Any:
+    """What `kinds` holds for the ending of `path`."""
+    for endings, kind in kinds.items():
+        if path.lower().endswith(endings):
+            return kind
+    raise ValueError(f"a checkpoint's name ends in {_endings()}, got {path}; rename or convert the file")
+
+
+def _endings() -> str:
+    return ", ".join((*SAFETENSORS, *TORCH, *KERAS))
+
+
+class SafetensorsFile(TensorFile):
+    """A `.safetensors` file, of which only the tensors that are asked for are read."""
+
+    def __init__(self, path: str) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        self.path = path
+        try:
+            # `pread`, as mapped pages would count as the process' memory: one more copy of the file
+            self._file = safe_open(path, framework="numpy", backend="pread")
+        except SafetensorError as error:
+            raise _damaged(path, "a safetensors file", error) from error
+        self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}
+
+    def read(self, name: str) -> np.ndarray:
+        return self._file.get_tensor(name)
+
+    def __exit__(self, *_: object) -> None:
+        del self._file
+
+
+class TorchFile(TensorFile):
+    """A file of `torch.save`, read by PyTorch's unpickler for weights, which runs no code."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise ValueError(
+                f"PyTorch is needed to read or write {path}: pip install 'keras-mae[torch]'; files that end in "
+                ".safetensors need no PyTorch"
+            ) from error
+        self.path = path
+        try:
+            # training scripts store their command line along, as argparse's namespace; it holds values only
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        except pickle.UnpicklingError as error:
+            if re.search(r"Unsupported (global|class|operand)|not an allowed global", str(error)):
+                raise ValueError(
+                    f"{path} holds Python objects beside tensors, and reading those could run code; nothing was "
+                    "executed. If you trust its author, save its tensors alone (model.state_dict()) in PyTorch first. "
+                    f"PyTorch says: {_first_line(error)}"
+                ) from error
+            raise _damaged(path, "a file of torch.save", error) from error
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
+            raise _damaged(path, "a file of torch.save", error) from error
+        self._tensors = _state_dict(content, path)
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+
+    def read(self, name: str) -> np.ndarray:
+        import torch
+
+        tensor = self._tensors[name].detach()
+        if tensor.dtype == torch.bfloat16:  # which NumPy knows through ml_dtypes only
+            return tensor.contiguous().view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        return tensor.contiguous().numpy()
+
+
+class KerasFile(TensorFile):
+    """A model of this package saved by Keras; its tensors have our names, and PyTorch's layout like all others."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            model = keras.saving.load_model(path, compile=False)
+        except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+            raise _damaged(path, "a model saved by this package", error) from error
+        self._slots = {slot.name: slot for slot in slots(model)}
+        self.shapes = {name: slot.file_shape for name, slot in self._slots.items()}
+
+    def read(self, name: str) -> np.ndarray:
+        slot = self._slots[name]
+        return slot.layout.to_file(value_of(slot))
+
+
+def _state_dict(content: Any, path: str) -> dict[str, Any]:
+    """The tensors by name, taken out of what a training script wrapped them in."""
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path} holds no tensors by name but a {type(content).__name__}; save model.state_dict()")
+    other = [str(name) for name, value in content.items() if not hasattr(value, "detach")]
+    if other:
+        raise ValueError(
+            f"{path} should hold tensors by name, alone or under one of {', '.join(map(repr, _WRAPPERS))}; these are "
+            f"no tensors: {', '.join(other[:8])}; save model.state_dict()"
+        )
+    return content
+
+
+def _damaged(path: str, kind: str, error: Exception) -> ValueError:
+    size = os.path.getsize(path)
+    return ValueError(
+        f"{path} ({size:,} bytes) is not {kind}, or is truncated: get it again, and compare its size with the "
+        f"original's. The reader says: {_first_line(error)}"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

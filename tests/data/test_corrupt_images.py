@@ -1,0 +1,116 @@
+"""Images that cannot be decoded: named once, replaced, counted, and an error if they are too many."""
+
+import os
+
+import numpy as np
+import pytest
+
+from keras_mae.data import Augmentation, CorruptImages, FolderSource, first_images, training_dataset
+from tests.drawn import write, write_pictures
+
+AS_THEY_COME = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
+SHAPE, COUNT, BATCH = (5, 6, 3), 210, 20
+LOOKED_AT = np.linspace(0, COUNT - 1, 16).astype(int)  # what is decoded before the first step
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder without a corrupt image."""
+    return write_pictures(tmp_path_factory.mktemp("whole"), COUNT, size=SHAPE[:2])
+
+
+def with_corrupt(whole, folder, numbers, contents=b"no image"):
+    """A copy of the folder in which some images are corrupt."""
+    for name in os.listdir(whole):
+        os.link(os.path.join(whole, name), folder / name)
+    for number in numbers:
+        os.remove(folder / f"{number:03}.png")
+        write(folder / f"{number:03}.png", contents)
+    return str(folder)
+
+
+def stream(folder, steps, augmentation=AS_THEY_COME, **arguments):
+    """The images of some batches in one row, and what was reported."""
+    source = FolderSource(folder)
+    corrupt = CorruptImages(source.num_images, source.name_of)
+    dataset = training_dataset(source, SHAPE, BATCH, 5, augmentation, corrupt, **arguments)
+    return np.concatenate(list(dataset.take(steps).as_numpy_iterator())), corrupt
+
+
+@pytest.mark.parametrize("contents", [b"", b"no image"])
+def test_is_named_once_replaced_and_counted(whole, tmp_path, caplog, contents):
+    bad = (17, 100)
+    assert not set(bad) & set(LOOKED_AT)
+    steps = 30  # three epochs of ten batches
+    found, corrupt = stream(with_corrupt(whole, tmp_path, bad, contents), steps)
+    messages = [record.message for record in caplog.records if record.name == "keras_mae"]
+    expected = [f"skipped, cannot be decoded: {tmp_path}/{number:03}.png" for number in bad]
+    assert sorted(messages) == expected
+    assert corrupt.summary() == "2 of 210 images were skipped because they cannot be decoded"
+    corrupt.check()  # 0.95 %
+
+    # every other image keeps its place, and the next good one stands in for a corrupt one
+    good, _ = stream(whole, steps)
+    bad_images = [stream_image for stream_image in first_images(FolderSource(whole), SHAPE, COUNT, 1.0)[list(bad)]]
+    is_bad = np.array([any((image == one).all() for one in bad_images) for image in good])
+    assert is_bad.sum() >= 4  # in three epochs each is left out of at most one or two
+    np.testing.assert_array_equal(found[~is_bad], good[~is_bad])
+    for place in np.flatnonzero(is_bad[:-1] & ~is_bad[1:]):
+        np.testing.assert_array_equal(found[place], good[place + 1])
+
+
+@pytest.mark.parametrize("first_step", [3, 10, 14])
+def test_a_restart_gives_the_same_images(whole, tmp_path, first_step):
+    folder = with_corrupt(whole, tmp_path, (17, 100))
+    begin, _ = stream(folder, 18, Augmentation())
+    rest, _ = stream(folder, 18 - first_step, Augmentation(), first_step=first_step)
+    np.testing.assert_array_equal(rest, begin[first_step * BATCH :])
+
+
+def test_too_many_seen_before_the_first_step(whole, tmp_path):
+    bad = LOOKED_AT[[1, 5, 9]]
+    message = (
+        rf"3 of 210 images cannot be decoded, more than the tolerated 1 %: .*/{bad[0]:03}.png, .*/{bad[1]:03}.png, "
+        rf".*/{bad[2]:03}.png; remove or repair them"
+    )
+    with pytest.raises(ValueError, match=message):
+        stream(with_corrupt(whole, tmp_path, bad), 1)
+
+
+def test_too_many_discovered_while_streaming(whole, tmp_path):
+    bad = [number for number in range(60, 80) if number not in LOOKED_AT]
+    found, corrupt = stream(with_corrupt(whole, tmp_path, bad), 12)
+    assert len(found) == 12 * BATCH
+    with pytest.raises(ValueError, match=rf"{len(bad)} of 210 images cannot be decoded, more than .*, \.\.\.; remove"):
+        corrupt.check()
+
+
+def test_one_per_cent_is_tolerated():
+    corrupt = CorruptImages(200, "image {}".format)
+    for index in (5, 7, 5):
+        corrupt.report(index)
+    corrupt.check()
+    assert corrupt.summary() == "2 of 200 images were skipped because they cannot be decoded"
+    corrupt.report(9)
+    with pytest.raises(ValueError, match="3 of 200 images .*: image 5, image 7, image 9; remove or repair them"):
+        corrupt.check()
+
+
+def test_all_corrupt_is_an_error_and_no_endless_loop(tmp_path):
+    folder = write_pictures(tmp_path, 40, corrupt=range(40))
+    with pytest.raises(ValueError, match="none of the 16 images looked at, of 40, can be decoded, such as .*/000.png"):
+        stream(folder, 1)
+    with pytest.raises(ValueError, match="none of the 40 images can be decoded, such as .*/000.png"):
+        first_images(FolderSource(folder), SHAPE, 16, 1.0)
+
+
+def test_a_file_that_went_away_is_corrupt_too(whole, tmp_path):
+    """As an image looked at before the first step, and as one met while streaming."""
+    folder = with_corrupt(whole, tmp_path, ())
+    for number in (0, 100):
+        os.remove(tmp_path / f"{number:03}.png")
+        os.symlink("nowhere.png", tmp_path / f"{number:03}.png")
+    assert 0 in LOOKED_AT and 100 not in LOOKED_AT
+    _, corrupt = stream(folder, 20)
+    assert sorted(corrupt.names) == [0, 100]
+    assert len(first_images(FolderSource(folder), SHAPE, 5, 1.0)) == 5

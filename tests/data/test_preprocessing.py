@@ -1,0 +1,177 @@
+"""Decoding against Pillow for every format and colour mode, and the geometry and numbers of the evaluation transform."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_mae.data import decode_image, evaluation_transform
+from tests.drawn import as_image, drawn, encoded
+
+SIZE = (21, 34)
+MODES = {
+    "gray": as_image(drawn(*SIZE, 1)),
+    "gray with alpha": as_image(drawn(*SIZE, 2)),
+    "RGB": as_image(drawn(*SIZE, 3)),
+    "RGBA": as_image(drawn(*SIZE, 4)),
+    "palette": as_image(drawn(*SIZE, 3)).quantize(23),
+    "black and white": as_image(drawn(*SIZE, 1)).convert("1"),
+}
+WRITTEN = [
+    *(("JPEG", mode) for mode in ("gray", "RGB")),
+    *(("PNG", mode) for mode in MODES),
+    *(("BMP", mode) for mode in ("gray", "RGB", "RGBA", "palette")),
+    *(("GIF", mode) for mode in ("gray", "gray with alpha", "RGB", "palette", "black and white")),
+]
+
+
+def by_pillow(contents, channels):
+    """What Pillow reads, alpha dropped: uint8 `(H, W, channels)`."""
+    image = Image.open(io.BytesIO(contents))
+    if image.mode in ("LA", "RGBA"):
+        image = as_image(np.asarray(image)[..., :-1])
+    elif image.mode == "P":
+        image = image.convert("RGB")
+    pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("form", "mode"), WRITTEN)
+def test_decodes_what_pillow_reads(form, mode, channels):
+    contents = encoded(MODES[mode], form)
+    image = decode_image(contents, channels)
+    assert image.dtype == tf.uint8
+    expected = by_pillow(contents, channels)
+    # Pillow's luma is computed in integers of 16 bits, ours in float32: one level where they round differently
+    atol = 1 if channels == 1 else 0
+    np.testing.assert_allclose(image.numpy().astype(int), expected.astype(int), rtol=0, atol=atol)
+    assert len(np.unique(expected)) > 1
+
+
+@pytest.mark.parametrize("quality", [40, 75, 98])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_jpeg_levels_are_pillows(quality, subsampling):
+    """TensorFlow's default DCT differs by up to five levels."""
+    contents = encoded(as_image(drawn(75, 101)), "JPEG", quality=quality, subsampling=subsampling)
+    np.testing.assert_array_equal(decode_image(contents, 3), by_pillow(contents, 3))
+    fast = tf.io.decode_jpeg(contents, dct_method="INTEGER_FAST")
+    assert (fast.numpy() != by_pillow(contents, 3)).any()  # so the comparison can tell them apart
+
+
+@pytest.mark.parametrize("colours", [2, 23, 256])
+def test_bmp_with_a_palette_has_the_palettes_colours(colours):
+    """TensorFlow's own reader takes the indices for gray levels."""
+    contents = encoded(as_image(drawn(9, 31)).quantize(colours), "BMP")
+    np.testing.assert_array_equal(decode_image(contents, 3), by_pillow(contents, 3))
+    assert len(np.unique(by_pillow(contents, 3).reshape(-1, 3), axis=0)) > 1
+
+
+def test_palette_png_with_transparency_keeps_its_colours():
+    contents = encoded(MODES["palette"], "PNG", transparency=3)
+    expected = np.asarray(Image.open(io.BytesIO(contents)).convert("RGBA"))[..., :3]
+    np.testing.assert_array_equal(decode_image(contents, 3), expected)
+
+
+def test_sixteen_bit_png_keeps_the_upper_byte():
+    levels = (drawn(*SIZE, 1)[..., 0].astype("uint16") << 8) + drawn(*SIZE, 1, seed=1)[..., 0]
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(levels), "PNG"), 1)[..., 0], levels >> 8)
+
+
+def test_animated_gif_gives_its_first_frame():
+    frames = [as_image(drawn(*SIZE, 3, seed=seed)).quantize(64) for seed in range(3)]
+    contents = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert Image.open(io.BytesIO(contents)).n_frames == 3
+    np.testing.assert_array_equal(decode_image(contents, 3), by_pillow(contents, 3))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "GIF"])
+def test_what_is_no_image_is_refused(form):
+    whole = encoded(MODES["RGB"], form)
+    for contents in (b"", b"text\n" * 50, whole[:20], whole[: len(whole) // 2]):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            decode_image(contents, 3)
+
+
+def test_channels():
+    for channels in (0, 2, 4):
+        with pytest.raises(ValueError, match=f"decoded to 1 or 3 channels, got {channels}"):
+            decode_image(b"", channels)
+    decode = tf.function(decode_image).get_concrete_function(tf.TensorSpec((), tf.string), 3)
+    assert decode.structured_outputs.shape.as_list() == [None, None, 3]
+
+
+def by_float_pillow(image, image_shape, crop_ratio):
+    """The evaluation transform by its definition, with Pillow's bicubic resize on floats: float `(H, W, C)`."""
+    height, width, _ = image_shape
+    scale = max(height / crop_ratio / image.shape[0], width / crop_ratio / image.shape[1])
+    rows, columns = (max(round(old * scale), new) for old, new in zip(image.shape, (height, width)))
+    channels = [Image.fromarray(image[..., channel].astype("float32")) for channel in range(image.shape[-1])]
+    resized = [np.asarray(channel.resize((columns, rows), Image.Resampling.BICUBIC)) for channel in channels]
+    top, left = (rows - height) // 2, (columns - width) // 2
+    return np.clip(np.stack(resized, axis=-1), 0, 255)[top : top + height, left : left + width]
+
+
+SIZES = [(60, 90), (90, 60), (33, 33), (16, 16), (7, 5), (1, 1), (2, 3), (1, 50), (50, 1), (200, 31)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("image_shape", "crop_ratio"), [((16, 16, 3), 0.875), ((16, 24, 1), 1.0), ((25, 10, 3), 0.6)]
+)
+def test_numbers_are_those_of_pillows_float_bicubic(size, image_shape, crop_ratio):
+    image = drawn(*size, image_shape[-1])
+    result = evaluation_transform(image, image_shape, crop_ratio)
+    assert result.shape == image_shape and result.dtype == tf.uint8
+    # rounding to uint8 is 0.5; the two implementations' filter tables differ by some 0.01, at most 0.05, levels
+    expected = by_float_pillow(image, image_shape, crop_ratio)
+    assert np.abs(result.numpy() - expected).max() <= 0.55
+
+
+def test_an_image_of_the_size_is_untouched():
+    image = drawn(18, 13)
+    np.testing.assert_array_equal(evaluation_transform(image, (18, 13, 3), 1.0), image)
+
+
+@pytest.mark.parametrize(
+    ("size", "image_shape", "crop_ratio", "top", "left"),
+    [
+        ((16, 30), (16, 16, 3), 1.0, 0, 7),
+        ((30, 16), (16, 16, 3), 1.0, 7, 0),
+        ((16, 21), (16, 16, 3), 1.0, 0, 2),  # 5 columns too many: 2 go to the left
+        ((32, 32), (16, 16, 3), 0.5, 8, 8),
+        ((32, 47), (16, 12, 3), 0.5, 8, 17),
+    ],
+)
+def test_takes_the_centre(size, image_shape, crop_ratio, top, left):
+    """Where nothing needs to be resized, the result is a part of the image, pixel for pixel."""
+    image = drawn(*size)
+    expected = image[top : top + image_shape[0], left : left + image_shape[1]]
+    np.testing.assert_array_equal(evaluation_transform(image, image_shape, crop_ratio), expected)
+
+
+def test_224_pixels_out_of_a_shorter_side_of_256():
+    image = drawn(256, 300)
+    np.testing.assert_array_equal(evaluation_transform(image, (224, 224, 3)), image[16:240, 38:262])
+
+
+def test_same_eagerly_in_tf_data_and_in_a_function():
+    files = [encoded(as_image(drawn(*size)), "PNG") for size in SIZES]
+
+    def transform(contents):
+        return evaluation_transform(decode_image(contents, 3), (16, 20, 3), 0.8)
+
+    eager = np.stack([transform(contents) for contents in files])
+    dataset = tf.data.Dataset.from_tensor_slices(files).map(transform, num_parallel_calls=3)
+    np.testing.assert_array_equal(np.stack(list(dataset)), eager)
+    function = tf.function(transform, input_signature=[tf.TensorSpec((), tf.string)])
+    np.testing.assert_array_equal(np.stack([function(contents) for contents in files]), eager)
+    assert len(np.unique(eager, axis=0)) == len(files)
+
+
+@pytest.mark.parametrize("ratio", [0, -0.5, 1.01])
+def test_crop_ratio_out_of_range(ratio):
+    with pytest.raises(ValueError, match=r"a crop ratio lies in \(0, 1\], got"):
+        evaluation_transform(drawn(4, 4), (4, 4, 3), ratio)

@@ -1,0 +1,77 @@
+"""The decoder and what it has to know of its surroundings."""
+
+import numpy as np
+import pytest
+
+from keras_mae.masking import Mask
+from keras_mae.models import MAEDecoder, MaskedAutoencoder
+from keras_mae.targets import PixelTarget
+from tests.base import fill_randomly, random_noise, small_encoder
+from tests.reference import from_keras, numpy_mae
+
+SURROUNDINGS = {"input_dim": 16, "grid": (2, 3), "num_prefix_tokens": 1, "output_dim": 48}
+
+
+def decoder(**overrides):
+    return MAEDecoder(**{"hidden_dim": 12, "num_layers": 2, "num_heads": 3, **overrides})
+
+
+def test_against_numpy():
+    ours = decoder(position_embedding="learned")
+    ours.attach(**SURROUNDINGS)
+    fill_randomly(ours)
+    noise = random_noise(2, 6)
+    mask = Mask.from_noise(noise, 2)
+    tokens = np.random.default_rng(0).normal(size=(2, 3, 16)).astype("float32")
+    weights = from_keras.decoder_weights(ours)
+    expected = [
+        numpy_mae.decode(one.astype("float64"), weights, numpy_mae.mask_from_noise(row, 2)[1])
+        for one, row in zip(tokens, noise, strict=True)
+    ]
+    np.testing.assert_allclose(ours(tokens, mask), expected, atol=1e-5)  # float32 through two blocks
+
+
+def test_prefix_tokens_may_be_none_or_many():
+    for prefix in (0, 2):
+        ours = decoder()
+        ours.attach(**{**SURROUNDINGS, "num_prefix_tokens": prefix})
+        fill_randomly(ours)
+        tokens = np.random.default_rng(0).normal(size=(2, prefix + 2, 16)).astype("float32")
+        assert ours(tokens, Mask.from_noise(random_noise(2, 6), 2)).shape == (2, 6, 48)
+
+
+def test_mlp_is_four_times_as_wide_unless_told():
+    assert decoder().mlp_dim == 48 and decoder(mlp_dim=20).mlp_dim == 20
+
+
+def test_attaching_again_changes_nothing_or_is_refused():
+    ours = decoder()
+    ours.attach(**SURROUNDINGS)
+    weights = [id(weight) for weight in ours.weights]
+    ours.attach(**SURROUNDINGS)
+    assert weights == [id(weight) for weight in ours.weights]
+    with pytest.raises(ValueError, match=r"\(16, \(2, 3\), 1, 48\), and cannot serve .*make another decoder"):
+        ours.attach(**{**SURROUNDINGS, "grid": (3, 2)})
+
+
+def test_needs_surroundings():
+    with pytest.raises(ValueError, match="pass it to a MaskedAutoencoder, or call attach"):
+        decoder().build((None, None, 16))
+
+
+def test_width_not_divisible_by_heads():
+    with pytest.raises(ValueError, match="hidden_dim=12 and num_heads=5"):
+        decoder(num_heads=5)
+
+
+def test_a_decoder_or_target_of_another_model_is_refused():
+    first, second = small_encoder(), small_encoder((8, 8, 3))
+    ours, target = decoder(), PixelTarget()
+    MaskedAutoencoder(first, ours, target=target)
+    with pytest.raises(ValueError, match="make another decoder"):
+        MaskedAutoencoder(second, ours)
+    with pytest.raises(ValueError, match="make another target"):
+        MaskedAutoencoder(second, decoder(), target=target)
+    same_size = small_encoder(mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(ValueError, match="make another target"):
+        MaskedAutoencoder(same_size, decoder(), target=target)  # its targets would change under the first model

@@ -1,0 +1,198 @@
+"""Configs, weights files and .keras files of everything that is registered with Keras."""
+
+import importlib.util
+import inspect
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mae import layers, masking, models, targets
+from tests.base import fill_randomly, random_images, random_noise, small_encoder, small_mae, weights_of
+
+IMAGES = random_images(3, (8, 12, 3))
+
+# how to make one of each registered class, with no argument left at its default
+EXAMPLES = {
+    "DropPath": lambda: layers.DropPath(0.3, name="drop"),
+    "Patchify": lambda: layers.Patchify((4, 2), name="cut"),
+    "PixelNormalization": lambda: layers.PixelNormalization((0.1, 0.2), (0.3, 0.4), name="pixels"),
+    "PositionEmbedding": lambda: layers.PositionEmbedding((2, 3), 1, kind="learned", name="where"),
+    "SelfAttention": lambda: layers.SelfAttention(12, 3, name="look", dtype="mixed_bfloat16"),
+    "TransformerBlock": lambda: layers.TransformerBlock(
+        12, 3, 20, drop_path_rate=0.1, layer_norm_epsilon=1e-5, name="block", dtype="mixed_float16"
+    ),
+    "RandomMasking": lambda: masking.RandomMasking(0.6),
+    "PixelTarget": lambda: targets.PixelTarget(normalize=True),
+    "MAEDecoder": lambda: models.MAEDecoder(
+        12, 1, 3, 20, position_embedding="learned", layer_norm_epsilon=1e-5, name="narrow", dtype="mixed_bfloat16"
+    ),
+    "ViTEncoder": lambda: every_argument(),
+    "MaskedAutoencoder": lambda: models.MaskedAutoencoder(
+        every_argument(), models.MAEDecoder(12, 1, 3), masking.RandomMasking(0.5), targets.PixelTarget(True), 7, "mae"
+    ),
+    "ImageClassifier": lambda: models.ImageClassifier(every_argument(), 4, "cls", 0.5, 0.1, 7, "classifier"),
+}
+BUILD_SHAPES = {"PositionEmbedding": (None, 6, 8), "SelfAttention": (None, 5, 12), "TransformerBlock": (None, 5, 12)}
+
+
+def every_argument():
+    return models.ViTEncoder(
+        (8, 12, 2),
+        (4, 2),
+        hidden_dim=16,
+        num_layers=1,
+        num_heads=4,
+        mlp_dim=24,
+        drop_path_rate=0.1,
+        use_cls_token=False,
+        position_embedding="learned",
+        layer_norm_epsilon=1e-5,
+        mean=(0.1, 0.2),
+        std=(0.3, 0.4),
+        name="encoder",
+        dtype="mixed_bfloat16",
+    )
+
+
+def registered_classes():
+    """What importing keras_mae.models has registered; other packages test their own."""
+    own = ("keras_mae.layers", "keras_mae.masking", "keras_mae.targets", "keras_mae.training", "keras_mae.models")
+    classes = keras.saving.get_custom_objects().items()
+    return {name.removeprefix("keras_mae>"): cls for name, cls in classes if cls.__module__.startswith(own)}
+
+
+def test_there_is_an_example_of_every_registered_class():
+    assert sorted(EXAMPLES) == sorted(registered_classes())
+
+
+def test_every_public_class_that_keras_saves_is_registered():
+    for package in (layers, masking, targets, models):
+        for name in package.__all__:
+            cls = getattr(package, name)
+            concrete = inspect.isclass(cls) and not inspect.isabstract(cls) and cls is not targets.Target
+            if concrete and issubclass(cls, (keras.layers.Layer, masking.MaskSampler)):
+                assert registered_classes().get(name) is cls, f"{name} cannot be loaded from a file"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_config_round_trip(name):
+    original = EXAMPLES[name]()
+    config = original.get_config()
+    # the constructor's arguments and nothing derived; a layer's base takes three more
+    parameters = {
+        name for name in inspect.signature(type(original).__init__).parameters if name not in ("self", "kwargs")
+    }
+    assert parameters <= set(config) <= parameters | {"name", "trainable", "dtype"}
+    defaults = {
+        key: parameter.default
+        for key, parameter in inspect.signature(type(original).__init__).parameters.items()
+        if parameter.default is not inspect.Parameter.empty
+    }
+    assert not [key for key, value in defaults.items() if config[key] == value], "the example leaves defaults untested"
+
+    assert type(original).from_config(config).get_config() == config
+    serialized = json.loads(json.dumps(keras.saving.serialize_keras_object(original)))  # as a file would hold it
+    copy = keras.saving.deserialize_keras_object(serialized)
+    assert type(copy) is type(original) and copy.get_config() == config
+
+    if name in BUILD_SHAPES:
+        original.build(BUILD_SHAPES[name])
+    if name == "MAEDecoder":
+        original.attach(16, (2, 3), 1, 48)
+    assert original.get_config() == config  # unchanged by build
+
+
+def encoder():
+    return small_encoder()
+
+
+def learned_encoder():
+    return small_encoder(position_embedding="learned", use_cls_token=False, dtype="mixed_bfloat16")
+
+
+def mae():
+    return small_mae(normalize=True)
+
+
+def learned_mae():
+    return small_mae(encoder=small_encoder(position_embedding="learned"), decoder={"position_embedding": "learned"})
+
+
+def classifier():
+    return fill_randomly(models.ImageClassifier(small_encoder(), 4, "cls"))
+
+
+def probe():
+    return fill_randomly(models.ImageClassifier(learned_encoder(), 4, num_trainable_layers=0))
+
+
+MODELS = [encoder, learned_encoder, mae, learned_mae, classifier, probe]
+
+
+def outputs(model):
+    inputs = {"images": IMAGES, "noise": random_noise(3, 6)} if isinstance(model, models.MaskedAutoencoder) else IMAGES
+    return keras.tree.flatten(model(inputs))
+
+
+def assert_same(model, other):
+    assert [weight.path for weight in model.weights] == [weight.path for weight in other.weights]
+    assert [w.path for w in model.trainable_weights] == [w.path for w in other.trainable_weights]
+    for ours, theirs in zip(weights_of(model), weights_of(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(outputs(model), outputs(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_keras_file_round_trip(make, tmp_path):
+    model = make()
+    model.save(tmp_path / "model.keras")
+    assert_same(model, keras.saving.load_model(tmp_path / "model.keras"))
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_weights_file_round_trip(make, tmp_path):
+    model, other = make(), fill_randomly(make(), seed=99)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert_same(model, other)
+
+
+def test_the_encoder_of_a_saved_mae_is_the_encoder(tmp_path):
+    model = mae()
+    model.encoder.save(tmp_path / "encoder.keras")
+    assert_same(model.encoder, keras.saving.load_model(tmp_path / "encoder.keras"))
+
+
+def test_a_frozen_encoder_comes_back_frozen(tmp_path):
+    model = encoder()
+    model.trainable = False
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same(model, loaded)
+    assert not loaded.trainable_weights
+
+
+def test_a_trained_model_comes_back_with_its_optimizer(tmp_path):
+    model = mae()
+    model.compile(optimizer=keras.optimizers.AdamW(1e-2), run_eagerly=True)
+    model.fit(IMAGES, verbose=0, shuffle=False)  # masks belong to an example's place in the batch
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    loaded.compile(optimizer=loaded.optimizer, run_eagerly=True)
+    for one in (model, loaded):
+        one.fit(IMAGES, verbose=0, shuffle=False)
+    assert_same(model, loaded)  # the second step has taken the same moments
+
+
+def test_names_resolve_to_modules_that_exist():
+    import keras_mae
+
+    for name, module in keras_mae._HOME.items():
+        assert importlib.util.find_spec(module) is not None
+        assert getattr(keras_mae, name) is getattr(importlib.import_module(module), name)
+    assert {"ViTEncoder", "__version__", "masking"} <= set(dir(keras_mae))
+    with pytest.raises(AttributeError, match="module 'keras_mae' has no attribute 'nothing'"):
+        keras_mae.nothing  # noqa: B018

@@ -1,0 +1,55 @@
+"""The warm-up and cosine schedule, by numbers worked out by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mae.optimizers import WarmupCosine
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (0, 0.0),
+        (1, 0.2),
+        (3, 0.6),
+        (4, 0.8),  # 4 warm-up steps: the peak is reached at the fourth
+        (10, 0.1 + 0.7 * (1 + np.sqrt(0.5)) / 2),  # a quarter of the 24 steps down: cos(pi / 4)
+        (12, 0.1 + 0.7 * 3 / 4),  # a third: cos(pi / 3) = 1/2
+        (16, 0.45),  # half-way: the mean of peak and minimum
+        (28, 0.1),
+        (1000, 0.1),
+    ],
+)
+def test_by_hand(step, expected):
+    schedule = WarmupCosine(peak=0.8, warmup_steps=4, total_steps=28, minimum=0.1)
+    # float32: relative round-off of 6e-8, a few times
+    np.testing.assert_allclose(schedule(step), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_without_warmup_it_begins_at_the_peak():
+    schedule = WarmupCosine(0.5, 0, 4)
+    np.testing.assert_allclose([schedule(step) for step in (0, 2, 4)], [0.5, 0.25, 0], atol=1e-7)
+
+
+def test_steps_of_a_long_run_are_exact():
+    """800 epochs of ImageNet in batches of 256 are 4 million steps, which float32 still counts one by one."""
+    schedule = WarmupCosine(1.0, 0, 4_000_000)
+    for step in (1_000_000, 3_999_999):
+        expected = (1 + np.cos(np.pi * step / 4e6)) / 2
+        np.testing.assert_allclose(schedule(np.int64(step)), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("warmup", "total"), [(10, 10), (11, 10), (-1, 10), (0, 0)])
+def test_warmup_is_shorter_than_the_run(warmup, total):
+    message = f"warm-up must be shorter than the run: got {warmup} warm-up steps of {total}; train longer or warm up"
+    with pytest.raises(ValueError, match=message):
+        WarmupCosine(1e-3, warmup, total)
+
+
+def test_config_round_trip():
+    schedule = WarmupCosine(peak=0.8, warmup_steps=4, total_steps=28, minimum=0.1)
+    serialized = keras.optimizers.schedules.serialize(schedule)
+    copy = keras.optimizers.schedules.deserialize(serialized)
+    assert isinstance(copy, WarmupCosine) and copy.get_config() == schedule.get_config()
+    assert schedule.get_config() == {"peak": 0.8, "warmup_steps": 4, "total_steps": 28, "minimum": 0.1}

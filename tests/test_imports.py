@@ -1,0 +1,64 @@
+"""What importing costs, and on which backend it is refused; each in a process of its own."""
+
+import statistics
+
+import pytest
+
+from tests.base import run_python
+
+HEAVY = ("tensorflow", "keras", "numpy", "PIL", "torch", "absl")
+
+
+def output(script, **environment):
+    process = run_python("-c", script, **environment)
+    assert process.returncode == 0, process.stderr[-4000:]
+    return process.stdout.strip()
+
+
+def test_import_keras_mae_imports_nothing_heavy():
+    script = f"import sys, keras_mae; dir(keras_mae); print([name for name in {HEAVY} if name in sys.modules])"
+    assert output(script) == "[]"
+
+
+def test_importing_the_models_imports_nothing_heavy_that_keras_does_not():
+    """The short form of the time test below: it is packages such as these that take time to import."""
+    script = (
+        "import sys, keras, tensorflow; before = set(sys.modules); import keras_mae; keras_mae.MAEDecoder; "
+        "assert 'keras_mae.models' in sys.modules and 'MAEDecoder' in vars(keras_mae); "  # resolved on first use
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}; "
+        "print(sorted(new - {'keras_mae'} - set(sys.stdlib_module_names) - {n.partition('.')[0] for n in before}))"
+    )
+    assert output(script) == "[]"
+
+
+@pytest.mark.slow
+def test_importing_the_models_takes_at_most_300_ms_more_than_tensorflow_and_keras():
+    """Alternating, so that a machine that slows down slows both; the first pair fills the file cache."""
+
+    def seconds(statement):
+        script = f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
+        return float(output(script))
+
+    statements = ("import tensorflow, keras", "import tensorflow, keras, keras_mae.models")
+    pairs = [[seconds(statement) for statement in statements] for _ in range(6)][1:]
+    without, with_models = (statistics.median(times) for times in zip(*pairs, strict=True))
+    assert with_models - without <= 0.3
+
+
+@pytest.mark.parametrize("module", ["layers", "masking", "targets", "data", "training", "models"])
+def test_another_backend_is_refused_before_keras_is_imported(module):
+    process = run_python("-c", f"import keras_mae.{module}", KERAS_BACKEND="jax")
+    assert process.returncode == 1
+    last = process.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: KERAS_BACKEND is 'jax'. keras_mae trains with tf.distribute")
+    assert "Set the environment variable KERAS_BACKEND=tensorflow" in last
+
+
+def test_another_backend_in_keras_own_file_is_refused(tmp_path):
+    """~/.keras/keras.json sets the backend too; a Keras that is imported and runs on it is a stand-in here."""
+    keras = tmp_path / "keras"
+    keras.mkdir()
+    (keras / "__init__.py").write_text("class config:\n    backend = staticmethod(lambda: 'torch')\n")
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import keras_mae._backend"
+    process = run_python("-c", script, KERAS_BACKEND="tensorflow")
+    assert "ImportError: Keras runs on the backend 'torch'. keras_mae trains with tf.distribute" in process.stderr

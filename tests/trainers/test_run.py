@@ -1,0 +1,122 @@
+"""Who may write to a run folder, and what is in its files."""
+
+import dataclasses
+import json
+import os
+
+import pytest
+
+from keras_mae.trainers import run
+from keras_mae.trainers.config import PretrainConfig
+
+CONFIG = PretrainConfig(epochs=3, image_size=(16, 20), crop_scale=None)
+
+
+def start(path, config=CONFIG, data="digits", resume=False, overwrite=False):
+    folder = run.RunFolder(str(path))
+    folder.start(config, data, resume, overwrite)
+    return folder
+
+
+@pytest.fixture
+def taken(tmp_path):
+    """A folder that holds a run, with every file and folder that a run may have, and two of somebody else's."""
+    folder = start(tmp_path / "taken")
+    for name in ("log.jsonl", "results.json", "model.keras", "encoder.keras", "reconstructions.png", "loss.png"):
+        (tmp_path / "taken" / name).write_text("of the run")
+    for name in ("checkpoints", "tensorboard", "reconstructions", "saved_model/1"):
+        (tmp_path / "taken" / name).mkdir(parents=True)
+        (tmp_path / "taken" / name / "file").write_text("of the run")
+    (tmp_path / "taken" / "notes.txt").write_text("mine")
+    (tmp_path / "taken" / "mine").mkdir()
+    return folder
+
+
+def test_a_new_folder_an_empty_one_and_one_in_new_folders(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty", "some/where/else"):
+        folder = start(tmp_path / name)
+        assert os.listdir(folder.path) == ["config.json"]
+        assert folder.config() == (CONFIG, "digits")
+    record = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert record == {**json.loads(json.dumps(dataclasses.asdict(CONFIG))), "data": "digits"}
+
+
+def test_a_folder_with_another_run_is_refused(taken):
+    with pytest.raises(ValueError, match="taken holds another run; continue it with --resume, discard it with --overw"):
+        start(taken.path)
+    assert os.path.exists(taken / "model.keras")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_with_something_else_is_refused(tmp_path, overwrite):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="holds something that is not a run; name another"):
+        start(tmp_path, overwrite=overwrite)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="the output .*file is a file; name a folder"):
+        start(tmp_path / "file")
+
+
+def test_overwrite_removes_what_a_run_wrote_and_nothing_else(taken):
+    other = dataclasses.replace(CONFIG, epochs=4)
+    start(taken.path, other, overwrite=True)
+    assert sorted(os.listdir(taken.path)) == ["config.json", "mine", "notes.txt"]
+    assert taken.config() == (other, "digits")
+
+
+def test_overwrite_of_nothing_is_a_new_run(tmp_path):
+    assert start(tmp_path / "new", overwrite=True).config() == (CONFIG, "digits")
+
+
+def test_resume_keeps_everything(taken):
+    before = {name: os.stat(taken / name).st_mtime_ns for name in os.listdir(taken.path)}
+    start(taken.path, resume=True)
+    assert {name: os.stat(taken / name).st_mtime_ns for name in os.listdir(taken.path)} == before
+
+
+def test_resume_with_another_config_shows_the_differences(taken):
+    other = dataclasses.replace(CONFIG, epochs=5, image_size=(16, 24))
+    message = (
+        r"the run in .*taken has another config, and cannot be resumed: data: 'digits' there, 'npz:x' now; "
+        r"image_size: \(16, 20\) there, \(16, 24\) now; epochs: 3 there, 5 now$"
+    )
+    with pytest.raises(ValueError, match=message):
+        start(taken.path, other, data="npz:x", resume=True)
+    assert taken.config() == (CONFIG, "digits")
+
+
+def test_resume_of_nothing(tmp_path):
+    with pytest.raises(ValueError, match="nowhere is not the folder of a run: it holds no config.json"):
+        start(tmp_path / "nowhere", resume=True)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_resume_and_overwrite(taken):
+    with pytest.raises(ValueError, match="--resume continues .*, --overwrite discards it: give one of them"):
+        start(taken.path, resume=True, overwrite=True)
+    assert os.path.exists(taken / "model.keras")
+
+
+def test_model_of_an_unfinished_run(tmp_path):
+    folder = start(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"run holds no encoder.keras: the run has not finished; continue it with --res"):
+        folder.model_path(run.ENCODER)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(taken):
+    def write(path):
+        with open(path, "w") as file:
+            file.write("half of the n")
+        raise OSError("the disk is full")
+
+    before = sorted(os.listdir(taken.path))
+    with pytest.raises(OSError, match="the disk is full"):
+        taken.replace("results.json", write)
+    assert sorted(os.listdir(taken.path)) == before
+    with open(taken / "results.json") as file:
+        assert file.read() == "of the run"
