@@ -77,10 +77,8 @@ def verify_encoder(served, path: str, image_shape: tuple[int, int, int], images=
 def drawn_images(image_shape: tuple[int, int, int], count: int = 3) -> np.ndarray:
     """Smooth pictures that differ everywhere, uint8 `(count, H, W, C)`, for a check without data at hand."""
     height, width, channels = image_shape
-    y, x = np.mgrid[0:1 : height * 1j, 0:1 : width * 1j]
-    waves = [
-        np.sin((3 + n) * x + (5 + channel) * y + n) for n in range(count) for channel in range(channels)
-    ]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    waves = [np.sin((3 + n) * x + (5 + channel) * y + n) for n in range(count) for channel in range(channels)]
     stack = np.stack(waves).reshape(count, channels, height, width).transpose(0, 2, 3, 1)
     return np.round(127.5 + 127.5 * stack).astype("uint8")
 

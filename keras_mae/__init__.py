@@ -21,8 +21,21 @@ _HOME = {
     "MAEDecoder": "keras_mae.models.decoder",
     "MaskedAutoencoder": "keras_mae.models.masked_autoencoder",
     "ImageClassifier": "keras_mae.models.image_classifier",
+    "load_checkpoint": "keras_mae.checkpoints.load",
+    "save_checkpoint": "keras_mae.checkpoints.save",
 }
-_SUBPACKAGES = ("data", "export", "layers", "masking", "models", "optimizers", "targets", "trainers", "training")
+_SUBPACKAGES = (
+    "checkpoints",
+    "data",
+    "export",
+    "layers",
+    "masking",
+    "models",
+    "optimizers",
+    "targets",
+    "trainers",
+    "training",
+)
 
 __all__ = ["__version__", *_HOME, *_SUBPACKAGES]
 

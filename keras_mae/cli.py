@@ -95,7 +95,9 @@ def _reconstruct_flags() -> flags.FlagValues:
     flags.DEFINE_string("data", None, "the images, as for pretrain; the run's own if not given", flag_values=values)
     flags.DEFINE_string("output", None, "the PNG to write; in the run folder if not given", flag_values=values)
     flags.DEFINE_integer("count", 16, "how many images", lower_bound=1, flag_values=values)
-    flags.DEFINE_float("mask_ratio", None, "share of the patches to mask; the run's own if not given", flag_values=values)
+    flags.DEFINE_float(
+        "mask_ratio", None, "share of the patches to mask; the run's own if not given", flag_values=values
+    )
     return values
 
 
@@ -135,8 +137,12 @@ def _recipes(values: flags.FlagValues) -> None:
 COMMANDS: dict[str, Command] = {
     "demo": Command("pretrain, look, probe and export on built-in digits, in minutes", _demo_flags, _demo),
     "pretrain": Command("pretrain a masked autoencoder on your images", _pretrain_flags, _pretrain, ("data", "output")),
-    "reconstruct": Command("draw what a pretrained model makes of masked images", _reconstruct_flags, _reconstruct, ("run",)),
-    "export": Command("write a run's encoder as a SavedModel for TF Serving", _export_flags, _export, ("run", "output")),
+    "reconstruct": Command(
+        "draw what a pretrained model makes of masked images", _reconstruct_flags, _reconstruct, ("run",)
+    ),
+    "export": Command(
+        "write a run's encoder as a SavedModel for TF Serving", _export_flags, _export, ("run", "output")
+    ),
     "recipes": Command("list the recipes for pretrain", flags.FlagValues, _recipes),
 }
 
@@ -233,7 +239,7 @@ def _help(name: str, command: Command) -> str:
     lines = [f"keras-mae {name}: {command.summary}", ""]
     own = command.make_flags().flags_by_module_dict().values()
     for flag in [flag for group in own for flag in group]:
-        default = "" if flag.default in (None, []) else f" (default: {flag.default_as_str.strip(chr(39))})"
+        default = "" if flag.default in (None, []) else f" (default: {str(flag.default_as_str).strip(chr(39))})"
         needed = " (required)" if flag.name in command.required else ""
         lines += [f"  --{flag.name}{needed}{default}", f"      {flag.help}"]
     return "\n".join(lines)

@@ -83,12 +83,13 @@ def _feature_rows(mae: MaskedAutoencoder, fresh: MaskedAutoencoder, train: Array
         "random encoder": lambda images: evaluation.embeddings(fresh.encoder, images),
         "raw pixels": lambda images: images.reshape(len(images), -1).astype("float32"),
     }
+    train_y, test_y = train.required_labels(), test.required_labels()
+    draws = [evaluation.few_labels(train_y, _FEW, seed) for seed in range(_FEW_DRAWS)]
     rows = {}
     for kind, features in kinds.items():
         train_x, test_x = features(train.images), features(test.images)
-        sets = (train_x, train.labels, test_x, test.labels)
-        draws = [evaluation.few_labels(train.labels, _FEW, seed) for seed in range(_FEW_DRAWS)]
-        few = [evaluation.linear_accuracy(train_x[i], train.labels[i], test_x, test.labels) for i in draws]
+        sets = (train_x, train_y, test_x, test_y)
+        few = [evaluation.linear_accuracy(train_x[i], train_y[i], test_x, test_y) for i in draws]
         rows[kind] = {
             "linear_probe": evaluation.linear_accuracy(*sets),
             "knn": evaluation.knn_accuracy(*sets),
@@ -100,8 +101,9 @@ def _feature_rows(mae: MaskedAutoencoder, fresh: MaskedAutoencoder, train: Array
 
 def _fine_tuning(mae: MaskedAutoencoder, fresh: MaskedAutoencoder, train: ArraySource, test: ArraySource) -> dict:
     """Test accuracies after training the whole network on 10 labels a class."""
-    chosen = evaluation.few_labels(train.labels, _FEW, seed=0)
-    few = (train.images[chosen], train.labels[chosen], test.images, test.labels)
+    train_y = train.required_labels()
+    chosen = evaluation.few_labels(train_y, _FEW, seed=0)
+    few = (train.images[chosen], train_y[chosen], test.images, test.required_labels())
     return {
         "pretrained": evaluation.fine_tuned_accuracy(mae.encoder, *few),
         "from_scratch": evaluation.fine_tuned_accuracy(fresh.encoder, *few),

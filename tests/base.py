@@ -47,7 +47,7 @@ def fill_randomly(model, seed=1):
 
 def small_encoder(image_shape=(8, 12, 3), patch_size=4, **overrides):
     """An encoder with a 2 x 3 grid, every weight random."""
-    sizes = {"hidden_dim": 16, "num_layers": 2, "num_heads": 2, "mlp_dim": 24}
+    sizes = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2, "mlp_dim": 24}
     return fill_randomly(ViTEncoder(image_shape, patch_size, **{**sizes, **overrides}))
 
 

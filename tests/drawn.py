@@ -28,9 +28,7 @@ def drawn(height, width, channels=3, seed=0):
     """A smooth picture with some noise, in which every pixel and channel differs: uint8 `(H, W, C)`."""
     rng = np.random.default_rng([seed, height, width, channels])
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
-    waves = [
-        np.sin(rng.uniform(2, 9) * x + rng.uniform(2, 9) * y + rng.uniform(0, 6)) for _ in range(channels)
-    ]
+    waves = [np.sin(rng.uniform(2, 9) * x + rng.uniform(2, 9) * y + rng.uniform(0, 6)) for _ in range(channels)]
     noise = rng.uniform(-20, 20, (height, width, channels))
     return np.clip(np.round(127.5 + 100 * np.stack(waves, axis=-1) + noise), 0, 255).astype("uint8")
 

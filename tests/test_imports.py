@@ -20,6 +20,7 @@ def test_import_keras_mae_imports_nothing_heavy():
     assert output(script) == "[]"
 
 
+@pytest.mark.medium
 def test_importing_the_models_imports_nothing_heavy_that_keras_does_not():
     """The short form of the time test below: it is packages such as these that take time to import."""
     script = (

@@ -100,7 +100,8 @@ def changed(config: PretrainConfig, settings: list[str]) -> PretrainConfig:
 
 def from_json(record: dict[str, Any]) -> PretrainConfig:
     """The config that was written as JSON, where tuples became lists."""
-    return PretrainConfig(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    return PretrainConfig(**values)
 
 
 def _parse(key: str, text: str, hint: Any) -> Any:

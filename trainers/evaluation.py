@@ -46,7 +46,9 @@ def knn_accuracy(train_x, train_y, test_x, test_y, k: int = 20) -> float:
 def few_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
     """The indices of `per_class` random examples of every class."""
     draw = np.random.RandomState(seed)
-    return np.concatenate([draw.choice(np.flatnonzero(labels == k), per_class, replace=False) for k in np.unique(labels)])
+    return np.concatenate(
+        [draw.choice(np.flatnonzero(labels == k), per_class, replace=False) for k in np.unique(labels)]
+    )
 
 
 def fine_tuned_accuracy(

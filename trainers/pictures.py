@@ -22,7 +22,9 @@ def reconstruction_grid(originals, masked, reconstructed, columns: int = 4) -> I
         originals, masked, reconstructed: `(N, H, W, C)` in [0, 255], `C` 1 or 3.
         columns: triples in a row.
     """
-    tiles = [np.clip(np.round(np.asarray(x, "float32")), 0, 255).astype("uint8") for x in (originals, masked, reconstructed)]
+    tiles = [
+        np.clip(np.round(np.asarray(x, "float32")), 0, 255).astype("uint8") for x in (originals, masked, reconstructed)
+    ]
     count, height, width, _ = tiles[0].shape
     zoom = max(1, round(112 / max(height, width)))
     tile_height, tile_width = height * zoom, width * zoom
@@ -39,7 +41,9 @@ def reconstruction_grid(originals, masked, reconstructed, columns: int = 4) -> I
     for index in range(count):
         row, column = divmod(index, columns)
         for place, stack in enumerate(tiles):
-            tile = Image.fromarray(np.repeat(stack[index], 3, axis=-1) if stack.shape[-1] == 1 else stack[index][..., :3])
+            tile = Image.fromarray(
+                np.repeat(stack[index], 3, axis=-1) if stack.shape[-1] == 1 else stack[index][..., :3]
+            )
             tile = tile.resize((tile_width, tile_height), Image.Resampling.NEAREST)
             picture.paste(tile, (2 * _GAP + column * step_x + place * (tile_width + _GAP), head + row * step_y))
     return picture

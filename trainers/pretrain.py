@@ -138,7 +138,9 @@ def _fit(
         raise
 
 
-def draw_reconstructions(mae: MaskedAutoencoder, images: np.ndarray, path: str, mask_ratio: float | None = None) -> None:
+def draw_reconstructions(
+    mae: MaskedAutoencoder, images: np.ndarray, path: str, mask_ratio: float | None = None
+) -> None:
     """Writes a PNG with the original, masked and reconstructed form of each image."""
     outputs = mae.reconstruct(images, mask_ratio=mask_ratio)
     grid = pictures.reconstruction_grid(images, outputs["masked_images"], outputs["reconstruction"])

@@ -57,7 +57,10 @@ class RunFolder:
                 )
             for name in (*_FILES, *_FOLDERS):  # nothing that a run has not written is removed
                 entry = self / name
-                shutil.rmtree(entry) if os.path.isdir(entry) else os.path.exists(entry) and os.remove(entry)
+                if os.path.isdir(entry):
+                    shutil.rmtree(entry)
+                elif os.path.exists(entry):
+                    os.remove(entry)
         os.makedirs(self.path, exist_ok=True)
         self.write_json(CONFIG, record)
 
@@ -89,7 +92,9 @@ class RunFolder:
         there = {"data": data, **dataclasses.asdict(config)}
         differing = [f"{key}: {there[key]!r} there, {record[key]!r} now" for key in record if there[key] != record[key]]
         if differing:
-            raise ValueError(f"the run in {self.path} has another config, and cannot be resumed: {'; '.join(differing)}")
+            raise ValueError(
+                f"the run in {self.path} has another config, and cannot be resumed: {'; '.join(differing)}"
+            )
 
     def write_json(self, name: str, record: Any) -> None:
         """Writes `name` in one go: what is there before stays if this fails."""

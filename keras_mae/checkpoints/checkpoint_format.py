@@ -11,13 +11,13 @@ from keras_mae.checkpoints.layouts import Slot
 from keras_mae.models import ImageClassifier, MaskedAutoencoder
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
-_LEAVES = {"kernel": "weight", "gamma": "weight", "bias": "bias", "beta": "bias"}
+_LEAVES = {"kernel": "weight", "gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}
 
 
 class CheckpointFormat:
     """How one library names the tensors of a Vision Transformer.
 
-    A subclass is a table. It names modules; their leaves are `weight` and `bias` in every format of PyTorch's.
+    A subclass is a table. It names modules; the leaves have the same names in every format of PyTorch's.
 
     Attributes:
         name: what the caller names it by.

@@ -131,15 +131,19 @@ class TorchFile(TensorFile):
 
 
 class KerasFile(TensorFile):
-    """A model of this package saved by Keras; its tensors have our names, and PyTorch's layout like all others."""
+    """A model of this package saved by Keras; its tensors have our names, and PyTorch's layout like all others.
+
+    Attributes:
+        model: the model.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         try:
-            model = keras.saving.load_model(path, compile=False)
+            self.model = keras.saving.load_model(path, compile=False)
         except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise _damaged(path, "a model saved by this package", error) from error
-        self._slots = {slot.name: slot for slot in slots(model)}
+        self._slots = {slot.name: slot for slot in slots(self.model)}
         self.shapes = {name: slot.file_shape for name, slot in self._slots.items()}
 
     def read(self, name: str) -> np.ndarray:

@@ -33,6 +33,16 @@ class Source(abc.ABC):
     def image(self, index, channels: int) -> tf.Tensor:
         """The image with number `index` (an int64 scalar tensor), uint8 `(H, W, channels)`; raises if it is corrupt."""
 
+    def required_labels(self) -> np.ndarray:
+        """The labels, int64 `(num_images,)`.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if self.labels is None:
+            raise ValueError(f"labels are needed, and these images have none, such as {self.name_of(0)}")
+        return self.labels
+
     @abc.abstractmethod
     def name_of(self, index: int) -> str:
         """What to call the image in a message."""
@@ -155,7 +165,15 @@ def _npz_source(path: str) -> ArraySource:
     with tf.io.gfile.GFile(path, "rb") as file:
         try:
             arrays = dict(np.load(file, allow_pickle=False).items())
-        except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error, tf.errors.OpError) as error:
+        except (
+            ValueError,
+            OSError,
+            EOFError,
+            AttributeError,
+            zipfile.BadZipFile,
+            zlib.error,
+            tf.errors.OpError,
+        ) as error:
             raise ValueError(f"npz:{path}: is not a file written by numpy.savez ({error})") from error
     if "images" not in arrays:
         raise ValueError(f"npz:{path}: needs an array called 'images', has {', '.join(map(repr, arrays)) or 'nothing'}")

@@ -24,8 +24,9 @@ def patch_grid(image_shape: tuple[int, int, int], patch_size: int | tuple[int, i
     """
     (height, width), (patch_height, patch_width) = image_shape[:2], as_pair(patch_size)
     if height % patch_height or width % patch_width:
-        near = max(patch_height, height // patch_height * patch_height), max(
-            patch_width, width // patch_width * patch_width
+        near = (
+            max(patch_height, height // patch_height * patch_height),
+            max(patch_width, width // patch_width * patch_width),
         )
         raise ValueError(
             f"the image size must be divisible by the patch size: got images of {height} x {width} and patches of "

@@ -127,7 +127,7 @@ class PositionEmbedding(keras.layers.Layer):
         super().__init__(**kwargs)
         if kind not in KINDS:
             raise ValueError(f"a position embedding is one of {', '.join(KINDS)}; got {kind!r}")
-        self.grid, self.num_prefix_tokens = tuple(grid), num_prefix_tokens
+        self.grid, self.num_prefix_tokens = (grid[0], grid[1]), num_prefix_tokens
         self.kind, self.temperature = kind, temperature
 
     def build(self, input_shape) -> None:

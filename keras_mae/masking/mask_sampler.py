@@ -116,9 +116,7 @@ class MaskSampler(abc.ABC):
     def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed) -> tf.Tensor:
         """Float `(B, rows * columns)`: patches are kept from the smallest number on."""
 
-    def __call__(
-        self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float | None = None
-    ) -> Mask:
+    def __call__(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float | None = None) -> Mask:
         """Draws a mask for each of `batch_size` examples.
 
         Args:

@@ -38,6 +38,8 @@ class MAEDecoder(keras.layers.Layer):
     Reference: arXiv 2111.06377, section 3, "MAE decoder"; Table 1a, 1b.
     """
 
+    _surroundings: tuple[int, tuple[int, int], int, int]
+
     def __init__(
         self,
         hidden_dim: int = 512,
@@ -82,7 +84,7 @@ class MAEDecoder(keras.layers.Layer):
         Raises:
             ValueError: if it was attached to other surroundings before.
         """
-        surroundings = (input_dim, tuple(grid), num_prefix_tokens, output_dim)
+        surroundings = (input_dim, (grid[0], grid[1]), num_prefix_tokens, output_dim)
         if self.built:
             if surroundings != self._surroundings:
                 raise ValueError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
+from keras_mae.models.presets import fill_from_checkpoint
 from keras_mae.models.vit_encoder import ViTEncoder
 from keras_mae.training import GlobalBatchModel
 
@@ -92,15 +94,30 @@ class ImageClassifier(GlobalBatchModel):
         self.build((None, *encoder.image_shape))
 
     @classmethod
-    def from_preset(cls, name: str, num_classes: int, pooling: str = "mean", **overrides: Any) -> ImageClassifier:
-        """A classifier on the encoder preset `name`, freshly initialised.
+    def from_preset(
+        cls,
+        name: str,
+        num_classes: int,
+        pooling: str = "mean",
+        checkpoint: str | None = None,
+        format: str | None = None,
+        skip: Sequence[str] = (),
+        resize_positions: bool | tuple[int, int] = False,
+        **overrides: Any,
+    ) -> ImageClassifier:
+        """A classifier on the encoder preset `name`.
 
         Args:
             name: an encoder preset, such as `vit_base_patch16`.
             num_classes, pooling: as in the constructor.
+            checkpoint: None for fresh weights, or the path or URL of a file to fill it with: a classifier, or with
+                `skip=("head.*",)` an encoder to fine-tune.
+            format, skip, resize_positions: of the checkpoint, as in `keras_mae.load_checkpoint`.
             **overrides: constructor arguments of the encoder that replace the preset's.
         """
-        return cls(ViTEncoder.from_preset(name, **overrides), num_classes, pooling)
+        classifier = cls(ViTEncoder.from_preset(name, **overrides), num_classes, pooling)
+        fill_from_checkpoint(classifier, checkpoint, format, skip, resize_positions)
+        return classifier
 
     def build(self, input_shape) -> None:
         features = (None, self.encoder.hidden_dim)

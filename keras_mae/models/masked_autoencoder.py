@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import unpatchify
 from keras_mae.masking import Mask, MaskSampler, RandomMasking
 from keras_mae.models.decoder import MAEDecoder
-from keras_mae.models.presets import ENCODERS, MAE_DECODER
+from keras_mae.models.presets import ENCODERS, MAE_DECODER, fill_from_checkpoint
 from keras_mae.models.vit_encoder import ViTEncoder
 from keras_mae.targets import PatchGeometry, PixelTarget, Target
 from keras_mae.training import GlobalBatchModel
@@ -85,14 +86,20 @@ class MaskedAutoencoder(GlobalBatchModel):
         mask_sampler: MaskSampler | None = None,
         target: Target | None = None,
         seed: int = 0,
+        checkpoint: str | None = None,
+        format: str | None = None,
+        skip: Sequence[str] = (),
+        resize_positions: bool | tuple[int, int] = False,
         **overrides: Any,
     ) -> MaskedAutoencoder:
-        """The model `mae_<encoder preset>`, freshly initialised, such as `mae_vit_base_patch16`.
+        """The model `mae_<encoder preset>`, such as `mae_vit_base_patch16`.
 
         Args:
             name: the preset.
             decoder: another decoder than the published one (512 wide, 8 deep, 16 heads).
             mask_sampler, target, seed: as in the constructor.
+            checkpoint: None for fresh weights, or the path or URL of a file to fill it with.
+            format, skip, resize_positions: of the checkpoint, as in `keras_mae.load_checkpoint`.
             **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`.
         """
         if not name.startswith("mae_") or name[4:] not in ENCODERS:
@@ -101,7 +108,9 @@ class MaskedAutoencoder(GlobalBatchModel):
         encoder = ViTEncoder.from_preset(name[4:], **overrides)
         if decoder is None:
             decoder = MAEDecoder(**MAE_DECODER, dtype=encoder.dtype_policy)
-        return cls(encoder, decoder, mask_sampler, target, seed=seed, dtype=encoder.dtype_policy)
+        mae = cls(encoder, decoder, mask_sampler, target, seed=seed, dtype=encoder.dtype_policy)
+        fill_from_checkpoint(mae, checkpoint, format, skip, resize_positions)
+        return mae
 
     def call(self, inputs, mask_ratio: float | None = None, training=False, seed: ExampleSeed | None = None):
         images, mask = self.mask(inputs, mask_ratio, seed)
@@ -203,7 +212,13 @@ class MaskedAutoencoder(GlobalBatchModel):
             "target": self.target,
         }
         serialized = {key: keras.saving.serialize_keras_object(part) for key, part in parts.items()}
-        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, "seed": self.seed, **serialized}
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": self.dtype_policy,
+            "seed": self.seed,
+            **serialized,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MaskedAutoencoder:

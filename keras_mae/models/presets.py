@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -27,7 +28,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
 }
 
 # arXiv 2111.06377, table 1a and 1b: the default decoder
-MAE_DECODER: dict[str, int] = {"hidden_dim": 512, "num_layers": 8, "num_heads": 16}
+MAE_DECODER: dict[str, Any] = {"hidden_dim": 512, "num_layers": 8, "num_heads": 16}
 
 
 def encoder_arguments(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -44,3 +45,26 @@ def encoder_arguments(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     if "hidden_dim" in overrides and "mlp_dim" not in overrides:
         arguments["mlp_dim"] = 4 * overrides["hidden_dim"]
     return arguments
+
+
+def fill_from_checkpoint(
+    model,
+    checkpoint: str | None,
+    format: str | None,
+    skip: Sequence[str],
+    resize_positions: bool | tuple[int, int],
+) -> None:
+    """What the `from_preset` methods do with their arguments of these names: see `keras_mae.load_checkpoint`.
+
+    Raises:
+        ValueError: if only one of `checkpoint` and `format` is given, or the checkpoint does not fit.
+    """
+    if (checkpoint is None) != (format is None):
+        raise ValueError(
+            f"checkpoint and format go together: got checkpoint={checkpoint!r} and format={format!r}; the formats are "
+            "'mae_torch', 'timm', 'hf' and 'keras'"
+        )
+    if checkpoint is not None:
+        from keras_mae.checkpoints import load_checkpoint  # checkpoints know the models, so models ask for them late
+
+        load_checkpoint(model, checkpoint, format, skip, resize_positions)

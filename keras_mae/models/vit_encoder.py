@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers import PositionEmbedding, Patchify, PixelNormalization, TransformerBlock
-from keras_mae.layers import resize_position_embedding
+from keras_mae.layers import (
+    Patchify,
+    PixelNormalization,
+    PositionEmbedding,
+    TransformerBlock,
+    resize_position_embedding,
+)
 from keras_mae.layers.patches import patch_grid
 from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_mae.layers.pixel_range import warn_if_unit_range
-from keras_mae.models.presets import encoder_arguments
+from keras_mae.models.presets import encoder_arguments, fill_from_checkpoint
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
@@ -79,7 +85,7 @@ class ViTEncoder(keras.Model):
         super().__init__(name=name, autocast=False, **kwargs)
         if len(image_shape) != 3:
             raise ValueError(f"image_shape is (height, width, channels), got {image_shape!r}")
-        self.image_shape = tuple(image_shape)
+        self.image_shape = (image_shape[0], image_shape[1], image_shape[2])
         self.grid = patch_grid(self.image_shape, patch_size)
         self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
         self.mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
@@ -128,14 +134,26 @@ class ViTEncoder(keras.Model):
         return self.grid[0] * self.grid[1]
 
     @classmethod
-    def from_preset(cls, name: str, **overrides: Any) -> ViTEncoder:
-        """The encoder `vit_{tiny,small,base,large}_patch16` or `vit_huge_patch14`, freshly initialised.
+    def from_preset(
+        cls,
+        name: str,
+        checkpoint: str | None = None,
+        format: str | None = None,
+        skip: Sequence[str] = (),
+        resize_positions: bool | tuple[int, int] = False,
+        **overrides: Any,
+    ) -> ViTEncoder:
+        """The encoder `vit_{tiny,small,base,large}_patch16` or `vit_huge_patch14`.
 
         Args:
             name: the preset.
+            checkpoint: None for fresh weights, or the path or URL of a file to fill it with.
+            format, skip, resize_positions: of the checkpoint, as in `keras_mae.load_checkpoint`.
             **overrides: constructor arguments that replace the preset's, such as `image_shape`.
         """
-        return cls(**encoder_arguments(name, overrides))
+        encoder = cls(**encoder_arguments(name, overrides))
+        fill_from_checkpoint(encoder, checkpoint, format, skip, resize_positions)
+        return encoder
 
     def build(self, input_shape) -> None:
         height, width = self.patch_size
@@ -144,7 +162,9 @@ class ViTEncoder(keras.Model):
         self.positions.build(tokens)
         if self.use_cls_token:
             self.cls_token = self.add_weight(
-                shape=(1, 1, self.hidden_dim), initializer=keras.initializers.RandomNormal(stddev=0.02), name="cls_token"
+                shape=(1, 1, self.hidden_dim),
+                initializer=keras.initializers.RandomNormal(stddev=0.02),
+                name="cls_token",
             )
         for block in self.blocks:
             block.build(tokens)

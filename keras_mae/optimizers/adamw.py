@@ -24,6 +24,8 @@ def adamw(
 
     Reference: arXiv 1711.05101; arXiv 2111.06377, table 8.
     """
-    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay, beta_1=0.9, beta_2=beta_2, epsilon=1e-8)
+    optimizer = keras.optimizers.AdamW(
+        learning_rate, weight_decay=weight_decay, beta_1=0.9, beta_2=beta_2, epsilon=1e-8
+    )
     optimizer.exclude_from_weight_decay(var_list=model.no_weight_decay())
     return optimizer

@@ -49,7 +49,18 @@ class Target(keras.layers.Layer):
 
     def __init__(self, **kwargs) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.geometry: PatchGeometry | None = None
+        self._geometry: PatchGeometry | None = None
+
+    @property
+    def geometry(self) -> PatchGeometry:
+        """The encoder's patches.
+
+        Raises:
+            ValueError: if the target was not attached to a model yet.
+        """
+        if self._geometry is None:
+            raise ValueError("a target needs to know the encoder's patches: pass it to a model, or call attach")
+        return self._geometry
 
     def attach(self, geometry: PatchGeometry) -> None:
         """Learns the encoder's patches; `dim` is known from here on.
@@ -57,12 +68,12 @@ class Target(keras.layers.Layer):
         Raises:
             ValueError: if the target was attached to an encoder with another geometry before.
         """
-        if self.geometry is not None and self.geometry.sizes != geometry.sizes:
+        if self._geometry is not None and self._geometry.sizes != geometry.sizes:
             raise ValueError(
                 "this target belongs to an encoder with (image shape, patch size, mean, std) = "
-                f"{self.geometry.sizes}, and cannot serve one with {geometry.sizes}; make another target"
+                f"{self._geometry.sizes}, and cannot serve one with {geometry.sizes}; make another target"
             )
-        self.geometry = geometry
+        self._geometry = geometry
         self.dim = geometry.values_per_patch
 
     def call(self, images):

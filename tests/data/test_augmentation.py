@@ -21,7 +21,6 @@ LAST = 1 - 2.0**-24  # the largest number that ExampleSeed.uniform yields
 def windows(size, count, scale, ratio, seed=0):
     """`count` windows `(top, left, height, width)`, and the numbers that they are functions of."""
 
-
     @tf.function
     def all_windows(draws):
         return tf.map_fn(lambda row: crop_window(size, row, scale, ratio), draws, fn_output_signature=tf.int32)

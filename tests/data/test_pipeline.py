@@ -112,7 +112,9 @@ def test_a_folder_gives_the_batches_of_its_arrays(tmp_path):
 
 def test_batch_size_out_of_range():
     for batch_size in (0, -1, 24):
-        with pytest.raises(ValueError, match=f"between 1 and all 23 images, got batch_size={batch_size}; set a smaller"):
+        with pytest.raises(
+            ValueError, match=f"between 1 and all 23 images, got batch_size={batch_size}; set a smaller"
+        ):
             batches(1, batch_size=batch_size)
 
 

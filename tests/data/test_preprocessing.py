@@ -118,9 +118,7 @@ SIZES = [(60, 90), (90, 60), (33, 33), (16, 16), (7, 5), (1, 1), (2, 3), (1, 50)
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(
-    ("image_shape", "crop_ratio"), [((16, 16, 3), 0.875), ((16, 24, 1), 1.0), ((25, 10, 3), 0.6)]
-)
+@pytest.mark.parametrize(("image_shape", "crop_ratio"), [((16, 16, 3), 0.875), ((16, 24, 1), 1.0), ((25, 10, 3), 0.6)])
 def test_numbers_are_those_of_pillows_float_bicubic(size, image_shape, crop_ratio):
     image = drawn(*size, image_shape[-1])
     result = evaluation_transform(image, image_shape, crop_ratio)

@@ -30,10 +30,16 @@ def test_sincos_by_hand():
     np.testing.assert_allclose(table, expected, atol=1e-7)  # nine decimals above, float32 below
 
 
-@given(grid=grids, quarter=st.integers(1, 5), prefix=st.integers(0, 2))
-def test_sincos_against_numpy(grid, quarter, prefix):
-    table = sincos_position_embedding(grid, 4 * quarter, prefix)
-    np.testing.assert_allclose(table, numpy_mae.sincos_table(*grid, 4 * quarter, prefix), atol=1e-7)
+@given(
+    grid=grids, quarter=st.integers(1, 5), prefix=st.integers(0, 2), temperature=st.sampled_from([10.0, 100.0, 10000.0])
+)
+def test_sincos_against_numpy(grid, quarter, prefix, temperature):
+    table = sincos_position_embedding(grid, 4 * quarter, prefix, temperature)
+    expected = numpy_mae.sincos_table(*grid, 4 * quarter, prefix, temperature)
+    np.testing.assert_allclose(table, expected, atol=1e-7)  # rounded to float32, 1 at most
+    layer = PositionEmbedding(grid, prefix, temperature=temperature)
+    layer.build((None, None, 4 * quarter))
+    np.testing.assert_array_equal(layer.table, table)
 
 
 def test_sincos_needs_a_width_divisible_by_4():

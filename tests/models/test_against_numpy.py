@@ -26,7 +26,7 @@ def reference_patches(encoder, image):
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize(("image_shape", "patch_size", "positions"), CASES)
 def test_prediction_mask_and_loss(image_shape, patch_size, positions, normalize):
-    encoder = small_encoder(image_shape, patch_size, position_embedding=positions)
+    encoder = small_encoder(image_shape, patch_size, num_layers=2, position_embedding=positions)
     mae = small_mae(encoder, mask_ratio=0.6, normalize=normalize, decoder={"position_embedding": positions})
     images, noise = random_images(3, image_shape), random_noise(3, encoder.num_patches)
     weights = from_keras.encoder_weights(encoder), from_keras.decoder_weights(mae.decoder)
@@ -53,7 +53,7 @@ def test_prediction_mask_and_loss(image_shape, patch_size, positions, normalize)
 
 @pytest.mark.parametrize(("image_shape", "patch_size", "positions"), CASES)
 def test_encoder_sees_every_patch(image_shape, patch_size, positions):
-    encoder = small_encoder(image_shape, patch_size, position_embedding=positions)
+    encoder = small_encoder(image_shape, patch_size, num_layers=2, position_embedding=positions)
     images = random_images(2, image_shape, seed=3)
     weights = from_keras.encoder_weights(encoder)
     expected = np.array([numpy_mae.encode(reference_patches(encoder, image), weights) for image in images])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from keras_mae.layers import sincos_position_embedding
 from keras_mae.masking import Mask
 from keras_mae.models import MAEDecoder, MaskedAutoencoder
 from keras_mae.targets import PixelTarget
@@ -38,6 +39,13 @@ def test_prefix_tokens_may_be_none_or_many():
         fill_randomly(ours)
         tokens = np.random.default_rng(0).normal(size=(2, prefix + 2, 16)).astype("float32")
         assert ours(tokens, Mask.from_noise(random_noise(2, 6), 2)).shape == (2, 6, 48)
+
+
+def test_sincos_positions_have_the_temperature():
+    for arguments, temperature in (({}, 10000.0), ({"position_temperature": 10.0}, 10.0)):
+        ours = decoder(**arguments)
+        ours.attach(**SURROUNDINGS)
+        np.testing.assert_array_equal(ours.positions.table, sincos_position_embedding((2, 3), 12, 1, temperature))
 
 
 def test_mlp_is_four_times_as_wide_unless_told():

@@ -143,7 +143,7 @@ def test_layer_groups_cover_every_trainable_variable_once():
 
 def test_every_layer_norm_has_its_epsilon():
     for epsilon in (1e-6, 1e-5):
-        mae = small_mae(layer_norm_epsilon=epsilon, decoder={"layer_norm_epsilon": epsilon})
+        mae = small_mae(num_layers=2, layer_norm_epsilon=epsilon, decoder={"layer_norm_epsilon": epsilon})
         norms = [layer for layer in mae._flatten_layers() if isinstance(layer, keras.layers.LayerNormalization)]
         assert len(norms) == 2 * 2 + 1 + 2 * 1 + 1 and {norm.epsilon for norm in norms} == {epsilon}
     assert small_encoder().layer_norm_epsilon == MAEDecoder(8, 1, 2).layer_norm_epsilon == 1e-6

@@ -38,7 +38,7 @@ def test_pixels_and_targets_are_float32_under_every_policy(policy):
 def test_training_is_finite_and_close_to_float32(policy, tolerance):
     losses = []
     for dtype in ("float32", policy):
-        mae = small_mae(dtype=dtype, num_layers=1)
+        mae = small_mae(dtype=dtype)
         mae.compile(optimizer=keras.optimizers.SGD(0.05), run_eagerly=True)
         recorder = LossPerStep()
         mae.fit(INPUTS, batch_size=4, shuffle=False, epochs=3, verbose=0, callbacks=[recorder])

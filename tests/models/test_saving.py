@@ -18,7 +18,7 @@ EXAMPLES = {
     "DropPath": lambda: layers.DropPath(0.3, name="drop"),
     "Patchify": lambda: layers.Patchify((4, 2), name="cut"),
     "PixelNormalization": lambda: layers.PixelNormalization((0.1, 0.2), (0.3, 0.4), name="pixels"),
-    "PositionEmbedding": lambda: layers.PositionEmbedding((2, 3), 1, kind="learned", name="where"),
+    "PositionEmbedding": lambda: layers.PositionEmbedding((2, 3), 1, "learned", 10.0, name="where"),
     "SelfAttention": lambda: layers.SelfAttention(12, 3, name="look", dtype="mixed_bfloat16"),
     "TransformerBlock": lambda: layers.TransformerBlock(
         12, 3, 20, drop_path_rate=0.1, layer_norm_epsilon=1e-5, name="block", dtype="mixed_float16"
@@ -26,7 +26,7 @@ EXAMPLES = {
     "RandomMasking": lambda: masking.RandomMasking(0.6),
     "PixelTarget": lambda: targets.PixelTarget(normalize=True),
     "MAEDecoder": lambda: models.MAEDecoder(
-        12, 1, 3, 20, position_embedding="learned", layer_norm_epsilon=1e-5, name="narrow", dtype="mixed_bfloat16"
+        12, 1, 3, 20, "learned", position_temperature=10.0, layer_norm_epsilon=1e-5, name="narrow"
     ),
     "ViTEncoder": lambda: every_argument(),
     "MaskedAutoencoder": lambda: models.MaskedAutoencoder(
@@ -48,6 +48,7 @@ def every_argument():
         drop_path_rate=0.1,
         use_cls_token=False,
         position_embedding="learned",
+        position_temperature=10.0,
         layer_norm_epsilon=1e-5,
         mean=(0.1, 0.2),
         std=(0.3, 0.4),

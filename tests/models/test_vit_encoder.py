@@ -89,6 +89,8 @@ def test_with_image_shape_makes_another_sincos_table():
         if ours is not encoder.positions.table:
             np.testing.assert_array_equal(ours, theirs)
     assert other(random_images(1, (16, 8, 3)))["patch_tokens"].shape == (1, 8, 16)
+    warm = small_encoder(position_temperature=10.0).with_image_shape((16, 8, 3))
+    np.testing.assert_array_equal(warm.positions.table, sincos_position_embedding((4, 2), 16, 1, temperature=10.0))
 
 
 def test_with_image_shape_resizes_a_learned_table():
@@ -130,11 +132,11 @@ def test_train_last_layers(count, trainable):
 @pytest.mark.parametrize("count", [-1, 2.5, 3, 0.25])
 def test_train_last_layers_that_are_not_there(count):
     with pytest.raises(ValueError, match=f"a multiple of 0.5 up to 2; got {count}"):
-        small_encoder().train_last_layers(count)
+        small_encoder(num_layers=2).train_last_layers(count)
 
 
 def test_no_weight_decay_is_biases_norms_tokens_and_positions():
-    encoder = small_encoder(position_embedding="learned")
+    encoder = small_encoder(num_layers=2, position_embedding="learned")
     excluded = {variable.path for variable in encoder.no_weight_decay()}
     decayed = {v.path for v in encoder.trainable_variables} - excluded
     assert decayed == {v.path for v in encoder.weights if v.path.endswith("kernel")}
@@ -185,7 +187,7 @@ def test_mean_and_std_defaults():
         ({"position_embedding": "rope"}, "one of sincos, learned; got 'rope'"),
         ({"mean": (0.5,)}, "one number a channel: got 1 for 3 channels"),
         ({"std": (0.5, 0.5, 0.0)}, "every std above 0"),
-        ({"drop_path_rate": 1.0}, r"a drop path rate lies in \[0, 1\)"),
+        ({"num_layers": 2, "drop_path_rate": 1.0}, r"a drop path rate lies in \[0, 1\)"),
         ({"patch_size": (4, 4, 4)}, "a patch size is a positive integer or a pair"),
     ],
 )

@@ -41,7 +41,7 @@ def normalize_pixels(image, mean, std):
     return result
 
 
-def sincos_table(rows, columns, dim, prefix_rows):
+def sincos_table(rows, columns, dim, prefix_rows, temperature=10000):
     """Rows of zeros for the prefix, then one row a patch: sines and cosines of the column, then of the row."""
     table = [[0.0] * dim for _ in range(prefix_rows)]
     quarter = dim // 4
@@ -49,7 +49,7 @@ def sincos_table(rows, columns, dim, prefix_rows):
         for column in range(columns):
             values = []
             for position in (column, row):
-                angles = [position / 10000 ** (index / quarter) for index in range(quarter)]
+                angles = [position / temperature ** (index / quarter) for index in range(quarter)]
                 values += [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
             table.append(values)
     return np.array(table)

@@ -87,7 +87,9 @@ def test_settings_are_applied_in_order_and_the_config_stays():
 
 
 def test_json_round_trip():
-    config = changed(CONFIG, ["mean=(0.1,)", "std=(0.2,)", "channels=1", "crop_scale=None", "hidden_dim=64", "flip=False"])
+    config = changed(
+        CONFIG, ["mean=(0.1,)", "std=(0.2,)", "channels=1", "crop_scale=None", "hidden_dim=64", "flip=False"]
+    )
     for one in (CONFIG, config):
         assert from_json(json.loads(json.dumps(dataclasses.asdict(one)))) == one
 

@@ -57,9 +57,13 @@ def test_the_same_seed_builds_the_same_model_and_another_builds_another():
 
 
 def test_unknown_recipe_shows_the_near_ones():
-    with pytest.raises(ValueError, match="no recipe is called 'mae_digit'; did you mean mae_digits.* There are: mae_di"):
+    with pytest.raises(
+        ValueError, match="no recipe is called 'mae_digit'; did you mean mae_digits.* There are: mae_di"
+    ):
         recipes.load("mae_digit")
-    with pytest.raises(ValueError, match="no recipe is called '' There are: mae_digits, mae_small_images, mae_vit_base"):
+    with pytest.raises(
+        ValueError, match="no recipe is called '' There are: mae_digits, mae_small_images, mae_vit_base"
+    ):
         recipes.load("")
 
 

@@ -104,7 +104,9 @@ def test_resume_and_overwrite(taken):
 
 def test_model_of_an_unfinished_run(tmp_path):
     folder = start(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"run holds no encoder.keras: the run has not finished; continue it with --res"):
+    with pytest.raises(
+        ValueError, match=r"run holds no encoder.keras: the run has not finished; continue it with --res"
+    ):
         folder.model_path(run.ENCODER)
 
 

@@ -84,7 +84,7 @@ def test_runs_repeat_by_seed_and_masks_change_from_step_to_step():
 
 
 def test_evaluate_gives_the_same_twice():
-    mae = small_mae(drop_path_rate=0.5)
+    mae = small_mae(num_layers=2, drop_path_rate=0.5)
     mae.compile(optimizer="sgd", run_eagerly=True)
     results = [mae.evaluate(IMAGES, batch_size=4, verbose=0) for _ in range(2)]
     assert results[0] == results[1]
@@ -129,7 +129,7 @@ def graph_and_xla(make, data, **arguments):
 
 @pytest.mark.medium
 def test_the_loss_under_xla_is_that_of_graph_mode():
-    graph, xla = graph_and_xla(lambda: small_mae(num_layers=1, drop_path_rate=0.2), batches(IMAGES), epochs=3)
+    graph, xla = graph_and_xla(lambda: small_mae(num_layers=2, drop_path_rate=0.2), batches(IMAGES), epochs=3)
     assert len(graph) == 6 and len(set(graph)) == 6
     # XLA sums in another order; over six steps of plain gradient descent that stays far below 1e-5
     np.testing.assert_allclose(xla, graph, rtol=1e-5)
@@ -138,7 +138,7 @@ def test_the_loss_under_xla_is_that_of_graph_mode():
 @pytest.mark.medium
 def test_a_bad_mask_shows_in_the_loss_under_xla():
     """XLA drops the assertion that graph mode raises: the loss becomes NaN instead of a number that means nothing."""
-    mae = small_mae(num_layers=1)
+    mae = small_mae()
 
     @tf.function(jit_compile=True)
     def loss(mask):
@@ -156,8 +156,8 @@ def test_the_loss_under_xla_is_that_of_graph_mode_for_all_inputs(kind):
 
     def make():
         if kind == "classifier":
-            return fill_randomly(ImageClassifier(small_encoder(drop_path_rate=0.2), 8))
-        return small_mae(drop_path_rate=0.2, **arguments.get(kind, {}))
+            return fill_randomly(ImageClassifier(small_encoder(num_layers=2, drop_path_rate=0.2), 8))
+        return small_mae(num_layers=2, drop_path_rate=0.2, **arguments.get(kind, {}))
 
     graph, xla = graph_and_xla(make, batches(data.get(kind, (IMAGES, LABELS))), epochs=3)
     np.testing.assert_allclose(xla, graph, rtol=1e-5)
@@ -166,7 +166,7 @@ def test_the_loss_under_xla_is_that_of_graph_mode_for_all_inputs(kind):
 @pytest.mark.medium
 def test_graph_mode_is_eager_mode():
     eager, graph = (
-        losses_of_fit(small_mae(num_layers=1, drop_path_rate=0.2), IMAGES, run_eagerly=eagerly, jit_compile=False)
+        losses_of_fit(small_mae(num_layers=2, drop_path_rate=0.2), IMAGES, run_eagerly=eagerly, jit_compile=False)
         for eagerly in (True, False)
     )
     np.testing.assert_allclose(graph, eager, rtol=1e-5)  # other kernels, other sums

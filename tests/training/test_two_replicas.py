@@ -32,10 +32,10 @@ def run(replicas):
     assert strategy.num_replicas_in_sync == replicas
     with strategy.scope():
         if kind == "mae":
-            model, data = small_mae(num_layers=1, drop_path_rate=0.3, seed=3), (IMAGES,)
+            model, data = small_mae(num_layers=2, drop_path_rate=0.3, seed=3), (IMAGES,)
         else:
             layers = 0 if kind == "probe" else None
-            model = fill_randomly(ImageClassifier(small_encoder(num_layers=1), 4, num_trainable_layers=layers))
+            model = fill_randomly(ImageClassifier(small_encoder(), 4, num_trainable_layers=layers))
             data = (IMAGES, np.arange(16) % 4)
         model.compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9), jit_compile=False)
     recorder = LossPerStep()

@@ -1,0 +1,19 @@
+"""Weights in and out: the official MAE checkpoints, timm's, Hugging Face's and our own."""
+
+from keras_mae import _backend  # noqa: F401
+from keras_mae.checkpoints.convert import convert_checkpoint
+from keras_mae.checkpoints.formats import FORMATS
+from keras_mae.checkpoints.known_files import KNOWN_FILES, KnownFile
+from keras_mae.checkpoints.load import load_checkpoint
+from keras_mae.checkpoints.report import CheckpointReport
+from keras_mae.checkpoints.save import save_checkpoint
+
+__all__ = [
+    "FORMATS",
+    "KNOWN_FILES",
+    "CheckpointReport",
+    "KnownFile",
+    "convert_checkpoint",
+    "load_checkpoint",
+    "save_checkpoint",
+]

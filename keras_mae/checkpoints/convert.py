@@ -1,0 +1,76 @@
+"""From one format to another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_mae.checkpoints.formats import format_called, suggestion
+from keras_mae.checkpoints.known_files import local_path
+from keras_mae.checkpoints.load import load_checkpoint
+from keras_mae.checkpoints.reading import KerasFile, open_tensors
+from keras_mae.checkpoints.save import save_checkpoint
+from keras_mae.models import ImageClassifier, MaskedAutoencoder, ViTEncoder
+
+
+def convert_checkpoint(
+    source: str,
+    source_format: str,
+    output: str,
+    output_format: str,
+    preset: str | None = None,
+    num_classes: int | None = None,
+    pooling: str = "mean",
+    skip: Sequence[str] = (),
+    resize_positions: bool | tuple[int, int] = False,
+    **overrides: Any,
+) -> str:
+    """Writes a checkpoint anew in another format, and says what it did.
+
+    A `.keras` file knows its model; for the others the caller names it.
+
+    Args:
+        source: the file, or its URL.
+        source_format: its format.
+        output: the file to write.
+        output_format: its format.
+        preset: the model in `source`, such as `vit_base_patch16` or `mae_vit_base_patch16`; not for `.keras` files.
+        num_classes: makes it a classifier on the encoder `preset`.
+        pooling: the classifier's.
+        skip, resize_positions: as for `load_checkpoint`.
+        **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`,
+            `position_embedding` or `layer_norm_epsilon`.
+
+    Returns:
+        The reports of reading and writing, for printing.
+
+    Raises:
+        ValueError: as `load_checkpoint` and `save_checkpoint`; or if `preset` is missing.
+    """
+    if preset is None:
+        if source_format != "keras":
+            raise ValueError(f"a file in the format {source_format!r} does not say which model it is: name the preset")
+        if skip or resize_positions or overrides or num_classes is not None:
+            raise ValueError(
+                f"{source} is converted as the model that was saved; to fill another model with it, name a preset"
+            )
+        return str(save_checkpoint(_saved_model(source), output, output_format))
+    format_called(output_format)  # known before a long load
+    model: keras.Model
+    if num_classes is not None:
+        model = ImageClassifier.from_preset(preset, num_classes, pooling, **overrides)
+    elif preset.startswith("mae_"):
+        model = MaskedAutoencoder.from_preset(preset, **overrides)
+    else:
+        model = ViTEncoder.from_preset(preset, **overrides)
+    loaded = load_checkpoint(model, source, source_format, skip, resize_positions)
+    return f"{loaded}\n{save_checkpoint(model, output, output_format)}"
+
+
+def _saved_model(source: str) -> keras.Model:
+    with open_tensors(local_path(source)) as file:
+        if isinstance(file, KerasFile):
+            return file.model
+        raise ValueError(f"{source} is not in the format 'keras'. {suggestion(file.shapes, source)}")

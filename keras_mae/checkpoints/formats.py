@@ -1,0 +1,36 @@
+"""The formats by name, and which of them a file looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
+from keras_mae.checkpoints.hf import HFFormat
+from keras_mae.checkpoints.keras_files import KerasFormat
+from keras_mae.checkpoints.mae_torch import MAETorchFormat
+from keras_mae.checkpoints.report import listed
+from keras_mae.checkpoints.timm import TimmFormat
+
+FORMATS: dict[str, CheckpointFormat] = {
+    each.name: each for each in (MAETorchFormat(), TimmFormat(), HFFormat(), KerasFormat())
+}
+
+
+def format_called(name: str) -> CheckpointFormat:
+    """The format of this name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if name not in FORMATS:
+        raise ValueError(f"format is one of {', '.join(map(repr, FORMATS))}; got {name!r}")
+    return FORMATS[name]
+
+
+def suggestion(names: Collection[str], path: str) -> str:
+    """A sentence on the formats that a file's names look like."""
+    likely = [fmt.name for fmt in FORMATS.values() if fmt.recognises(names)]
+    shown = f"its names ({listed(names, 3)})"
+    if not likely:
+        return f"{path} looks like none of them: {shown} are not those of a Vision Transformer that this package knows"
+    return f"{path} looks like {' or '.join(f'format={name!r}' for name in likely)}, by {shown}"

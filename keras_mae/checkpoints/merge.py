@@ -1,0 +1,164 @@
+"""The strict merge: which tensor of a file goes into which variable, or why it cannot be."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Iterable, Sequence
+
+import keras
+
+from keras_mae.checkpoints.checkpoint_format import CheckpointFormat, parts_of
+from keras_mae.checkpoints.explanation import Difference, Misfit, explain
+from keras_mae.checkpoints.layouts import Slot, Table, slots
+from keras_mae.checkpoints.positions import grid_of_table
+from keras_mae.checkpoints.report import listed
+
+Grid = tuple[int, int]
+Shape = tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """A variable and the tensors of the file that hold it, side by side along its last axis.
+
+    Attributes:
+        slot: the variable.
+        names: the tensors, by their names in the file.
+        old_grid: for position embeddings that have to change, the grid of the file's; else None.
+    """
+
+    slot: Slot
+    names: tuple[str, ...]
+    old_grid: Grid | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a load will do.
+
+    Attributes:
+        assignments: one for each variable that is loaded.
+        skipped, dropped, encoder_only, notes: as in `CheckpointReport`.
+    """
+
+    assignments: list[Assignment]
+    skipped: tuple[str, ...]
+    dropped: tuple[str, ...]
+    encoder_only: bool
+    notes: tuple[str, ...]
+
+
+def plan_merge(
+    model: keras.Model,
+    shapes: dict[str, Shape],
+    fmt: CheckpointFormat,
+    path: str,
+    skip: str | Sequence[str] = (),
+    resize_positions: bool | Grid = False,
+) -> Plan:
+    """Gives every tensor of a file and every variable of a model exactly one place, before anything is read.
+
+    A tensor may stay over only if it was skipped, or belongs to a part that this kind of model does not have by design
+    (an encoder has no decoder and no head). A variable may stay as it is only if it was skipped.
+
+    Args:
+        model: what is loaded.
+        shapes: the file's tensors, names as they are in the file.
+        fmt: the file's format.
+        path: the file, for messages.
+        skip: patterns (`fnmatch`) of names, the file's or ours.
+        resize_positions: as for `load_checkpoint`.
+
+    Raises:
+        ValueError: with both differences listed, if there are any; or for a pattern that matches nothing.
+    """
+    found = _canonical_names(shapes, fmt, path)
+    ours = slots(model)
+    skipping = _Selector(skip)
+    fmt, notes = fmt.for_model(model, found, lambda name: skipping.matches([name]))
+
+    assignments: list[Assignment] = []
+    difference = Difference()
+    skipped: list[str] = []
+    left = dict(found)  # what no variable has taken yet
+    for slot in ours:
+        canonical = fmt.file_names(slot)
+        names = tuple(left.pop(name) for name in canonical if name in left)
+        if skipping.matches([slot.name, *canonical, *names]):
+            skipped += [slot.name, *names]
+        elif not canonical or len(names) < len(canonical):
+            difference.missing.append((slot, [name for name in canonical if name not in found]))
+        else:
+            old_grid = _grid_to_change(slot, shapes[names[0]], resize_positions)
+            if old_grid is None:
+                expected = _expected_shape(slot, len(names))
+                wrong = (name for name in names if shapes[name] != expected)
+                difference.misfits += [Misfit(slot, name, shapes[name], expected) for name in wrong]
+            assignments.append(Assignment(slot, names, old_grid))
+
+    dropped: list[str] = []
+    for canonical_name, name in left.items():
+        part = fmt.part_of(canonical_name)
+        if skipping.matches([name, canonical_name, f"{part}.{name}"]):
+            skipped.append(name)
+        elif part in parts_of(model):
+            difference.unexpected.append(name)
+        else:
+            dropped.append(name)
+
+    skipping.check_all_matched([*(slot.name for slot in ours), *shapes])
+    if difference:
+        raise ValueError(explain(difference, path, fmt, model, {name: shapes[found[name]] for name in found}))
+    encoder_only = {fmt.part_of(name) for name in found} <= {"encoder", "nothing"}
+    return Plan(assignments, tuple(skipped), tuple(dropped), encoder_only, tuple(notes))
+
+
+def _canonical_names(names: Iterable[str], fmt: CheckpointFormat, path: str) -> dict[str, str]:
+    """The names in the file by their canonical names."""
+    found: dict[str, str] = {}
+    for name in names:
+        canonical = fmt.canonical(name)
+        if canonical in found:
+            raise ValueError(f"{path} holds one tensor under two names, {found[canonical]} and {name}; remove one")
+        found[canonical] = name
+    return found
+
+
+def _expected_shape(slot: Slot, pieces: int) -> Shape:
+    *first, last = tuple(slot.variable.shape)
+    return slot.layout.file_shape((*first, last // pieces))
+
+
+def _grid_to_change(slot: Slot, shape: Shape, resize_positions: bool | Grid) -> Grid | None:
+    """The grid of the file's position embeddings, if they may and must be brought to the model's."""
+    if not isinstance(slot.layout, Table) or not resize_positions:
+        return None
+    if len(shape) != 3 or (shape[0], shape[2]) != (1, slot.variable.shape[1]):
+        return None  # another width: no resizing mends that
+    layer = slot.layout.layer
+    grid = grid_of_table(shape[1] - layer.num_prefix_tokens, layer.grid, resize_positions)
+    return None if grid == layer.grid else grid
+
+
+class _Selector:
+    """The patterns of names to skip, and which of them matched."""
+
+    def __init__(self, patterns: str | Sequence[str]) -> None:
+        self.patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+        self.matched: set[str] = set()
+
+    def matches(self, names: Sequence[str]) -> bool:
+        """Whether any pattern fits any of these names of one thing."""
+        hits = {each for each in self.patterns if any(fnmatch.fnmatchcase(name, each) for name in names)}
+        self.matched |= hits
+        return bool(hits)
+
+    def check_all_matched(self, names: Sequence[str]) -> None:
+        """Raises if a pattern has matched nothing; shows some of `names`."""
+        idle = [each for each in self.patterns if each not in self.matched]
+        if idle:
+            raise ValueError(
+                f"skip={idle[0]!r} matches no name, neither of the model nor of the file. Patterns are as in fnmatch, "
+                f"such as 'head.*', and there are {listed(names)}"
+            )

@@ -1,0 +1,236 @@
+"""The exported encoder: its signatures, its embeddings against the live encoder's, and what a failure leaves."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_mae.data import decode_image, evaluation_transform
+from keras_mae.export import export_encoder, saved_model, signatures, verify_encoder
+from keras_mae.export.verify import drawn_images
+from tests.base import random_images, small_encoder
+from tests.drawn import as_image, drawn, encoded
+
+SHAPE, WIDTH, PATCHES, CROP = (8, 12, 3), 16, 6, 0.8
+ROUND_OFF = 1e-5  # of values of about 1: another order of float32 sums
+
+pytestmark = pytest.mark.medium
+
+
+class Exported:
+    """A live encoder and its SavedModel."""
+
+    def __init__(self, folder, pooling, image_shape, **overrides):
+        self.encoder = small_encoder(image_shape, **overrides)
+        self.pooling, self.folder = pooling, str(folder)
+        self.path = export_encoder(self.encoder, self.folder, 3, pooling, CROP)
+        self.signatures = tf.saved_model.load(self.path).signatures
+
+    def embed_live(self, images):
+        """What the encoder itself gives for uint8 images."""
+        outputs = self.encoder(images)
+        return outputs["cls_token"] if self.pooling == "cls" else outputs["patch_tokens"].numpy().mean(axis=1)
+
+    def embed_files_live(self, files):
+        """What the encoder itself gives for files, after the evaluation transform."""
+        shape = self.encoder.image_shape
+        images = [evaluation_transform(decode_image(file, shape[-1]), shape, CROP) for file in files]
+        return self.embed_live(np.stack(images))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    return Exported(tmp_path_factory.mktemp("models") / "encoder", "mean", SHAPE)
+
+
+@pytest.fixture(scope="module")
+def gray(tmp_path_factory):
+    return Exported(tmp_path_factory.mktemp("models") / "gray", "cls", (8, 8, 1), position_embedding="learned")
+
+
+def test_is_where_tf_serving_looks_and_nothing_else_is_there(exported):
+    assert exported.path == os.path.join(exported.folder, "3")
+    assert os.listdir(exported.folder) == ["3"]
+    assert {"saved_model.pb", "variables"} <= set(os.listdir(exported.path))
+
+
+def test_names_types_and_shapes_of_the_signatures(exported):
+    def described(specs):
+        return {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in specs.items()}
+
+    embedding = {"embedding": ("float32", [None, WIDTH])}
+    images = {"images": ("uint8", [None, *SHAPE])}
+    expected = {
+        "serving_default": ({"image_bytes": ("string", [None])}, embedding),
+        "embed": (images, embedding),
+        "features": (
+            images,
+            {"cls_token": ("float32", [None, WIDTH]), "patch_tokens": ("float32", [None, PATCHES, WIDTH])},
+        ),
+    }
+    found = {
+        name: (described(function.structured_input_signature[1]), described(function.structured_outputs))
+        for name, function in exported.signatures.items()
+    }
+    assert found == expected
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_uint8_images_give_the_live_tokens(exported, batch_size):
+    images = random_images(batch_size, SHAPE, seed=batch_size)
+    embedding = exported.signatures["embed"](images=tf.constant(images))["embedding"]
+    np.testing.assert_allclose(embedding, exported.embed_live(images), rtol=0, atol=ROUND_OFF)
+    features, live = exported.signatures["features"](images=tf.constant(images)), exported.encoder(images)
+    for name, expected in live.items():
+        np.testing.assert_allclose(features[name], expected, rtol=0, atol=ROUND_OFF)
+    assert len(np.unique(embedding.numpy().round(3), axis=0)) == batch_size
+
+
+FILES = {
+    "PNG": encoded(as_image(drawn(19, 27)), "PNG"),
+    "JPEG": encoded(as_image(drawn(40, 21)), "JPEG", quality=92),
+    "gray JPEG": encoded(as_image(drawn(14, 33, 1)), "JPEG"),
+    "RGBA": encoded(as_image(drawn(10, 15, 4)), "PNG"),
+    "BMP": encoded(as_image(drawn(13, 13)), "BMP"),
+    "GIF": encoded(as_image(drawn(9, 30)).quantize(50), "GIF"),
+    "small": encoded(as_image(drawn(2, 3)), "PNG"),
+}
+
+
+@pytest.mark.parametrize("model", ["exported", "gray"])
+@pytest.mark.parametrize("count", [1, len(FILES)])
+def test_files_give_the_live_embeddings(model, count, request):
+    exported, files = request.getfixturevalue(model), list(FILES.values())[:count]
+    embedding = exported.signatures["serving_default"](image_bytes=tf.constant(files))["embedding"]
+    assert embedding.shape == (count, WIDTH)
+    np.testing.assert_allclose(embedding, exported.embed_files_live(files), rtol=0, atol=ROUND_OFF)
+    assert len(np.unique(embedding.numpy().round(3), axis=0)) == count
+
+
+def test_gray_images_and_the_class_token(gray):
+    images = random_images(2, (8, 8, 1))
+    embedding = gray.signatures["embed"](images=tf.constant(images))["embedding"]
+    np.testing.assert_allclose(embedding, gray.encoder(images)["cls_token"], rtol=0, atol=ROUND_OFF)
+    mean = gray.encoder(images)["patch_tokens"].numpy().mean(axis=1)
+    assert np.abs(embedding - mean).max() > 0.01  # which is another one
+
+
+def test_the_embedding_does_not_depend_on_the_rest_of_the_batch(exported):
+    embed, files = exported.signatures["serving_default"], list(FILES.values())
+    together = embed(image_bytes=tf.constant(files))["embedding"].numpy()
+    alone = np.concatenate([embed(image_bytes=tf.constant([file]))["embedding"] for file in files])
+    np.testing.assert_allclose(alone, together, rtol=0, atol=ROUND_OFF)
+
+
+@pytest.mark.parametrize("contents", [b"", b"no image", FILES["JPEG"][:200]])
+def test_a_corrupt_file_is_an_error(exported, contents):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        exported.signatures["serving_default"](image_bytes=tf.constant([FILES["PNG"], contents]))
+
+
+def test_every_weight_is_stored_once(tmp_path, monkeypatch):
+    """A network large enough that names and headers do not count: 200,000 parameters."""
+    monkeypatch.setattr(saved_model, "verify_encoder", lambda *arguments: {})
+    encoder = small_encoder(hidden_dim=96, mlp_dim=384)
+    path = export_encoder(encoder, str(tmp_path))
+    size = sum(entry.stat().st_size for entry in os.scandir(os.path.join(path, "variables")))
+    assert encoder.count_params() > 200_000
+    assert size == pytest.approx(4 * encoder.count_params(), rel=0.05)
+
+
+def test_bfloat16_encoders_are_served_in_float32(tmp_path):
+    encoder = small_encoder(dtype="mixed_bfloat16")
+    signature = tf.saved_model.load(export_encoder(encoder, str(tmp_path))).signatures["embed"]
+    images = random_images(2, SHAPE)
+    embedding = signature(images=tf.constant(images))["embedding"]
+    assert embedding.dtype == tf.float32
+    live = tf.cast(encoder(images)["patch_tokens"], tf.float32).numpy().mean(axis=1)
+    # bfloat16 has 8 bits: 0.4 % a rounding, of which a graph leaves out some that single operations make
+    np.testing.assert_allclose(embedding, live, rtol=0, atol=0.05)
+
+
+def test_an_existing_version_is_refused(exported):
+    before = sorted(os.listdir(exported.path))
+    with pytest.raises(
+        ValueError, match="/3 is there already, and a served version never changes: export a higher ver"
+    ):
+        export_encoder(exported.encoder, exported.folder, version=3)
+    assert os.listdir(exported.folder) == ["3"] and sorted(os.listdir(exported.path)) == before
+
+
+@pytest.mark.parametrize("version", [0, -1, 1.5])
+def test_a_version_is_a_positive_integer(tmp_path, version):
+    with pytest.raises(ValueError, match=f"a version is a positive integer, got {version}"):
+        export_encoder(small_encoder(), str(tmp_path), version=version)
+
+
+def test_bad_arguments_leave_nothing(tmp_path):
+    with pytest.raises(ValueError, match="pooling is one of mean, cls; got 'max'"):
+        export_encoder(small_encoder(), str(tmp_path / "model"), pooling="max")
+    with pytest.raises(ValueError, match=r"a crop ratio lies in \(0, 1\], got 1.5"):
+        export_encoder(small_encoder(), str(tmp_path / "model"), crop_ratio=1.5)
+    with pytest.raises(ValueError, match="decoded to 1 or 3 channels, got 4"):
+        export_encoder(small_encoder((8, 12, 4)), str(tmp_path / "model"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_model_that_differs_from_the_live_one_is_removed(tmp_path, monkeypatch):
+    """The live encoder is changed behind the export's back, after its variables were written."""
+    encoder, save = small_encoder(), tf.saved_model.save
+
+    def save_and_change(served, path, **arguments):
+        save(served, path, **arguments)
+        encoder.norm.beta.assign_add(np.full(WIDTH, 1e-4))
+
+    monkeypatch.setattr(tf.saved_model, "save", save_and_change)
+    with pytest.raises(
+        RuntimeError, match=r"the exported model differs from the live one in \w+/\w+/\w+ by 1\.\d+e-04"
+    ):
+        export_encoder(encoder, str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_model_that_needs_keras_mae_is_refused(tmp_path, monkeypatch):
+    """A SavedModel that calls back into Python of this process cannot run in a fresh one."""
+
+    class Calling(signatures.ServedEncoder):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            embed = self.embed
+
+            @tf.function(input_signature=embed.input_signature)
+            def calling(images):
+                return {"embedding": tf.numpy_function(lambda x: x, [embed(images)["embedding"]], tf.float32)}
+
+            self.embed = calling
+
+    monkeypatch.setattr(saved_model, "ServedEncoder", Calling)
+    with pytest.raises(RuntimeError, match="a fresh process cannot use the exported model:\n"):
+        export_encoder(small_encoder(), str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_verification_compares_every_output(exported):
+    served = signatures.ServedEncoder(exported.encoder, "mean", CROP)
+    differences = verify_encoder(served, exported.path, SHAPE, random_images(2, SHAPE))
+    assert set(differences) == {
+        "serving_default/image_bytes/embedding",
+        "embed/images/embedding",
+        "features/images/cls_token",
+        "features/images/patch_tokens",
+    }
+    assert max(differences.values()) < ROUND_OFF
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_drawn_images_differ_everywhere(channels):
+    images = drawn_images((9, 14, channels), 4)
+    assert images.shape == (4, 9, 14, channels) and images.dtype == np.uint8
+    flat = images.reshape(4, -1).astype(int)
+    assert all(np.abs(a - b).mean() > 10 for i, a in enumerate(flat) for b in flat[:i])
+    buffer = io.BytesIO()
+    as_image(images[0]).save(buffer, "PNG")
+    np.testing.assert_array_equal(np.asarray(Image.open(buffer)).reshape(images[0].shape), images[0])

@@ -1,0 +1,252 @@
+"""`keras-mae` as a user types it: help, exit codes, one-line messages, and pretrain -> reconstruct -> export."""
+
+import os
+import statistics
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_mae import cli
+from keras_mae.trainers import recipes
+from tests.base import run_python
+from tests.drawn import TINY, as_image, drawn, encoded, write, write_pictures
+
+SETTINGS = [f"--set={setting}" for setting in TINY]
+RECIPE = ["--recipe=mae_small_images", *SETTINGS]
+
+
+def keras_mae(*arguments):
+    """Runs the command in a process of its own."""
+    return run_python("-m", "keras_mae", *map(str, arguments))
+
+
+def refused(capfd, *arguments):
+    """Runs the command here, asserts exit code 2 and one line on stderr, and returns that line."""
+    capfd.readouterr()
+    code = cli.main([str(argument) for argument in arguments])
+    captured = capfd.readouterr()
+    assert code == 2 and captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("keras-mae ")
+    return line
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return write_pictures(tmp_path / "pictures", 10)
+
+
+def test_help_lists_every_command(capsys):
+    for arguments in (["--help"], ["-h"], ["help"]):
+        assert cli.main(arguments) == 0
+        text = capsys.readouterr().out
+        assert "usage: keras-mae COMMAND" in text
+        assert all(f"  {name} " in text and command.summary in text for name, command in cli.COMMANDS.items())
+    assert set(cli.COMMANDS) == {"demo", "pretrain", "reconstruct", "export", "recipes"}  # no command that is not there
+
+
+def test_without_arguments_it_shows_the_help_and_fails(capsys):
+    assert cli.main([]) == 2
+    assert "usage: keras-mae COMMAND" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_of_a_command_lists_its_flags(name, capsys):
+    for arguments in ([name, "--help"], [name, "--output=x", "-h"]):
+        assert cli.main(arguments) == 0
+        text = capsys.readouterr().out
+        command = cli.COMMANDS[name]
+        assert text.startswith(f"keras-mae {name}: {command.summary}")
+        for flag in command.make_flags():
+            assert f"  --{flag}" in text
+        assert text.count("(required)") == len(command.required)
+    assert cli.main(["pretrain", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--data (required)" in text and "--recipe (default: mae_vit_base)" in text
+
+
+def test_version_and_recipes(capsys):
+    import keras_mae as package
+
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == package.__version__
+    assert cli.main(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == recipes.names()
+    assert all(line.endswith(recipes.title(line.split()[0])) for line in lines)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in cli.COMMANDS)])
+def test_help_is_quick(arguments):
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        done = keras_mae(*arguments)
+        seconds.append(time.perf_counter() - begin)
+        assert done.returncode == 0 and "keras-mae" in done.stdout and done.stderr == ""
+    assert statistics.median(seconds) < 1.5
+
+
+def test_help_imports_neither_tensorflow_nor_keras():
+    program = (
+        "import sys; from keras_mae import cli; [cli.main([name, '--help']) for name in cli.COMMANDS]; cli.main(['-h'])\n"
+        "print([name for name in ('tensorflow', 'keras', 'numpy', 'PIL', 'sklearn') if name in sys.modules])"
+    )
+    assert run_python("-c", program).stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pretrian"], "there is no command 'pretrian'; there are: demo, pretrain, reconstruct, export, recipes"),
+        (["--data=digits", "pretrain"], "there is no command '--data=digits'"),
+        (
+            ["pretrain", "--dta=digits"],
+            "pretrain: Unknown command line flag 'dta'. Did you mean: data ?; see keras-mae",
+        ),
+        (["pretrain"], "pretrain: needs --data and --output; see keras-mae pretrain --help"),
+        (["pretrain", "--data=digits"], "pretrain: needs --output; see keras-mae pretrain --help"),
+        (["export", "--output=x"], "export: needs --run; see keras-mae export --help"),
+        (["pretrain", "digits", "--output=x"], "pretrain: takes flags only, such as --output=DIR; got 'digits'"),
+        (["recipes", "all"], "recipes: takes flags only, such as --output=DIR; got 'all'"),
+        (["demo", "--seed=many"], "demo: flag --seed=many: invalid literal for int()"),
+        (["pretrain", "--data"], "pretrain: Missing value for flag --data"),
+        (["export", "--run=x", "--output=y", "--pooling=max"], "export: flag --pooling=max: value should be one of"),
+        (["reconstruct", "--run=x", "--count=0"], "reconstruct: flag --count=0: 0 is not"),
+    ],
+)
+def test_wrong_words_and_flags(capfd, arguments, message):
+    assert refused(capfd, *arguments).startswith(f"keras-mae {message}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data=photos"], "data is given as digits, folder:PATH or npz:PATH; got 'photos'"),
+        (["--data=folder:PICTURES/../empty"], "holds no image; looked for .jpg, .jpeg, .png, .bmp, .gif, at any depth"),
+        (["--data=folder:/nowhere/at/all"], "folder:/nowhere/at/all: there is no such folder"),
+        (["--data=npz:PICTURES/000.png"], "000.png: is not a file written by numpy.savez"),
+        (["--recipe=mae_digit"], "no recipe is called 'mae_digit'; did you mean mae_digits"),
+        (["--set=epoch=3"], "there is no setting 'epoch'; did you mean epochs"),
+        (["--set=epochs=some"], "epochs is of type int, got 'some'"),
+        (["--set=image_size=(15,16)"], "15"),
+        (["--set=mask_ratio=0.99"], "leaves none of the 16 patches visible"),
+        (["--output=TAKEN"], "holds something that is not a run; name another"),
+        (["--resume"], "is not the folder of a run: it holds no config.json"),
+        (["--resume", "--overwrite"], "--resume continues the run that is there, --overwrite discards it: give one"),
+        (["--output=PICTURES/000.png/run"], "Not a directory"),
+    ],
+)
+def test_what_cannot_work(capfd, pictures, tmp_path, flags, message):
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "taken" / "thesis.tex", b"years of work")
+    flags = [flag.replace("PICTURES", pictures).replace("TAKEN", str(tmp_path / "taken")) for flag in flags]
+    line = refused(capfd, "pretrain", f"--data=folder:{pictures}", f"--output={tmp_path}/run", *RECIPE, *flags)
+    assert message in line and line.startswith("keras-mae pretrain: ")
+    assert not (tmp_path / "run").exists() and os.listdir(tmp_path / "taken") == ["thesis.tex"]
+
+
+def test_all_images_corrupt(capfd, tmp_path):
+    folder = write_pictures(tmp_path / "pictures", 10, corrupt=range(10))
+    line = refused(capfd, "pretrain", f"--data=folder:{folder}", f"--output={tmp_path}/run", *RECIPE)
+    assert "none of the 10 images can be decoded, such as " in line
+
+
+@pytest.mark.parametrize("command", [["reconstruct"], ["export", "--output=x"]])
+def test_commands_on_a_folder_without_a_run(capfd, tmp_path, command):
+    line = refused(capfd, *command, f"--run={tmp_path}")
+    assert f"{tmp_path} is not the folder of a run: it holds no config.json" in line
+
+
+def test_flags_of_one_call_do_not_reach_the_next(capfd, monkeypatch):
+    seen = []
+    command = cli.COMMANDS["pretrain"]
+    monkeypatch.setitem(
+        cli.COMMANDS,
+        "pretrain",
+        cli.Command("", command.make_flags, lambda values: seen.append(values), command.required),
+    )
+    assert cli.main(["pretrain", "--data=a", "--output=b", "--set=epochs=1", "--set=seed=2", "--resume"]) == 0
+    assert refused(capfd, "pretrain").startswith("keras-mae pretrain: needs --data and --output")
+    assert cli.main(["pretrain", "--data", "c", "--output", "d", "--set", "seed=3"]) == 0
+    first, second = seen
+    assert (first.data, first.output, first.set, first.resume) == ("a", "b", ["epochs=1", "seed=2"], True)
+    assert (second.data, second.output, second.set, second.resume) == ("c", "d", ["seed=3"], False)
+
+
+def test_an_interrupted_command_says_so(capfd, monkeypatch):
+    def interrupted(values):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "recipes", cli.Command("", cli.COMMANDS["recipes"].make_flags, interrupted))
+    assert cli.main(["recipes"]) == 130
+    assert capfd.readouterr().err == "keras-mae recipes: interrupted\n"
+
+
+@pytest.mark.medium
+def test_pretrain_reconstruct_export(tmp_path):
+    """On a nested folder of every format, mode and size; then what was refused before there was a run."""
+    folder, run, model = tmp_path / "pictures", tmp_path / "run", tmp_path / "model"
+    kinds = [("JPEG", 3), ("JPEG", 1), ("PNG", 4), ("PNG", 2), ("BMP", 3), ("GIF", 1)]
+    for number in range(18):
+        form, channels = kinds[number % len(kinds)]
+        picture = as_image(drawn(12 + number, 40 - number, channels, seed=number))
+        write(folder / f"class {number % 3}" / f"{number}.{form}", encoded(picture, form))
+
+    pretrain = ["pretrain", f"--data=folder:{folder}", f"--output={run}", *RECIPE]
+    done = keras_mae(*pretrain)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"wrote {run}\n"
+    assert "Traceback" not in done.stderr and "18 images, 2 steps an epoch, 3 epochs" in done.stderr
+    assert {"config.json", "log.jsonl", "model.keras", "encoder.keras", "reconstructions"} <= set(os.listdir(run))
+
+    done = keras_mae(
+        "reconstruct", f"--run={run}", "--count=5", f"--output={tmp_path}/seen/five.png", "--mask_ratio=0.5"
+    )
+    assert (done.returncode, done.stdout) == (0, f"wrote {tmp_path}/seen/five.png\n"), done.stderr
+    with Image.open(tmp_path / "seen" / "five.png") as picture:
+        assert picture.size == (4 * (3 * 112 + 28) - 4, 2 * 120 + 30)
+
+    done = keras_mae("export", f"--run={run}", f"--output={model}", "--version=7", "--pooling=cls")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"wrote {model}/7, and checked it in a fresh process\n"
+    serve = tf.saved_model.load(str(model / "7")).signatures["serving_default"]
+    contents = (folder / "class 0" / "0.JPEG").read_bytes()
+    embedding = serve(image_bytes=tf.constant([contents]))["embedding"].numpy()
+    assert embedding.shape == (1, 16) and np.isfinite(embedding).all() and embedding.std() > 0
+
+
+@pytest.mark.medium
+def test_commands_on_a_run(capfd, pictures, tmp_path):
+    run = tmp_path / "run"
+    pretrain = ["pretrain", f"--data=folder:{pictures}", f"--output={run}", *RECIPE, "--set=epochs=2"]
+    assert cli.main(pretrain) == 0
+    assert "holds another run; continue it with --resume, discard it with --overwrite" in refused(capfd, *pretrain)
+    other = refused(capfd, *pretrain, "--resume", "--set=epochs=4")
+    assert other.endswith("has another config, and cannot be resumed: epochs: 2 there, 4 now")
+
+    assert cli.main(["reconstruct", f"--run={run}"]) == 0
+    assert (run / "reconstructions" / "reconstructions.png").exists()
+    elsewhere = write_pictures(tmp_path / "elsewhere", 2, size=(31, 17), channels=1, form="gif")
+    assert cli.main(["reconstruct", f"--run={run}", f"--data=folder:{elsewhere}", f"--output={tmp_path}/two.png"]) == 0
+    with Image.open(tmp_path / "two.png") as picture:
+        assert picture.size == (2 * (3 * 112 + 28) - 4, 120 + 30)
+    line = refused(capfd, "reconstruct", f"--run={run}", "--mask_ratio=1")
+    assert "a mask ratio lies in [0, 1)" in line
+
+    (tmp_path / "model" / "1").mkdir(parents=True)
+    line = refused(capfd, "export", f"--run={run}", f"--output={tmp_path}/model")
+    assert "is there already, and a served version never changes: export a higher version" in line
+    line = refused(capfd, "export", f"--run={run}", f"--output={tmp_path}/model", "--version=0")
+    assert "a version is a positive integer, got 0" in line
+    assert os.listdir(tmp_path / "model") == ["1"]
+
+    os.remove(run / "encoder.keras")
+    line = refused(capfd, "export", f"--run={run}", f"--output={tmp_path}/other")
+    assert "holds no encoder.keras: the run has not finished; continue it with --resume" in line
+    assert cli.main([*pretrain, "--resume"]) == 0 and (run / "encoder.keras").exists()
+    assert cli.main([*pretrain, "--overwrite"]) == 0

@@ -1,0 +1,106 @@
+"""The demo: a short form on a tiny network, and the full one with the accuracies that it must reach."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_mae import demo
+from keras_mae.data.sources import digits_source
+from tests.base import ROOT
+
+ROWS = ["pretrained encoder", "random encoder", "raw pixels"]
+FIGURES = ["linear_probe", "knn", "10_labels_per_class", "10_labels_per_class_std"]
+TINY = ("hidden_dim=16", "num_layers=1", "decoder_hidden_dim=8", "epochs=2", "warmup_epochs=1", "batch_size=400")
+
+
+def check_results(results, folder):
+    """Everything that results.json and the folder must hold, whatever the figures are."""
+    assert list(results["accuracy"]) == ROWS
+    for row in results["accuracy"].values():
+        assert list(row) == FIGURES and all(0 <= value <= 1 for value in row.values())
+    assert set(results["fine_tuning_10_labels_per_class"]) == {"pretrained", "from_scratch"}
+    assert set(results["seconds"]) == {"pretraining", "measuring", "total"}
+    assert results["seconds"]["total"] >= results["seconds"]["pretraining"] + results["seconds"]["measuring"] > 0
+    assert set(results["versions"]) == {"python", "tensorflow", "keras", "numpy", "scikit-learn", "mlxtend"}
+    assert results["versions"]["tensorflow"] == tf.__version__
+    assert json.loads((folder / "results.json").read_text()) == results
+    files = {"config.json", "log.jsonl", "results.json", "model.keras", "encoder.keras"}
+    folders = {"tensorboard", "checkpoints", "reconstructions", "saved_model"}
+    assert set(os.listdir(folder)) == files | folders | {"reconstructions.png", "loss.png"}
+    assert os.listdir(folder / "saved_model") == ["1"]
+    with Image.open(folder / "reconstructions.png") as picture:
+        assert picture.size == (4 * (3 * 112 + 28) - 4, 6 * (112 + 8) + 30)  # 24 digits in six rows
+        assert len(np.unique(np.asarray(picture))) > 50
+    with Image.open(folder / "loss.png") as picture:
+        assert picture.size == (640, 360)
+
+
+@pytest.mark.medium
+def test_short_form(tmp_path, caplog):
+    caplog.set_level("INFO", logger="keras_mae")
+    folder = tmp_path / "demo"
+    results = demo.run_demo(str(folder), settings=TINY, seed=3)
+    check_results(results, folder)
+    assert results["seed"] == 3 and results["recipe"] == "mae_digits"
+    with open(folder / "log.jsonl") as file:
+        losses = [json.loads(line)["loss"] for line in file]
+    assert len(losses) == 2 and results["final_loss"] == losses[-1]
+    # raw pixels do not depend on training: what scikit-learn says of them, measured before
+    assert results["accuracy"]["raw pixels"]["linear_probe"] == pytest.approx(0.90, abs=0.03)
+    text = "\n".join(record.message for record in caplog.records)
+    assert demo.table(results["accuracy"], results["fine_tuning_10_labels_per_class"]) in text
+    assert all(f"{step}/4  " in text for step in (1, 2, 3, 4))
+
+    with open(folder / "config.json") as file:
+        assert json.load(file)["seed"] == 3
+    serve = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures["embed"]
+    assert serve(images=tf.constant(digits_source("test").images[:2]))["embedding"].shape == (2, 16)
+
+    # a second time it is refused, and with --overwrite everything is made anew
+    with pytest.raises(ValueError, match="holds another run"):
+        demo.run_demo(str(folder), settings=TINY)
+    (folder / "results.json").unlink()
+    check_results(demo.run_demo(str(folder), overwrite=True, settings=TINY), folder)
+
+
+def test_table():
+    rows = {
+        "pretrained encoder": dict(zip(FIGURES, (0.9612, 0.9449, 0.901, 0.0123))),
+        "raw pixels": dict(zip(FIGURES, (0.904, 0.8899, 0.775, 0.0151))),
+    }
+    assert demo.table(rows, {"pretrained": 0.9333, "from_scratch": 0.6}).splitlines() == [
+        "test accuracy, %        linear probe     kNN   10 labels a class",
+        "pretrained encoder              96.1    94.5         90.1 ± 1.2",
+        "raw pixels                      90.4    89.0         77.5 ± 1.5",
+        "",
+        "fine-tuned on 10 labels a class: 93.3 after pretraining, 60.0 from scratch",
+    ]
+
+
+@pytest.mark.slow
+def test_full(tmp_path):
+    """What the README promises, within six minutes on two cores."""
+    folder = tmp_path / "demo"
+    command = [sys.executable, "-m", "keras_mae", "demo", f"--output={folder}"]
+    environment = {**os.environ, "PYTHONPATH": ROOT}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((folder / "results.json").read_text())
+    check_results(results, folder)
+    accuracy = results["accuracy"]
+    best = accuracy["pretrained encoder"]
+    assert best["linear_probe"] >= 0.95 and best["10_labels_per_class"] >= 0.88
+    for other in ("random encoder", "raw pixels"):
+        for figure in ("linear_probe", "knn", "10_labels_per_class"):
+            assert best[figure] > accuracy[other][figure], (other, figure)
+    fine_tuned = results["fine_tuning_10_labels_per_class"]
+    assert fine_tuned["pretrained"] > fine_tuned["from_scratch"]
+    assert re.search(r"loss 0\.\d{4}, .* images/s, \d\d:\d\d left", done.stderr)
+    assert results["seconds"]["total"] <= 360
