@@ -1,6 +1,18 @@
-"""SavedModels for TF Serving; imported and shipped as `keras_mae.export`."""
+"""Models for other programs: SavedModels for TF Serving and fine-tuning, ONNX and LiteRT files.
 
-from keras_mae.export.saved_model import export_encoder
-from keras_mae.export.verify import verify_encoder
+Imported and shipped as `keras_mae.export`.
+"""
 
-__all__ = ["export_encoder", "verify_encoder"]
+from keras_mae.export.saved_model import export_autoencoder, export_classifier, export_encoder
+from keras_mae.export.serving import write_models_config
+from keras_mae.export.tfsm_layer import mend_names
+from keras_mae.export.verify import verify_export
+
+__all__ = [
+    "export_autoencoder",
+    "export_classifier",
+    "export_encoder",
+    "mend_names",
+    "verify_export",
+    "write_models_config",
+]

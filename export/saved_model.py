@@ -1,17 +1,29 @@
-"""Writes SavedModels in the folder layout of TF Serving."""
+"""Writes models as SavedModels in the folder layout of TF Serving, or as ONNX or LiteRT files in the same layout."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
+import tempfile
 import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.export.signatures import ServedEncoder
-from keras_mae.export.verify import verify_encoder
-from keras_mae.models import ViTEncoder
+from keras_mae.export import exchange_formats, serving
+from keras_mae.export.served_autoencoder import ServedAutoencoder
+from keras_mae.export.served_classifier import ServedClassifier
+from keras_mae.export.signatures import ServedEncoder, ServedModel
+from keras_mae.export.verify import verify_export
+from keras_mae.models import ImageClassifier, MaskedAutoencoder, ViTEncoder
+
+FORMATS = ("savedmodel", *exchange_formats.FILES)
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def export_encoder(
@@ -21,14 +33,21 @@ def export_encoder(
     pooling: str = "mean",
     crop_ratio: float = 0.875,
     images: np.ndarray | None = None,
+    normalize: bool = False,
+    dtype: str | None = None,
+    format: str = "savedmodel",
 ) -> str:
-    """Writes `<directory>/<version>/`, a SavedModel that TF Serving picks up.
+    """Writes `<directory>/<version>/`, a SavedModel that TF Serving picks up and that others can fine-tune.
 
     Its signatures, all with a dynamic batch size and float32 outputs:
 
-    - `serving_default`: `image_bytes` string `(B,)`, JPEG, PNG, BMP or GIF files -> `embedding` `(B, D)`
+    - `serving_default`: `image_bytes` string `(B,)`, JPEG, PNG, GIF, BMP or WebP files -> `embedding` `(B, D)`
     - `embed`: `images` uint8 `(B, H, W, C)` -> `embedding` `(B, D)`
     - `features`: `images` -> `cls_token` `(B, D)`, `patch_tokens` `(B, L, D)`
+
+    `tf.saved_model.load` gives an object with `__call__(images, training=False)`, `variables`, `trainable_variables`
+    and `regularization_losses`, and with the endpoints `embed` and `embed_training` for `keras.layers.TFSMLayer` (see
+    `keras_mae.export.mend_names`); these take float32 images too.
 
     It is written aside, checked in a fresh process against the live encoder, and renamed: it appears whole or not
     at all.
@@ -37,29 +56,163 @@ def export_encoder(
         encoder: what is exported.
         directory: the model's folder; its name is the model's name in TF Serving.
         version: a positive integer; TF Serving takes the highest.
-        pooling: what an embedding is: the `"mean"` of the patch tokens, or the `"cls"` token.
+        pooling: what an embedding is: the `"mean"` of the patch tokens, the `"cls"` token, or `"both"`, the class
+            token followed by the mean, `(B, 2 D)`.
         crop_ratio: of the evaluation transform that image files go through, see
             `keras_mae.data.evaluation_transform`.
         images: uint8 `(N, H, W, C)` for the check; None draws some.
+        normalize: whether embeddings are scaled to length 1.
+        dtype: what is computed in, `"float32"` or `"bfloat16"`; weights and outputs are float32. None: what the
+            encoder computes in.
+        format: `"savedmodel"`; or `"onnx"` or `"litert"`, a file `model.onnx` or `model.tflite` in the same place,
+            with the signature `embed` alone, in float32.
 
     Returns:
         The path `<directory>/<version>`.
 
     Raises:
-        ValueError: if the version is there already, or an argument is bad.
+        ValueError: if the version is there already, an argument is bad, or a format needs a package that is missing.
         RuntimeError: if the written model does not give what the live one gives; nothing is left behind then.
     """
+    arguments = (pooling, crop_ratio, normalize)
+    live = ServedEncoder(encoder, *arguments)
+    converted = _in_dtype(encoder, dtype)
+    served = live if converted is encoder else ServedEncoder(converted, *arguments)
+    return _write(served, live, directory, version, images, format)
+
+
+def export_classifier(
+    classifier: ImageClassifier,
+    directory: str,
+    version: int = 1,
+    labels: Sequence[str] | None = None,
+    crop_ratio: float = 0.875,
+    images: np.ndarray | None = None,
+    dtype: str | None = None,
+    format: str = "savedmodel",
+) -> str:
+    """Writes `<directory>/<version>/`, as `export_encoder` does.
+
+    Signatures:
+
+    - `serving_default`: `image_bytes` string `(B,)` -> `probabilities` `(B, K)`, `class_id` int64 `(B,)`, `label`
+      string `(B,)`
+    - `classify`: `images` uint8 `(B, H, W, C)` -> the same and `logits` `(B, K)`
+
+    Args:
+        classifier: what is exported.
+        directory, version, crop_ratio, images, dtype: as for `export_encoder`.
+        labels: the names of the classes in order, also written to `assets/labels.txt`; None for `"0"`, `"1"`, ...
+        format: as for `export_encoder`; ONNX and LiteRT files give `logits` and `probabilities`.
+
+    Returns:
+        The path `<directory>/<version>`.
+
+    Raises:
+        ValueError, RuntimeError: as for `export_encoder`.
+    """
+    live = ServedClassifier(classifier, labels, crop_ratio)
+    converted = _in_dtype(classifier, dtype)
+    served = live if converted is classifier else ServedClassifier(converted, labels, crop_ratio)
+    return _write(served, live, directory, version, images, format)
+
+
+def export_autoencoder(
+    autoencoder: MaskedAutoencoder,
+    directory: str,
+    version: int = 1,
+    images: np.ndarray | None = None,
+    dtype: str | None = None,
+) -> str:
+    """Writes `<directory>/<version>/`, as `export_encoder` does, for looking at what the model fills in.
+
+    Signature: `reconstruct`: `images` uint8 `(B, H, W, C)`, `mask` float32 `(B, L)`, 1 = masked, with as many ones in
+    every row -> `reconstruction` and `masked_images`, both `(B, H, W, C)` in [0, 255].
+
+    Args:
+        autoencoder: what is exported.
+        directory, version, images, dtype: as for `export_encoder`.
+
+    Returns:
+        The path `<directory>/<version>`.
+
+    Raises:
+        ValueError, RuntimeError: as for `export_encoder`.
+    """
+    live = ServedAutoencoder(autoencoder)
+    converted = _in_dtype(autoencoder, dtype)
+    served = live if converted is autoencoder else ServedAutoencoder(converted)
+    return _write(served, live, directory, version, images, "savedmodel")
+
+
+def _write(
+    served: ServedModel, live: ServedModel, directory: str, version: int, images: np.ndarray | None, format: str
+) -> str:
+    if format not in FORMATS:
+        raise ValueError(f"a format is one of {', '.join(FORMATS)}; got {format!r}")
+    with _new_version(directory, version) as aside:
+        if format == "savedmodel":
+            _write_saved_model(served, aside, os.path.basename(os.path.abspath(directory)))
+            verify_export(live, aside, images, served.compute_dtype)
+        else:
+            exchange_formats.write(served, aside, format)
+            exchange_formats.verify(live, aside, format, images)
+    return os.path.join(directory, str(version))
+
+
+@contextlib.contextmanager
+def _new_version(directory: str, version: int) -> Iterator[str]:
+    """A folder that becomes `<directory>/<version>` at the end, and vanishes if there is an error."""
     if version < 1 or version != int(version):
         raise ValueError(f"a version is a positive integer, got {version!r}")
     final = os.path.join(directory, str(version))
     if os.path.exists(final):
         raise ValueError(f"{final} is there already, and a served version never changes: export a higher version")
-    served = ServedEncoder(encoder, pooling, crop_ratio)
+    is_new = not os.path.isdir(directory)
     aside = os.path.join(directory, f".{version}.{uuid.uuid4().hex[:8]}")  # TF Serving looks at numbers only
+    os.makedirs(aside)
     try:
-        tf.saved_model.save(served, aside, signatures=served.signatures())
-        verify_encoder(served, aside, encoder.image_shape, images)
+        yield aside
         os.rename(aside, final)
-    finally:
+    except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
-    return final
+        if is_new and not os.listdir(directory):
+            os.rmdir(directory)
+        raise
+
+
+def _write_saved_model(served: ServedModel, path: str, name: str) -> None:
+    """The SavedModel, its assets, and what TF Serving reads beside it."""
+    signatures = served.signatures()
+    with tempfile.TemporaryDirectory() as folder:
+        assets = {"metadata.json": json.dumps(served.metadata(), indent=2)}
+        if isinstance(served, ServedClassifier):
+            assets["labels.txt"] = "\n".join(served.labels)
+        served.assets = [tf.saved_model.Asset(_text_file(folder, file, text)) for file, text in assets.items()]
+        tf.saved_model.save(served, path, signatures=signatures)
+    serving.write_warmup(served, path, name)
+    _text_file(path, serving.BATCHING, serving.batching_parameters())
+
+
+def _text_file(folder: str, name: str, text: str) -> str:
+    path = os.path.join(folder, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text + "\n")
+    return path
+
+
+def _in_dtype(model: keras.Model, dtype: str | None) -> Any:
+    """`model` itself, or a copy that computes in `dtype`; the weights are float32 either way."""
+    if dtype is None:
+        return model
+    if dtype not in _POLICIES:
+        raise ValueError(f"dtype is one of {', '.join(_POLICIES)}; got {dtype!r}")
+    if model.compute_dtype == dtype:
+        return model
+    config = {**model.get_config(), "dtype": _POLICIES[dtype]}
+    for part in ("encoder", "decoder"):
+        if part in config:
+            config[part]["config"]["dtype"] = _POLICIES[dtype]
+    copy = type(model).from_config(config)
+    copy.set_weights(model.get_weights())
+    return copy

@@ -1,56 +1,161 @@
-"""The functions of an exported model, with named inputs and outputs."""
+"""What an exported model offers: functions with named inputs and outputs, and the encoder's."""
 
 from __future__ import annotations
 
+import abc
+from typing import Any
+
+import keras
+import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.preprocessing import decode_image, evaluation_transform
+from keras_mae.export.image_files import images_of, png_file
 from keras_mae.models import ViTEncoder
 
-POOLINGS = ("mean", "cls")
+POOLINGS = ("mean", "cls", "both")
 
 
-class ServedEncoder(tf.Module):
-    """An encoder with its preprocessing, as plain TensorFlow functions and variables.
+class ServedModel(tf.Module, abc.ABC):
+    """A model as plain TensorFlow functions and variables: what `tf.saved_model.save` writes.
+
+    What is saved knows nothing of Keras: it holds TensorFlow's own variables, each once, and the model itself hides
+    in closures, or its objects would be saved along.
+
+    Args:
+        model: what is served.
+        encoder: the encoder in it.
+        crop_ratio: of the evaluation transform that image files go through.
+
+    Attributes:
+        variables, trainable_variables: lists of `tf.Variable`. What was frozen for a linear probe is trainable here:
+            a TensorFlow variable knows only what its layer was made for.
+        regularization_losses: none.
+    """
+
+    # In place of tf.Module's properties, which a SavedModel does not keep
+    variables: list[tf.Variable] = None  # type: ignore[assignment]
+    trainable_variables: list[tf.Variable] = None  # type: ignore[assignment]
+
+    def __init__(self, model: keras.Model, encoder: ViTEncoder, crop_ratio: float) -> None:
+        super().__init__(name=type(self).__name__)
+        self.variables = [variable.value for variable in model.weights]
+        self.trainable_variables = [variable for variable in self.variables if variable.trainable]
+        self.regularization_losses: list[tf.Tensor] = []
+        self._live = lambda: (model, encoder)
+        self._crop_ratio = crop_ratio
+
+    @abc.abstractmethod
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """The functions that a server offers, by name."""
+
+    @abc.abstractmethod
+    def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+        """For each signature its inputs by name, made of uint8 images `(B, H, W, C)`."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(H, W, C)`."""
+        return self._live()[1].image_shape
+
+    @property
+    def compute_dtype(self) -> str:
+        """What it computes in: `"float32"` or `"bfloat16"`."""
+        return self._live()[1].compute_dtype
+
+    def metadata(self) -> dict[str, Any]:
+        """What was exported, as JSON can hold it."""
+        model, encoder = self._live()
+        return {
+            "model": type(model).__name__,
+            "image_shape": list(encoder.image_shape),
+            "crop_ratio": self._crop_ratio,
+            "compute_dtype": self.compute_dtype,
+            "parameters": model.count_params(),
+            "encoder": {key: value for key, value in encoder.get_config().items() if key not in ("name", "dtype")},
+        }
+
+    def _images_spec(self, dtype=tf.uint8) -> tf.TensorSpec:
+        return tf.TensorSpec((None, *self.image_shape), dtype, name="images")
+
+    def _of_files(self, function):
+        """`function` of images as a function of image files."""
+        image_shape, crop_ratio = self.image_shape, self._crop_ratio
+
+        def of_files(image_bytes):
+            return function(images_of(image_bytes, image_shape, crop_ratio))
+
+        return tf.function(of_files, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+
+
+class ServedEncoder(ServedModel):
+    """An encoder that gives embeddings, for serving and for fine-tuning in other people's programs.
 
     Args:
         encoder: what is served.
-        pooling: what an embedding is: the `"mean"` of the patch tokens, or the `"cls"` token.
+        pooling: what an embedding is: the `"mean"` of the patch tokens `(B, D)`, the `"cls"` token `(B, D)`, or
+            `"both"`, the class token followed by the mean `(B, 2 D)`.
         crop_ratio: of the evaluation transform that image files go through.
+        normalize: whether embeddings are scaled to length 1.
+
+    Call arguments:
+        images: `(B, H, W, C)`, uint8 or float32 in [0, 255].
+        training: whether drop path is active.
+
+    Returns:
+        The embeddings, float32.
     """
 
-    def __init__(self, encoder: ViTEncoder, pooling: str = "mean", crop_ratio: float = 0.875) -> None:
-        super().__init__(name="encoder")
+    def __init__(
+        self, encoder: ViTEncoder, pooling: str = "mean", crop_ratio: float = 0.875, normalize: bool = False
+    ) -> None:
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
-        # TensorFlow's own variables: what is saved knows nothing of Keras. (In a list, as the loader needs them
-        # tracked; the encoder itself hides in a closure, or its objects would be saved along.)
-        self.encoder_variables = [variable.value for variable in encoder.variables]
-        image_shape, call = encoder.image_shape, encoder.__call__
+        super().__init__(encoder, encoder, crop_ratio)
+        self._pooling, self._normalize = pooling, normalize
+        call = encoder.__call__
 
+        # Everything below calls one of these two, so that their graphs are in the file only once.
+        @tf.function
         def features(images):
-            outputs = call(images, training=False)
-            return {name: tf.cast(tokens, tf.float32) for name, tokens in outputs.items()}
+            return {name: tf.cast(tokens, tf.float32) for name, tokens in call(images, training=False).items()}
 
-        def embed(images):
-            outputs = features(images)
-            pooled = outputs["cls_token"] if pooling == "cls" else tf.reduce_mean(outputs["patch_tokens"], axis=1)
-            return {"embedding": pooled}
+        @tf.function
+        def features_training(images):
+            return {name: tf.cast(tokens, tf.float32) for name, tokens in call(images, training=True).items()}
 
-        def preprocess(contents):
-            image = decode_image(contents, image_shape[-1])
-            return evaluation_transform(image, image_shape, crop_ratio)
+        def pooled(outputs):
+            mean = tf.reduce_mean(outputs["patch_tokens"], axis=1)
+            parts = {"mean": [mean], "cls": [outputs["cls_token"]], "both": [outputs["cls_token"], mean]}
+            embedding = tf.concat(parts[pooling], axis=-1)
+            return {"embedding": tf.math.l2_normalize(embedding, axis=-1) if normalize else embedding}
 
-        def embed_files(image_bytes):
-            return embed(tf.map_fn(preprocess, image_bytes, fn_output_signature=tf.TensorSpec(image_shape, tf.uint8)))
+        self.features = features
+        self.embed = tf.function(lambda images: pooled(features(images)))
+        self.embed_training = tf.function(lambda images: pooled(features_training(images)))
+        self.embed_files = self._of_files(lambda images: pooled(features(images)))
+        for dtype in (tf.uint8, tf.float32):  # float32 is what augmentation gives
+            images = self._images_spec(dtype)
+            self.embed.get_concrete_function(images)
+            self.embed_training.get_concrete_function(images)
+            for training in (False, True):
+                self.__call__.get_concrete_function(images, training=training)
 
-        images = tf.TensorSpec((None, *image_shape), tf.uint8, name="images")
-        files = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        self.features = tf.function(features, input_signature=[images])
-        self.embed = tf.function(embed, input_signature=[images])
-        self.embed_files = tf.function(embed_files, input_signature=[files])
+    @tf.function
+    def __call__(self, images, training=False):
+        return (self.embed_training if training else self.embed)(images)["embedding"]
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """By name: `serving_default` (image files), `embed` and `features` (uint8 images)."""
-        functions = {"serving_default": self.embed_files, "embed": self.embed, "features": self.features}
-        return {name: function.get_concrete_function() for name, function in functions.items()}
+        images = self._images_spec()
+        return {
+            "serving_default": self.embed_files.get_concrete_function(),
+            "embed": self.embed.get_concrete_function(images),
+            "features": self.features.get_concrete_function(images),
+        }
+
+    def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+        files = np.array([png_file(image) for image in images], object)
+        return {"serving_default": {"image_bytes": files}, "embed": {"images": images}, "features": {"images": images}}
+
+    def metadata(self) -> dict[str, Any]:
+        return {**super().metadata(), "pooling": self._pooling, "normalize": self._normalize}

@@ -102,28 +102,118 @@ def _reconstruct_flags() -> flags.FlagValues:
 
 
 def _export(values: flags.FlagValues) -> None:
+    from keras_mae import export
+
+    crop_ratio, data = 0.875, values.data
+    if values.run.endswith(".keras"):
+        path = values.run
+    else:
+        from keras_mae.trainers import run
+
+        folder = run.RunFolder(values.run)
+        config, of_run = folder.config()
+        crop_ratio, data = config.crop_ratio, data or of_run
+        path = folder.model_path(run.ENCODER if values.model == "encoder" else run.MODEL)
+    crop_ratio = crop_ratio if values.crop_ratio is None else values.crop_ratio
+    model, encoder = _load_for_export(path, values.model)
+    images = _images_for_check(data, encoder.image_shape, crop_ratio, asked_for=values.data is not None)
+    arguments = {"version": values.version, "images": images, "dtype": values.dtype}
+    if values.model == "encoder":
+        arguments |= {"crop_ratio": crop_ratio, "pooling": values.pooling, "normalize": values.normalize}
+        path = export.export_encoder(model, values.output, format=values.format, **arguments)
+    elif values.model == "classifier":
+        labels = None
+        if values.labels:
+            with open(values.labels, encoding="utf-8") as file:
+                labels = file.read().splitlines()
+        arguments |= {"crop_ratio": crop_ratio, "labels": labels}
+        path = export.export_classifier(model, values.output, format=values.format, **arguments)
+    else:
+        if values.format != "savedmodel":
+            raise ValueError("an autoencoder is written as a SavedModel only")
+        path = export.export_autoencoder(model, values.output, **arguments)
+    print(f"wrote {path}, and checked it in a fresh process")
+    if values.format == "savedmodel":
+        written = export.write_models_config(os.path.dirname(os.path.abspath(values.output)))
+        if written:
+            logging.getLogger("keras_mae").info("wrote %s, for TF Serving's --model_config_file", written)
+
+
+def _load_for_export(path: str, kind: str):
+    """The model of this kind in the file, and its encoder."""
     import keras
 
-    import keras_mae.models  # noqa: F401  registers the classes
-    from keras_mae.export import export_encoder
-    from keras_mae.trainers import run
+    from keras_mae import models
 
-    folder = run.RunFolder(values.run)
-    config, _ = folder.config()
-    encoder = keras.saving.load_model(folder.model_path(run.ENCODER), compile=False)
-    path = export_encoder(encoder, values.output, values.version, values.pooling, config.crop_ratio)
-    print(f"wrote {path}, and checked it in a fresh process")
+    expected = {
+        "encoder": models.ViTEncoder,
+        "classifier": models.ImageClassifier,
+        "autoencoder": models.MaskedAutoencoder,
+    }[kind]
+    model = keras.saving.load_model(path, compile=False)
+    if kind == "encoder":
+        model = getattr(model, "encoder", model)
+    if not isinstance(model, expected):
+        raise ValueError(f"--model={kind} needs a {expected.__name__}, and {path} holds a {type(model).__name__}")
+    return model, getattr(model, "encoder", model)
+
+
+def _images_for_check(data: str | None, image_shape: tuple[int, int, int], crop_ratio: float, asked_for: bool):
+    """Some of the images in `data`, or None if it is gone and nobody asked for it."""
+    from keras_mae.data import first_images, open_source
+
+    try:
+        return None if data is None else first_images(open_source(data), image_shape, 8, crop_ratio)
+    except ValueError as error:
+        if asked_for:
+            raise
+        logging.getLogger("keras_mae").info("checking with drawn images, as %s", error)
+        return None
 
 
 def _export_flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("run", None, "the folder of a pretraining run", flag_values=values)
-    flags.DEFINE_string("output", None, "the model's folder; versions are subfolders of it", flag_values=values)
-    flags.DEFINE_integer("version", 1, "the version to write", flag_values=values)
+    flags.DEFINE_string("run", None, "the folder of a run, or a model's file: FILE.keras", flag_values=values)
+    flags.DEFINE_string(
+        "output",
+        None,
+        "the model's folder, whose name is the model's for TF Serving; versions are subfolders of it, and a file "
+        "models.config beside it lists the models there",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "version", 1, "the version to write; one that is there is never overwritten", flag_values=values
+    )
     flags.DEFINE_enum(
-        "pooling", "mean", ["mean", "cls"], "an embedding is the mean of the patch tokens, or the class token",
+        "model", "encoder", ["encoder", "classifier", "autoencoder"],
+        "what to export: the encoder in it, or all of it, which must then be of this kind",
         flag_values=values,
     )  # fmt: skip
+    flags.DEFINE_enum(
+        "pooling", "mean", ["mean", "cls", "both"],
+        "an embedding is the mean of the patch tokens, the class token, or the class token followed by the mean",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_bool("normalize", False, "scale embeddings to length 1", flag_values=values)
+    flags.DEFINE_enum(
+        "dtype", None, ["float32", "bfloat16"],
+        "what to compute in, outputs are float32 either way; what the model was trained in if not given",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "format", "savedmodel", ["savedmodel", "onnx", "litert"],
+        "onnx and litert write a file that takes uint8 images, and need pip install 'keras-mae[onnx]' or [litert]",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_float(
+        "crop_ratio", None,
+        "share of a scaled image file's side that is used; the run's own, or 0.875 for a .keras file, if not given",
+        lower_bound=0, upper_bound=1, flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string("labels", None, "a text file with a classifier's class names, one a line", flag_values=values)
+    flags.DEFINE_string(
+        "data", None, "images for the check, as for pretrain; the run's own if not given", flag_values=values
+    )
     return values
 
 
@@ -141,7 +231,10 @@ COMMANDS: dict[str, Command] = {
         "draw what a pretrained model makes of masked images", _reconstruct_flags, _reconstruct, ("run",)
     ),
     "export": Command(
-        "write a run's encoder as a SavedModel for TF Serving", _export_flags, _export, ("run", "output")
+        "write a run's encoder, or a whole model, for TF Serving and other programs",
+        _export_flags,
+        _export,
+        ("run", "output"),
     ),
     "recipes": Command("list the recipes for pretrain", flags.FlagValues, _recipes),
 }

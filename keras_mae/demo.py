@@ -79,8 +79,8 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
 def _feature_rows(mae: MaskedAutoencoder, fresh: MaskedAutoencoder, train: ArraySource, test: ArraySource) -> dict:
     """Test accuracies of three classifiers on three kinds of features."""
     kinds = {
-        "pretrained encoder": lambda images: evaluation.embeddings(mae.encoder, images),
-        "random encoder": lambda images: evaluation.embeddings(fresh.encoder, images),
+        "pretrained encoder": lambda images: evaluation.pooled_features(mae.encoder, images),
+        "random encoder": lambda images: evaluation.pooled_features(fresh.encoder, images),
         "raw pixels": lambda images: images.reshape(len(images), -1).astype("float32"),
     }
     train_y, test_y = train.required_labels(), test.required_labels()

@@ -12,12 +12,12 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mae import demo
-from keras_mae.data.sources import digits_source
+from keras_mae.data import sources
 from tests.base import ROOT
 
 ROWS = ["pretrained encoder", "random encoder", "raw pixels"]
 FIGURES = ["linear_probe", "knn", "10_labels_per_class", "10_labels_per_class_std"]
-TINY = ("hidden_dim=16", "num_layers=1", "decoder_hidden_dim=8", "epochs=2", "warmup_epochs=1", "batch_size=400")
+TINY = ("hidden_dim=16", "num_layers=1", "decoder_hidden_dim=8", "epochs=2", "warmup_epochs=1", "batch_size=200")
 
 
 def check_results(results, folder):
@@ -42,8 +42,16 @@ def check_results(results, folder):
         assert picture.size == (640, 360)
 
 
+@pytest.fixture
+def few_digits(monkeypatch):
+    """800 of the digits in place of 5,000, 600 of them for training."""
+    images, labels = sources._digits()
+    monkeypatch.setattr(sources, "_digits", lambda: (images[:800], labels[:800]))
+    monkeypatch.setattr(sources, "_DIGITS_TRAIN", 600)
+
+
 @pytest.mark.medium
-def test_short_form(tmp_path, caplog):
+def test_short_form(few_digits, tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO", logger="keras_mae")
     folder = tmp_path / "demo"
     results = demo.run_demo(str(folder), settings=TINY, seed=3)
@@ -52,8 +60,8 @@ def test_short_form(tmp_path, caplog):
     with open(folder / "log.jsonl") as file:
         losses = [json.loads(line)["loss"] for line in file]
     assert len(losses) == 2 and results["final_loss"] == losses[-1]
-    # raw pixels do not depend on training: what scikit-learn says of them, measured before
-    assert results["accuracy"]["raw pixels"]["linear_probe"] == pytest.approx(0.90, abs=0.03)
+    # raw pixels need no training; on 600 of them scikit-learn's logistic regression is right for more than 3 of 4
+    assert results["accuracy"]["raw pixels"]["linear_probe"] > 0.75
     text = "\n".join(record.message for record in caplog.records)
     assert demo.table(results["accuracy"], results["fine_tuning_10_labels_per_class"]) in text
     assert all(f"{step}/4  " in text for step in (1, 2, 3, 4))
@@ -61,12 +69,14 @@ def test_short_form(tmp_path, caplog):
     with open(folder / "config.json") as file:
         assert json.load(file)["seed"] == 3
     serve = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures["embed"]
-    assert serve(images=tf.constant(digits_source("test").images[:2]))["embedding"].shape == (2, 16)
+    assert serve(images=tf.constant(sources.digits_source("test").images[:2]))["embedding"].shape == (2, 16)
 
     # a second time it is refused, and with --overwrite everything is made anew
     with pytest.raises(ValueError, match="holds another run"):
         demo.run_demo(str(folder), settings=TINY)
     (folder / "results.json").unlink()
+    monkeypatch.setattr(demo, "_feature_rows", lambda *models_and_data: results["accuracy"])
+    monkeypatch.setattr(demo, "_fine_tuning", lambda *models_and_data: results["fine_tuning_10_labels_per_class"])
     check_results(demo.run_demo(str(folder), overwrite=True, settings=TINY), folder)
 
 

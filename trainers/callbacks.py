@@ -17,6 +17,8 @@ from keras_mae.data import CorruptImages
 class Progress(keras.callbacks.Callback):
     """One bar for the whole run: loss, images a second and the remaining time.
 
+    It begins with the second step, as the first one compiles and would spoil the rate.
+
     Args:
         batch_size: images in a step.
     """
@@ -27,44 +29,36 @@ class Progress(keras.callbacks.Callback):
         self.bar: tqdm | None = None
         self.epoch = 0
 
-    def on_train_begin(self, logs=None) -> None:
-        self.bar = None
-
     def on_epoch_begin(self, epoch, logs=None) -> None:
         self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None) -> None:
+        steps, epochs = self.params["steps"], self.params["epochs"]
         if self.bar is None:
-            steps = self.params["steps"]
+            done = self.epoch * steps + batch + 1
             self.bar = tqdm(
-                total=self.params["epochs"] * steps * self.batch_size,
-                initial=epoch * steps * self.batch_size,
+                total=epochs * steps * self.batch_size,
+                initial=done * self.batch_size,
                 unit=" images",
                 unit_scale=True,
-                desc=f"epoch {epoch + 1}/{self.params['epochs']}",
-                bar_format="{desc} |{bar:20}| {percentage:3.0f}%  {postfix[0]}{rate_fmt}, {remaining} left",
-                postfix=["compiling, "],
+                bar_format="{desc} |{bar:20}| {percentage:3.0f}%  {rate_fmt}, {remaining} left",
                 smoothing=0.05,
                 mininterval=1.0,
                 dynamic_ncols=True,
             )
-        self.bar.set_description_str(f"epoch {epoch + 1}/{self.params['epochs']}", refresh=False)
+        elif self.bar.update(self.batch_size):  # it was drawn just now
+            text = f"epoch {self.epoch + 1}/{epochs}, loss {float(logs['loss']):.4f}"
+            self.bar.set_description_str(text, refresh=False)
 
-    def on_train_batch_end(self, batch, logs=None) -> None:
-        if self.bar is None:
-            return
-        if self.bar.postfix[0].startswith("compiling"):
-            # the first step traces and compiles: rate and remaining time count from here
-            self.bar.initial += self.batch_size
-            self.bar.n = self.bar.initial
-            self.bar.start_t = self.bar.last_print_t = self.bar._time()
-            self.bar.last_print_n = self.bar.n
-            self.bar.postfix[0] = f"loss {float(logs['loss']):.4f}, "
-            return
-        self.bar.postfix[0] = f"loss {float(logs['loss']):.4f}, "
-        self.bar.update(self.batch_size)
+    def on_epoch_end(self, epoch, logs=None) -> None:
+        if self.bar is not None:
+            text = f"epoch {epoch + 1}/{self.params['epochs']}, loss {float(logs['loss']):.4f}"
+            self.bar.set_description_str(text, refresh=True)
 
     def on_train_end(self, logs=None) -> None:
         if self.bar is not None:
             self.bar.close()
+            self.bar = None
 
 
 class JsonLines(keras.callbacks.Callback):

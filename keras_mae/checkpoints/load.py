@@ -116,8 +116,10 @@ def _is_finite(array: np.ndarray) -> bool:
     if array.dtype != np.float32:
         return bool(np.isfinite(array.astype("float64")).all())
     flat = array.reshape(-1)
-    # One pass without a temporary array; the sum may overflow where no weight does, and is then not believed.
-    return bool(np.isfinite(np.dot(flat, flat))) or bool(np.isfinite(flat).all())
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.dot(flat, flat)  # one pass without a temporary array
+    # it may overflow where no weight does, and is then not believed
+    return bool(np.isfinite(total)) or bool(np.isfinite(flat).all())
 
 
 def _assign(file: TensorFile, assignment: Assignment) -> str | None:

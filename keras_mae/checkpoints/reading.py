@@ -109,13 +109,7 @@ class TorchFile(TensorFile):
             with torch.serialization.safe_globals([argparse.Namespace]):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         except pickle.UnpicklingError as error:
-            if re.search(r"Unsupported (global|class|operand)|not an allowed global", str(error)):
-                raise ValueError(
-                    f"{path} holds Python objects beside tensors, and reading those could run code; nothing was "
-                    "executed. If you trust its author, save its tensors alone (model.state_dict()) in PyTorch first. "
-                    f"PyTorch says: {_first_line(error)}"
-                ) from error
-            raise _damaged(path, "a file of torch.save", error) from error
+            raise _refused(path, error) from error
         except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
             raise _damaged(path, "a file of torch.save", error) from error
         self._tensors = _state_dict(content, path)
@@ -168,13 +162,24 @@ def _state_dict(content: Any, path: str) -> dict[str, Any]:
     return content
 
 
-def _damaged(path: str, kind: str, error: Exception) -> ValueError:
-    size = os.path.getsize(path)
+def _refused(path: str, error: Exception) -> ValueError:
+    """What PyTorch's unpickler for weights could not read; its own message advises to switch the safety off."""
+    named = re.search(r"\bGLOBAL (\S+)", str(error))
+    with open(path, "rb") as file:
+        is_pickle = file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+    if named is None and not is_pickle:
+        return _damaged(path, "a file of torch.save", error)
+    what = named[1] if named else "an operation that tensors do not need"
     return ValueError(
-        f"{path} ({size:,} bytes) is not {kind}, or is truncated: get it again, and compare its size with the "
-        f"original's. The reader says: {_first_line(error)}"
+        f"{path} holds more than tensors ({what}), and reading that could run code; it was refused, and nothing was "
+        "executed. If you trust its author, open it in PyTorch and save model.state_dict() alone"
     )
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+def _damaged(path: str, kind: str, error: Exception) -> ValueError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = "not a pickle" if isinstance(error, pickle.UnpicklingError) else (lines or [type(error).__name__])[0][:300]
+    return ValueError(
+        f"{path} ({os.path.getsize(path):,} bytes) is not {kind}, or is truncated ({reason}): get it again, and compare "
+        "its size with the original's"
+    )

@@ -31,6 +31,10 @@ class Augmentation:
     flip: bool = True
     crop_ratio: float = 0.875
 
+    def keeps(self, source_shape: tuple[int, int, int] | None, image_shape: tuple[int, int, int]) -> bool:
+        """Whether images of `source_shape` (None: of all sizes) stay what they are."""
+        return source_shape == image_shape and self.crop_scale is None and not self.flip and self.crop_ratio == 1
+
     def __call__(self, image, image_shape: tuple[int, int, int], seed: ExampleSeed) -> tf.Tensor:
         """uint8 `(H, W, C)` to uint8 `image_shape`."""
         draws = seed.uniform(1, (10, 4))[0]
@@ -77,24 +81,36 @@ def training_dataset(
     """
     if batch_size < 1 or source.num_images < batch_size:
         raise ValueError(
-            f"a batch holds between 1 and all {source.num_images} images, got batch_size={batch_size}; set a smaller one"
+            f"a batch holds between 1 and all {source.num_images} images, got batch_size={batch_size}; set a smaller "
+            "one"
         )
     per_epoch = source.num_images // batch_size * batch_size
     _look_at_some(source, image_shape[-1], corrupt)
 
-    def index_at(position):
-        epoch, place = position // per_epoch, position % per_epoch
-        key = tf.stack([tf.constant(seed, tf.int64), epoch])
-        return tf.random.experimental.index_shuffle(place, key, source.num_images - 1)
+    def index_at(positions):
+        """The images at some positions (a scalar or a vector) of one epoch."""
+        key = tf.stack([tf.constant(seed, tf.int64), tf.reshape(positions, [-1])[0] // per_epoch])
+        return tf.random.experimental.index_shuffle(positions % per_epoch, key, source.num_images - 1)
+
+    def element(images, indices):
+        return (images, tf.gather(source.required_labels(), indices)) if with_labels else images
+
+    def load_batch(step):
+        indices = index_at(step * batch_size + tf.range(batch_size, dtype=tf.int64))
+        return element(source.image(indices, image_shape[-1]), indices)
 
     def load(position):
         index = index_at(position)
         image = source.image(index, image_shape[-1])
         image = augmentation(image, image_shape, ExampleSeed.of(seed, position // per_epoch, index))
-        return position, (image, tf.gather(source.labels, index)) if with_labels else image
+        return position, element(image, index)
+
+    endless = np.iinfo(np.int64).max
+    if augmentation.keeps(source.image_shape, image_shape):  # nothing to do for each image on its own
+        return tf.data.Dataset.range(first_step, endless).map(load_batch).prefetch(tf.data.AUTOTUNE)
 
     first = first_step * batch_size
-    dataset = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
+    dataset = tf.data.Dataset.range(first, endless)
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     dataset = replace_corrupt(dataset, first, index_at, corrupt)
     return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)

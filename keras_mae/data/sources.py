@@ -23,10 +23,12 @@ class Source(abc.ABC):
 
     Attributes:
         num_images: how many there are.
+        image_shape: `(H, W, C)` if all have the same and `image` takes several indices at once, else None.
         labels: int64 array `(num_images,)`, or None.
     """
 
     num_images: int
+    image_shape: tuple[int, int, int] | None = None
     labels: np.ndarray | None = None
 
     @abc.abstractmethod
@@ -71,12 +73,17 @@ class ArraySource(Source):
                 f"shape {labels.shape}"
             )
         self.images, self.name, self.num_images = images, name, len(images)
+        self.image_shape = images.shape[1:]
+        self._table: tf.Tensor | None = None
         self.labels = None if labels is None else labels.astype("int64")
 
     def image(self, index, channels: int) -> tf.Tensor:
         if channels != self.images.shape[-1]:
             raise ValueError(f"{self.name}: images have {self.images.shape[-1]} channels, {channels} were asked for")
-        return tf.gather(self.images, index)
+        with tf.init_scope():  # held once, by reference: a constant in a graph may not exceed 2 GB
+            if self._table is None:
+                self._table = tf.constant(self.images)
+        return tf.gather(self._table, index)
 
     def name_of(self, index: int) -> str:
         return f"{self.name}[{index}]"

@@ -121,6 +121,7 @@ def test_flip():
         np.testing.assert_array_equal(random_flip(image, tf.constant(draw)), expected)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("crop_scale", [None, (0.3, 1.0)])
 def test_half_of_the_images_are_mirrored_and_no_other_thing_depends_on_it(crop_scale):
     """Mirrored are Binomial(200, 1/2): outside 100 +- 32 once in 1e5 seeds (4.5 sigma), were it drawn anew."""

@@ -37,6 +37,7 @@ def stream(folder, steps, augmentation=AS_THEY_COME, **arguments):
     return np.concatenate(list(dataset.take(steps).as_numpy_iterator())), corrupt
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("contents", [b"", b"no image"])
 def test_is_named_once_replaced_and_counted(whole, tmp_path, caplog, contents):
     bad = (17, 100)
@@ -59,6 +60,7 @@ def test_is_named_once_replaced_and_counted(whole, tmp_path, caplog, contents):
         np.testing.assert_array_equal(found[place], good[place + 1])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("first_step", [3, 10, 14])
 def test_a_restart_gives_the_same_images(whole, tmp_path, first_step):
     folder = with_corrupt(whole, tmp_path, (17, 100))

@@ -46,7 +46,7 @@ def test_a_seed_gives_the_same_batches_again_and_another_gives_others():
     assert all((one != another).any() for one, another in zip(once, other))
 
 
-@pytest.mark.parametrize("first_step", [1, 4, 5, 6, 13])  # 5 steps are an epoch
+@pytest.mark.parametrize("first_step", [1, 5, 13])  # 5 steps are an epoch
 def test_restarted_at_a_step_it_gives_the_batches_from_there(first_step):
     np.testing.assert_array_equal(batches(4, first_step=first_step), batches(first_step + 4)[first_step:])
 
@@ -76,6 +76,7 @@ def test_one_batch_may_hold_all_images():
         assert sorted(NUMBER_OF[image.tobytes()] for image in images) == list(range(23))
 
 
+@pytest.mark.medium
 def test_shuffling_is_uniform():
     """Each of 5 images at each of 5 places in 1000 epochs: Binomial(1000, 1/5), z below 5 with a false-alarm rate
     of 25 x 6e-7 = 1.4e-5, were the seed drawn anew each time.

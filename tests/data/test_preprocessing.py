@@ -1,4 +1,4 @@
-"""Decoding against Pillow for every format and colour mode, and the geometry and numbers of the evaluation transform."""
+"""Decoding against Pillow for every format and colour mode; geometry and numbers of the evaluation transform."""
 
 import io
 

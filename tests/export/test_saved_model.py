@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mae.data import decode_image, evaluation_transform
-from keras_mae.export import export_encoder, saved_model, signatures, verify_encoder
+from keras_mae.export import export_encoder, saved_model, signatures, verify_export
 from keras_mae.export.verify import drawn_images
 from tests.base import random_images, small_encoder
 from tests.drawn import as_image, drawn, encoded
@@ -132,12 +132,12 @@ def test_a_corrupt_file_is_an_error(exported, contents):
 
 
 def test_every_weight_is_stored_once(tmp_path, monkeypatch):
-    """A network large enough that names and headers do not count: 200,000 parameters."""
-    monkeypatch.setattr(saved_model, "verify_encoder", lambda *arguments: {})
-    encoder = small_encoder(hidden_dim=96, mlp_dim=384)
+    """A network large enough that names and headers do not count: 400,000 parameters."""
+    monkeypatch.setattr(saved_model, "verify_export", lambda *arguments: {})
+    encoder = small_encoder(hidden_dim=128, mlp_dim=512)
     path = export_encoder(encoder, str(tmp_path))
     size = sum(entry.stat().st_size for entry in os.scandir(os.path.join(path, "variables")))
-    assert encoder.count_params() > 200_000
+    assert encoder.count_params() > 390_000
     assert size == pytest.approx(4 * encoder.count_params(), rel=0.05)
 
 
@@ -215,7 +215,7 @@ def test_a_model_that_needs_keras_mae_is_refused(tmp_path, monkeypatch):
 
 def test_verification_compares_every_output(exported):
     served = signatures.ServedEncoder(exported.encoder, "mean", CROP)
-    differences = verify_encoder(served, exported.path, SHAPE, random_images(2, SHAPE))
+    differences = verify_export(served, exported.path, random_images(2, SHAPE))
     assert set(differences) == {
         "serving_default/image_bytes/embedding",
         "embed/images/embedding",

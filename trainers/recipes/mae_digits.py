@@ -1,34 +1,36 @@
 """Digits, 28 x 28, one channel: what `keras-mae demo` runs.
 
 Evidence: `keras-mae demo`; the README has its table, with seed, seconds and versions in results.json.
-Deviations from the paper: a far smaller network, no augmentation, plain pixels as the target.
+Deviations from the paper: a far smaller network, no augmentation, plain pixels as the target, and waves for the
+positions that suit a grid of 7 x 7 (the paper's leave the loss on a plateau for the first epochs).
 """
 
 from keras_mae.trainers.config import PretrainConfig
 
 
 def config() -> PretrainConfig:
-    """A ViT 128 wide and 4 deep on patches of 4 x 4."""
+    """A ViT 128 wide and 3 deep on patches of 4 x 4; the peak learning rate is 1e-3."""
     return PretrainConfig(
         preset="vit_tiny_patch16",
         image_size=(28, 28),
         channels=1,
         patch_size=(4, 4),
         hidden_dim=128,
-        num_layers=4,
+        num_layers=3,
         num_heads=2,
+        position_temperature=10.0,
         mean=(0.1307,),
         std=(0.3081,),
         decoder_hidden_dim=64,
         decoder_num_layers=1,
         decoder_num_heads=2,
         normalize_target=False,
-        epochs=20,
+        epochs=45,
         warmup_epochs=2.0,
-        batch_size=64,
-        base_learning_rate=4e-3,
+        batch_size=20,
+        base_learning_rate=1.28e-2,
         crop_scale=None,
         flip=False,
         crop_ratio=1.0,
-        pictures_every=5,
+        pictures_every=15,
     )

@@ -1,0 +1,126 @@
+"""ONNX and LiteRT files, by Keras' own exporters, checked against the live model."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.export.signatures import ServedEncoder, ServedModel
+from keras_mae.export.verify import compare, example_cases, live_outputs
+
+FILES = {"onnx": "model.onnx", "litert": "model.tflite"}
+_PACKAGES = {"onnx": "onnx, onnxruntime and tf2onnx", "litert": "ai-edge-litert"}
+
+
+def write(served: ServedModel, path: str, format: str) -> None:
+    """Writes `model.onnx` or `model.tflite`, and `metadata.json`, into the folder `path`.
+
+    The file takes `images`, uint8 `(B, H, W, C)` with a dynamic batch size, and gives what the signature `embed` or
+    `classify` gives, as far as it is numbers.
+
+    Args:
+        served: what is exported; it computes in float32.
+        path: an existing folder.
+        format: `"onnx"` or `"litert"`.
+
+    Raises:
+        ValueError: if a package is missing, or the model computes in bfloat16.
+    """
+    _runtime(format)
+    if served.compute_dtype != "float32":
+        raise ValueError(f"format {format!r} is written in float32: pass dtype='float32'")
+    file = os.path.join(path, FILES[format])
+    spec = tf.TensorSpec((None, *served.image_shape), tf.uint8, name="images")
+    _NumbersOnly(served).export(file, format=format, input_signature=[spec], verbose=False)
+    if format == "onnx":
+        _replace_erfc(file)
+    with open(os.path.join(path, "metadata.json"), "w", encoding="utf-8") as record:
+        json.dump(served.metadata(), record, indent=2)
+
+
+def verify(served: ServedModel, path: str, format: str, images: np.ndarray | None = None) -> dict[str, float]:
+    """Runs the file in its own runtime, and compares it with the live model.
+
+    Returns:
+        The largest absolute difference by `signature/input/output`.
+
+    Raises:
+        RuntimeError: if one is larger than 1e-5 of the largest value.
+    """
+    signature = _signature(served)
+    cases = {signature: example_cases(served, images)[signature]}
+    expected = live_outputs(served, cases)
+    found = {signature: _run(os.path.join(path, FILES[format]), format, cases[signature]["images"])}
+    numbers = {signature: {name: expected[signature][name] for name in found[signature]}}
+    return compare(cases, numbers, found, {served.compute_dtype, "float32"})
+
+
+class _NumbersOnly(keras.Model):
+    """The signature that takes images as a Keras model, which is what Keras' exporters take; without strings."""
+
+    def __init__(self, served: ServedModel) -> None:
+        super().__init__()
+        self._function = lambda: getattr(served, _signature(served))
+        self.built = True
+
+    def call(self, images, training=False) -> dict[str, Any]:
+        outputs = self._function().python_function(images)
+        return {name: value for name, value in outputs.items() if value.dtype == tf.float32}
+
+
+def _signature(served: ServedModel) -> str:
+    return "embed" if isinstance(served, ServedEncoder) else "classify"
+
+
+def _replace_erfc(file: str) -> None:
+    """Writes `1 - Erf(x)` in place of `Erfc(x)`, which ONNX does not have.
+
+    TensorFlow's exact GELU is made of it, and tf2onnx passes it on: a file that no runtime opens.
+    """
+    import onnx
+
+    model = onnx.load(file)
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Erfc":
+            erf = f"{node.output[0]}/erf"
+            nodes.append(onnx.helper.make_node("Erf", node.input, [erf]))
+            nodes.append(onnx.helper.make_node("Sub", ["one_of_erfc", erf], node.output))
+        else:
+            nodes.append(node)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1), "one_of_erfc"))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+def _run(file: str, format: str, images: np.ndarray) -> dict[str, np.ndarray]:
+    runtime = _runtime(format)
+    if format == "litert":
+        return runtime.Interpreter(file).get_signature_runner()(images=images)
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"images": images}), strict=True))
+
+
+def _runtime(format: str) -> Any:
+    try:
+        if format == "litert":
+            from ai_edge_litert import interpreter
+
+            return interpreter
+        import onnx  # noqa: F401
+        import onnxruntime
+        import tf2onnx  # noqa: F401
+
+        return onnxruntime
+    except ImportError as error:
+        raise ValueError(
+            f"format {format!r} needs {_PACKAGES[format]}: pip install 'keras-mae[{format}]' ({error})"
+        ) from error

@@ -1,0 +1,40 @@
+"""The signature of an exported masked autoencoder."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.export.signatures import ServedModel
+from keras_mae.models import MaskedAutoencoder
+
+
+class ServedAutoencoder(ServedModel):
+    """A masked autoencoder that fills in the patches that the caller masks.
+
+    Args:
+        autoencoder: what is served.
+    """
+
+    def __init__(self, autoencoder: MaskedAutoencoder) -> None:
+        super().__init__(autoencoder, autoencoder.encoder, crop_ratio=1.0)  # images come in the model's size
+        call = autoencoder.reconstruct
+        mask = tf.TensorSpec((None, autoencoder.encoder.num_patches), tf.float32, name="mask")
+
+        @tf.function(input_signature=[self._images_spec(), mask])
+        def reconstruct(images, mask):
+            outputs = call(images, mask=mask)
+            return {name: outputs[name] for name in ("reconstruction", "masked_images")}
+
+        self.reconstruct = reconstruct
+
+    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """`reconstruct`: uint8 images and masks `(B, L)`, 1 = masked, equal counts in every row."""
+        return {"reconstruct": self.reconstruct.get_concrete_function()}
+
+    def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+        autoencoder, encoder = self._live()
+        masked = encoder.num_patches - autoencoder.mask_sampler.num_visible(encoder.num_patches)
+        draw = np.random.RandomState(0)
+        rows = [draw.permutation(encoder.num_patches) < masked for _ in images]
+        return {"reconstruct": {"images": images, "mask": np.array(rows, "float32")}}
