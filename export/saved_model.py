@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -74,11 +74,15 @@ def export_encoder(
         ValueError: if the version is there already, an argument is bad, or a format needs a package that is missing.
         RuntimeError: if the written model does not give what the live one gives; nothing is left behind then.
     """
-    arguments = (pooling, crop_ratio, normalize)
-    live = ServedEncoder(encoder, *arguments)
-    converted = _in_dtype(encoder, dtype)
-    served = live if converted is encoder else ServedEncoder(converted, *arguments)
-    return _write(served, live, directory, version, images, format)
+    return _export(
+        encoder,
+        lambda model: ServedEncoder(model, pooling, crop_ratio, normalize),
+        directory,
+        version,
+        images,
+        dtype,
+        format,
+    )
 
 
 def export_classifier(
@@ -111,10 +115,15 @@ def export_classifier(
     Raises:
         ValueError, RuntimeError: as for `export_encoder`.
     """
-    live = ServedClassifier(classifier, labels, crop_ratio)
-    converted = _in_dtype(classifier, dtype)
-    served = live if converted is classifier else ServedClassifier(converted, labels, crop_ratio)
-    return _write(served, live, directory, version, images, format)
+    return _export(
+        classifier,
+        lambda model: ServedClassifier(model, labels, crop_ratio),
+        directory,
+        version,
+        images,
+        dtype,
+        format,
+    )
 
 
 def export_autoencoder(
@@ -139,30 +148,35 @@ def export_autoencoder(
     Raises:
         ValueError, RuntimeError: as for `export_encoder`.
     """
-    live = ServedAutoencoder(autoencoder)
-    converted = _in_dtype(autoencoder, dtype)
-    served = live if converted is autoencoder else ServedAutoencoder(converted)
-    return _write(served, live, directory, version, images, "savedmodel")
+    return _export(autoencoder, ServedAutoencoder, directory, version, images, dtype, "savedmodel")
 
 
-def _write(
-    served: ServedModel, live: ServedModel, directory: str, version: int, images: np.ndarray | None, format: str
+def _export(
+    model: Any,
+    make: Callable[[Any], ServedModel],
+    directory: str,
+    version: int,
+    images: np.ndarray | None,
+    dtype: str | None,
+    format: str,
 ) -> str:
     if format not in FORMATS:
         raise ValueError(f"a format is one of {', '.join(FORMATS)}; got {format!r}")
-    with _new_version(directory, version) as aside:
+    with _new_version(directory, version) as (aside, final):
+        live, converted = make(model), _in_dtype(model, dtype)
+        served = live if converted is model else make(converted)
         if format == "savedmodel":
             _write_saved_model(served, aside, os.path.basename(os.path.abspath(directory)))
             verify_export(live, aside, images, served.compute_dtype)
         else:
             exchange_formats.write(served, aside, format)
             exchange_formats.verify(live, aside, format, images)
-    return os.path.join(directory, str(version))
+    return final
 
 
 @contextlib.contextmanager
-def _new_version(directory: str, version: int) -> Iterator[str]:
-    """A folder that becomes `<directory>/<version>` at the end, and vanishes if there is an error."""
+def _new_version(directory: str, version: int) -> Iterator[tuple[str, str]]:
+    """A folder to write to, and `<directory>/<version>`, which it becomes; it vanishes if there is an error."""
     if version < 1 or version != int(version):
         raise ValueError(f"a version is a positive integer, got {version!r}")
     final = os.path.join(directory, str(version))
@@ -172,7 +186,7 @@ def _new_version(directory: str, version: int) -> Iterator[str]:
     aside = os.path.join(directory, f".{version}.{uuid.uuid4().hex[:8]}")  # TF Serving looks at numbers only
     os.makedirs(aside)
     try:
-        yield aside
+        yield aside, final
         os.rename(aside, final)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

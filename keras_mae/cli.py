@@ -277,7 +277,7 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
     try:
         _start_tensorflow()
         command.run(values)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         return _refuse(f"{name}: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         print(f"keras-mae {name}: interrupted", file=sys.stderr)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.base import ROOT
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # tests.base would import TensorFlow
 
 # A module may import its own package and those named here. `trainers` and `export` lie beside `keras_mae` in a
 # checkout and inside it in a wheel; their modules are called keras_mae.trainers... and keras_mae.export... either way.

@@ -35,6 +35,8 @@ class PretrainConfig:
         flip: whether half of the images are mirrored.
         crop_ratio: of the evaluation transform: images are scaled to `image_size / crop_ratio`, then cut.
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
+        jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without. On
+            a processor it pays for small models.
         pictures_every: epochs between pictures of reconstructions.
         seed: what every random number is a function of.
     """
@@ -64,6 +66,7 @@ class PretrainConfig:
     flip: bool = True
     crop_ratio: float = 0.875
     dtype_policy: str = "float32"
+    jit_compile: bool | None = None
     pictures_every: int = 20
     seed: int = 0
 
@@ -101,6 +104,9 @@ def changed(config: PretrainConfig, settings: list[str]) -> PretrainConfig:
 def from_json(record: dict[str, Any]) -> PretrainConfig:
     """The config that was written as JSON, where tuples became lists."""
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    unknown = set(values) - {field.name for field in dataclasses.fields(PretrainConfig)}
+    if unknown:
+        raise ValueError(f"the config has settings that this version does not know: {', '.join(sorted(unknown))}")
     return PretrainConfig(**values)
 
 

@@ -78,7 +78,10 @@ def pretrain(
 
     folder = run.RunFolder(output)
     folder.start(config, data, resume, overwrite)
-    mae.compile(optimizer=adamw(mae, schedule, config.weight_decay, config.beta_2))
+    mae.compile(
+        optimizer=adamw(mae, schedule, config.weight_decay, config.beta_2),
+        jit_compile="auto" if config.jit_compile is None else config.jit_compile,
+    )
     checkpoints = callbacks.Checkpoints(folder / run.CHECKPOINTS, mae)
     done = checkpoints.restore() if resume else 0
     _log.info(

@@ -46,8 +46,8 @@ class CheckpointFormat:
     def file_names(self, slot: Slot) -> tuple[str, ...]:
         """The canonical names of a variable: one, three, or none if the format has no place for it."""
         numbers = _NUMBER.findall(slot.owner)
-        modules = self.names.get(_NUMBER.sub("{}", slot.owner), ())
-        modules = (modules,) if isinstance(modules, str) else modules
+        named = self.names.get(_NUMBER.sub("{}", slot.owner), ())
+        modules: tuple[str, ...] = (named,) if isinstance(named, str) else named
         leaf = f".{_LEAVES.get(slot.leaf, slot.leaf)}" if slot.leaf else ""
         return tuple(module.format(*numbers) + leaf for module in modules)
 

@@ -53,26 +53,29 @@ def table_for(layer: PositionEmbedding, table: np.ndarray, old_grid: tuple[int, 
         old_grid: (rows, columns) of the file.
     """
     grids = "{} x {} to {} x {}".format(*old_grid, *layer.grid)
-    if layer.kind == "sincos" and _is_sincos(table, old_grid, layer.num_prefix_tokens):
+    if layer.kind == "sincos" and _is_sincos(table, old_grid, layer):
         _log.info("sin-cos position embeddings computed anew, from a grid of %s", grids)
-        new = sincos_position_embedding(layer.grid, table.shape[1], layer.num_prefix_tokens)
-        return new, f"sin-cos position embeddings computed anew, from a grid of {grids}"
+        return _sincos(layer, layer.grid, table.shape[1]), (
+            f"sin-cos position embeddings computed anew, from a grid of {grids}"
+        )
     new = resize_position_embedding(table, old_grid, layer.grid, layer.num_prefix_tokens)
     return new, f"position embeddings resized from a grid of {grids} (bicubic)"
 
 
 def note_on_kind(layer: PositionEmbedding, table: np.ndarray) -> str | None:
     """A sentence if the table is not what the layer's kind says, else None."""
-    if layer.kind != "sincos" or _is_sincos(table, layer.grid, layer.num_prefix_tokens):
+    if layer.kind != "sincos" or _is_sincos(table, layer.grid, layer):
         return None
     return (
-        "the file's position embeddings are not the sin-cos table: they are used as they are, and not trained; build "
+        "the file's position embeddings are not the sin-cos table of this model: they are used as they are, and not trained; build "
         "the model with position_embedding='learned' to train them, or to resize them with the model"
     )
 
 
-def _is_sincos(table: np.ndarray, grid: tuple[int, int], num_prefix_tokens: int) -> bool:
-    if table.shape[1] % 4:
-        return False
-    expected = sincos_position_embedding(grid, table.shape[1], num_prefix_tokens)
-    return bool(np.abs(np.asarray(table, "float32") - expected).max() < _SINCOS_TOLERANCE)
+def _sincos(layer: PositionEmbedding, grid: tuple[int, int], dim: int) -> np.ndarray:
+    return sincos_position_embedding(grid, dim, layer.num_prefix_tokens, layer.temperature)
+
+
+def _is_sincos(table: np.ndarray, grid: tuple[int, int], layer: PositionEmbedding) -> bool:
+    difference = np.abs(np.asarray(table, "float32") - _sincos(layer, grid, table.shape[1]))
+    return bool(difference.max() < _SINCOS_TOLERANCE)

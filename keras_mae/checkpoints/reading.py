@@ -180,6 +180,6 @@ def _damaged(path: str, kind: str, error: Exception) -> ValueError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = "not a pickle" if isinstance(error, pickle.UnpicklingError) else (lines or [type(error).__name__])[0][:300]
     return ValueError(
-        f"{path} ({os.path.getsize(path):,} bytes) is not {kind}, or is truncated ({reason}): get it again, and compare "
-        "its size with the original's"
+        f"{path} ({os.path.getsize(path):,} bytes) is not {kind}, or is truncated ({reason}): get it again, and "
+        "compare its size with the original's"
     )

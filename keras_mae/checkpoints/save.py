@@ -67,7 +67,7 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
 
 
 def _tensors(ours: list[Slot], fmt: CheckpointFormat) -> dict[str, np.ndarray]:
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for slot in ours:
         names = fmt.file_names(slot)
         pieces = np.split(value_of(slot), len(names), axis=-1)

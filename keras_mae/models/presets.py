@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+import keras_mae
+
 
 def _vit(hidden_dim: int, num_layers: int, num_heads: int, patch_size: int = 16) -> dict[str, Any]:
     return {
@@ -59,12 +61,12 @@ def fill_from_checkpoint(
     Raises:
         ValueError: if only one of `checkpoint` and `format` is given, or the checkpoint does not fit.
     """
-    if (checkpoint is None) != (format is None):
+    if checkpoint is None and format is None:
+        return
+    if checkpoint is None or format is None:
         raise ValueError(
             f"checkpoint and format go together: got checkpoint={checkpoint!r} and format={format!r}; the formats are "
             "'mae_torch', 'timm', 'hf' and 'keras'"
         )
-    if checkpoint is not None:
-        from keras_mae.checkpoints import load_checkpoint  # checkpoints know the models, so models ask for them late
-
-        load_checkpoint(model, checkpoint, format, skip, resize_positions)
+    # by its public name, which is resolved here and now: checkpoints know the models, and not the other way around
+    keras_mae.load_checkpoint(model, checkpoint, format, skip, resize_positions)

@@ -15,6 +15,7 @@ from keras_mae.masking import RandomMasking
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
 from keras_mae.targets import PixelTarget
 
+torch.set_num_threads(1)  # these models are small, and threads that wait for each other cost more than they bring
 MASK_RATIO = 0.6
 SMALL = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 40}
 BASE = {"hidden_size": 768, "num_hidden_layers": 2, "num_attention_heads": 12, "intermediate_size": 3072}

@@ -28,7 +28,7 @@ def saved(folder, ending):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
 def test_truncated(ending, share, tmp_path):
     path, format = saved(tmp_path, ending)
     os.truncate(path, int(os.path.getsize(path) * share))
@@ -111,9 +111,16 @@ def test_a_torch_file_without_tensors_by_name(content, message, tmp_path):
     refused(small_encoder(), str(tmp_path / "other.pth"), "timm", message, "state_dict()")
 
 
-@pytest.mark.parametrize("ending", ["safetensors", "pth"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "ending, dtype, value",
+    [
+        ("safetensors", torch.float32, float("nan")),
+        ("safetensors", torch.float16, float("inf")),
+        ("safetensors", torch.bfloat16, float("nan")),
+        ("pth", torch.float32, float("-inf")),
+        ("pth", torch.bfloat16, float("nan")),
+    ],
+)
 def test_nan_is_named(ending, dtype, value, tmp_path):
     tensors = {name: tensor.to(dtype) for name, tensor in tensors_of(small_encoder(), tmp_path).items()}
     tensors["blocks.1.attn.proj.weight"][3, 4] = value

@@ -93,8 +93,16 @@ def test_a_mae_needs_a_decoder_unless_it_is_skipped(files, format):
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
-@pytest.mark.parametrize("kind, format", [("encoder", "timm"), ("mae", "mae_torch"), ("mae", "hf"), ("mae", "keras")])
+@pytest.mark.parametrize(
+    "kind, format, pooling",
+    [
+        ("encoder", "timm", "cls"),
+        ("encoder", "hf", "mean"),
+        ("mae", "mae_torch", "mean"),
+        ("mae", "hf", "cls"),
+        ("mae", "keras", "mean"),
+    ],
+)
 def test_pretrained_weights_for_fine_tuning_need_the_head_skipped(files, kind, format, pooling):
     classifier = small_classifier(pooling)
     refused(classifier, files[kind, format], format, "holds no classifier", "skip=('head.*',)")

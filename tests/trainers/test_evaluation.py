@@ -51,10 +51,10 @@ def test_linear_accuracy_tells_what_is_linear_from_what_is_not():
     assert evaluation.linear_accuracy(x[:200], product[:200], x[200:], product[200:]) < 0.7
 
 
-def test_features_are_mean_and_deviation_of_the_patch_tokens_whatever_the_batches():
+def test_features_are_mean_deviation_and_maximum_of_the_patch_tokens_whatever_the_batches():
     encoder, images = small_encoder(), random_images(7, (8, 12, 3))
     tokens = encoder(images)["patch_tokens"].numpy()
-    expected = np.concatenate([tokens.mean(axis=1), tokens.std(axis=1)], axis=1)
+    expected = np.concatenate([tokens.mean(axis=1), tokens.std(axis=1), tokens.max(axis=1)], axis=1)
     for batch_size in (3, 7, 100):
         found = evaluation.pooled_features(encoder, images, batch_size)
         assert found.dtype == np.float32

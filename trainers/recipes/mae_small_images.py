@@ -21,4 +21,5 @@ def config() -> PretrainConfig:
         warmup_epochs=10.0,
         batch_size=256,
         base_learning_rate=1.5e-3,
+        jit_compile=True,
     )

@@ -1,0 +1,61 @@
+"""One exported encoder for every test that only looks at it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_mae.data import decode_image, evaluation_transform
+from keras_mae.export import export_encoder, saved_model
+from keras_mae.models import ViTEncoder
+from tests.base import fill_randomly
+from tests.drawn import as_image, drawn, encoded
+
+CROP = 0.875
+# Every format and mode, of several sizes; the size of the model itself first
+FILES = [
+    encoded(as_image(drawn(28, 28)), "PNG"),
+    encoded(as_image(drawn(40, 21)), "JPEG", quality=92),
+    encoded(as_image(drawn(14, 33, 1)), "JPEG"),
+    encoded(as_image(drawn(30, 45, 4)), "PNG"),
+    encoded(as_image(drawn(31, 31)), "BMP"),
+    encoded(as_image(drawn(9, 30)).quantize(50), "GIF"),
+    encoded(as_image(drawn(37, 26)), "WEBP", lossless=True),
+    encoded(as_image(drawn(2, 3, 2)), "PNG"),
+]
+
+
+@dataclasses.dataclass
+class Served:
+    """A live encoder, and where it was exported to."""
+
+    encoder: ViTEncoder
+    path: str
+
+    def __post_init__(self):
+        self.loaded = tf.saved_model.load(self.path)
+
+    def live(self, images):
+        """The mean-pooled patch tokens of uint8 images."""
+        return self.encoder(images)["patch_tokens"].numpy().mean(axis=1)
+
+    def live_of_files(self, files):
+        """The same for image files, after the evaluation transform."""
+        shape = self.encoder.image_shape
+        images = [evaluation_transform(decode_image(file, shape[-1]), shape, CROP) for file in files]
+        return self.live(np.stack(images))
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    encoder = fill_randomly(
+        ViTEncoder((28, 28, 3), 7, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=48, drop_path_rate=0.5)
+    )
+    return Served(encoder, export_encoder(encoder, str(tmp_path_factory.mktemp("served") / "encoder"), 2, "mean", CROP))
+
+
+@pytest.fixture
+def unverified(monkeypatch):
+    """Exports without the check in a fresh process, for tests that are not about it."""
+    monkeypatch.setattr(saved_model, "verify_export", lambda *arguments: {})

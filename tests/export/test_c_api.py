@@ -1,0 +1,104 @@
+"""The exported encoder in TensorFlow's other runtimes: its C API, which TF Serving wraps, and saved_model_cli."""
+
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from tests.base import random_images, run_python
+from tests.drawn import write
+from tests.export.conftest import FILES
+
+ROUND_OFF = 1e-5  # of values of about 1: another order of float32 sums
+INVALID_ARGUMENT = 3
+
+pytestmark = pytest.mark.medium
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    """The compiled serve.c."""
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no C compiler")
+    path = str(tmp_path_factory.mktemp("c") / "serve")
+    root = os.path.dirname(tf.__file__)
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "serve.c")
+    libraries = [os.path.join(root, f"libtensorflow_{name}.so.2") for name in ("cc", "framework")]
+    flags = ["-Wall", "-Werror", f"-I{root}/include", f"-Wl,-rpath,{root}"]
+    subprocess.run(["gcc", *flags, "-o", path, source, *libraries], check=True, capture_output=True, text=True)
+    return path
+
+
+def tensors_of(path, signature):
+    """The names of a signature's only input and of `embedding` in the graph."""
+    with open(os.path.join(path, "saved_model.pb"), "rb") as file:
+        definition = saved_model_pb2.SavedModel.FromString(file.read()).meta_graphs[0].signature_def[signature]
+    (given,) = definition.inputs.values()
+    return given.name, definition.outputs["embedding"].name
+
+
+def answers(program, path, signature, requests):
+    """What the C program writes: for each request an array of embeddings, or `(code, message)`."""
+    words = [word for request in requests for word in ("--", *map(str, request))][1:]
+    command = [program, path, *tensors_of(path, signature), *words]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+    assert len(lines) == len(requests)
+    return [
+        np.array(" ".join(words[1:]).split(), "float32").reshape(-1, 32) if words[0] == "ok" else (int(words[1]), words[2])
+        for words in lines
+    ]
+
+
+def test_c_program_embeds_files_and_names_the_corrupt_one(served, program, tmp_path):
+    files = [write(str(tmp_path / str(index)), contents) for index, contents in enumerate(FILES)]
+    corrupt = write(str(tmp_path / "corrupt"), FILES[1][:300])
+    batch = [files[index % len(files)] for index in range(64)]
+    requests = [files[:1], files[:3], [files[0], corrupt, files[1], corrupt], batch, [corrupt]]
+    *found, error = answers(program, served.path, "serving_default", requests)
+    expected = served.live_of_files(FILES)
+    for embedding, rows in zip((found[0], found[1], found[3]), ([0], [0, 1, 2], np.arange(64) % len(FILES))):
+        np.testing.assert_allclose(embedding, expected[rows], rtol=0, atol=ROUND_OFF)
+    for (code, message), indices in ((found[2], "[1 3]"), (error, "[0]")):
+        assert code == INVALID_ARGUMENT and f"indices of the request:] {indices}" in message
+
+
+def test_c_program_embeds_tensors(served, program, tmp_path):
+    batches = [random_images(count, (28, 28, 3), seed=count) for count in (1, 3, 64)]
+    requests = [
+        ("raw", *batch.shape, write(str(tmp_path / str(len(batch))), batch.tobytes())) for batch in batches
+    ]
+    for found, images in zip(answers(program, served.path, "embed", requests), batches, strict=True):
+        np.testing.assert_allclose(found, served.live(images), rtol=0, atol=ROUND_OFF)
+
+
+@pytest.mark.parametrize("signature", ["embed", "serving_default"])
+def test_saved_model_cli(served, tmp_path, signature):
+    """As `saved_model_cli run` is used, with a file of NumPy's."""
+    name, given, expected = {
+        "embed": ("images", images := random_images(3, (28, 28, 3)), served.live(images)),
+        # fixed-length strings, as NumPy reads no objects; none of these files ends in a zero byte
+        "serving_default": ("image_bytes", np.array(FILES[:2] + FILES[3:4]), served.live_of_files(FILES[:2] + FILES[3:4])),
+    }[signature]
+    np.save(tmp_path / "given.npy", given)
+    options = ["--dir", served.path, "--tag_set", "serve", "--signature_def", signature]
+    inputs = ["--inputs", f"{name}={tmp_path}/given.npy", "--outdir", str(tmp_path)]
+    done = run_python("-m", "tensorflow.python.tools.saved_model_cli", "run", *options, *inputs)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "embedding.npy"), expected, rtol=0, atol=ROUND_OFF)
+
+
+def test_python_embeds_files_and_tensors(served):
+    serve, embed = served.loaded.signatures["serving_default"], served.loaded.signatures["embed"]
+    for count in (1, 3, 64):
+        files = [FILES[index % len(FILES)] for index in range(count)]
+        embedding = serve(image_bytes=tf.constant(files))["embedding"]
+        np.testing.assert_allclose(embedding, served.live_of_files(files), rtol=0, atol=ROUND_OFF)
+        images = random_images(count, (28, 28, 3), seed=count)
+        np.testing.assert_allclose(embed(images=tf.constant(images))["embedding"], served.live(images), atol=ROUND_OFF)
