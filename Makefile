@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/.demo  ## pretrain on digits, look at it, probe it, export it: some five minutes
+demo: .venv/.demo  ## pretrain on digits, look at it, probe it, export it: some minutes
 	$(BIN)/keras-mae demo --output=runs/demo --overwrite
 
 test: .venv/.dev  ## every test but the slow ones

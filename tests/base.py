@@ -88,5 +88,5 @@ def run_python(*arguments, **environment):
     path = os.pathsep.join([ROOT, *filter(None, sys.path)])  # under Bazel every package has a folder of its own there
     variables = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2", **environment}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=900, check=False
     )

@@ -67,8 +67,8 @@ def note_on_kind(layer: PositionEmbedding, table: np.ndarray) -> str | None:
     if layer.kind != "sincos" or _is_sincos(table, layer.grid, layer):
         return None
     return (
-        "the file's position embeddings are not the sin-cos table of this model: they are used as they are, and not trained; build "
-        "the model with position_embedding='learned' to train them, or to resize them with the model"
+        "the file's position embeddings are not the sin-cos table of this model: they are used as they are, and not "
+        "trained; build the model with position_embedding='learned' to train them, or to resize them with the model"
     )
 
 

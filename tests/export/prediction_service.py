@@ -20,9 +20,7 @@ class _Service(prediction_service_pb2_grpc.PredictionServiceServicer):
             outputs = self.signatures[request.model_spec.signature_name or "serving_default"](**inputs)
         except tf.errors.InvalidArgumentError as error:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, error.message)
-        return predict_pb2.PredictResponse(
-            outputs={key: tf.make_tensor_proto(value) for key, value in outputs.items()}
-        )
+        return predict_pb2.PredictResponse(outputs={key: tf.make_tensor_proto(value) for key, value in outputs.items()})
 
 
 @contextlib.contextmanager

@@ -51,7 +51,9 @@ def answers(program, path, signature, requests):
     lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
     assert len(lines) == len(requests)
     return [
-        np.array(" ".join(words[1:]).split(), "float32").reshape(-1, 32) if words[0] == "ok" else (int(words[1]), words[2])
+        np.array(" ".join(words[1:]).split(), "float32").reshape(-1, 32)
+        if words[0] == "ok"
+        else (int(words[1]), words[2])
         for words in lines
     ]
 
@@ -71,9 +73,7 @@ def test_c_program_embeds_files_and_names_the_corrupt_one(served, program, tmp_p
 
 def test_c_program_embeds_tensors(served, program, tmp_path):
     batches = [random_images(count, (28, 28, 3), seed=count) for count in (1, 3, 64)]
-    requests = [
-        ("raw", *batch.shape, write(str(tmp_path / str(len(batch))), batch.tobytes())) for batch in batches
-    ]
+    requests = [("raw", *batch.shape, write(str(tmp_path / str(len(batch))), batch.tobytes())) for batch in batches]
     for found, images in zip(answers(program, served.path, "embed", requests), batches, strict=True):
         np.testing.assert_allclose(found, served.live(images), rtol=0, atol=ROUND_OFF)
 
@@ -84,7 +84,11 @@ def test_saved_model_cli(served, tmp_path, signature):
     name, given, expected = {
         "embed": ("images", images := random_images(3, (28, 28, 3)), served.live(images)),
         # fixed-length strings, as NumPy reads no objects; none of these files ends in a zero byte
-        "serving_default": ("image_bytes", np.array(FILES[:2] + FILES[3:4]), served.live_of_files(FILES[:2] + FILES[3:4])),
+        "serving_default": (
+            "image_bytes",
+            np.array(FILES[:2] + FILES[3:4]),
+            served.live_of_files(FILES[:2] + FILES[3:4]),
+        ),
     }[signature]
     np.save(tmp_path / "given.npy", given)
     options = ["--dir", served.path, "--tag_set", "serve", "--signature_def", signature]
