@@ -93,7 +93,7 @@ def _replace_erfc(file: str) -> None:
             nodes.append(onnx.helper.make_node("Sub", ["one_of_erfc", erf], node.output))
         else:
             nodes.append(node)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1), "one_of_erfc"))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(1, "float32"), "one_of_erfc"))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model)

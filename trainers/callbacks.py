@@ -46,14 +46,14 @@ class Progress(keras.callbacks.Callback):
                 mininterval=1.0,
                 dynamic_ncols=True,
             )
-        elif self.bar.update(self.batch_size):  # it was drawn just now
-            text = f"epoch {self.epoch + 1}/{epochs}, loss {float(logs['loss']):.4f}"
-            self.bar.set_description_str(text, refresh=False)
+            return
+        text = f"epoch {self.epoch + 1}/{epochs}, loss {float(logs['loss']):.4f}"
+        self.bar.set_description_str(text, refresh=False)
+        self.bar.update(self.batch_size)
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         if self.bar is not None:
-            text = f"epoch {epoch + 1}/{self.params['epochs']}, loss {float(logs['loss']):.4f}"
-            self.bar.set_description_str(text, refresh=True)
+            self.bar.refresh()
 
     def on_train_end(self, logs=None) -> None:
         if self.bar is not None:

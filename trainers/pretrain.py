@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 import keras
 import numpy as np
@@ -23,7 +24,8 @@ _SHOWN = 16
 def build(config: PretrainConfig) -> MaskedAutoencoder:
     """The freshly initialised model of a config; the weights are a function of its seed."""
     keras.utils.set_random_seed(config.seed)
-    overrides = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers, "num_heads": config.num_heads}
+    sizes = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers, "num_heads": config.num_heads}
+    overrides: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
     encoder = ViTEncoder.from_preset(
         config.preset,
         image_shape=config.image_shape,
@@ -32,7 +34,7 @@ def build(config: PretrainConfig) -> MaskedAutoencoder:
         mean=config.mean,
         std=config.std,
         dtype=config.dtype_policy,
-        **{key: value for key, value in overrides.items() if value is not None},
+        **overrides,
     )
     decoder = MAEDecoder(
         config.decoder_hidden_dim,

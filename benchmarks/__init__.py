@@ -1,0 +1,1 @@
+"""Timing scripts; each compares its two sides in one run, alternating, by the median."""

@@ -1,0 +1,144 @@
+"""bfloat16 inside, and ONNX and LiteRT files."""
+
+import builtins
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_mae.export import exchange_formats, export_classifier, export_encoder, saved_model, verify
+from keras_mae.models import ImageClassifier, ViTEncoder
+from tests.base import fill_randomly, random_images, small_encoder, small_mae
+
+SHAPE = (8, 12, 3)
+ROUND_OFF = 1e-5  # of values of about 1: another order of float32 sums
+
+pytestmark = pytest.mark.medium
+
+
+@pytest.mark.parametrize("make", [small_encoder, lambda: ImageClassifier(small_encoder(), 3), small_mae])
+def test_a_copy_in_bfloat16_has_the_same_weights(make):
+    model = make()
+    copy = saved_model._in_dtype(model, "bfloat16")
+    assert type(copy) is type(model) and (copy.compute_dtype, copy.variable_dtype) == ("bfloat16", "float32")
+    encoder = getattr(copy, "encoder", copy)
+    assert encoder.blocks[0].mlp_hidden.compute_dtype == encoder.compute_dtype == "bfloat16"
+    for found, expected in zip(copy.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert saved_model._in_dtype(model, "float32") is saved_model._in_dtype(model, None) is model
+    assert saved_model._in_dtype(copy, "float32").compute_dtype == "float32"
+
+
+def test_bfloat16_is_asked_for(tmp_path):
+    encoder, images = small_encoder(), random_images(5, SHAPE)
+    path = export_encoder(encoder, str(tmp_path), dtype="bfloat16")  # checked against the live one, in float32
+    loaded = tf.saved_model.load(path)
+    embedding = loaded(images).numpy()
+    expected = encoder(images)["patch_tokens"].numpy().mean(axis=1)
+    assert embedding.dtype == np.float32 and {v.dtype for v in loaded.variables} == {tf.float32}
+    # two roundings to 8 bits, 0.4 %, in the only block, of values up to 3
+    assert 1e-4 < np.abs(embedding - expected).max() < 0.05
+    with open(os.path.join(path, "assets", "metadata.json")) as file:
+        assert json.load(file)["compute_dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("num_layers", [2, pytest.param(24, marks=pytest.mark.slow)])
+def test_the_tolerance_of_bfloat16_holds_with_room_for_deep_networks(num_layers):
+    encoder = ViTEncoder((32, 32, 3), 4, hidden_dim=192, num_layers=num_layers, num_heads=3)
+    images = verify.drawn_images((32, 32, 3), 8)
+    tokens = {
+        dtype: tf.cast(saved_model._in_dtype(encoder, dtype)(images)["patch_tokens"], tf.float32).numpy()
+        for dtype in ("float32", "bfloat16")
+    }
+    difference = np.abs(tokens["bfloat16"] - tokens["float32"]).max() / np.abs(tokens["float32"]).max()
+    assert 1e-4 < difference < verify.TOLERANCES["bfloat16"] / 2
+
+
+def test_unknown_dtype_and_format(tmp_path):
+    with pytest.raises(ValueError, match="dtype is one of float32, bfloat16; got 'float16'"):
+        export_encoder(small_encoder(), str(tmp_path / "model"), dtype="float16")
+    with pytest.raises(ValueError, match="a format is one of savedmodel, onnx, litert; got 'h5'"):
+        export_encoder(small_encoder(), str(tmp_path / "model"), format="h5")
+    assert os.listdir(tmp_path) == []
+
+
+def runtime(format):
+    """`run(file, images)` of the format's own runtime."""
+    if format == "litert":
+        interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+        return lambda file, images: interpreter.Interpreter(file).get_signature_runner()(images=images)
+    pytest.importorskip("tf2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    def run(file, images):
+        session = onnxruntime.InferenceSession(file)
+        (given,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
+        assert (given.name, given.type) == ("images", "tensor(uint8)")
+        return dict(zip(names, session.run(None, {"images": images}), strict=True))
+
+    return run
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("format", ["onnx", "litert"])
+def test_encoder_file(tmp_path, format):
+    run, encoder = runtime(format), small_encoder()
+    path = export_encoder(encoder, str(tmp_path), version=4, format=format, pooling="both")
+    assert sorted(os.listdir(path)) == sorted(["metadata.json", exchange_formats.FILES[format]])
+    for count in (1, 3, 64):
+        images = random_images(count, SHAPE, seed=count)
+        live = encoder(images)
+        expected = np.concatenate([live["cls_token"], live["patch_tokens"].numpy().mean(axis=1)], axis=1)
+        found = run(os.path.join(path, exchange_formats.FILES[format]), images)
+        assert list(found) == ["embedding"]
+        np.testing.assert_allclose(found["embedding"], expected, rtol=0, atol=ROUND_OFF)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("format", ["onnx", "litert"])
+def test_classifier_file(tmp_path, format):
+    run, classifier = runtime(format), fill_randomly(ImageClassifier(small_encoder(), 3))
+    path = export_classifier(classifier, str(tmp_path), labels="abc", format=format)
+    images = random_images(3, SHAPE)
+    found = run(os.path.join(path, exchange_formats.FILES[format]), images)
+    assert set(found) == {"probabilities", "logits"}
+    np.testing.assert_allclose(found["logits"], classifier(images), rtol=0, atol=ROUND_OFF)
+    with open(os.path.join(path, "metadata.json")) as file:
+        assert json.load(file)["labels"] == ["a", "b", "c"]
+
+
+def test_a_file_that_differs_is_removed(tmp_path, monkeypatch):
+    runtime("litert")
+    encoder, write = small_encoder(), exchange_formats.write
+
+    def write_and_change(*arguments):
+        write(*arguments)
+        encoder.norm.beta.assign_add(np.full(16, 1e-3))
+
+    monkeypatch.setattr(exchange_formats, "write", write_and_change)
+    with pytest.raises(RuntimeError, match="differs from the live one in embed/images/embedding by 1.0"):
+        export_encoder(encoder, str(tmp_path), format="litert")
+    assert os.listdir(tmp_path) == []
+
+
+def test_files_are_float32(tmp_path):
+    runtime("litert")
+    with pytest.raises(ValueError, match="format 'litert' is written in float32: pass dtype='float32'"):
+        export_encoder(small_encoder(dtype="mixed_bfloat16"), str(tmp_path), format="litert")
+
+
+@pytest.mark.parametrize(("format", "package"), [("onnx", "tf2onnx"), ("litert", "ai_edge_litert")])
+def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, format, package):
+    original = builtins.__import__
+
+    def missing(name, *arguments, **keywords):
+        if name.partition(".")[0] == package:
+            raise ImportError(f"No module named {name!r}")
+        return original(name, *arguments, **keywords)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ValueError, match=rf"format '{format}' needs .*pip install 'keras-mae\[{format}\]'"):
+        export_encoder(small_encoder(), str(tmp_path), format=format)
+    assert os.listdir(tmp_path) == []
