@@ -101,8 +101,8 @@ def test_size_on_disk(tmp_path, unverified, sizes, preset):
 
     weights = 4 * encoder.count_params()
     assert 1 <= size(os.path.join(path, "variables")) / weights < 1.02
-    # The graph, some 0.2 MB a block, does not grow with the width: it is small beside a network of a usual size
-    assert size(path) - weights < (0.03 * weights if preset else 0.4e6 * encoder.num_layers)
+    # The graph grows with the blocks, not with the width: at this rate the 12 of a ViT-B (343 MB) stay within 3 %
+    assert size(path) - weights < (0.03 * weights if preset else 0.8e6 * encoder.num_layers)
 
 
 # ---- fine-tuning: the same recipe on the live encoder and on what was exported of it
@@ -204,7 +204,7 @@ def test_the_layer_mixes_with_augmentation_that_gives_floats(served):
     x = keras.layers.RandomFlip("horizontal")(images)
     model = keras.Model(images, mend_names(tfsm_layer(served.path))(x)["embedding"])
     x = random_images(2, SHAPE)
-    np.testing.assert_allclose(model(x), served.live(x), rtol=0, atol=ROUND_OFF)
+    np.testing.assert_allclose(model(x, training=False), served.live(x), rtol=0, atol=ROUND_OFF)
 
 
 def test_poolings_and_length_one(tmp_path, unverified):
