@@ -14,7 +14,7 @@ from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import compare, example_cases, live_outputs
 
 FILES = {"onnx": "model.onnx", "litert": "model.tflite"}
-_PACKAGES = {"onnx": "onnx, onnxruntime and tf2onnx", "litert": "ai-edge-litert"}
+_PACKAGES = {"onnx": "onnx onnxruntime tf2onnx", "litert": "ai-edge-litert"}
 
 
 def write(served: ServedModel, path: str, format: str) -> None:
@@ -121,6 +121,4 @@ def _runtime(format: str) -> Any:
 
         return onnxruntime
     except ImportError as error:
-        raise ValueError(
-            f"format {format!r} needs {_PACKAGES[format]}: pip install 'keras-mae[{format}]' ({error})"
-        ) from error
+        raise ValueError(f"format {format!r} needs more packages: pip install {_PACKAGES[format]} ({error})") from error

@@ -202,7 +202,8 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     flags.DEFINE_enum(
         "format", "savedmodel", ["savedmodel", "onnx", "litert"],
-        "onnx and litert write a file that takes uint8 images, and need pip install 'keras-mae[onnx]' or [litert]",
+        "onnx and litert write a file that takes uint8 images; they need onnx, onnxruntime and tf2onnx, "
+        "or ai-edge-litert",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_float(
