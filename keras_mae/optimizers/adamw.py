@@ -2,7 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
+
+from keras_mae.optimizers.layer_decay import layer_decay_scales
+from keras_mae.optimizers.parameter_groups import depth_groups, select, split
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class AdamW(keras.optimizers.AdamW):
+    """AdamW that knows, by their paths, which variables are not decayed and which learn more slowly.
+
+    With the learning rate `lr`, and the scale `s` of a variable: `w -= s lr decay w`, then Adam's step with `s lr`.
+    That is what PyTorch does with parameter groups; Keras' own AdamW has one rate for all, and what is excluded from
+    decay is lost when it is saved. (`exclude_from_weight_decay` has no effect here.)
+
+    Args:
+        learning_rate: a number or a schedule.
+        weight_decay: decoupled, multiplied by the learning rate.
+        beta_1, beta_2, epsilon: of Adam.
+        no_weight_decay: patterns (`fnmatch`) of the paths of variables that are not decayed.
+        learning_rate_scales: None, or the scale for each pattern of paths; every variable must match exactly one.
+        **kwargs: of `keras.optimizers.AdamW`.
+
+    Raises:
+        ValueError: when it is built with variables, if a pattern matches none, or a variable no scale or two.
+
+    Reference: arXiv 1711.05101, algorithm 2.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+        weight_decay: float = 0.05,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        no_weight_decay: Sequence[str] = (),
+        learning_rate_scales: Mapping[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            learning_rate, weight_decay=weight_decay, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, **kwargs
+        )
+        # tuples, as Keras tracks lists and dicts for checkpoints
+        self._no_weight_decay = tuple(no_weight_decay)
+        self._scale_patterns = None if learning_rate_scales is None else tuple(learning_rate_scales.items())
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        if self.built:
+            return
+        undecayed = {id(v) for chosen in select(variables, self._no_weight_decay) for v in chosen}
+        scales = {id(variable): 1.0 for variable in variables}
+        if self._scale_patterns is not None:
+            groups = split(variables, (pattern for pattern, _ in self._scale_patterns))
+            for (_, scale), group in zip(self._scale_patterns, groups, strict=True):
+                scales.update({id(variable): scale for variable in group})
+        self._decayed = tuple(id(variable) not in undecayed for variable in variables)
+        self._scales = tuple(scales[id(variable)] for variable in variables)
+        super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        index = self._get_variable_index(variable)
+        learning_rate = keras.ops.cast(learning_rate, variable.dtype) * self._scales[index]
+        if self._decayed[index] and self.weight_decay:
+            self.assign_sub(variable, variable * (learning_rate * self.weight_decay))
+        super().update_step(gradient, variable, learning_rate)
+
+    def _apply_weight_decay(self, variables) -> None:
+        """Nothing: `update_step` decays, at each variable's own rate."""
+
+    def get_config(self) -> dict[str, Any]:
+        scales = None if self._scale_patterns is None else dict(self._scale_patterns)
+        return {
+            **super().get_config(),
+            "no_weight_decay": list(self._no_weight_decay),
+            "learning_rate_scales": scales,
+        }
 
 
 def adamw(
@@ -10,22 +88,27 @@ def adamw(
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     weight_decay: float = 0.05,
     beta_2: float = 0.95,
-) -> keras.optimizers.AdamW:
+    layer_decay: float | None = None,
+) -> AdamW:
     """AdamW with no decay on what `model.no_weight_decay()` names: biases, norms, tokens, position embeddings.
 
-    (Keras' `exclude_from_weight_decay(var_names=...)` matches a variable's name, not its path, and ignores what it
-    does not find; variables themselves are passed here.)
-
     Args:
-        model: any of the models of this package.
+        model: any of the models of this package; freeze what is to be frozen first.
         learning_rate: a number or a schedule.
         weight_decay: decoupled, multiplied by the learning rate.
-        beta_2: decay of the second moment; MAE pretrains with 0.95.
+        beta_2: decay of the second moment; MAE pretrains with 0.95 and fine-tunes with 0.999.
+        layer_decay: None, or the factor of `layer_decay_scales`.
 
-    Reference: arXiv 1711.05101; arXiv 2111.06377, table 8.
+    Raises:
+        ValueError: if the model's groups are no partition of its trainable variables.
+
+    Reference: arXiv 1711.05101; arXiv 2111.06377, tables 8 and 9.
     """
-    optimizer = keras.optimizers.AdamW(
-        learning_rate, weight_decay=weight_decay, beta_1=0.9, beta_2=beta_2, epsilon=1e-8
+    depth_groups(model)
+    return AdamW(
+        learning_rate,
+        weight_decay=weight_decay,
+        beta_2=beta_2,
+        no_weight_decay=[variable.path for variable in model.no_weight_decay()],
+        learning_rate_scales=None if layer_decay is None else layer_decay_scales(model, layer_decay),
     )
-    optimizer.exclude_from_weight_decay(var_list=model.no_weight_decay())
-    return optimizer

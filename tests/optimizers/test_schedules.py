@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
+import torch
 
-from keras_mae.optimizers import WarmupCosine
+from keras_mae.optimizers import WarmupCosine, scaled_learning_rate
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,30 @@ def test_config_round_trip():
     copy = keras.optimizers.schedules.deserialize(serialized)
     assert isinstance(copy, WarmupCosine) and copy.get_config() == schedule.get_config()
     assert schedule.get_config() == {"peak": 0.8, "warmup_steps": 4, "total_steps": 28, "minimum": 0.1}
+
+
+def test_is_that_of_torch():
+    """LinearLR to the peak, then CosineAnnealingLR, which is what timm's scheduler computes with warmup_prefix."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.8)
+    schedulers = torch.optim.lr_scheduler
+    reference = schedulers.SequentialLR(
+        optimizer,
+        [
+            schedulers.LinearLR(optimizer, start_factor=1e-12, total_iters=5),
+            schedulers.CosineAnnealingLR(optimizer, T_max=20, eta_min=0.05),
+        ],
+        milestones=[5],
+    )
+    schedule = WarmupCosine(peak=0.8, warmup_steps=5, total_steps=25, minimum=0.05)
+    for step in range(26):
+        np.testing.assert_allclose(schedule(step), optimizer.param_groups[0]["lr"], rtol=1e-5, atol=1e-7)
+        optimizer.step()
+        reference.step()
+
+
+@pytest.mark.parametrize(
+    ("base", "batch_size", "peak"),
+    [(1.5e-4, 4096, 2.4e-3), (5e-4, 1024, 2e-3), (0.1, 16384, 6.4), (1e-3, 64, 2.5e-4)],  # the paper's three, and ours
+)
+def test_scaling_rule_by_hand(base, batch_size, peak):
+    assert scaled_learning_rate(base, batch_size) == pytest.approx(peak, rel=1e-12)

@@ -1,0 +1,81 @@
+"""Groups of variables: by depth, as the model declares them, or by patterns of their paths. Nothing is left over."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+
+import keras
+
+_SHOWN = 8
+
+
+def depth_groups(model) -> list[list[keras.Variable]]:
+    """`model.layer_groups()`, if together they hold every trainable variable exactly once.
+
+    Args:
+        model: any of the models of this package.
+
+    Returns:
+        Lists of variables from the input to the output; that of a frozen layer is empty.
+
+    Raises:
+        ValueError: if a trainable variable is in no group or in two, or a group holds one that is not trained.
+    """
+    groups = model.layer_groups()
+    in_groups = [variable for group in groups for variable in group]
+    _check_partition(model.trainable_variables, in_groups, f"{type(model).__name__}.layer_groups()")
+    return groups
+
+
+def select(variables: Sequence[keras.Variable], patterns: Iterable[str]) -> list[list[keras.Variable]]:
+    """For each pattern, the variables whose `path` it matches.
+
+    Args:
+        variables: what to select from.
+        patterns: as in `fnmatch`, such as `"*/bias"` or `"vit_encoder/block_0/*"`; a path matches itself.
+
+    Raises:
+        ValueError: if a pattern matches nothing, which is more often a slip than an intention.
+    """
+    patterns = list(patterns)
+    selected = [[v for v in variables if fnmatch.fnmatchcase(v.path, pattern)] for pattern in patterns]
+    idle = [pattern for pattern, chosen in zip(patterns, selected, strict=True) if not chosen]
+    if idle:
+        raise ValueError(
+            f"no trainable variable matches {_listed(map(repr, idle))}; a pattern is compared with the whole path, and "
+            f"the paths are {_listed(v.path for v in variables)}"
+        )
+    return selected
+
+
+def split(variables: Sequence[keras.Variable], patterns: Iterable[str]) -> list[list[keras.Variable]]:
+    """As `select`, and every variable matches exactly one of the patterns.
+
+    Raises:
+        ValueError: if a pattern matches nothing, or a variable is matched by none or by two.
+    """
+    patterns = list(patterns)
+    selected = select(variables, patterns)
+    _check_partition(variables, [v for chosen in selected for v in chosen], _listed(map(repr, patterns)))
+    return selected
+
+
+def _check_partition(variables: Sequence[keras.Variable], found: Sequence[keras.Variable], by: str) -> None:
+    expected = {id(variable): variable.path for variable in variables}
+    times: dict[int, int] = {}
+    for variable in found:
+        times[id(variable)] = times.get(id(variable), 0) + 1
+    problems = {
+        "in no group": [path for key, path in expected.items() if key not in times],
+        "in more than one": [path for key, path in expected.items() if times.get(key, 0) > 1],
+        "not trained": [variable.path for variable in found if id(variable) not in expected],
+    }
+    if any(problems.values()):
+        said = "; ".join(f"{what}: {_listed(paths)}" for what, paths in problems.items() if paths)
+        raise ValueError(f"the groups by {by} must hold every trainable variable exactly once; {said}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
