@@ -15,6 +15,7 @@ from tests.base import run_python
 from tests.drawn import TINY, as_image, drawn, encoded, write, write_pictures
 
 SETTINGS = [f"--set={setting}" for setting in TINY]
+NAMES = "demo, pretrain, reconstruct, export, convert, recipes"
 RECIPE = ["--recipe=mae_small_images", *SETTINGS]
 
 
@@ -45,7 +46,7 @@ def test_help_lists_every_command(capsys):
         text = capsys.readouterr().out
         assert "usage: keras-mae COMMAND" in text
         assert all(f"  {name} " in text and command.summary in text for name, command in cli.COMMANDS.items())
-    assert set(cli.COMMANDS) == {"demo", "pretrain", "reconstruct", "export", "recipes"}  # no command that is not there
+    assert set(cli.COMMANDS) == set(NAMES.split(", "))  # no command that is not there
 
 
 def test_without_arguments_it_shows_the_help_and_fails(capsys):
@@ -103,7 +104,7 @@ def test_help_imports_neither_tensorflow_nor_keras():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pretrian"], "there is no command 'pretrian'; there are: demo, pretrain, reconstruct, export, recipes"),
+        (["pretrian"], "there is no command 'pretrian'; there are: " + NAMES),
         (["--data=digits", "pretrain"], "there is no command '--data=digits'"),
         (
             ["pretrain", "--dta=digits"],

@@ -82,12 +82,16 @@ class PretrainConfig:
 
 
 def changed(config: PretrainConfig, settings: list[str]) -> PretrainConfig:
-    """The config with `key=value` settings put in, each parsed by the field's type.
+    """The config with `key=value` settings put in, each parsed by the field's type; errors as `parsed` says."""
+    return dataclasses.replace(config, **parsed(settings, typing.get_type_hints(type(config))))
+
+
+def parsed(settings: list[str], hints: dict[str, Any]) -> dict[str, Any]:
+    """The values of `key=value` settings, each parsed by the type that `hints` has for its key.
 
     Raises:
         ValueError: for an unknown key (the near ones are shown), or a value of another type.
     """
-    hints = typing.get_type_hints(type(config))
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -98,7 +102,7 @@ def changed(config: PretrainConfig, settings: list[str]) -> PretrainConfig:
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(f"there is no setting {key!r}{hint} There are: {', '.join(hints)}")
         values[key] = _parse(key, text, hints[key])
-    return dataclasses.replace(config, **values)
+    return values
 
 
 def from_json(record: dict[str, Any]) -> PretrainConfig:

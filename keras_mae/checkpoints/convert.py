@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_mae.checkpoints.formats import format_called, suggestion
+from keras_mae.checkpoints.formats import suggestion
 from keras_mae.checkpoints.known_files import local_path
 from keras_mae.checkpoints.load import load_checkpoint
 from keras_mae.checkpoints.reading import KerasFile, open_tensors
-from keras_mae.checkpoints.save import save_checkpoint
+from keras_mae.checkpoints.save import check_target, config_path, save_checkpoint
 from keras_mae.models import ImageClassifier, MaskedAutoencoder, ViTEncoder
 
 
@@ -25,9 +26,10 @@ def convert_checkpoint(
     pooling: str = "mean",
     skip: Sequence[str] = (),
     resize_positions: bool | tuple[int, int] = False,
+    overwrite: bool = False,
     **overrides: Any,
 ) -> str:
-    """Writes a checkpoint anew in another format, and says what it did.
+    """Writes a checkpoint in another format, and says what it did.
 
     A `.keras` file knows its model; for the others the caller names it.
 
@@ -40,6 +42,7 @@ def convert_checkpoint(
         num_classes: makes it a classifier on the encoder `preset`.
         pooling: the classifier's.
         skip, resize_positions: as for `load_checkpoint`.
+        overwrite: whether files that are there are replaced: `output`, and for Hugging Face its `config.json`.
         **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`,
             `position_embedding` or `layer_norm_epsilon`.
 
@@ -47,8 +50,13 @@ def convert_checkpoint(
         The reports of reading and writing, for printing.
 
     Raises:
-        ValueError: as `load_checkpoint` and `save_checkpoint`; or if `preset` is missing.
+        ValueError: as `load_checkpoint` and `save_checkpoint`; if `preset` is missing; or if `output` is there.
     """
+    check_target(output, output_format)
+    written = [output, config_path(output)] if output_format == "hf" else [output]
+    taken = [path for path in written if os.path.exists(path)]
+    if taken and not overwrite:
+        raise ValueError(f"{taken[0]} is there already: choose another output, or allow its replacement with overwrite")
     if preset is None:
         if source_format != "keras":
             raise ValueError(f"a file in the format {source_format!r} does not say which model it is: name the preset")
@@ -57,7 +65,6 @@ def convert_checkpoint(
                 f"{source} is converted as the model that was saved; to fill another model with it, name a preset"
             )
         return str(save_checkpoint(_saved_model(source), output, output_format))
-    format_called(output_format)  # known before a long load
     model: keras.Model
     if num_classes is not None:
         model = ImageClassifier.from_preset(preset, num_classes, pooling, **overrides)

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.hf import HFFormat
-from keras_mae.checkpoints.keras_files import KerasFormat
+from keras_mae.checkpoints.layouts import Slot
 from keras_mae.checkpoints.mae_torch import MAETorchFormat
 from keras_mae.checkpoints.report import listed
 from keras_mae.checkpoints.timm import TimmFormat
+
+
+class KerasFormat(CheckpointFormat):
+    """Models of this package saved by Keras; the names are ours.
+
+    `keras.saving.load_model` gives back the model that was saved. As a checkpoint format, such a file also fills a
+    model that exists already, and of another kind: the encoder of a saved `MaskedAutoencoder`, for one.
+    """
+
+    name = "keras"
+    names = {}
+    parts = {"decoder": r"^decoder\.", "head": r"^(head|batch_norm)\."}
+    signature = r"^encoder\.patch_projection\.kernel$"
+
+    def file_names(self, slot: Slot) -> tuple[str, ...]:
+        return (slot.name,)
+
+    def recognises(self, names: Collection[str]) -> bool:
+        return any(re.search(self.signature, name) for name in names)
+
 
 FORMATS: dict[str, CheckpointFormat] = {
     each.name: each for each in (MAETorchFormat(), TimmFormat(), HFFormat(), KerasFormat())

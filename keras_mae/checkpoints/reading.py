@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import zipfile
+from types import ModuleType
 from typing import Any
 
 import keras
@@ -20,6 +21,8 @@ SAFETENSORS = (".safetensors",)
 TORCH = (".pth", ".pt", ".bin")
 KERAS = (".keras",)
 _WRAPPERS = ("model", "state_dict")  # where training scripts put the tensors, beside their optimizer and settings
+_TORCH_VERSION = (2, 6)  # before, a pickle could run code in spite of weights_only=True: CVE-2025-32434
+_MOST_MAPPED_BYTES = 2**28
 
 
 class TensorFile(abc.ABC):
@@ -93,35 +96,57 @@ class SafetensorsFile(TensorFile):
 
 
 class TorchFile(TensorFile):
-    """A file of `torch.save`, read by PyTorch's unpickler for weights, which runs no code."""
+    """A file of `torch.save`, read by PyTorch's unpickler for weights, which runs no code.
+
+    The file is mapped into memory. Pages that were read count as the process' own for as long as they are mapped, so
+    it is mapped anew now and then.
+    """
 
     def __init__(self, path: str) -> None:
-        try:
-            import torch
-        except ImportError as error:
-            raise ValueError(
-                f"PyTorch is needed to read or write {path}: pip install 'keras-mae[torch]'; files that end in "
-                ".safetensors need no PyTorch"
-            ) from error
         self.path = path
-        try:
-            # training scripts store their command line along, as argparse's namespace; it holds values only
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-        except pickle.UnpicklingError as error:
-            raise _refused(path, error) from error
-        except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
-            raise _damaged(path, "a file of torch.save", error) from error
-        self._tensors = _state_dict(content, path)
+        self._torch = import_torch(path)
+        self._load()
         self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
 
     def read(self, name: str) -> np.ndarray:
-        import torch
+        if self._is_mapped and self._bytes_read > _MOST_MAPPED_BYTES:
+            self._load()
+        tensor = self._tensors[name].detach().contiguous()
+        self._bytes_read += tensor.nbytes
+        if tensor.dtype == self._torch.bfloat16:  # which NumPy knows through ml_dtypes only
+            return tensor.view(self._torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        return tensor.numpy()
 
-        tensor = self._tensors[name].detach()
-        if tensor.dtype == torch.bfloat16:  # which NumPy knows through ml_dtypes only
-            return tensor.contiguous().view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
-        return tensor.contiguous().numpy()
+    def _load(self) -> None:
+        try:
+            self._is_mapped = zipfile.is_zipfile(self.path)  # files older than PyTorch 1.6 cannot be
+            # training scripts store their command line along, as argparse's namespace; it holds values only
+            with self._torch.serialization.safe_globals([argparse.Namespace]):
+                content = self._torch.load(self.path, map_location="cpu", weights_only=True, mmap=self._is_mapped)
+        except pickle.UnpicklingError as error:
+            raise _refused(self.path, error) from error
+        except Exception as error:  # whatever unpickling comes upon in bytes that are none of its own
+            raise _damaged(self.path, "a file of torch.save", error) from error
+        self._tensors, self._bytes_read = _state_dict(content, self.path), 0
+
+
+def import_torch(path: str) -> ModuleType:
+    """PyTorch, which reading or writing the file `path` needs.
+
+    Raises:
+        ValueError: if it is not installed, or too old to be safe.
+    """
+    remedy = "pip install 'keras-mae[torch]'; files that end in .safetensors need no PyTorch"
+    try:
+        import torch
+    except ImportError as error:
+        raise ValueError(f"PyTorch is needed to read or write {path}: {remedy}") from error
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _TORCH_VERSION:
+        raise ValueError(
+            f"PyTorch {'.'.join(map(str, _TORCH_VERSION))} or newer is needed to read or write {path}: the installed "
+            f"{torch.__version__} could be made to run code in it; {remedy}"
+        )
+    return torch
 
 
 class KerasFile(TensorFile):

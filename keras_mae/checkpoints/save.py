@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import keras
+import ml_dtypes
 import numpy as np
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.formats import format_called
 from keras_mae.checkpoints.hf import config_of
 from keras_mae.checkpoints.layouts import Slot, slots, value_of
-from keras_mae.checkpoints.reading import KERAS
+from keras_mae.checkpoints.reading import KERAS, SAFETENSORS, TORCH, import_torch
 from keras_mae.checkpoints.report import CheckpointReport
-from keras_mae.checkpoints.writing import write_tensors
 
 _log = logging.getLogger("keras_mae")
 
@@ -23,10 +26,11 @@ _log = logging.getLogger("keras_mae")
 def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointReport:
     """Writes a model's weights under the names of another library; exact to the bit.
 
+    A file appears whole or not at all, and replaces one that is there.
+
     Args:
         model: a `ViTEncoder`, `MaskedAutoencoder` or `ImageClassifier`.
-        path: a `.safetensors`, `.pth`, `.pt` or `.bin` file; `.keras` for the format `"keras"`. It is replaced if it
-            exists.
+        path: a `.safetensors`, `.pth`, `.pt` or `.bin` file; `.keras` for the format `"keras"`.
         format: `"mae_torch"`, `"timm"`, `"hf"` or `"keras"`. For Hugging Face, `config.json` is written beside the
             file, so that `from_pretrained(folder)` takes it if it is called `model.safetensors`.
 
@@ -34,17 +38,18 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
         A report; `print` it.
 
     Raises:
-        ValueError: for an unknown format or ending, or a model that the format has no place for: a decoder in timm's, a
-            linear probe's BatchNorm outside the official names, average pooling in Hugging Face's.
+        ValueError: for an unknown format or ending; a model that the format has no place for: a decoder in timm's, a
+            linear probe's BatchNorm outside the official names, average pooling in Hugging Face's; or for a
+            `config.json` in the folder that is not Hugging Face's.
 
     Example:
 
     >>> keras_mae.save_checkpoint(mae.encoder, "encoder.safetensors", "timm")
     """
-    fmt = format_called(format)
     path = os.fspath(path)
+    check_target(path, format)
     ours = slots(model)
-    fmt, _ = fmt.for_model(model, None, lambda name: False)
+    fmt, _ = format_called(format).for_model(model, None, lambda name: False)
     names = {slot.name: fmt.file_names(slot) for slot in ours}
     homeless = [name for name, theirs in names.items() if not theirs]
     if homeless:
@@ -52,18 +57,48 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
             f"the format {format!r} has no place for {homeless[0]} and {len(homeless) - 1} more of this "
             f"{type(model).__name__}: save its encoder (model.encoder), or choose another format, such as 'mae_torch'"
         )
-    notes = []
-    if format == "keras":
-        if not path.lower().endswith(KERAS):
-            raise ValueError(f"the format 'keras' is written to files that end in .keras, got {path}")
-        model.save(path)
-    else:
-        write_tensors(path, _tensors(ours, fmt), fmt.wrapper)
-    if format == "hf":
-        notes.append(_write_config(model, path))
-    report = CheckpointReport("saved", path, format, type(model).__name__, names, notes=tuple(notes))
+    config = config_of(model) if format == "hf" else None
+    if config is not None:
+        _check_config(config_path(path))
+    with _whole_or_not_at_all(path) as unfinished:
+        if format == "keras":
+            model.save(unfinished)
+        else:
+            _write_tensors(unfinished, _tensors(ours, fmt), fmt.wrapper)
+    if config is not None:
+        with _whole_or_not_at_all(config_path(path)) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
+            json.dump(config, file, indent=2)
+            file.write("\n")
+    notes = () if format == "keras" else tuple(_notes(model, path, format, config))
+    report = CheckpointReport("saved", path, format, type(model).__name__, names, notes=notes)
     _log.info("%s", report)
     return report
+
+
+def config_path(path: str) -> str:
+    """Where Hugging Face looks for the config of the weights in `path`."""
+    return os.path.join(os.path.dirname(os.path.abspath(path)), "config.json")
+
+
+def check_target(path: str, format: str) -> None:
+    """Raises if no such file is written in this format, whatever the model."""
+    format_called(format)
+    endings = KERAS if format == "keras" else (*SAFETENSORS, *TORCH)
+    if not path.lower().endswith(endings):
+        raise ValueError(f"the format {format!r} is written to {', '.join(endings)} files, got {path}")
+    if path.lower().endswith(TORCH):
+        import_torch(path)
+
+
+def _check_config(path: str) -> None:
+    """Raises if there is a `config.json` that is not Hugging Face's: the folder of a run has a file of this name."""
+    if not os.path.exists(path):
+        return
+    with open(path, encoding="utf-8") as file:
+        if '"model_type"' not in file.read():
+            raise ValueError(
+                f"with the format 'hf' comes a config.json, and {path} is one of another kind: save into another folder"
+            )
 
 
 def _tensors(ours: list[Slot], fmt: CheckpointFormat) -> dict[str, np.ndarray]:
@@ -75,12 +110,48 @@ def _tensors(ours: list[Slot], fmt: CheckpointFormat) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _write_config(model: keras.Model, path: str) -> str:
-    config = config_of(model)
-    if config is None:
-        return "no config.json: no class of Hugging Face's has this shape (square images for ViTMAE, a class token)"
-    file = os.path.join(os.path.dirname(os.path.abspath(path)), "config.json")
-    with open(file, "w", encoding="utf-8") as stream:
-        json.dump(config, stream, indent=2)
-        stream.write("\n")
-    return f"its config is {file}"
+def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | None) -> None:
+    if path.lower().endswith(SAFETENSORS):
+        from safetensors.numpy import save_file
+
+        # "format" tells Hugging Face and timm that the tensors are in PyTorch's layout
+        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path, {"format": "pt"})
+        return
+    torch = import_torch(path)
+
+    def tensor(array: np.ndarray) -> Any:
+        array = np.array(array, order="C")  # PyTorch wants memory that it may write to
+        if array.dtype == ml_dtypes.bfloat16:
+            return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+        return torch.from_numpy(array)
+
+    content = {name: tensor(array) for name, array in tensors.items()}
+    torch.save({wrapper: content} if wrapper else content, path)
+
+
+@contextlib.contextmanager
+def _whole_or_not_at_all(path: str) -> Iterator[str]:
+    """A path to write to, which takes the place of `path` when that is done; its folder is made."""
+    folder, name = os.path.split(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    unfinished = os.path.join(folder, f".unfinished-{os.getpid()}-{name}")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        if os.path.exists(unfinished):
+            os.remove(unfinished)
+
+
+def _notes(model: keras.Model, path: str, format: str, config: dict[str, Any] | None) -> Iterator[str]:
+    """What somebody who loads the file elsewhere has to know."""
+    encoder = getattr(model, "encoder", model)
+    pixels = encoder.normalize_pixels
+    yield (
+        f"pixels are scaled to [0, 1], then normalised by mean {pixels.mean} and std {pixels.std}; {encoder.num_heads} "
+        f"heads, LayerNorm epsilon {encoder.layer_norm_epsilon}"
+    )
+    if config is not None:
+        yield f"its config is {config_path(path)}"
+    elif format == "hf":
+        yield "no config.json: no class of Hugging Face's has this shape (square images for ViTMAE, a class token)"
