@@ -4,6 +4,6 @@ from keras_mae import _backend  # noqa: F401
 from keras_mae.optimizers.adamw import AdamW, adamw
 from keras_mae.optimizers.lars import LARS
 from keras_mae.optimizers.layer_decay import layer_decay_scales
-from keras_mae.optimizers.schedules import WarmupCosine, scaled_learning_rate
+from keras_mae.optimizers.schedules import WarmupCosine
 
-__all__ = ["LARS", "AdamW", "WarmupCosine", "adamw", "layer_decay_scales", "scaled_learning_rate"]
+__all__ = ["LARS", "AdamW", "WarmupCosine", "adamw", "layer_decay_scales"]

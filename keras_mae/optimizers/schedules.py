@@ -9,14 +9,6 @@ import keras
 import tensorflow as tf
 
 
-def scaled_learning_rate(base: float, batch_size: int) -> float:
-    """The linear scaling rule: `base * batch_size / 256`, for the images of one optimizer step.
-
-    Reference: arXiv 1706.02677, section 2.1; arXiv 2111.06377, appendix A.1.
-    """
-    return base * batch_size / 256
-
-
 @keras.saving.register_keras_serializable(package="keras_mae")
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     """Linear from 0 to the peak during warm-up, then half a cosine down.

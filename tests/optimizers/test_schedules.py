@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from keras_mae.optimizers import WarmupCosine, scaled_learning_rate
+from keras_mae.optimizers import WarmupCosine
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,3 @@ def test_is_that_of_torch():
         np.testing.assert_allclose(schedule(step), optimizer.param_groups[0]["lr"], rtol=1e-5, atol=1e-7)
         optimizer.step()
         reference.step()
-
-
-@pytest.mark.parametrize(
-    ("base", "batch_size", "peak"),
-    [(1.5e-4, 4096, 2.4e-3), (5e-4, 1024, 2e-3), (0.1, 16384, 6.4), (1e-3, 64, 2.5e-4)],  # the paper's three, and ours
-)
-def test_scaling_rule_by_hand(base, batch_size, peak):
-    assert scaled_learning_rate(base, batch_size) == pytest.approx(peak, rel=1e-12)
