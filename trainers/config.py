@@ -7,7 +7,10 @@ import dataclasses
 import difflib
 import types
 import typing
-from typing import Any
+from typing import Any, ClassVar, TypeVar
+
+from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.probe_config import ProbeConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,8 @@ class PretrainConfig:
         pictures_every: epochs between pictures of reconstructions.
         seed: what every random number is a function of.
     """
+
+    program: ClassVar[str] = "pretrain"
 
     preset: str = "vit_base_patch16"
     image_size: tuple[int, int] = (224, 224)
@@ -81,9 +86,15 @@ class PretrainConfig:
         return self.base_learning_rate * self.batch_size / 256
 
 
-def changed(config: PretrainConfig, settings: list[str]) -> PretrainConfig:
+AnyConfig = PretrainConfig | FinetuneConfig | ProbeConfig
+Config = TypeVar("Config", PretrainConfig, FinetuneConfig, ProbeConfig)
+
+
+def changed(config: Config, settings: list[str]) -> Config:
     """The config with `key=value` settings put in, each parsed by the field's type; errors as `parsed` says."""
-    return dataclasses.replace(config, **parsed(settings, typing.get_type_hints(type(config))))
+    hints = typing.get_type_hints(type(config))
+    hints = {field.name: hints[field.name] for field in dataclasses.fields(config)}
+    return dataclasses.replace(config, **parsed(settings, hints))
 
 
 def parsed(settings: list[str], hints: dict[str, Any]) -> dict[str, Any]:
@@ -105,13 +116,22 @@ def parsed(settings: list[str], hints: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def from_json(record: dict[str, Any]) -> PretrainConfig:
+def to_json(config: AnyConfig) -> dict[str, Any]:
+    """The config as `config.json` has it, with the name of its program."""
+    return {"program": config.program, **dataclasses.asdict(config)}
+
+
+def from_json(record: dict[str, Any]) -> AnyConfig:
     """The config that was written as JSON, where tuples became lists."""
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
-    unknown = set(values) - {field.name for field in dataclasses.fields(PretrainConfig)}
+    program = values.pop("program", PretrainConfig.program)  # runs of 0.1.0 are pretraining, and do not say so
+    kinds = {kind.program: kind for kind in (PretrainConfig, FinetuneConfig, ProbeConfig)}
+    if program not in kinds:
+        raise ValueError(f"the config is one of {program!r}; this version knows {', '.join(kinds)}")
+    unknown = set(values) - {field.name for field in dataclasses.fields(kinds[program])}
     if unknown:
         raise ValueError(f"the config has settings that this version does not know: {', '.join(sorted(unknown))}")
-    return PretrainConfig(**values)
+    return kinds[program](**values)
 
 
 def _parse(key: str, text: str, hint: Any) -> Any:

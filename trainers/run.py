@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
 import uuid
 from typing import Any
 
-from keras_mae.trainers.config import PretrainConfig, from_json
+from keras_mae.trainers.config import AnyConfig, from_json, to_json
 
 CONFIG, LOG, RESULTS = "config.json", "log.jsonl", "results.json"
-MODEL, ENCODER = "model.keras", "encoder.keras"
+MODEL, ENCODER, BEST = "model.keras", "encoder.keras", "best.keras"
 CHECKPOINTS, TENSORBOARD, PICTURES = "checkpoints", "tensorboard", "reconstructions"
 RECONSTRUCTIONS, LOSS_CURVE, SAVED_MODEL = "reconstructions.png", "loss.png", "saved_model"  # the demo's
-_FILES = (CONFIG, LOG, RESULTS, MODEL, ENCODER, RECONSTRUCTIONS, LOSS_CURVE)
+_FILES = (CONFIG, LOG, RESULTS, MODEL, ENCODER, BEST, RECONSTRUCTIONS, LOSS_CURVE)
 _FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, SAVED_MODEL)
 
 
@@ -32,7 +31,7 @@ class RunFolder:
     def __truediv__(self, name: str) -> str:
         return os.path.join(self.path, name)
 
-    def start(self, config: PretrainConfig, data: str, resume: bool, overwrite: bool) -> None:
+    def start(self, config: AnyConfig, data: str, resume: bool, overwrite: bool) -> None:
         """Claims the folder for a run, and writes `config.json`.
 
         Raises:
@@ -41,7 +40,7 @@ class RunFolder:
         """
         if resume and overwrite:
             raise ValueError("--resume continues the run that is there, --overwrite discards it: give one of them")
-        record = {"data": data, **dataclasses.asdict(config)}
+        record = {"data": data, **to_json(config)}
         if resume:
             self._check_same(record)
             return
@@ -64,7 +63,7 @@ class RunFolder:
         os.makedirs(self.path, exist_ok=True)
         self.write_json(CONFIG, record)
 
-    def config(self) -> tuple[PretrainConfig, str]:
+    def config(self) -> tuple[AnyConfig, str]:
         """The run's config, and its data specification.
 
         Raises:
@@ -89,7 +88,9 @@ class RunFolder:
 
     def _check_same(self, record: dict[str, Any]) -> None:
         config, data = self.config()
-        there = {"data": data, **dataclasses.asdict(config)}
+        there = {"data": data, **to_json(config)}
+        if there["program"] != record["program"]:
+            raise ValueError(f"the run in {self.path} is one of {there['program']}, not of {record['program']}")
         differing = [f"{key}: {there[key]!r} there, {record[key]!r} now" for key in record if there[key] != record[key]]
         if differing:
             raise ValueError(

@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from keras_mae.trainers.config import PretrainConfig, changed, from_json
+from keras_mae.trainers.config import PretrainConfig, changed, from_json, to_json
+from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.probe_config import ProbeConfig
 
 CONFIG = PretrainConfig()
 
@@ -92,6 +94,34 @@ def test_json_round_trip():
     )
     for one in (CONFIG, config):
         assert from_json(json.loads(json.dumps(dataclasses.asdict(one)))) == one
+
+
+@pytest.mark.parametrize("kind", [PretrainConfig, FinetuneConfig, ProbeConfig])
+def test_json_says_which_program(kind):
+    config = changed(kind(), ["epochs=3", "image_size=(32, 32)", "std=(0.1,)"])
+    record = json.loads(json.dumps(to_json(config)))
+    assert record["program"] == kind.program and from_json(record) == config
+    with pytest.raises(ValueError, match="there is no setting 'program'"):
+        changed(config, ["program=x"])
+    with pytest.raises(ValueError, match="the config is one of 'sing'; this version knows pretrain, finetune, linear"):
+        from_json({"program": "sing"})
+
+
+def test_a_config_from_before_the_program_was_named():
+    assert from_json(dataclasses.asdict(CONFIG)) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("config", "peak"),
+    [
+        (PretrainConfig(), 2.4e-3),  # 1.5e-4 * 4096 / 256
+        (FinetuneConfig(), 2e-3),  # 5e-4 * 1024 / 256
+        (ProbeConfig(), 6.4),  # 0.1 * 16384 / 256
+        (FinetuneConfig(base_learning_rate=1e-3, batch_size=64), 2.5e-4),
+    ],
+)
+def test_scaling_rule_by_hand(config, peak):
+    assert config.peak_learning_rate == pytest.approx(peak, rel=1e-12)
 
 
 def test_derived():

@@ -39,7 +39,7 @@ def test_a_new_folder_an_empty_one_and_one_in_new_folders(tmp_path):
         assert os.listdir(folder.path) == ["config.json"]
         assert folder.config() == (CONFIG, "digits")
     record = json.loads((tmp_path / "new" / "config.json").read_text())
-    assert record == {**json.loads(json.dumps(dataclasses.asdict(CONFIG))), "data": "digits"}
+    assert record == {**json.loads(json.dumps(dataclasses.asdict(CONFIG))), "data": "digits", "program": "pretrain"}
 
 
 def test_a_folder_with_another_run_is_refused(taken):
