@@ -14,7 +14,6 @@ from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import compare, example_cases, live_outputs
 
 FILES = {"onnx": "model.onnx", "litert": "model.tflite"}
-_PACKAGES = {"onnx": "onnx onnxruntime tf2onnx", "litert": "ai-edge-litert"}
 
 
 def write(served: ServedModel, path: str, format: str) -> None:
@@ -64,7 +63,7 @@ class _NumbersOnly(keras.Model):
     """The signature that takes images as a Keras model, which is what Keras' exporters take; without strings."""
 
     def __init__(self, served: ServedModel) -> None:
-        super().__init__()
+        super().__init__(name="served")  # the class's own name begins with an underscore, which no scope may
         self._function = lambda: getattr(served, _signature(served))
         self.built = True
 
@@ -121,4 +120,6 @@ def _runtime(format: str) -> Any:
 
         return onnxruntime
     except ImportError as error:
-        raise ValueError(f"format {format!r} needs more packages: pip install {_PACKAGES[format]} ({error})") from error
+        raise ValueError(
+            f"format {format!r} needs packages that are not installed: pip install 'keras-mae[{format}]' ({error})"
+        ) from error

@@ -26,6 +26,7 @@ class Command:
     make_flags: Callable[[], flags.FlagValues]  # a new set for every call: parsing leaves its values in a set
     run: Callable[[flags.FlagValues], None]
     required: tuple[str, ...] = ()
+    check: Callable[[flags.FlagValues], None] = lambda values: None  # before TensorFlow is imported, which takes long
 
 
 def _demo(values: flags.FlagValues) -> None:
@@ -101,20 +102,37 @@ def _reconstruct_flags() -> flags.FlagValues:
     return values
 
 
-def _export(values: flags.FlagValues) -> None:
-    from keras_mae import export
+def _check_export(values: flags.FlagValues) -> None:
+    """Raises a `ValueError` for what cannot be exported."""
+    for flag, model in (("pooling", "encoder"), ("normalize", "encoder"), ("labels", "classifier")):
+        if values[flag].present and values.model != model:
+            raise ValueError(f"--{flag} is for --model={model}; the model is {values.model}")
+    if values.model == "autoencoder" and values.format != "savedmodel":
+        raise ValueError(f"an autoencoder is written as a SavedModel only, not as {values.format}")
+    if values.labels and not os.path.isfile(values.labels):
+        raise ValueError(f"--labels: there is no file {values.labels}")
+    _model_to_export(values)
 
-    crop_ratio, data = 0.875, values.data
+
+def _model_to_export(values: flags.FlagValues) -> tuple[str, float, str | None]:
+    """The model's file, the crop ratio, and the data specification, if there is one."""
     if values.run.endswith(".keras"):
-        path = values.run
+        if not os.path.isfile(values.run):
+            raise ValueError(f"there is no file {values.run}")
+        path, crop_ratio, data = values.run, 0.875, None
     else:
         from keras_mae.trainers import run
 
         folder = run.RunFolder(values.run)
-        config, of_run = folder.config()
-        crop_ratio, data = config.crop_ratio, data or of_run
-        path = folder.model_path(run.ENCODER if values.model == "encoder" else run.MODEL)
-    crop_ratio = crop_ratio if values.crop_ratio is None else values.crop_ratio
+        config, data = folder.config()
+        path, crop_ratio = folder.model_path(run.ENCODER if values.model == "encoder" else run.MODEL), config.crop_ratio
+    return path, crop_ratio if values.crop_ratio is None else values.crop_ratio, values.data or data
+
+
+def _export(values: flags.FlagValues) -> None:
+    from keras_mae import export
+
+    path, crop_ratio, data = _model_to_export(values)
     model, encoder = _load_for_export(path, values.model)
     images = _images_for_check(data, encoder.image_shape, crop_ratio, asked_for=values.data is not None)
     arguments = {"version": values.version, "images": images, "dtype": values.dtype}
@@ -129,10 +147,8 @@ def _export(values: flags.FlagValues) -> None:
         arguments |= {"crop_ratio": crop_ratio, "labels": labels}
         path = export.export_classifier(model, values.output, format=values.format, **arguments)
     else:
-        if values.format != "savedmodel":
-            raise ValueError("an autoencoder is written as a SavedModel only")
         path = export.export_autoencoder(model, values.output, **arguments)
-    print(f"wrote {path}, and checked it in a fresh process")
+    print(f"wrote {path}, and checked it in {'a fresh process' if values.format == 'savedmodel' else 'its runtime'}")
     if values.format == "savedmodel":
         written = export.write_models_config(os.path.dirname(os.path.abspath(values.output)))
         if written:
@@ -154,7 +170,7 @@ def _load_for_export(path: str, kind: str):
     if kind == "encoder":
         model = getattr(model, "encoder", model)
     if not isinstance(model, expected):
-        raise ValueError(f"--model={kind} needs a {expected.__name__}, and {path} holds a {type(model).__name__}")
+        raise ValueError(f"--model={kind} needs {expected.__name__}, and {path} holds {type(model).__name__}")
     return model, getattr(model, "encoder", model)
 
 
@@ -202,8 +218,8 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     flags.DEFINE_enum(
         "format", "savedmodel", ["savedmodel", "onnx", "litert"],
-        "onnx and litert write a file that takes uint8 images; they need onnx, onnxruntime and tf2onnx, "
-        "or ai-edge-litert",
+        "onnx and litert write a file that takes uint8 images; they need pip install 'keras-mae[onnx]' or "
+        "'keras-mae[litert]'",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_float(
@@ -319,6 +335,7 @@ COMMANDS: dict[str, Command] = {
         _export_flags,
         _export,
         ("run", "output"),
+        _check_export,
     ),
     "convert": Command(
         "write a checkpoint in another library's format",
@@ -365,6 +382,7 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("keras_mae").setLevel(logging.INFO)
     try:
+        command.check(values)
         _start_tensorflow()
         command.run(values)
     except (ValueError, OSError, ImportError) as error:

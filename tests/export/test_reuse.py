@@ -75,7 +75,7 @@ def test_only_the_encoder_is_in_the_file(served):
 
 def test_a_pretrained_and_probed_encoder_is_exported_alone_and_trainable(tmp_path, unverified):
     mae = small_mae()
-    mae.compile(optimizer=keras.optimizers.Adam())
+    mae.compile(optimizer=keras.optimizers.Adam(), jit_compile=False)  # compiling takes longer than the two steps
     mae.fit(random_images(4, (8, 12, 3)), batch_size=2, verbose=0)
     ImageClassifier(mae.encoder, 3, num_trainable_layers=0)  # freezes it
     assert not mae.encoder.trainable_variables
@@ -201,10 +201,10 @@ def test_mended_names_train_and_are_saved(served, tmp_path, optimizer):
 
 def test_the_layer_mixes_with_augmentation_that_gives_floats(served):
     images = keras.Input(SHAPE, dtype="uint8")
-    x = keras.layers.RandomFlip("horizontal")(images)
-    model = keras.Model(images, mend_names(tfsm_layer(served.path))(x)["embedding"])
+    floats = keras.layers.Rescaling(1.0)(images)
+    model = keras.Model(images, mend_names(tfsm_layer(served.path))(floats)["embedding"])
     x = random_images(2, SHAPE)
-    np.testing.assert_allclose(model(x, training=False), served.live(x), rtol=0, atol=ROUND_OFF)
+    np.testing.assert_allclose(model(x), served.live(x), rtol=0, atol=ROUND_OFF)
 
 
 def test_poolings_and_length_one(tmp_path, unverified):
