@@ -1,17 +1,17 @@
 """Features, predictions, losses and logits of loaded files, against the libraries that the files come from."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import torch
+from safetensors.torch import load_file
 
 import keras_mae
 from keras_mae.example_seed import ExampleSeed
+from keras_mae.models import ImageClassifier, ViTEncoder
 from tests.base import random_images, random_noise
-from tests.checkpoints import published
+from tests.checkpoints import published, timm_vit
 
 # float32 on both sides, sums in another order; the values compared are of order 1
 TOLERANCE = {"atol": 1e-5, "rtol": 1e-5}
@@ -162,31 +162,24 @@ def test_linear_probe(pooling, tmp_path):
     np.testing.assert_allclose(probe(images), logits, **TOLERANCE)
 
 
-@functools.cache
-def timm_models():
-    """timm's ViT class; skips the test where timm does not import, as without torchvision."""
-    try:
-        from timm.models.vision_transformer import VisionTransformer
-    except Exception as error:
-        pytest.skip(f"timm does not import here: {error}")
-    return VisionTransformer
-
-
-@pytest.mark.parametrize("pool, pooling", [("token", "cls"), ("avg", "mean")])
-@pytest.mark.parametrize("image_size", [16, (8, 16)])
-def test_timm_itself_reads_and_writes_the_same_model(pool, pooling, image_size, tmp_path):
-    sizes = {"embed_dim": 24, "depth": 2, "num_heads": 3, "mlp_ratio": 2}
-    theirs = timm_models()(img_size=image_size, patch_size=4, num_classes=5, global_pool=pool, **sizes)
-    published.randomize(theirs)
-    config = published.hf_vit({**published.SMALL, "intermediate_size": 48}, image_size=image_size).config
-    classifier = published.our_classifier(config, pooling=pooling)
-    keras_mae.load_checkpoint(classifier, published.write(tmp_path / "a.safetensors", theirs.state_dict()), "timm")
-    images = random_images(2, classifier.encoder.image_shape)
-    with torch.no_grad():
-        logits = theirs(published.pixels_for(classifier.encoder, images))
+@pytest.mark.parametrize("image_size", [(16, 16), (8, 16)])
+@pytest.mark.parametrize(("pool", "class_token"), [("token", True), ("avg", True), ("avg", False)])
+def test_timm(pool, class_token, image_size, tmp_path):
+    tensors = timm_vit.random_tensors(image_size, pool, class_token)
+    sizes = (timm_vit.WIDTH, timm_vit.DEPTH, timm_vit.HEADS, timm_vit.MLP)
+    encoder = ViTEncoder(
+        (*image_size, 3), timm_vit.PATCH, *sizes, use_cls_token=class_token, position_embedding="learned"
+    )
+    classifier = ImageClassifier(encoder, timm_vit.CLASSES, "cls" if pool == "token" else "mean")
+    keras_mae.load_checkpoint(classifier, published.write(tmp_path / "model.safetensors", tensors), "timm")
+    images = random_images(2, encoder.image_shape)
+    logits = timm_vit.logits(tensors, published.pixels_for(encoder, images))
     np.testing.assert_allclose(classifier(images), logits, **TOLERANCE)
-    keras_mae.save_checkpoint(classifier, str(tmp_path / "b.pth"), "timm")
-    theirs.load_state_dict(torch.load(tmp_path / "b.pth", weights_only=True), strict=True)
+
+    keras_mae.save_checkpoint(classifier, str(tmp_path / "ours.safetensors"), "timm")
+    written = load_file(tmp_path / "ours.safetensors")
+    assert set(written) == set(tensors)
+    assert all(torch.equal(written[name], tensor) for name, tensor in tensors.items())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
