@@ -168,3 +168,29 @@ def test_without_pytorch_the_extra_is_named(ending, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"keras-mae\[torch\]"):
         keras_mae.save_checkpoint(small_encoder(), str(tmp_path / f"other.{ending}"), "timm")
     assert keras_mae.load_checkpoint(small_encoder(), str(tmp_path / "file.safetensors"), "timm").encoder_only
+
+
+def test_a_pytorch_that_can_be_made_to_run_code_is_refused(tmp_path, monkeypatch):
+    path, format = saved(tmp_path, "pth")
+    monkeypatch.setattr(torch, "__version__", "2.5.1+cu124")
+    refused(small_encoder(), path, format, "PyTorch 2.6 or newer is needed", "2.5.1+cu124", "keras-mae[torch]")
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+def test_bytes_gone_wrong(ending, tmp_path):
+    """Weights with other values are nobody's to notice; anything else is an error that names the file."""
+    path, format = saved(tmp_path, ending)
+    with open(path, "rb") as file:
+        good = file.read()
+    encoder, rng, errors = small_encoder(), np.random.default_rng(0), 0
+    ends = np.concatenate([np.arange(400), np.arange(-600, 0)])  # where the names are, and the directory of a zip
+    for _ in range(60):
+        bad = np.frombuffer(good, "uint8").copy()
+        bad[rng.choice(ends, 5)] = rng.integers(0, 256, 5)
+        bad.tofile(path)
+        try:
+            keras_mae.load_checkpoint(encoder, path, format)
+        except ValueError as error:
+            assert path in str(error)
+            errors += 1
+    assert errors > 10

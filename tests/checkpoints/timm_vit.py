@@ -1,7 +1,7 @@
 """timm's `VisionTransformer`, written out: its tensors by name, and what it computes from them.
 
-timm needs torchvision, which is not there for every PyTorch. Names and shapes are those of
-`timm.models.vision_transformer.VisionTransformer(...).state_dict()` in timm 1.0.31.
+timm needs torchvision, which is not there for every PyTorch. Names and shapes are those of the `state_dict()` of
+`timm.models.vision_transformer.VisionTransformer` in timm 1.0.31, whose logits were the same to the bit.
 """
 
 import torch
