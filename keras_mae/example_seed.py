@@ -48,6 +48,10 @@ class ExampleSeed(NamedTuple):
         replica = context.replica_id_in_sync_group if context else 0
         return cls.of(seed, step, tf.cast(replica, tf.int64) * tf.cast(batch_size, tf.int64))
 
+    def skip(self, count) -> ExampleSeed:
+        """The seed of the examples that come after the first `count` ones, an integer scalar."""
+        return self._replace(first=self.first + tf.cast(count, tf.int64))
+
     def fold_in(self, number: int) -> ExampleSeed:
         """A seed for another purpose, which the non-negative `number` names."""
         return self._replace(purpose=self.purpose * 1024 + number + 1)
@@ -64,6 +68,39 @@ class ExampleSeed(NamedTuple):
             alg=_PHILOX,
             dtype=tf.uint32,
         )
-        # TensorFlow's own floats differ between its kernels and XLA, the bits do not
-        numbers = tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
-        return tf.reshape(numbers[:, :count], [batch_size, *shape])
+        return tf.reshape(_floats(bits)[:, :count], [batch_size, *shape])
+
+    def uniform_at(self, indices, shape: tuple[int, ...]) -> tf.Tensor:
+        """The numbers of `uniform` for examples that do not follow each other.
+
+        Args:
+            indices: int64 `(B,)`, counted from `first`.
+            shape: of the numbers for one example.
+
+        Returns:
+            float32 `(B, *shape)`.
+        """
+        count = math.prod(shape)
+        blocks = -(-count // 4)
+        counter = (self.first + indices)[:, None] * blocks + tf.range(blocks, dtype=tf.int64)
+        bits = tf.reshape(_philox(counter, self.purpose, self.key[0]), [-1, 4 * blocks])
+        return tf.reshape(_floats(bits)[:, :count], [-1, *shape])
+
+
+def _floats(bits) -> tf.Tensor:
+    """Uniform numbers in [0, 1) of 32-bit words: TensorFlow's own floats differ between its kernels and XLA."""
+    return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, bits.dtype)), tf.float32) * 2.0**-24
+
+
+def _philox(counter, purpose, key) -> tf.Tensor:
+    """Philox4x32-10, the generator behind `uniform`, for any counters: int64 `(...)` to words in uint64 `(..., 4)`."""
+    word = tf.constant(2**32, tf.uint64)
+    counter, purpose = tf.cast(counter, tf.uint64), tf.cast(purpose, tf.uint64) * tf.ones_like(counter, tf.uint64)
+    c0, c1, c2, c3 = counter % word, counter // word, purpose % word, purpose // word
+    k0, k1 = key % word, key // word
+    for _ in range(10):
+        first, second = tf.constant(0xD2511F53, tf.uint64) * c0, tf.constant(0xCD9E8D57, tf.uint64) * c2
+        c0, c1 = tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(second // word, c1), k0), second % word
+        c2, c3 = tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(first // word, c3), k1), first % word
+        k0, k1 = (k0 + 0x9E3779B9) % word, (k1 + 0xBB67AE85) % word
+    return tf.stack([c0, c1, c2, c3], axis=-1)

@@ -1,4 +1,4 @@
-"""What happens beside training: progress, logs, pictures, checkpoints."""
+"""What happens beside training: progress, logs, pictures."""
 
 from __future__ import annotations
 
@@ -21,24 +21,22 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         batch_size: images in a step.
+        steps_per_epoch, epochs: of the whole run.
+        done: steps taken before.
     """
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, steps_per_epoch: int, epochs: int, done: int = 0) -> None:
         super().__init__()
-        self.batch_size = batch_size
+        self.batch_size, self.steps_per_epoch, self.epochs = batch_size, steps_per_epoch, epochs
+        self.step = done
         self.bar: tqdm | None = None
-        self.epoch = 0
-
-    def on_epoch_begin(self, epoch, logs=None) -> None:
-        self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None) -> None:
-        steps, epochs = self.params["steps"], self.params["epochs"]
+        self.step += 1
         if self.bar is None:
-            done = self.epoch * steps + batch + 1
             self.bar = tqdm(
-                total=epochs * steps * self.batch_size,
-                initial=done * self.batch_size,
+                total=self.epochs * self.steps_per_epoch * self.batch_size,
+                initial=self.step * self.batch_size,
                 unit=" images",
                 unit_scale=True,
                 bar_format="{desc} |{bar:20}| {percentage:3.0f}%  {rate_fmt}, {remaining} left",
@@ -47,7 +45,8 @@ class Progress(keras.callbacks.Callback):
                 dynamic_ncols=True,
             )
             return
-        text = f"epoch {self.epoch + 1}/{epochs}, loss {float(logs['loss']):.4f}"
+        epoch = (self.step - 1) // self.steps_per_epoch + 1
+        text = f"epoch {epoch}/{self.epochs}, loss {float(logs['loss']):.4f}"
         self.bar.set_description_str(text, refresh=False)
         self.bar.update(self.batch_size)
 
@@ -56,13 +55,16 @@ class Progress(keras.callbacks.Callback):
             self.bar.refresh()
 
     def on_train_end(self, logs=None) -> None:
-        if self.bar is not None:
+        if self.bar is not None and (self.step == self.epochs * self.steps_per_epoch or self.model.stop_training):
             self.bar.close()
             self.bar = None
 
 
 class JsonLines(keras.callbacks.Callback):
     """One line a finished epoch in a file: epoch, step, loss, learning rate, seconds and images a second.
+
+    A step is a batch that was seen, be it that it was skipped. After a resume within an epoch, `seconds` and
+    `images_per_second` are those since.
 
     Args:
         path: the file; lines are appended.
@@ -73,25 +75,28 @@ class JsonLines(keras.callbacks.Callback):
     def __init__(self, path: str, batch_size: int, done: int = 0) -> None:
         super().__init__()
         self.path, self.batch_size = path, batch_size
-        self._begin = 0.0
+        self._begin, self._first = 0.0, done
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 kept = [line for line in file if line.endswith("\n") and json.loads(line)["step"] <= done]
-            with open(path, "w", encoding="utf-8") as file:
+            aside = f"{path}.writing"
+            with open(aside, "w", encoding="utf-8") as file:
                 file.writelines(kept)
+            os.replace(aside, path)
 
     def on_epoch_begin(self, epoch, logs=None) -> None:
-        self._begin = time.perf_counter()
+        self._begin, self._first = time.perf_counter(), int(self.model.batches_seen)
 
     def on_epoch_end(self, epoch, logs=None) -> None:
-        seconds = time.perf_counter() - self._begin
+        seconds, step = time.perf_counter() - self._begin, int(self.model.batches_seen)
         record = {
             "epoch": epoch + 1,
-            "step": int(self.model.optimizer.iterations),
+            "step": step,
             **{key: round(float(value), 6) for key, value in (logs or {}).items()},
+            "skipped_steps": int(self.model.skipped_steps.numpy()),
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": round(seconds, 2),
-            "images_per_second": round(self.params["steps"] * self.batch_size / seconds, 1),
+            "images_per_second": round((step - self._first) * self.batch_size / seconds, 1),
         }
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
@@ -109,39 +114,12 @@ class TensorBoardScalars(keras.callbacks.Callback):
         self._writer = tf.summary.create_file_writer(path)
 
     def on_epoch_end(self, epoch, logs=None) -> None:
-        step = int(self.model.optimizer.iterations)
+        step = int(self.model.batches_seen)
         with self._writer.as_default():
             for key, value in (logs or {}).items():
                 tf.summary.scalar(key, value, step=step)
             tf.summary.scalar("learning_rate", float(self.model.optimizer.learning_rate), step=step)
         self._writer.flush()
-
-
-class Checkpoints(keras.callbacks.Callback):
-    """Saves weights and optimizer after every epoch; the newest two are kept.
-
-    TensorFlow writes a checkpoint aside and names it last, so that one which was interrupted is never picked up.
-
-    Args:
-        path: folder of the checkpoints.
-        model: the compiled model.
-    """
-
-    def __init__(self, path: str, model: keras.Model) -> None:
-        super().__init__()
-        model.optimizer.build(model.trainable_variables)  # its slots must be there to be restored
-        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer)
-        self._manager = tf.train.CheckpointManager(self._checkpoint, path, max_to_keep=2)
-
-    def restore(self) -> int:
-        """Takes up the newest checkpoint; returns the number of steps it has taken, 0 if there is none."""
-        if self._manager.latest_checkpoint is None:
-            return 0
-        self._checkpoint.restore(self._manager.latest_checkpoint).assert_existing_objects_matched()
-        return int(self._checkpoint.optimizer.iterations)
-
-    def on_epoch_end(self, epoch, logs=None) -> None:
-        self._manager.save(checkpoint_number=int(self._checkpoint.optimizer.iterations))
 
 
 class Pictures(keras.callbacks.Callback):
@@ -151,14 +129,15 @@ class Pictures(keras.callbacks.Callback):
         draw: called with the path of a PNG to write.
         path: folder of the pictures.
         every: epochs between two pictures.
+        epochs: of the whole run.
     """
 
-    def __init__(self, draw: Callable[[str], None], path: str, every: int) -> None:
+    def __init__(self, draw: Callable[[str], None], path: str, every: int, epochs: int) -> None:
         super().__init__()
-        self._draw, self._path, self._every = draw, path, every
+        self._draw, self._path, self._every, self._epochs = draw, path, every, epochs
 
     def on_epoch_end(self, epoch, logs=None) -> None:
-        if (epoch + 1) % self._every == 0 or epoch + 1 == self.params["epochs"]:
+        if (epoch + 1) % self._every == 0 or epoch + 1 == self._epochs:
             os.makedirs(self._path, exist_ok=True)
             self._draw(os.path.join(self._path, f"epoch_{epoch + 1:04d}.png"))
 

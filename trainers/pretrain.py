@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from keras_mae.data import Augmentation, CorruptImages, Source, first_images, open_source, training_dataset
+from keras_mae.data import Augmentation, CorruptImages, first_images, open_source, training_dataset
 from keras_mae.masking import RandomMasking
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
 from keras_mae.optimizers import WarmupCosine, adamw
 from keras_mae.targets import PixelTarget
-from keras_mae.trainers import callbacks, pictures, run
+from keras_mae.trainers import callbacks, memory, pictures, run
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.data_service import from_service
+from keras_mae.trainers.loop import train
+from keras_mae.trainers.strategy import any_worker, check_batch, is_chief, make_strategy
 
 _log = logging.getLogger("keras_mae")
 _SHOWN = 16
+_MOST_BLOCKS = 1000
 
 
 def build(config: PretrainConfig) -> MaskedAutoencoder:
     """The freshly initialised model of a config; the weights are a function of its seed."""
     keras.utils.set_random_seed(config.seed)
+    if config.rematerialize:
+        names = [f"block_{index}" for index in range(_MOST_BLOCKS)]
+        with keras.RematScope("list_of_layers", layer_names=names):
+            return build(dataclasses.replace(config, rematerialize=False))
     sizes = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers, "num_heads": config.num_heads}
     overrides: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
     encoder = ViTEncoder.from_preset(
@@ -49,23 +59,39 @@ def build(config: PretrainConfig) -> MaskedAutoencoder:
 
 
 def pretrain(
-    config: PretrainConfig, data: str, output: str, resume: bool = False, overwrite: bool = False
+    config: PretrainConfig,
+    data: str,
+    output: str,
+    resume: bool = False,
+    overwrite: bool = False,
+    strategy: str = "auto",
+    tpu: str = "local",
+    data_service: str | None = None,
 ) -> MaskedAutoencoder:
     """Trains a masked autoencoder, and fills a run folder.
 
     Args:
         config: what is trained, and how.
         data: a data specification, see `keras_mae.data.open_source`.
-        output: the run folder.
+        output: the run folder; several workers share it.
         resume: continue the run that is there.
         overwrite: discard the run that is there.
+        strategy, tpu: on what, see `make_strategy`.
+        data_service: None, or the address of a tf.data service that prepares the images, such as `grpc://host:5050`.
 
     Returns:
         The trained model.
 
     Raises:
-        ValueError: for bad data, a config that does not fit together, or an output folder that is taken.
+        ValueError: for bad data, a config that does not fit together, an output folder that is taken, or too many
+            steps in a row that were not finite.
+        OSError: if a file cannot be written.
+        Preempted: after a SIGTERM, once the state is saved.
     """
+    scope = make_strategy(strategy, tpu)
+    if config.checkpoint_steps is not None and config.checkpoint_steps < 1:
+        raise ValueError(f"checkpoint_steps counts from 1 on, or is None; got {config.checkpoint_steps}")
+    check_batch(config.batch_size, config.accumulation_steps, scope)
     source = open_source(data)
     steps = source.num_images // config.batch_size
     if not steps:
@@ -74,73 +100,76 @@ def pretrain(
             f"set a smaller one, such as --set batch_size={max(1, 2 ** int(np.log2(max(source.num_images // 4, 1))))}"
         )
     schedule = WarmupCosine(config.peak_learning_rate, round(config.warmup_epochs * steps), config.epochs * steps)
-    mae = build(config)
+    with scope.scope():
+        mae = build(config)
+        mae.compile(
+            optimizer=adamw(mae, schedule, config.weight_decay, config.beta_2),
+            jit_compile="auto" if config.jit_compile is None else config.jit_compile and mae.supports_jit,
+            accumulation_steps=config.accumulation_steps,
+            clip_norm=config.clip_norm,
+        )
     corrupt = CorruptImages(source.num_images, source.name_of)
     shown = first_images(source, config.image_shape, _SHOWN, config.crop_ratio)
-
-    folder = run.RunFolder(output)
-    folder.start(config, data, resume, overwrite)
-    mae.compile(
-        optimizer=adamw(mae, schedule, config.weight_decay, config.beta_2),
-        jit_compile="auto" if config.jit_compile is None else config.jit_compile,
-    )
-    checkpoints = callbacks.Checkpoints(folder / run.CHECKPOINTS, mae)
-    done = checkpoints.restore() if resume else 0
-    _log.info(
-        "%d images, %d steps an epoch, %d epochs%s; %s parameters in the encoder, %s in all",
-        source.num_images,
-        steps,
-        config.epochs,
-        f", resumed after {done // steps}" if done else "",
-        f"{mae.encoder.count_params():,}",
-        f"{mae.count_params():,}",
-    )
-    if done < config.epochs * steps:
-        _fit(mae, config, source, corrupt, folder, checkpoints, shown, done)
-    folder.replace(run.MODEL, lambda path: mae.save(path, include_optimizer=False))
-    folder.replace(run.ENCODER, mae.encoder.save)
-    if corrupt.names:
-        _log.warning(corrupt.summary())
-    return mae
-
-
-def _fit(
-    mae: MaskedAutoencoder,
-    config: PretrainConfig,
-    source: Source,
-    corrupt: CorruptImages,
-    folder: run.RunFolder,
-    checkpoints: callbacks.Checkpoints,
-    shown: np.ndarray,
-    done: int,
-) -> None:
-    steps = source.num_images // config.batch_size
     augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio)
-    dataset = training_dataset(
-        source, config.image_shape, config.batch_size, config.seed, augmentation, corrupt, first_step=done
+
+    folder, chief = run.RunFolder(output), is_chief(scope)
+    if chief:
+        folder.start(config, data, resume, overwrite)
+
+    def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
+        share = {} if num_hosts == 1 else {"num_hosts": num_hosts, "host": host}
+        dataset = training_dataset(
+            source, config.image_shape, config.batch_size, config.seed, augmentation, corrupt, first_step=step, **share
+        )
+        return dataset if data_service is None else from_service(dataset, data_service)
+
+    def announce(done: int) -> None:
+        replicas = scope.num_replicas_in_sync
+        _log.info(
+            "%d images, %d steps an epoch, %d epochs%s; %s parameters in the encoder, %s in all; about %s of memory%s",
+            source.num_images,
+            steps,
+            config.epochs,
+            f", resumed after {done} of {config.epochs * steps} steps" if done else "",
+            f"{mae.encoder.count_params():,}",
+            f"{mae.count_params():,}",
+            memory.as_text(memory.estimate(mae, config, replicas)),
+            f" on each of {replicas} replicas" if replicas > 1 else "",
+        )
+
+    pictures_of = callbacks.Pictures(
+        lambda path: draw_reconstructions(mae, shown, path),
+        folder / run.PICTURES,
+        config.pictures_every,
+        config.epochs,
     )
     try:
-        mae.fit(
-            dataset,
-            epochs=config.epochs,
-            initial_epoch=done // steps,
-            steps_per_epoch=steps,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                callbacks.Progress(config.batch_size),
-                callbacks.StopOnTooManyCorrupt(corrupt),
-                callbacks.JsonLines(folder / run.LOG, config.batch_size, done),
-                callbacks.TensorBoardScalars(folder / run.TENSORBOARD),
-                callbacks.Pictures(
-                    lambda path: draw_reconstructions(mae, shown, path), folder / run.PICTURES, config.pictures_every
-                ),
-                checkpoints,
-            ],
+        train(
+            mae,
+            dataset_at,
+            folder,
+            config.epochs,
+            steps,
+            config.batch_size,
+            resume,
+            config.checkpoint_steps,
+            config.checkpoint_minutes,
+            config.max_skipped_steps,
+            extra=[callbacks.StopOnTooManyCorrupt(corrupt), pictures_of],
+            on_start=announce,
         )
+    except (run.Preempted, OSError):
+        raise
     except BaseException:
         corrupt.check()  # if the stream ended because of corrupt images, that is the message
         raise
+    if chief:
+        folder.replace(run.MODEL, lambda path: mae.save(path, include_optimizer=False))
+        folder.replace(run.ENCODER, mae.encoder.save)
+    any_worker(scope, [False])  # who leaves before the chief has saved would end its process too
+    if corrupt.names:
+        _log.warning(corrupt.summary())
+    return mae
 
 
 def draw_reconstructions(

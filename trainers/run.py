@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -10,12 +11,22 @@ from typing import Any
 
 from keras_mae.trainers.config import AnyConfig, from_json, to_json
 
+_log = logging.getLogger("keras_mae")
 CONFIG, LOG, RESULTS = "config.json", "log.jsonl", "results.json"
 MODEL, ENCODER, BEST = "model.keras", "encoder.keras", "best.keras"
 CHECKPOINTS, TENSORBOARD, PICTURES = "checkpoints", "tensorboard", "reconstructions"
 RECONSTRUCTIONS, LOSS_CURVE, SAVED_MODEL = "reconstructions.png", "loss.png", "saved_model"  # the demo's
 _FILES = (CONFIG, LOG, RESULTS, MODEL, ENCODER, BEST, RECONSTRUCTIONS, LOSS_CURVE)
 _FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, SAVED_MODEL)
+
+
+# What may change when a run is resumed: when files are written, and how a step is computed, but for round-off
+_HARMLESS = {"pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps"}
+_ROUND_OFF = {"accumulation_steps", "rematerialize", "jit_compile"}
+
+
+class Preempted(Exception):
+    """The process was asked to end, and has saved the run's state before. `keras-mae` then ends with code 143."""
 
 
 class RunFolder:
@@ -91,11 +102,15 @@ class RunFolder:
         there = {"data": data, **to_json(config)}
         if there["program"] != record["program"]:
             raise ValueError(f"the run in {self.path} is one of {there['program']}, not of {record['program']}")
-        differing = [f"{key}: {there[key]!r} there, {record[key]!r} now" for key in record if there[key] != record[key]]
-        if differing:
-            raise ValueError(
-                f"the run in {self.path} has another config, and cannot be resumed: {'; '.join(differing)}"
-            )
+        changes = {key: f"{there[key]!r} there, {record[key]!r} now" for key in record if there[key] != record[key]}
+        harmful = [f"{key}: {change}" for key, change in changes.items() if key not in _HARMLESS | _ROUND_OFF]
+        if harmful:
+            raise ValueError(f"the run in {self.path} has another config, and cannot be resumed: {'; '.join(harmful)}")
+        if changes:
+            note = " (results may differ by round-off)" if _ROUND_OFF & set(changes) else ""
+            shown = "; ".join(f"{key}: {change}" for key, change in changes.items())
+            _log.info("resumed with other settings%s: %s", note, shown)
+            self.write_json(CONFIG, record)
 
     def write_json(self, name: str, record: Any) -> None:
         """Writes `name` in one go: what is there before stays if this fails."""

@@ -1,6 +1,7 @@
 """The train step that is right under every distribution strategy."""
 
 from keras_mae import _backend  # noqa: F401
+from keras_mae.training.skipped_steps import StopOnSkippedSteps
 from keras_mae.training.train_step import GlobalBatchModel
 
-__all__ = ["GlobalBatchModel"]
+__all__ = ["GlobalBatchModel", "StopOnSkippedSteps"]

@@ -10,20 +10,29 @@ import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.pixel_range import warn_if_unit_range
+from keras_mae.training.guarded_update import guarded_update
 
 
 class GlobalBatchModel(keras.Model):
-    """A `keras.Model` whose `fit` takes the same step on one replica and on many.
+    """A `keras.Model` whose `fit` takes the same step on one replica and on many, in one go or in parts.
 
-    Keras sums the replicas' gradients; a mean loss per replica would take a step that is too long by their number.
-    Here each replica's loss is divided by the number of replicas, and the logged loss is the mean over the global
-    batch. Everything random in a step is a function of (`seed`, step, index of the example).
+    The gradient is that of the mean loss over the global batch. A step whose loss or gradient is not finite on any
+    replica is skipped on all of them: weights, optimizer and statistics stay what they were, `skipped_steps` counts
+    it, and its loss does not enter the epoch's mean. Everything random in a step is a function of (`seed`, number of
+    the batch, index of the example in the global batch).
 
     Subclasses implement `batch_loss`.
 
     Args:
         seed: int, what masks and drop path are drawn from.
+
+    Attributes:
+        skipped_steps: int64 variable, the steps that were skipped since `compile`.
     """
+
+    skipped_steps: tf.Variable
+    accumulation_steps: int
+    clip_norm: float | None
 
     def __init__(self, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -31,9 +40,17 @@ class GlobalBatchModel(keras.Model):
         # `jit_compile="auto"`: Keras compiles the loop over the replicas, which XLA cannot
         self.supports_jit = self.distribute_strategy.num_replicas_in_sync == 1
 
+    @property
+    def batches_seen(self) -> tf.Tensor:
+        """How many batches `fit` has seen since `compile`, the skipped ones too: int64 scalar.
+
+        The number of the next one: its data, masks and drop path are functions of it.
+        """
+        return tf.cast(self.optimizer.iterations, tf.int64) + self.skipped_steps
+
     @abc.abstractmethod
     def batch_loss(self, data, seed: ExampleSeed, training: bool) -> tf.Tensor:
-        """The mean loss over the examples of this replica's batch, a float32 scalar.
+        """The mean loss over the examples of `data`, a part of the global batch: a float32 scalar.
 
         Args:
             data: what the data set yields.
@@ -41,29 +58,174 @@ class GlobalBatchModel(keras.Model):
             training: False in `evaluate`.
         """
 
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "rmsprop",
+        *,
+        accumulation_steps: int = 1,
+        clip_norm: float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """As `keras.Model.compile`, with two settings more.
+
+        Args:
+            optimizer: a Keras optimizer. Its own `gradient_accumulation_steps` fails on several replicas, and is
+                refused here.
+            accumulation_steps: in how many parts a replica takes its share of a batch; the result is that of the
+                whole batch, the memory for activations that of a part. The share must be divisible by it.
+            clip_norm: the gradient's global norm is cut to this, if it is larger.
+            **kwargs: see `keras.Model.compile`.
+
+        Raises:
+            ValueError: for settings that do not make sense, or accumulation with BatchNorm, whose statistics would be
+                those of a part.
+        """
+        if accumulation_steps < 1:
+            raise ValueError(f"accumulation_steps counts the parts of a batch, from 1 on; got {accumulation_steps!r}")
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"clip_norm is a positive bound on the gradient's norm, or None; got {clip_norm!r}")
+        if accumulation_steps > 1 and self._batch_norms():
+            raise ValueError(
+                f"{self.name} has a BatchNorm, whose statistics would be those of a part of the batch: "
+                f"set accumulation_steps=1, got {accumulation_steps}"
+            )
+        super().compile(optimizer=optimizer, **kwargs)
+        if getattr(self.optimizer, "gradient_accumulation_steps", None):
+            raise ValueError(
+                "give accumulation_steps to compile in place of gradient_accumulation_steps to the optimizer, which "
+                "fails on several replicas"
+            )
+        self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
+        with self.distribute_strategy.scope():
+            self.skipped_steps = tf.Variable(
+                0,
+                dtype=tf.int64,
+                trainable=False,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                name="skipped_steps",
+            )
+
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config()
+        if config:
+            config |= {"accumulation_steps": self.accumulation_steps, "clip_norm": self.clip_norm}
+        return config
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def make_train_function(self, force: bool = False):
+        """As Keras', with an optimizer that is built: its first step may lie in a branch that makes no variables."""
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def train_step(self, data) -> dict[str, tf.Tensor]:
-        """Forward pass, gradients, all-reduce and update; returns the logs."""
-        batch_size = tf.shape(tf.nest.flatten(data)[0])[0]
-        seed = ExampleSeed.for_step(self.seed, self.optimizer.iterations, batch_size)
+        """Forward pass, gradients, one all-reduce, check and update; returns the logs."""
+        batch_size = _batch_size(data)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        with tf.GradientTape() as tape:
-            loss = self.batch_loss(data, seed, training=True)
-            scaled_loss = self.optimizer.scale_loss(loss / replicas)
-        variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, variables), variables, strict=True))
-        return self._logs(loss, batch_size)
+        seed = ExampleSeed.for_step(self.seed, self.batches_seen, batch_size)
+        moved = [(variable, tf.identity(variable)) for variable in self._moved_by_forward_pass()]
+
+        loss, gradients = self._gradients(data, seed, replicas)
+        if replicas > 1:
+            sums = [loss, tf.cast(batch_size, tf.float32), *gradients]
+            loss, total, *gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
+            loss = _with_equal_shares(loss, total, batch_size, replicas)
+        norm = tf.linalg.global_norm(gradients)
+        finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
+        guarded_update(
+            self.optimizer, gradients, self.trainable_variables, finite, norm, self.clip_norm, self.skipped_steps
+        )
+        for variable, before in moved:
+            variable.assign(tf.where(finite, variable, before))
+        return self._logs(tf.where(finite, loss, 0.0), tf.where(finite, batch_size, 0))
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
         """The loss in inference mode; every batch is given the masks of step 0, so that two calls agree."""
-        batch_size = tf.shape(tf.nest.flatten(data)[0])[0]
+        batch_size = _batch_size(data)
         loss = self.batch_loss(data, ExampleSeed.for_step(self.seed, 0, batch_size), training=False)
-        return self._logs(loss, batch_size)
-
-    def _logs(self, loss, batch_size) -> dict[str, tf.Tensor]:
-        self._loss_tracker.update_state(loss, sample_weight=batch_size)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return self._logs(tf.where(batch_size > 0, loss, 0.0), batch_size)  # the last batch may not reach all replicas
 
     def fit(self, x=None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As `keras.Model.fit`; float images that look like [0, 1] are warned of."""
         warn_if_unit_range(x)
         return super().fit(x, *args, **kwargs)
+
+    def _gradients(self, data, seed: ExampleSeed, replicas: int) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """This replica's summand of the mean loss, and of the gradient of the scaled one; both float32."""
+        variables = self.trainable_variables
+        parts = self.accumulation_steps
+
+        def of(data, seed):
+            with tf.GradientTape() as tape:
+                loss = self.batch_loss(data, seed, training=True) / (replicas * parts)
+                scaled_loss = self.optimizer.scale_loss(loss)
+            gradients = tape.gradient(scaled_loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return loss, [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
+
+        if parts == 1:
+            return of(data, seed)
+        size = _batch_size(data)
+        in_parts = tf.nest.map_structure(lambda x: None if x is None else _split(x, parts), data)
+
+        def add(part, *sums):
+            chosen = tf.nest.map_structure(lambda x: None if x is None else x[part], in_parts)
+            loss, gradients = of(chosen, seed.skip(part * (size // parts)))
+            return part + 1, *(total + more for total, more in zip(sums, [loss, *gradients], strict=True))
+
+        zeros = [tf.zeros([]), *(tf.zeros(variable.shape) for variable in variables)]
+        # one part after the other: unrolled, TensorFlow may hold the activations of all at once
+        _, loss, *gradients = tf.while_loop(lambda part, *_: part < parts, add, [0, *zeros], parallel_iterations=1)
+        return loss, gradients
+
+    def _batch_norms(self) -> list[keras.layers.Layer]:
+        return [layer for layer in self.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+    def _moved_by_forward_pass(self) -> list[keras.Variable]:
+        """What `batch_loss` changes: the statistics of BatchNorms and of metrics."""
+        metrics = [metric for metric in self.metrics if metric is not self._loss_tracker]
+        owners = [*self._batch_norms(), *metrics]
+        return [variable for owner in owners for variable in owner.variables if not variable.trainable]
+
+    def _logs(self, loss, batch_size) -> dict[str, tf.Tensor]:
+        self._loss_tracker.update_state(loss, sample_weight=batch_size)
+        logs = {metric.name: metric.result() for metric in self.metrics}
+        if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+            logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}  # see `_maybe_symbolic_build`
+        return logs
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
+        """Keras builds a model for `fit` on several workers from a mean over them, of dicts and tuples, which fails.
+
+        Ours are built when they are made. Keras 3.15 also takes the mean over the workers along the first axis of
+        each log, which a scalar does not have: hence their shape in `_logs`. Both go when
+        tests/training/test_workers.py::test_keras_still_fails_on_its_own fails.
+        """
+
+
+def _batch_size(data):
+    """The number of examples on this replica, an int32 scalar."""
+    return tf.shape(next(x for x in tf.nest.flatten(data) if x is not None))[0]
+
+
+def _split(x, parts: int) -> tf.Tensor:
+    """`(B, ...)` as `(parts, B / parts, ...)`."""
+    x = tf.convert_to_tensor(x)
+    message = f"the examples of a batch on each replica must be divisible by accumulation_steps={parts}"
+    if x.shape[0] is not None and x.shape[0] % parts:
+        raise ValueError(f"{message}; got {x.shape[0]}")
+    sizes = [tf.shape(x)[axis] if size is None else size for axis, size in enumerate(x.shape)]
+    with tf.control_dependencies([tf.debugging.assert_equal(sizes[0] % parts, 0, message)]):
+        return tf.reshape(x, [parts, sizes[0] // parts, *sizes[1:]])
+
+
+def _with_equal_shares(loss, total, batch_size, replicas: int) -> tf.Tensor:
+    """The loss, checked to be a mean over equal shares of the global batch."""
+    message = f"a training batch must be divisible by the {replicas} replicas: drop the last, smaller one"
+    with tf.control_dependencies(
+        [tf.debugging.assert_equal(total, tf.cast(batch_size * replicas, tf.float32), message)]
+    ):
+        return tf.identity(loss)

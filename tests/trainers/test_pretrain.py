@@ -3,21 +3,25 @@
 import io
 import json
 import os
+import resource
+import signal
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from tensorflow.python.summary.summary_iterator import summary_iterator
 
 import keras_mae
 from keras_mae.trainers import callbacks, recipes, run
+from keras_mae.trainers.checkpoints import Checkpoints
 from keras_mae.trainers.config import changed
 from keras_mae.trainers.pretrain import build, pretrain
-from tests.base import run_python, weights_of
+from tests.base import weights_of
 from tests.drawn import TINY, write_pictures
 
-CONFIG = changed(recipes.load("mae_small_images"), list(TINY))
+CONFIG = changed(recipes.load("mae_small_images"), [*TINY, "jit_compile=False"])
 STEPS = 2  # an epoch, of 8 out of 20 pictures
 
 
@@ -65,7 +69,8 @@ def test_the_log_has_one_line_an_epoch(finished):
     assert [record["epoch"] for record in log] == [1, 2, 3]
     assert [record["step"] for record in log] == [STEPS, 2 * STEPS, 3 * STEPS]
     assert all(
-        set(record) == {"epoch", "step", "loss", "learning_rate", "seconds", "images_per_second"} for record in log
+        set(record) == {"epoch", "step", "loss", "skipped_steps", "learning_rate", "seconds", "images_per_second"}
+        for record in log
     )
     assert all(0 < record["loss"] < 10 and record["images_per_second"] > 0 for record in log)
     # warm-up ends after the first epoch, and the cosine at 0
@@ -107,77 +112,143 @@ class Interrupted(BaseException):
     """Stands for whatever ends a process; not an Exception, so that nothing handles it."""
 
 
+def after_step(patch, step, act):
+    """Lets `act` be called after `step` of a run, before anything that comes after a step."""
+    original = callbacks.StopOnTooManyCorrupt.on_train_batch_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.batches_seen) == step:
+            act()
+        original(self, batch, logs)
+
+    patch.setattr(callbacks.StopOnTooManyCorrupt, "on_train_batch_end", on_train_batch_end)
+
+
+def interrupt():
+    raise Interrupted
+
+
+def assert_finished_alike(output, resumed, finished):
+    """Weights and log of a run that was interrupted are those of one that was not."""
+    assert int(resumed.optimizer.iterations) == 3 * STEPS
+    for after, expected in zip(weights_of(resumed), weights_of(finished[1]), strict=True):
+        # bitwise equal on most machines; round-off of sums that threads split in another way is below 1e-6
+        np.testing.assert_allclose(after, expected, rtol=0, atol=1e-6)
+    keys = ("epoch", "step", "learning_rate", "skipped_steps")
+    logs = [log_of(folder) for folder in (run.RunFolder(output), finished[0])]
+    assert [[record[key] for key in keys] for record in logs[0]] == [
+        [record[key] for key in keys] for record in logs[1]
+    ]
+    losses = [[record["loss"] for record in log] for log in logs]
+    assert losses[0] == pytest.approx(losses[1], abs=2e-6)  # six decimals
+
+
 @pytest.mark.medium
 @pytest.mark.parametrize("where", ["in the second epoch", "between its log line and its checkpoint"])
 def test_interrupted_and_resumed_gives_the_same_weights_and_log(where, finished, folder, tmp_path, monkeypatch):
     output, data = str(tmp_path / "run"), f"folder:{folder}"
     with monkeypatch.context() as patch:
         if where == "in the second epoch":
-            original = callbacks.StopOnTooManyCorrupt.on_train_batch_end
-
-            def on_train_batch_end(self, batch, logs=None):
-                if int(self.model.optimizer.iterations) == STEPS + 1:
-                    raise Interrupted
-                original(self, batch, logs)
-
-            patch.setattr(callbacks.StopOnTooManyCorrupt, "on_train_batch_end", on_train_batch_end)
+            after_step(patch, STEPS + 1, interrupt)
         else:
-            save = callbacks.Checkpoints.on_epoch_end
-
-            def on_epoch_end(self, epoch, logs=None):
-                if epoch == 1:
-                    raise Interrupted
-                save(self, epoch, logs)
-
-            patch.setattr(callbacks.Checkpoints, "on_epoch_end", on_epoch_end)
+            save = Checkpoints.on_epoch_end
+            patch.setattr(
+                Checkpoints, "on_epoch_end", lambda self, epoch, logs: interrupt() if epoch else save(self, epoch, logs)
+            )
         with pytest.raises(Interrupted):
             pretrain(CONFIG, data, output)
     interrupted = run.RunFolder(output)
     assert len(log_of(interrupted)) == (1 if where == "in the second epoch" else 2)
     with pytest.raises(ValueError, match="run holds no model.keras: the run has not finished"):
         interrupted.model_path(run.MODEL)
-
-    resumed = pretrain(CONFIG, data, output, resume=True)
-    assert int(resumed.optimizer.iterations) == 3 * STEPS
-    for after, expected in zip(weights_of(resumed), weights_of(finished[1]), strict=True):
-        # bitwise equal on most machines; round-off of sums that threads split in another way is below 1e-6
-        np.testing.assert_allclose(after, expected, rtol=0, atol=1e-6)
-    keys = ("epoch", "step", "learning_rate")
-    assert [[r[key] for key in keys] for r in log_of(interrupted)] == [
-        [r[key] for key in keys] for r in log_of(finished[0])
-    ]
-    losses = [[record["loss"] for record in log_of(output)] for output in (interrupted, finished[0])]
-    assert losses[0] == pytest.approx(losses[1], abs=2e-6)  # six decimals
+    assert_finished_alike(output, pretrain(CONFIG, data, output, resume=True), finished)
     assert sorted(os.listdir(interrupted / "reconstructions")) == ["epoch_0002.png", "epoch_0003.png"]
 
 
-KILLED = """
-import os, sys
-from keras_mae import cli
-from keras_mae.trainers import callbacks
-
-class Killed(callbacks.Checkpoints):
-    def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, logs)
-        os.kill(os.getpid(), 9)
-
-callbacks.Checkpoints = Killed
-sys.exit(cli.main(sys.argv[1:]))
-"""
+@pytest.mark.medium
+@pytest.mark.parametrize("step", [STEPS + 1, 2 * STEPS], ids=["within an epoch", "at its end"])
+def test_sigterm_saves_and_leaves(step, finished, folder, tmp_path, monkeypatch):
+    output, data = str(tmp_path / "run"), f"folder:{folder}"
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        after_step(patch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(run.Preempted, match=rf"asked to end \(SIGTERM\): saved step {step} in .*; continue with"):
+            pretrain(CONFIG, data, output)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert os.path.exists(os.path.join(output, "checkpoints", f"ckpt-{step}.index"))
+    assert_finished_alike(output, pretrain(CONFIG, data, output, resume=True), finished)
 
 
 @pytest.mark.medium
-def test_killed_and_resumed_in_another_process_gives_the_same_weights(finished, folder, tmp_path):
-    output, settings = tmp_path / "run", [f"--set={setting}" for setting in TINY]
-    command = ["pretrain", f"--data=folder:{folder}", f"--output={output}", "--recipe=mae_small_images", *settings]
-    done = run_python("-c", KILLED, *command)
-    assert done.returncode == -9, done.stderr
-    assert len(log_of(run.RunFolder(output))) == 1
-    resumed = pretrain(CONFIG, f"folder:{folder}", str(output), resume=True)
-    for after, expected in zip(weights_of(resumed), weights_of(finished[1]), strict=True):
-        # bitwise equal on most machines; round-off of sums that threads split in another way is below 1e-6
-        np.testing.assert_allclose(after, expected, rtol=0, atol=1e-6)
-    assert [record["epoch"] for record in log_of(run.RunFolder(output))] == [1, 2, 3]
+def test_the_mean_loss_of_an_epoch_that_was_resumed_is_exact(folder, tmp_path, monkeypatch, finished):
+    """One epoch of two steps in the log, of which a run took the first and its continuation the second."""
+    output, config = str(tmp_path / "run"), changed(CONFIG, ["checkpoint_steps=1"])
+    with monkeypatch.context() as patch:
+        after_step(patch, 2, interrupt)
+        with pytest.raises(Interrupted):
+            pretrain(config, f"folder:{folder}", output)
+    assert os.listdir(os.path.join(output, "checkpoints")) and not os.path.exists(os.path.join(output, run.LOG))
+    with monkeypatch.context() as patch:
+        after_step(patch, 3, interrupt)
+        with pytest.raises(Interrupted):
+            pretrain(config, f"folder:{folder}", output, resume=True)
+    (resumed,), whole = log_of(run.RunFolder(output)), log_of(finished[0])[0]
+    assert resumed["step"] == STEPS and resumed["loss"] == pytest.approx(whole["loss"], abs=2e-6)
+
+
+@pytest.mark.medium
+def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(finished, folder, tmp_path, monkeypatch):
+    """Files may not grow beyond 8 KB from step 3 on: a real error of the operating system."""
+    output, data, config = str(tmp_path / "run"), f"folder:{folder}", changed(CONFIG, ["pictures_every=100"])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with monkeypatch.context() as patch:
+            after_step(patch, STEPS + 1, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1])))
+            message = (
+                r"the checkpoint of step 4 could not be written \(.+\); the last good checkpoint is .*ckpt-2: make"
+            )
+            with pytest.raises(OSError, match=message):
+                pretrain(config, data, output)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(os.listdir(os.path.join(output, "checkpoints"))) == [
+        "checkpoint",
+        "ckpt-2.data-00000-of-00001",
+        "ckpt-2.index",
+    ]
+    assert_finished_alike(output, pretrain(CONFIG, data, output, resume=True), finished)
+
+
+@pytest.mark.medium
+def test_another_file_that_cannot_be_written_names_the_checkpoint_too(folder, tmp_path, monkeypatch):
+    def full(self, epoch, logs=None):
+        if epoch:
+            raise OSError(28, "No space left on device", self.path)
+        original(self, epoch, logs)
+
+    original = callbacks.JsonLines.on_epoch_end
+    monkeypatch.setattr(callbacks.JsonLines, "on_epoch_end", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*; the last good checkpoint is .*ckpt-2, continue"):
+        pretrain(CONFIG, f"folder:{folder}", str(tmp_path / "run"))
+
+
+@pytest.mark.medium
+def test_steps_that_are_not_finite_end_the_run_and_name_the_checkpoint(folder, tmp_path, monkeypatch):
+    original = keras_mae.MaskedAutoencoder.batch_loss
+
+    def batch_loss(self, *arguments, **keywords):
+        loss = original(self, *arguments, **keywords)
+        return tf.where(self.batches_seen > 2, float("nan"), loss)
+
+    monkeypatch.setattr(keras_mae.MaskedAutoencoder, "batch_loss", batch_loss)
+    config = changed(CONFIG, ["epochs=6", "max_skipped_steps=2"])
+    with pytest.raises(
+        ValueError, match=r"the last 3 steps, up to step 6, were skipped: .* checkpoint is .*ckpt-4\. Look"
+    ):
+        pretrain(config, f"folder:{folder}", str(tmp_path / "run"))
+    log = log_of(run.RunFolder(str(tmp_path / "run")))
+    assert [record["skipped_steps"] for record in log] == [0, 1]
+    assert all(np.isfinite(record["loss"]) for record in log)
 
 
 @pytest.mark.medium
@@ -229,6 +300,10 @@ def test_too_many_corrupt_images_end_the_run_even_if_only_training_finds_them(tm
         (["preset=vit_bas"], "no preset is called 'vit_bas'; did you mean vit_base_patch16"),
         (["channels=2", "mean=None"], "image files are decoded to 1 or 3 channels, got 2"),
         (["crop_ratio=0"], r"a crop ratio lies in \(0, 1\], got 0"),
+        (["accumulation_steps=3"], "divisible by 1 replicas x accumulation_steps=3: got batch_size=8; .* is 3 x 3"),
+        (["accumulation_steps=0"], "accumulation_steps counts the parts of a batch, from 1 on; got 0"),
+        (["clip_norm=0"], "clip_norm is a positive bound"),
+        (["checkpoint_steps=0"], "checkpoint_steps counts from 1 on, or is None; got 0"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(settings, message, folder, tmp_path):
@@ -250,11 +325,8 @@ def test_progress_shows_loss_rate_and_remaining_time(monkeypatch):
             self.start_t = self.last_print_t = seconds[0]
 
     monkeypatch.setattr(callbacks, "tqdm", Bar)
-    progress = callbacks.Progress(batch_size=8)
-    progress.set_params({"epochs": 2, "steps": 5})
-    progress.on_train_begin()
+    progress = callbacks.Progress(batch_size=8, steps_per_epoch=5, epochs=2)
     for epoch in range(2):
-        progress.on_epoch_begin(epoch)
         for batch in range(5):
             seconds[0] += 60 if (epoch, batch) == (0, 0) else 0.5  # the first step compiles for a minute
             progress.on_train_batch_end(batch, {"loss": 1 - 0.1 * batch})

@@ -1,0 +1,293 @@
+"""1, 2 and 4 replicas, 2 processes, and a batch in parts take the same steps; in processes of their own."""
+
+import json
+import socket
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_mae.models import ImageClassifier
+from tests.base import LossPerStep, fill_randomly, random_images, run_python, small_encoder, small_mae, weights_of
+
+STEPS, BATCH = 10, 8
+IMAGES = random_images(2 * BATCH, (8, 12, 3))
+
+# What each run is told apart by: a kind of model, and how it is trained
+SGD = {"optimizer": "sgd"}
+CLIPPED = {"optimizer": "sgd", "clip_norm": 0.3}
+NORMAL = [
+    *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 2, 4)),
+    *(
+        {"kind": "mae", "replicas": replicas, "accumulation_steps": parts, **CLIPPED}
+        for replicas, parts in ((1, 1), (1, 4), (2, 2))
+    ),
+    *({"kind": "mae", "replicas": replicas, "optimizer": "adamw"} for replicas in (1, 2, 4)),
+    {"kind": "mae", "replicas": 2, "optimizer": "sgd", "planted": 1, "dtype": "mixed_float16"},
+    {"kind": "mae", "replicas": 2, "optimizer": "sgd", "uneven": True},
+]
+SLOW = [
+    {"kind": kind, "replicas": replicas, "accumulation_steps": parts, **SGD}
+    for kind in ("classifier", "probe")
+    for replicas, parts in ((1, 1), (2, 1), (4, 1), (2, 2))
+    if kind == "classifier" or parts == 1  # the probe's BatchNorm synchronises its statistics, and is not accumulated
+]
+
+
+def make_model(kind, dtype="float32"):
+    if kind == "mae":
+        return small_mae(num_layers=2, drop_path_rate=0.3, seed=3, dtype=dtype)
+    return fill_randomly(ImageClassifier(small_encoder(), 4, num_trainable_layers=0 if kind == "probe" else None))
+
+
+def make_optimizer(name):
+    if name == "adamw":
+        return keras.optimizers.AdamW(1e-3, weight_decay=0.05)
+    return keras.optimizers.SGD(0.1, momentum=0.9)
+
+
+def plant(model, step):
+    """Makes the loss of the last replica infinite in one step."""
+    original = model.batch_loss
+
+    def batch_loss(data, seed, training):
+        loss = original(data, seed, training)
+        context = tf.distribute.get_replica_context()
+        last = context.replica_id_in_sync_group == context.num_replicas_in_sync - 1
+        return tf.where(last & (model.batches_seen == step), loss * float("inf"), loss)
+
+    model.batch_loss = batch_loss
+
+
+class State(keras.callbacks.Callback):
+    """Keeps weights, counters and loss scale after every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights, self.skipped, self.scales = [], [], []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.weights.append(np.concatenate([weight.ravel() for weight in weights_of(self.model)]))
+        self.skipped.append(int(self.model.skipped_steps.numpy()))
+        self.scales.append(float(getattr(self.model.optimizer, "dynamic_scale", 1.0)))
+
+
+def one_run(case):
+    strategy = tf.distribute.get_strategy()
+    if case["replicas"] > 1:
+        strategy = tf.distribute.MirroredStrategy(
+            [f"CPU:{index}" for index in range(case["replicas"])],
+            cross_device_ops=tf.distribute.ReductionToOneDevice(),
+        )
+    with strategy.scope():
+        model = make_model(case["kind"], case.get("dtype", "float32"))
+        model.compile(
+            optimizer=make_optimizer(case["optimizer"]),
+            jit_compile=False,
+            accumulation_steps=case.get("accumulation_steps", 1),
+            clip_norm=case.get("clip_norm"),
+        )
+    data = IMAGES if case["kind"] == "mae" else (IMAGES, np.arange(len(IMAGES)) % 4)
+    if case.get("uneven"):
+        return refusal(model, tf.data.Dataset.from_tensor_slices(IMAGES[:11]).batch(BATCH))  # 3 remain, for 2 replicas
+    batches = tf.data.Dataset.from_tensor_slices(data).batch(BATCH, drop_remainder=True)
+    state, recorder = State(), LossPerStep()
+    if "planted" in case:
+        plant(model, case["planted"])
+    model.fit(batches.repeat(), steps_per_epoch=STEPS, verbose=0, shuffle=False, callbacks=[recorder, state])
+    logs = model.evaluate(batches, verbose=0, return_dict=True)
+    changed = [bool((a != b).any()) for a, b in zip(state.weights, state.weights[1:])]
+    return {
+        "supports_jit": model.supports_jit,
+        "losses": recorder.losses,
+        "evaluation": {name: float(value) for name, value in logs.items()},
+        "paths": [weight.path for weight in model.weights],
+        "weights": [weight.tolist() for weight in weights_of(model)],
+        "changed": changed,
+        "skipped": state.skipped,
+        "scales": state.scales,
+    }
+
+
+def refusal(model, data):
+    try:
+        model.fit(data, verbose=0)
+    except tf.errors.InvalidArgumentError as error:
+        return str(error)
+    return None
+
+
+def one_worker(optimizer):
+    """Two processes: each is given its half of every global batch."""
+    from keras_mae.trainers.strategy import distributed, is_chief, make_strategy
+
+    strategy = make_strategy("multiworker")
+    with strategy.scope():
+        model = make_model("mae")
+        model.compile(optimizer=make_optimizer(optimizer), jit_compile=False)
+    recorder = LossPerStep()
+
+    def share(hosts, host):
+        images = IMAGES.reshape(2, hosts, BATCH // hosts, *IMAGES.shape[1:])[:, host]
+        return tf.data.Dataset.from_tensor_slices((images, np.zeros(images.shape[:2]))).repeat()  # a tuple
+
+    data = distributed(strategy, BATCH, share)
+    model.fit(data, steps_per_epoch=STEPS, verbose=0, shuffle=False, callbacks=[recorder])
+    return {
+        "chief": is_chief(strategy),
+        "replicas": strategy.num_replicas_in_sync,
+        "losses": recorder.losses,
+        "paths": [weight.path for weight in model.weights],
+        "weights": [weight.tolist() for weight in weights_of(model)],
+        "without_us": keras_on_its_own(strategy),
+    }
+
+
+def keras_on_its_own(strategy):
+    """Whether a plain Keras model fails in `fit` on two workers, once on tuples and once on its scalar logs."""
+
+    class Plain(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+            self.dense.build((None, 3))
+            self.built = True
+
+        def call(self, x):
+            return self.dense(x)
+
+    class Built(Plain):
+        def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+
+    failed = []
+    for kind in (Plain, Built):
+        with strategy.scope():
+            model = kind()
+            model.compile(optimizer="sgd", loss="mse")
+        data = tf.data.Dataset.from_tensors((np.ones((4, 3), "float32"), np.ones((4, 1), "float32"))).repeat()
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        try:
+            model.fit(data.with_options(options), steps_per_epoch=1, verbose=0)
+            failed.append(False)
+        except Exception as error:  # whatever it is
+            failed.append(f"{type(error).__name__}: {error}"[:300])
+    return failed
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def two_workers():
+    """`TF_CONFIG` of each of two workers on this machine."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    return [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})} for i in range(2)]
+
+
+def children(which):
+    from tests.forked import Child
+
+    if which == "workers":
+        started = [Child(one_worker, "sgd", environment=environment) for environment in two_workers()]
+        return [child.result() for child in started]
+    # one child for all: a second MirroredStrategy in a process costs less than a second process
+    return Child(lambda: [one_run(case) for case in (NORMAL if which == "normal" else SLOW)], devices=4).result()
+
+
+def in_own_process(which):
+    process = run_python("-m", "tests.forked", "tests.training.test_replicas", which)
+    assert process.returncode == 0, process.stderr[-4000:]
+    return json.loads(process.stdout.split("RESULT", 1)[1])
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return in_own_process("normal")
+
+
+def find(runs, cases=NORMAL, **wanted):
+    (found,) = [run for run, case in zip(runs, cases, strict=True) if wanted.items() <= case.items()]
+    return found
+
+
+def check(run, expected, tolerance=1e-5, key_biases=True):
+    """Losses to 1e-5: float32 sums in other parts, over ten steps. Summed gradients would double each step."""
+    assert len(run["losses"]) == STEPS and len(set(run["losses"])) == STEPS
+    np.testing.assert_allclose(run["losses"], expected["losses"], rtol=1e-5)
+    for path, *both in zip(expected["paths"], run["weights"], expected["weights"], strict=True):
+        if path.endswith("qkv/bias") and not key_biases:
+            queries, _, values = zip(*(np.split(np.array(bias), 3) for bias in both))
+            both = np.concatenate([queries, values], axis=1)
+        np.testing.assert_allclose(*both, rtol=0, atol=tolerance, err_msg=path)
+    if "evaluation" in run:
+        assert run["evaluation"] == pytest.approx(expected["evaluation"], rel=1e-5)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_take_the_step_of_one(runs, replicas):
+    one, several = find(runs, replicas=1, **SGD), find(runs, replicas=replicas, **SGD)
+    assert one["supports_jit"] and not several["supports_jit"]
+    check(several, one)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_take_the_step_of_one_with_adamw(runs, replicas):
+    """Every weight but the key biases, whose gradient is pure round-off that Adam normalises, to 2e-5."""
+    one, several = (find(runs, replicas=count, optimizer="adamw") for count in (1, replicas))
+    check(several, one, 2e-5, key_biases=False)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(("replicas", "parts"), [(1, 4), (2, 2)])
+def test_in_parts_and_clipped(runs, replicas, parts):
+    one = find(runs, replicas=1, accumulation_steps=1, **CLIPPED)
+    free = find(runs, replicas=1, **SGD)
+    assert np.abs(np.array(one["losses"]) - free["losses"]).max() > 1e-2  # clipping bites
+    check(find(runs, replicas=replicas, accumulation_steps=parts, **CLIPPED), one)
+
+
+@pytest.mark.medium
+def test_an_inf_on_the_last_replica_is_skipped_on_all(runs):
+    run = find(runs, planted=1)
+    assert run["changed"] == [False] + [True] * (STEPS - 2)  # nothing from step 1 to step 2
+    assert run["skipped"] == [0] + [1] * (STEPS - 1)
+    assert run["scales"] == [2.0**15] + [2.0**14] * (STEPS - 1)
+    assert run["losses"][1] == 0 and np.all(np.isfinite(run["losses"]))  # its mean has no summand
+
+
+@pytest.mark.medium
+def test_a_batch_that_does_not_divide_is_refused(runs):
+    assert "a training batch must be divisible by the 2 replicas" in find(runs, uneven=True)
+
+
+@pytest.mark.medium
+def test_two_processes_take_the_step_of_one(runs):
+    workers = in_own_process("workers")
+    assert [worker["chief"] for worker in workers] == [True, False]
+    for worker in workers:
+        assert worker["replicas"] == 2
+        check(worker, find(runs, replicas=1, **SGD))
+        # when one of these is False, `_maybe_symbolic_build` in train_step.py, or the shape of its logs, can go
+        assert all(worker["without_us"]), worker["without_us"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["classifier", "probe"])
+def test_classifiers(kind):
+    runs = in_own_process("slow")
+    one = find(runs, SLOW, kind=kind, replicas=1)
+    for run, case in zip(runs, SLOW, strict=True):
+        if case["kind"] == kind:
+            check(run, one)

@@ -1,0 +1,140 @@
+"""The state of a run on disk: saved at the end of a step, whole or not at all."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from keras_mae.trainers.run import Preempted
+from keras_mae.trainers.strategy import any_worker, is_chief
+
+_log = logging.getLogger("keras_mae")
+_KEPT = 2
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves weights, optimizer, counters and the epoch's mean loss so far; the newest two are kept.
+
+    A checkpoint is written after each epoch, and within one after so many steps or minutes, and before leaving.
+    TensorFlow writes it aside and names it last, so that one which was interrupted is never picked up.
+
+    Args:
+        path: folder of the checkpoints, which all workers see.
+        model: the compiled model.
+        steps_per_epoch: after the last of these, it is the end of the epoch that saves, when its log is written.
+        every_steps: None, or steps between checkpoints within an epoch.
+        every_minutes: None, or minutes between them.
+        leaving: tells whether the process was asked to end.
+
+    Raises:
+        OSError: if a checkpoint cannot be written; it names the last good one.
+        Preempted: after saving, if `leaving` says so.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        model: keras.Model,
+        steps_per_epoch: int,
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+        leaving: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__()
+        self._model, self._strategy = model, model.distribute_strategy
+        self._steps_per_epoch, self._every_steps, self._every_minutes = steps_per_epoch, every_steps, every_minutes
+        self._leaving = leaving
+        with self._strategy.scope():
+            model.optimizer.build(model.trainable_variables)  # its slots must be there to be restored
+        metrics = [variable for metric in model.metrics for variable in metric.variables]
+        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, metrics=metrics)
+        self._chief = is_chief(self._strategy)
+        self._path = path
+        # every worker takes part in saving; what the others write is thrown away
+        self._own = path if self._chief else tempfile.mkdtemp(prefix="keras_mae_worker_")
+        self._manager = tf.train.CheckpointManager(self._checkpoint, self._own, max_to_keep=_KEPT)
+        self._restored: str | None = None
+        self._last_time = time.monotonic()
+        self._last_step = -1
+        if self._chief:
+            self._remove_leftovers()
+
+    def restore(self) -> int:
+        """Takes up the newest checkpoint; returns the number of batches it has seen, 0 if there is none."""
+        self._restored = tf.train.latest_checkpoint(self._path)
+        if self._restored is None:
+            return 0
+        self._checkpoint.restore(self._restored).assert_existing_objects_matched()
+        self._last_step = int(self._model.batches_seen)
+        return self._last_step
+
+    def last_good(self) -> str:
+        """Where the run can be continued from, for messages."""
+        newest = tf.train.latest_checkpoint(self._path)  # what the file on disk says
+        return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint yet"
+
+    def on_epoch_begin(self, epoch, logs=None) -> None:
+        if self._restored is not None and self._last_step % self._steps_per_epoch:
+            # within an epoch: `fit` has just reset the mean loss that was restored
+            self._checkpoint.restore(self._restored)
+        self._restored = None
+
+    def on_train_batch_end(self, batch, logs=None) -> None:
+        step = int(self._model.batches_seen)
+        if step % self._steps_per_epoch == 0:
+            return  # `on_epoch_end` comes next
+        due = self._every_steps is not None and step % self._every_steps == 0
+        if self._every_minutes is not None:
+            due |= self._chief and time.monotonic() - self._last_time >= 60 * self._every_minutes
+        leaving, due = any_worker(self._strategy, [self._leaving(), due])
+        if due or leaving:
+            self._save(step)
+        if leaving:
+            self._leave(step)
+
+    def on_epoch_end(self, epoch, logs=None) -> None:
+        step = int(self._model.batches_seen)
+        self._save(step)
+        if any_worker(self._strategy, [self._leaving()])[0]:
+            self._leave(step)
+
+    def close(self) -> None:
+        """Removes what a worker that is not the chief wrote."""
+        if not self._chief:
+            shutil.rmtree(self._own, ignore_errors=True)
+
+    def _save(self, step: int) -> None:
+        if step == self._last_step:
+            return
+        try:
+            self._manager.save(checkpoint_number=step)
+        except (OSError, tf.errors.OpError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            self._remove_leftovers()
+            raise OSError(
+                f"the checkpoint of step {step} could not be written ({reason}); {self.last_good()}: make room, and "
+                "continue with --resume"
+            ) from error
+        self._last_step, self._last_time = step, time.monotonic()
+
+    def _leave(self, step: int) -> None:
+        raise Preempted(f"asked to end (SIGTERM): saved step {step} in {self._path}; continue with --resume")
+
+    def _remove_leftovers(self) -> None:
+        """Removes what a save or a removal that was interrupted has left."""
+        if not os.path.isdir(self._own):
+            return
+        kept = {os.path.basename(path) for path in self._manager.checkpoints}
+        for name in os.listdir(self._own):
+            if name == "checkpoint" or any(name in (f"{k}.index",) or name.startswith(f"{k}.data-") for k in kept):
+                continue
+            entry = os.path.join(self._own, name)
+            _log.debug("removing %s, which an interrupted save has left", entry)
+            shutil.rmtree(entry, ignore_errors=True) if os.path.isdir(entry) else os.remove(entry)

@@ -1,0 +1,42 @@
+"""About how much memory a training step needs."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_mae.models import MaskedAutoencoder
+from keras_mae.trainers.config import PretrainConfig
+
+
+def estimate(mae: MaskedAutoencoder, config: PretrainConfig, replicas: int = 1) -> int:
+    """Bytes on each replica, about: weights, gradients and AdamW's two moments in float32, and activations.
+
+    A transformer block keeps for the backward pass, for each of its N tokens of width D, what its two norms (D each),
+    the projections to queries, keys and values (3 D), the attention (its N probabilities for each head, and D), and
+    the MLP (its hidden layer twice) take in; a block that is rematerialised keeps its input (D).
+
+    Args:
+        mae: the model.
+        config: its batch, accumulation, rematerialisation and dtype.
+        replicas: how many share a batch.
+    """
+    trainable = sum(int(variable.shape.num_elements()) for variable in mae.trainable_variables)
+    weights = sum(int(variable.shape.num_elements()) for variable in mae.weights)
+    encoder, decoder = mae.encoder, mae.decoder
+    visible = mae.mask_sampler.num_visible(encoder.num_patches) + encoder.num_prefix_tokens
+    every = encoder.num_patches + encoder.num_prefix_tokens
+    numbers = 0
+    for part, tokens in ((encoder, visible), (decoder, every)):
+        of_block = tokens * (8 * part.hidden_dim + 2 * part.mlp_dim + part.num_heads * tokens)
+        if config.rematerialize:
+            numbers += part.num_layers * tokens * part.hidden_dim + of_block
+        else:
+            numbers += part.num_layers * of_block
+    images = config.batch_size // (replicas * config.accumulation_steps)
+    size = 4 if keras.DTypePolicy(config.dtype_policy).compute_dtype == "float32" else 2
+    return 4 * weights + 12 * trainable + images * numbers * size
+
+
+def as_text(count: int) -> str:
+    """Bytes for people: `12.3 GB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 1):.0f} MB"

@@ -1,0 +1,140 @@
+"""Where a run is computed: on one device, several, several machines, or TPUs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+NAMES = ("auto", "single", "mirrored", "multiworker", "tpu")
+
+
+def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strategy:
+    """The strategy that `--strategy` names. To be called before any tensor is made.
+
+    Args:
+        name: `single`: one device. `mirrored`: every GPU of this machine, or every logical processor device.
+            `multiworker`: the machines in the environment's `TF_CONFIG`, with every GPU of each. `tpu`: the TPU that
+            `tpu` names. `auto`: multiworker if `TF_CONFIG` has several workers, mirrored if there are several GPUs,
+            else single.
+        tpu: name or address of a TPU for TensorFlow's resolver; `local` is that of this machine.
+
+    Raises:
+        ValueError: for another name, or if what it needs is not there.
+    """
+    if name not in NAMES:
+        raise ValueError(f"a strategy is one of {', '.join(NAMES)}; got {name!r}")
+    if name == "auto":
+        several_gpus = len(tf.config.list_physical_devices("GPU")) > 1
+        name = "multiworker" if len(_workers()) > 1 else "mirrored" if several_gpus else "single"
+    if name == "single":
+        return tf.distribute.get_strategy()
+    return {"mirrored": _mirrored, "multiworker": _multiworker, "tpu": lambda: _tpu(tpu)}[name]()
+
+
+def _mirrored() -> tf.distribute.Strategy:
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    if len(devices) < 2:
+        raise ValueError(
+            f"--strategy=mirrored needs at least two devices, and there is one {devices[0].device_type}; use "
+            "--strategy=single"
+        )
+    # On processors the collective that is the default does not always finish
+    reduction = None if gpus else tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy([device.name for device in devices], cross_device_ops=reduction)
+
+
+def _multiworker() -> tf.distribute.Strategy:
+    if not _workers():
+        raise ValueError(
+            "--strategy=multiworker needs the machines in the environment variable TF_CONFIG, on each with its own "
+            'index: {"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
+        )
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise ValueError(f"--strategy=multiworker: workers must be set up before anything else ({error})") from error
+
+
+def _workers() -> list[str]:
+    """The addresses of the workers in `TF_CONFIG`, the chief first."""
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        record = json.loads(text or "{}")
+        cluster, task = record.get("cluster", {}), record.get("task", {})
+        workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
+        if workers:
+            cluster[task["type"]][task["index"]]
+    except (ValueError, AttributeError, KeyError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"TF_CONFIG is JSON with a cluster, and a task (type and index) in it; got {text!r}"
+        ) from error
+    return workers
+
+
+def _tpu(name: str) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(name)
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except Exception as error:  # whatever the resolver and its transport raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"--strategy=tpu: cannot reach the TPU {name!r} ({reason}); name one with --tpu") from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def is_multiworker(strategy: tf.distribute.Strategy) -> bool:
+    """Whether several processes train together."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) and len(_workers()) > 1
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes the run's files: the only one, the chief, or the first worker."""
+    if not is_multiworker(strategy):
+        return True
+    resolver = strategy.cluster_resolver
+    cluster = resolver.cluster_spec().as_dict()
+    return resolver.task_type == "chief" or ("chief" not in cluster and resolver.task_id == 0)
+
+
+def check_batch(batch_size: int, accumulation_steps: int, strategy: tf.distribute.Strategy) -> None:
+    """Raises a ValueError if a batch cannot be divided among the replicas and their parts."""
+    replicas = strategy.num_replicas_in_sync
+    if accumulation_steps < 1:
+        raise ValueError(f"accumulation_steps counts the parts of a batch, from 1 on; got {accumulation_steps!r}")
+    if batch_size % (replicas * accumulation_steps):
+        raise ValueError(
+            f"a batch must be divisible by {replicas} replicas x accumulation_steps={accumulation_steps}: got "
+            f"batch_size={batch_size}; the next that is, is {-(-batch_size // (replicas * accumulation_steps))} x "
+            f"{replicas * accumulation_steps}"
+        )
+
+
+def distributed(strategy: tf.distribute.Strategy, batch_size: int, make_dataset: Callable[[int, int], tf.data.Dataset]):
+    """The input of `fit`: replica r of R gets the r-th of R contiguous shares of every global batch.
+
+    Args:
+        strategy: who takes the steps.
+        batch_size: of a global batch.
+        make_dataset: from (number of hosts, index of this host) to the host's endless stream of contiguous shares.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return make_dataset(1, 0)
+
+    def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        dataset = make_dataset(context.num_input_pipelines, context.input_pipeline_id)
+        # `repeat`: known to be endless, so that replicas need not agree in every step whether there is more
+        return dataset.rebatch(context.get_per_replica_batch_size(batch_size), drop_remainder=True).repeat()
+
+    return strategy.distribute_datasets_from_function(of_host)
+
+
+def any_worker(strategy: tf.distribute.Strategy, flags: Sequence[bool]) -> list[bool]:
+    """Which of the flags are set on any worker. Every worker must call this at the same step; it also waits for all."""
+    if not is_multiworker(strategy):
+        return list(flags)
+    values = strategy.run(tf.identity, args=(tf.constant(flags, tf.float32),))
+    return [bool(count) for count in strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None).numpy()]
