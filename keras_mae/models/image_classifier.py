@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
@@ -30,16 +31,18 @@ class ImageClassifier(GlobalBatchModel):
         pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
         num_trainable_layers: None trains everything; `n` the last n blocks, final norm and head; 0.5 counts the MLP
             of the last block; 0 the head alone.
-        label_smoothing: share of a label that is spread over all classes, in [0, 1).
+        label_smoothing: share of a label that is spread over all classes in training, in [0, 1).
         seed: int, what drop path is drawn from, together with the step.
 
     Call arguments:
-        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255].
+        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255]; or what `features` made of them, `(B, D)`, so that
+            a probe may compute them once and train on them many times.
         training: whether drop path is active, and BatchNorm uses the batch.
         seed: None or an `ExampleSeed`.
 
     Returns:
-        Logits `(B, K)`, float32. In `fit`, labels are integers `(B,)` or probabilities `(B, K)`.
+        Logits `(B, K)`, float32. In `fit`, labels are integers `(B,)` or probabilities `(B, K)`; the logs have
+        `accuracy` and, with more than five classes, `top5_accuracy`.
 
     Raises:
         ValueError: for an unknown pooling, a number of layers that the encoder does not have, or a `loss` in compile.
@@ -91,6 +94,8 @@ class ImageClassifier(GlobalBatchModel):
             name="head",
         )
         self.accuracy = keras.metrics.Mean(name="accuracy")
+        if num_classes > 5:
+            self.top5_accuracy = keras.metrics.Mean(name="top5_accuracy")
         self.build((None, *encoder.image_shape))
 
     @classmethod
@@ -126,8 +131,10 @@ class ImageClassifier(GlobalBatchModel):
         self.head.build(features)
 
     def call(self, inputs, training=False, seed: ExampleSeed | None = None):
-        x = self.features(inputs, training=training and not self.is_probe, seed=seed)  # (B, D)
-        x = tf.cast(x, tf.float32)
+        x = tf.convert_to_tensor(inputs)
+        if x.shape.rank != 2:
+            x = self.features(x, training=training and not self.is_probe, seed=seed)
+        x = tf.cast(x, tf.float32)  # (B, D)
         if self.is_probe:
             x = self.batch_norm(x, training=training)
         return self.head(x)  # (B, K)
@@ -151,13 +158,29 @@ class ImageClassifier(GlobalBatchModel):
         if len(labels.shape) == 1:
             labels = tf.one_hot(labels, self.num_classes)
         labels = tf.cast(labels, tf.float32)
-        matches = tf.equal(tf.argmax(logits, axis=-1), tf.argmax(labels, axis=-1))
-        self.accuracy.update_state(tf.cast(matches, tf.float32), sample_weight=sample_weight)
-        smoothed = labels * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
+        self._update_accuracies(logits, tf.argmax(labels, axis=-1, output_type=tf.int32), sample_weight)
+        smoothing = self.label_smoothing if training else 0.0
+        smoothed = labels * (1 - smoothing) + smoothing / self.num_classes
         losses = tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)  # (B,)
         if sample_weight is not None:
             losses *= tf.cast(sample_weight, tf.float32)
         return tf.reduce_mean(losses)
+
+    def _update_accuracies(self, logits, classes, sample_weight) -> None:
+        ranked = tf.math.top_k(logits, min(5, self.num_classes)).indices  # (B, 5)
+        matches = tf.cast(tf.equal(ranked, classes[:, None]), tf.float32)
+        self.accuracy.update_state(matches[:, 0], sample_weight=sample_weight)
+        if self.num_classes > 5:
+            self.top5_accuracy.update_state(tf.reduce_sum(matches, axis=1), sample_weight=sample_weight)
+
+    def fit(self, x=None, y=None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As `keras.Model.fit`; labels in an array are checked first, as TensorFlow takes one out of range for none."""
+        if isinstance(y, np.ndarray) and y.ndim == 1 and y.size and not 0 <= y.min() <= y.max() < self.num_classes:
+            raise ValueError(
+                f"labels of {self.num_classes} classes are integers from 0 to {self.num_classes - 1}; got {y.min()} to "
+                f"{y.max()}"
+            )
+        return super().fit(x, y, *args, **kwargs)
 
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: stem, blocks, then final norm and head. Each exactly once."""

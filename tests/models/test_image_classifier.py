@@ -107,6 +107,32 @@ def test_training_lowers_the_loss_and_reports_accuracy():
     np.testing.assert_allclose(result["accuracy"], np.mean(predictions == LABELS), rtol=1e-6)
 
 
+def test_top5_accuracy():
+    """Twelve classes, of which the label's rank by logit is 0, 3, 4, 5, 11 and 0: two of six first, four in five."""
+    classifier = fill_randomly(ImageClassifier(small_encoder(), 12))
+    classifier.compile(optimizer="sgd", run_eagerly=True)
+    order = np.argsort(-classifier(IMAGES).numpy(), axis=1)
+    labels = order[np.arange(6), [0, 3, 4, 5, 11, 0]]
+    for y in (labels, np.eye(12)[labels]):  # integers or probabilities
+        result = classifier.evaluate(IMAGES, y, verbose=0, return_dict=True)
+        assert (result["accuracy"], result["top5_accuracy"]) == (pytest.approx(2 / 6), pytest.approx(4 / 6))
+    few = small_classifier()
+    few.compile(optimizer="sgd", run_eagerly=True)
+    assert "top5_accuracy" not in few.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+
+
+def test_features_in_place_of_images():
+    """What a probe computes once: the same logits, and the same step."""
+    probes = [small_classifier(num_trainable_layers=0) for _ in range(2)]
+    features = probes[0].features(IMAGES)
+    np.testing.assert_array_equal(probes[0](features), probes[0](IMAGES))
+    for probe, inputs in zip(probes, (IMAGES, features.numpy()), strict=True):
+        probe.compile(optimizer=keras.optimizers.SGD(0.1), run_eagerly=True)
+        probe.fit(inputs, LABELS, batch_size=3, epochs=1, shuffle=False, verbose=0)
+    for one, other in zip(weights_of(probes[0]), weights_of(probes[1]), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)  # the encoder saw batches of 6 and of 3
+
+
 def test_loss_is_cross_entropy_with_smoothed_labels():
     classifier = small_classifier(label_smoothing=0.1)
     logits = classifier(IMAGES).numpy().astype("float64")
@@ -163,6 +189,9 @@ def test_bad_data():
         classifier.batch_loss(IMAGES, SEED, training=True)
     with pytest.raises(ValueError, match="expected images of shape"):
         classifier(IMAGES[..., :1])
+    for labels, message in ((LABELS + 1, "from 0 to 3; got 1 to 4"), (LABELS - 1, "from 0 to 3; got -1 to 2")):
+        with pytest.raises(ValueError, match=message):
+            classifier.fit(IMAGES, labels)
     classifier.compile(optimizer="sgd", loss="mse")
     with pytest.raises(ValueError, match="compile it without `loss`"):
         classifier.batch_loss((IMAGES, LABELS), SEED, training=True)
