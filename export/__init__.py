@@ -6,13 +6,11 @@ Imported and shipped as `keras_mae.export`.
 from keras_mae.export.saved_model import export_autoencoder, export_classifier, export_encoder
 from keras_mae.export.serving import write_models_config
 from keras_mae.export.tfsm_layer import mend_names
-from keras_mae.export.verify import verify_export
 
 __all__ = [
     "export_autoencoder",
     "export_classifier",
     "export_encoder",
     "mend_names",
-    "verify_export",
     "write_models_config",
 ]

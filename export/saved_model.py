@@ -62,8 +62,8 @@ def export_encoder(
             `keras_mae.data.evaluation_transform`.
         images: uint8 `(N, H, W, C)` for the check; None draws some.
         normalize: whether embeddings are scaled to length 1.
-        dtype: what is computed in, `"float32"` or `"bfloat16"`; weights and outputs are float32. None: what the
-            encoder computes in.
+        dtype: what is computed in, `"float32"` or `"bfloat16"`; weights and outputs are float32. None: bfloat16 if
+            the encoder computes in it, else float32.
         format: `"savedmodel"`; or `"onnx"` or `"litert"`, a file `model.onnx` or `model.tflite` in the same place,
             with the signature `embed` alone, in float32.
 
@@ -176,23 +176,33 @@ def _export(
 
 @contextlib.contextmanager
 def _new_version(directory: str, version: int) -> Iterator[tuple[str, str]]:
-    """A folder to write to, and `<directory>/<version>`, which it becomes; it vanishes if there is an error."""
+    """A folder to write to, and `<directory>/<version>`, which it becomes; an error leaves nothing that was made."""
     if version < 1 or version != int(version):
         raise ValueError(f"a version is a positive integer, got {version!r}")
     final = os.path.join(directory, str(version))
     if os.path.exists(final):
         raise ValueError(f"{final} is there already, and a served version never changes: export a higher version")
-    is_new = not os.path.isdir(directory)
     aside = os.path.join(directory, f".{version}.{uuid.uuid4().hex[:8]}")  # TF Serving looks at numbers only
-    os.makedirs(aside)
+    made = _missing_folders(directory)
     try:
+        os.makedirs(aside)
         yield aside, final
         os.rename(aside, final)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
-        if is_new and not os.listdir(directory):
-            os.rmdir(directory)
+        for folder in made:
+            with contextlib.suppress(OSError):  # another export may have put something there
+                os.rmdir(folder)
         raise
+
+
+def _missing_folders(path: str) -> list[str]:
+    """What `os.makedirs(path)` will make, the innermost first."""
+    missing, path = [], os.path.abspath(path)
+    while not os.path.exists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    return missing
 
 
 def _write_saved_model(served: ServedModel, path: str, name: str) -> None:
@@ -218,7 +228,7 @@ def _text_file(folder: str, name: str, text: str) -> str:
 def _in_dtype(model: keras.Model, dtype: str | None) -> Any:
     """`model` itself, or a copy that computes in `dtype`; the weights are float32 either way."""
     if dtype is None:
-        return model
+        dtype = "bfloat16" if model.compute_dtype == "bfloat16" else "float32"
     if dtype not in _POLICIES:
         raise ValueError(f"dtype is one of {', '.join(_POLICIES)}; got {dtype!r}")
     if model.compute_dtype == dtype:

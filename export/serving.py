@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
 
@@ -68,7 +69,6 @@ def batching_parameters() -> str:
         f"max_batch_size {{ value: {ALLOWED_BATCH_SIZES[-1]} }}",
         "batch_timeout_micros { value: 2000 }  # how long a request waits for company",
         "max_enqueued_batches { value: 100 }  # then requests are refused instead of waiting ever longer",
-        "# num_batch_threads is the number of processor cores unless it is set",
         *(f"allowed_batch_sizes: {size}" for size in ALLOWED_BATCH_SIZES),
     ]
     return "\n".join(lines)
@@ -91,16 +91,19 @@ def write_models_config(root: str, served_root: str = "/models") -> str | None:
         with open(path, encoding="utf-8") as file:
             if not file.read().startswith(_WRITTEN):
                 return None
-    configs = [
-        f'  config {{ name: "{name}" base_path: "{served_root.rstrip("/")}/{name}" model_platform: "tensorflow" }}\n'
-        for name in sorted(os.listdir(root))
-        if _has_version(os.path.join(root, name))
-    ]
+    names = [name for name in sorted(os.listdir(root)) if _has_version(os.path.join(root, name))]
+    configs = [_model_config(name, f"{served_root.rstrip('/')}/{name}") for name in names]
     aside = f"{path}.{uuid.uuid4().hex[:8]}"
     with open(aside, "w", encoding="utf-8") as file:
         file.write(f"{_WRITTEN}model_config_list {{\n{''.join(configs)}}}\n")
     os.replace(aside, path)  # a server may be polling it
     return path
+
+
+def _model_config(name: str, base_path: str) -> str:
+    # JSON escapes quotes and backslashes as protobuf's text format does
+    name, base_path = (json.dumps(text, ensure_ascii=False) for text in (name, base_path))
+    return f'  config {{ name: {name} base_path: {base_path} model_platform: "tensorflow" }}\n'
 
 
 def _has_version(folder: str) -> bool:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.export import exchange_formats, export_classifier, export_encoder, saved_model, verify
+from keras_mae.export.signatures import ServedEncoder
 from keras_mae.models import ImageClassifier, ViTEncoder
 from tests.base import fill_randomly, random_images, small_encoder, small_mae
 
@@ -56,6 +57,17 @@ def test_the_tolerance_of_bfloat16_holds_with_room_for_deep_networks(num_layers)
     assert 1e-4 < difference < verify.TOLERANCES["bfloat16"] / 2
 
 
+def test_a_model_trained_in_float16_is_written_in_float32():
+    live = small_encoder(dtype="mixed_float16")
+    written = saved_model._in_dtype(live, None)
+    assert written.compute_dtype == "float32"
+    served = {model.compute_dtype: ServedEncoder(model) for model in (live, written)}
+    cases = verify.example_cases(served["float16"], None)
+    outputs = {dtype: verify.live_outputs(model, cases) for dtype, model in served.items()}
+    differences = verify.compare(cases, outputs["float16"], outputs["float32"], set(served))
+    assert 1e-5 < max(differences.values()) < 0.01
+
+
 def test_unknown_dtype_and_format(tmp_path):
     with pytest.raises(ValueError, match="dtype is one of float32, bfloat16; got 'float16'"):
         export_encoder(small_encoder(), str(tmp_path / "model"), dtype="float16")
@@ -67,10 +79,10 @@ def test_unknown_dtype_and_format(tmp_path):
 def runtime(format):
     """`run(file, images)` of the format's own runtime."""
     if format == "litert":
-        interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+        from ai_edge_litert import interpreter
+
         return lambda file, images: interpreter.Interpreter(file).get_signature_runner()(images=images)
-    pytest.importorskip("tf2onnx")
-    onnxruntime = pytest.importorskip("onnxruntime")
+    import onnxruntime
 
     def run(file, images):
         session = onnxruntime.InferenceSession(file)
@@ -110,7 +122,6 @@ def test_classifier_file(tmp_path, format):
 
 
 def test_a_file_that_differs_is_removed(tmp_path, monkeypatch):
-    runtime("litert")
     encoder, write = small_encoder(), exchange_formats.write
 
     def write_and_change(*arguments):
@@ -124,7 +135,6 @@ def test_a_file_that_differs_is_removed(tmp_path, monkeypatch):
 
 
 def test_files_are_float32(tmp_path):
-    runtime("litert")
     with pytest.raises(ValueError, match="format 'litert' is written in float32: pass dtype='float32'"):
         export_encoder(small_encoder(dtype="mixed_bfloat16"), str(tmp_path), format="litert")
 
@@ -139,8 +149,9 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, format, package):
         return original(name, *arguments, **keywords)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(
-        ValueError, match=rf"format '{format}' needs more packages: pip install .*{package.replace('_', '-')}"
-    ):
+    message = (
+        rf"format '{format}' needs packages that are not installed: pip install 'keras-mae\[{format}\]' .*{package}"
+    )
+    with pytest.raises(ValueError, match=message):
         export_encoder(small_encoder(), str(tmp_path), format=format)
     assert os.listdir(tmp_path) == []

@@ -9,8 +9,8 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mae.data import decode_image, evaluation_transform
-from keras_mae.export import export_encoder, saved_model, signatures, verify_export
-from keras_mae.export.verify import drawn_images
+from keras_mae.export import export_encoder, saved_model, signatures
+from keras_mae.export.verify import drawn_images, verify_export
 from tests.base import random_images, small_encoder
 from tests.drawn import as_image, drawn, encoded
 
@@ -189,8 +189,23 @@ def test_a_model_that_differs_from_the_live_one_is_removed(tmp_path, monkeypatch
     with pytest.raises(
         RuntimeError, match=r"the exported model differs from the live one in \w+/\w+/\w+ by 1\.\d+e-04"
     ):
-        export_encoder(encoder, str(tmp_path))
+        export_encoder(encoder, str(tmp_path / "new" / "model"))
     assert os.listdir(tmp_path) == []
+
+
+def test_a_failure_leaves_the_folders_that_were_there(tmp_path, monkeypatch):
+    def failing(*arguments):
+        if (tmp_path / "new").exists():
+            (tmp_path / "new" / "other").mkdir()  # by somebody else, meanwhile
+        raise RuntimeError
+
+    monkeypatch.setattr(saved_model, "verify_export", failing)
+    (tmp_path / "old").mkdir()
+    for directory in (tmp_path / "old", tmp_path / "new" / "model"):
+        with pytest.raises(RuntimeError):
+            export_encoder(small_encoder(), str(directory))
+    assert sorted(os.listdir(tmp_path)) == ["new", "old"]
+    assert os.listdir(tmp_path / "new") == ["other"] and os.listdir(tmp_path / "old") == []
 
 
 def test_a_model_that_needs_keras_mae_is_refused(tmp_path, monkeypatch):
@@ -211,6 +226,17 @@ def test_a_model_that_needs_keras_mae_is_refused(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="a fresh process cannot use the exported model:\n"):
         export_encoder(small_encoder(), str(tmp_path))
     assert os.listdir(tmp_path) == []
+
+
+def test_the_fresh_process_has_this_ones_path_but_not_keras_mae(tmp_path, monkeypatch):
+    """A stand-in for TensorFlow on the path tells what it sees."""
+    stand_in = "try: import keras_mae\nexcept ImportError: raise SystemExit('found, and keras_mae is not')\n"
+    (tmp_path / "tensorflow.py").write_text(stand_in)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        RuntimeError, match="a fresh process cannot use the exported model:\nfound, and keras_mae is not"
+    ):
+        verify_export(signatures.ServedEncoder(small_encoder()), "nowhere")
 
 
 def test_verification_compares_every_output(exported):

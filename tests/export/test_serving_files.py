@@ -2,26 +2,23 @@
 
 import json
 import os
-import re
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from google.protobuf import text_format
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.config import model_server_config_pb2
 
 from keras_mae.export import export_encoder, serving, write_models_config
 from keras_mae.export.verify import drawn_images
 from tests.base import small_encoder
 from tests.drawn import write
 from tests.export.conftest import FILES
+from tests.export.prediction_service import prediction_service
 
-apis = pytest.importorskip("tensorflow_serving.apis")
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_service_pb2_grpc  # noqa: E402
-from tensorflow_serving.config import model_server_config_pb2  # noqa: E402
-
-from tests.export.prediction_service import prediction_service  # noqa: E402
-
-grpc = pytest.importorskip("grpc")
+NAMES = ['a "quoted" one', "back\\slash", "Gürteltier", "line\nbreak"]
 
 pytestmark = pytest.mark.medium
 
@@ -73,17 +70,34 @@ def test_prediction_log_is_what_the_library_writes():
     assert prediction_log_pb2.PredictionLog.FromString(serving.prediction_log("x" * 200, "embed", inputs)) == expected
 
 
+def batching_parameters():
+    """An empty `tensorflow.serving.BatchingParameters`, which tensorflow-serving-api does not have.
+
+    Its fields are those of tensorflow_serving/servables/tensorflow/session_bundle_config.proto.
+    """
+    kind = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="batching.proto", package="tensorflow.serving", syntax="proto3")
+    file.dependency.append("google/protobuf/wrappers.proto")
+    message = file.message_type.add(name="BatchingParameters")
+    names = ["max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads"]
+    for number, name in enumerate(names, start=1):
+        wrapper = {"type": kind.TYPE_MESSAGE, "type_name": ".google.protobuf.Int64Value"}
+        message.field.add(name=name, number=number, label=kind.LABEL_OPTIONAL, **wrapper)
+    message.field.add(name="allowed_batch_sizes", number=6, type=kind.TYPE_INT64, label=kind.LABEL_REPEATED)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.serving.BatchingParameters"))()
+
+
 def test_batching_parameters(served):
-    """As text of tensorflow_serving's BatchingParameters, whose definition tensorflow-serving-api does not have."""
     with open(os.path.join(served.path, "batching_params.pbtxt")) as file:
-        lines = [line.partition("#")[0].strip() for line in file]
-    values = [re.fullmatch(r"(\w+)(?: \{ value)?: (\d+)(?: \})?", line) for line in lines if line]
-    found = [(match[1], int(match[2])) for match in values]
-    sizes = [value for key, value in found if key == "allowed_batch_sizes"]
-    settings = {key: value for key, value in found if key != "allowed_batch_sizes"}
-    assert sizes == sorted(sizes) and sizes[0] == 1
-    assert settings["max_batch_size"] == sizes[-1]  # TF Serving refuses to start otherwise
-    assert settings["batch_timeout_micros"] > 0 and settings["max_enqueued_batches"] > 0
+        parameters = text_format.Parse(file.read(), batching_parameters())
+    sizes = list(parameters.allowed_batch_sizes)
+    assert sizes == sorted(set(sizes)) and sizes[0] == 1
+    assert parameters.max_batch_size.value == sizes[-1]  # TF Serving does not load the model otherwise
+    assert parameters.batch_timeout_micros.value > 0 and parameters.max_enqueued_batches.value > 0
+    assert not parameters.HasField("num_batch_threads")  # which all models share, so that a model cannot set it
 
 
 def parsed(path):
@@ -107,6 +121,13 @@ def test_models_config_lists_every_model(tmp_path):
     assert write_models_config(str(tmp_path), "/srv/") == path
     assert [m.base_path for m in parsed(path)] == ["/srv/a", "/srv/b", "/srv/c"]
     assert not [name for name in os.listdir(tmp_path) if name.startswith("models.config.")]
+
+
+def test_names_in_models_config_are_quoted(tmp_path):
+    for name in NAMES:
+        write(str(tmp_path / name / "1" / "saved_model.pb"), b"")
+    found = [(m.name, m.base_path) for m in parsed(write_models_config(str(tmp_path)))]
+    assert found == [(name, f"/models/{name}") for name in sorted(NAMES)]
 
 
 def test_models_config_of_somebody_else_is_left_alone(tmp_path):
