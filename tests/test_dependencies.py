@@ -28,7 +28,8 @@ ALLOWED = {
     "trainers": ABOVE_MODELS,
     "export": ABOVE_MODELS,
     "demo": ABOVE_MODELS | {"trainers", "export"},
-    "cli": ABOVE_MODELS | {"trainers", "export", "demo"},
+    "classifier_commands": ABOVE_MODELS | {"trainers"},
+    "cli": ABOVE_MODELS | {"trainers", "export", "demo", "classifier_commands"},
     "__main__": {"cli"},
 }
 # In a checkout `keras_mae` finds packages in the repository's root, so that these could be imported by mistake

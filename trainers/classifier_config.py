@@ -13,8 +13,8 @@ class ClassifierConfig:
         run: where the encoder comes from: the folder of a pretraining run, or a `.keras` file; None for fresh weights.
         validation_data: what it is tested on, if not the data's own validation split.
         preset: the encoder's size, such as `vit_base_patch16`. This and the eight below are the run's if None; what is
-            given here and differs there is an error, but for `image_size`, for which positions are resized. From
-            scratch, None is `vit_base_patch16` and its sizes.
+            given here and differs there is an error, but for `image_size`, for which positions are resized. Without a
+            run the preset is needed, and None stands for its sizes.
         image_size: height and width of the images that the model sees, in pixels.
         channels: 1 or 3.
         patch_size: height and width of a patch in pixels.
@@ -36,6 +36,9 @@ class ClassifierConfig:
         stop_after: None, or end the run after so many epochs without a better validation accuracy.
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
         jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without.
+        max_skipped_steps: so many steps in a row may be skipped because their loss or gradient is not finite.
+        checkpoint_steps, checkpoint_minutes: steps and minutes between checkpoints within an epoch, or None; each
+            epoch ends with one.
         seed: what every random number is a function of.
     """
 
@@ -66,6 +69,9 @@ class ClassifierConfig:
     stop_after: int | None = None
     dtype_policy: str = "float32"
     jit_compile: bool | None = None
+    max_skipped_steps: int = 20
+    checkpoint_steps: int | None = None
+    checkpoint_minutes: float | None = 15.0
     seed: int = 0
 
     @property

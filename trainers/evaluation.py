@@ -8,20 +8,7 @@ import tensorflow as tf
 
 from keras_mae.models import ImageClassifier, ViTEncoder
 from keras_mae.optimizers import WarmupCosine, adamw
-
-_KNN_TEMPERATURE = 0.07  # arXiv 1805.01978, section 3.4
-
-
-def pooled_features(encoder: ViTEncoder, images: np.ndarray, batch_size: int = 250) -> np.ndarray:
-    """Mean, standard deviation and maximum of each image's patch tokens, float32 `(N, 3 D)`."""
-
-    @tf.function(reduce_retracing=True)
-    def embed(batch):
-        tokens = tf.cast(encoder(batch)["patch_tokens"], tf.float32)  # (B, L, D)
-        pooled = [reduce(tokens, axis=1) for reduce in (tf.reduce_mean, tf.math.reduce_std, tf.reduce_max)]
-        return tf.concat(pooled, axis=1)
-
-    return np.concatenate([embed(images[i : i + batch_size]) for i in range(0, len(images), batch_size)])
+from keras_mae.trainers.nearest_neighbours import knn_scores
 
 
 def linear_accuracy(train_x, train_y, test_x, test_y) -> float:
@@ -36,17 +23,22 @@ def linear_accuracy(train_x, train_y, test_x, test_y) -> float:
 
 def knn_accuracy(train_x, train_y, test_x, test_y, k: int = 20) -> float:
     """Test accuracy of `k` nearest neighbours by cosine, each voting with the weight `exp(cosine / 0.07)`."""
-    train, test = (x / np.linalg.norm(x, axis=1, keepdims=True).clip(1e-12) for x in (train_x, test_x))
-    cosines = test @ train.T  # (test, train)
-    near = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-    weights = np.exp((np.take_along_axis(cosines, near, axis=1) - 1) / _KNN_TEMPERATURE)
-    votes = np.zeros((len(test), int(train_y.max()) + 1))
-    np.add.at(votes, (np.arange(len(test))[:, None], train_y[near]), weights)
+    votes = knn_scores(train_x, train_y, test_x, [k], int(train_y.max()) + 1)[k]
     return float(np.mean(votes.argmax(axis=1) == test_y))
 
 
 def few_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
-    """The indices of `per_class` random examples of every class."""
+    """The indices of `per_class` random examples of every class.
+
+    Raises:
+        ValueError: if a class has fewer.
+    """
+    numbers = np.bincount(labels)
+    scarce = [f"{k} ({numbers[k]})" for k in np.unique(labels) if numbers[k] < per_class]
+    if per_class < 1 or scarce:
+        raise ValueError(
+            f"{per_class} labels a class cannot be chosen: classes with fewer are {', '.join(scarce) or 'none'}"
+        )
     draw = np.random.RandomState(seed)
     return np.concatenate(
         [draw.choice(np.flatnonzero(labels == k), per_class, replace=False) for k in np.unique(labels)]

@@ -22,6 +22,8 @@ class FinetuneConfig(ClassifierConfig):
         mixup, cutmix: parameters of the Beta distributions that the shares are drawn from; 0 switches one off.
         rand_augment: magnitude and its standard deviation; None for none.
         random_erasing: probability that a rectangle of an image is erased.
+        accumulation_steps: in how many parts a replica takes its share of a batch, to save memory.
+        clip_norm: bound on the gradient's global norm, or None.
     """
 
     program: ClassVar[str] = "finetune"
@@ -37,3 +39,5 @@ class FinetuneConfig(ClassifierConfig):
     cutmix: float = 1.0
     rand_augment: tuple[float, float] | None = (9.0, 0.5)
     random_erasing: float = 0.25
+    accumulation_steps: int = 1
+    clip_norm: float | None = None

@@ -1,4 +1,4 @@
-"""Every recipe loads, states its evidence, and takes a step once its sizes are reduced."""
+"""Every recipe loads, states its evidence, and takes a step once it is shrunk; the paper's are as published."""
 
 import dataclasses
 import importlib
@@ -9,23 +9,37 @@ import pytest
 from keras_mae.optimizers import WarmupCosine, adamw
 from keras_mae.trainers import recipes
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.finetune import finetune
+from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.pretrain import build
 from tests.base import weights_of
+
+OF = recipes.by_program()
+IMAGENET = 1_281_167  # images to train on
 
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_loads_and_states_its_evidence(name):
     config = recipes.load(name)
-    assert isinstance(config, PretrainConfig)
     documentation = importlib.import_module(f"keras_mae.trainers.recipes.{name}").__doc__
-    assert "Evidence:" in documentation and "Deviations from the paper:" in documentation
+    for said in ("\nEvidence: ", "`keras-mae ", "\nDeviations from the paper: "):  # and the command
+        assert said in documentation, f"{name} does not say {said!r}"
     assert recipes.title(name) == documentation.splitlines()[0]
-    assert 0 <= config.warmup_epochs < config.epochs
+    # the schedule is made, as the program does, for as many images as ImageNet has
+    steps = IMAGENET // config.batch_size
+    schedule = WarmupCosine(config.peak_learning_rate, round(config.warmup_epochs * steps), config.epochs * steps)
+    np.testing.assert_allclose(schedule(schedule.warmup_steps), config.peak_learning_rate, rtol=1e-6)
+
+
+def test_every_recipe_is_for_one_program():
+    assert sorted(name for names in OF.values() for name in names) == recipes.names()
+    assert all(OF.values())
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", recipes.names())
-def test_takes_a_step(name):
+@pytest.mark.parametrize("name", OF["pretrain"])
+def test_pretraining_takes_a_step(name):
     """With a narrow network, a few patches and a small batch; all else is the recipe's."""
     recipe = recipes.load(name)
     config = dataclasses.replace(
@@ -56,23 +70,113 @@ def test_the_same_seed_builds_the_same_model_and_another_builds_another():
     assert any((a != b).any() for a, b in zip(one, other, strict=True))
 
 
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    """Images with labels, of 28 x 28 pixels."""
+    path = tmp_path_factory.mktemp("data") / "squares.npz"
+    images = np.random.default_rng(0).integers(0, 256, (12, 28, 28, 3)).astype("uint8")
+    np.savez(path, images=images, labels=np.arange(12) % 6)
+    return f"npz:{path}"
+
+
+def toy(config, squares):
+    """A narrow network of one block on one epoch of few images; all else is the recipe's."""
+    last_blocks = {"num_trainable_layers": 0.5} if getattr(config, "num_trainable_layers", None) else {}
+    return dataclasses.replace(
+        config,
+        preset=config.preset or "vit_tiny_patch16",
+        image_size=(28, 28),
+        patch_size=(14, 14),
+        hidden_dim=12,
+        num_layers=1,
+        num_heads=3,
+        validation_data=squares,
+        epochs=1,
+        warmup_epochs=0.5,
+        batch_size=6,
+        jit_compile=False,
+        **last_blocks,
+    )
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", OF["finetune"])
+def test_fine_tuning_takes_a_step(name, squares, tmp_path):
+    results = finetune(toy(recipes.load(name), squares), squares, str(tmp_path / "run"))
+    assert np.isfinite(results["loss"]) and results["epochs"] == 1
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", OF["linear-probe"])
+def test_probing_takes_a_step(name, squares, tmp_path):
+    results = linear_probe(toy(recipes.load(name), squares), squares, str(tmp_path / "run"))
+    assert np.isfinite(results["loss"]) and results["epochs"] == 1
+
+
 def test_unknown_recipe_shows_the_near_ones():
     with pytest.raises(
         ValueError, match="no recipe is called 'mae_digit'; did you mean mae_digits.* There are: mae_di"
     ):
         recipes.load("mae_digit")
-    with pytest.raises(
-        ValueError, match="no recipe is called '' There are: mae_digits, mae_small_images, mae_vit_base"
-    ):
+    with pytest.raises(ValueError, match="no recipe is called '' There are: finetune_digits, .*, probe_vit_large$"):
         recipes.load("")
 
 
-def test_the_papers_recipe():
+def test_a_recipe_for_another_program():
+    message = "mae_digits is a recipe for keras-mae pretrain, not for finetune; for that there are: finetune_digits, "
+    with pytest.raises(ValueError, match=message):
+        recipes.load("mae_digits", FinetuneConfig)
+    assert recipes.load("mae_digits", PretrainConfig) == recipes.load("mae_digits")
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "patch"),
+    [("base", "vit_base_patch16", 16), ("large", "vit_large_patch16", 16), ("huge", "vit_huge_patch14", 14)],
+)
+def test_the_papers_pretraining(name, preset, patch):
     """arXiv 2111.06377, table 8, and the defaults of section 3."""
-    config = recipes.load("mae_vit_base")
-    assert (config.preset, config.image_shape, config.patch_size) == ("vit_base_patch16", (224, 224, 3), (16, 16))
+    config = recipes.load(f"mae_vit_{name}")
+    assert (config.preset, config.image_shape, config.patch_size) == (preset, (224, 224, 3), (patch, patch))
+    assert (config.hidden_dim, config.num_layers, config.num_heads) == (None, None, None)  # the preset's
     assert (config.decoder_hidden_dim, config.decoder_num_layers, config.decoder_num_heads) == (512, 8, 16)
     assert (config.mask_ratio, config.normalize_target, config.epochs, config.warmup_epochs) == (0.75, True, 800, 40)
     assert (config.batch_size, config.base_learning_rate, config.weight_decay) == (4096, 1.5e-4, 0.05)
     assert (config.beta_2, config.crop_scale, config.flip, config.crop_ratio) == (0.95, (0.2, 1.0), True, 0.875)
     assert config.peak_learning_rate == pytest.approx(2.4e-3, rel=1e-12)  # float64 round-off
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "epochs", "base_rate", "peak", "layer_decay", "drop_path"),
+    [
+        ("base", "vit_base_patch16", 100, 5e-4, 2e-3, 0.65, 0.1),
+        ("large", "vit_large_patch16", 50, 1e-3, 4e-3, 0.75, 0.2),
+        ("huge", "vit_huge_patch14", 50, 1e-3, 4e-3, 0.75, 0.3),
+    ],
+)
+def test_the_papers_fine_tuning(name, preset, epochs, base_rate, peak, layer_decay, drop_path):
+    """arXiv 2111.06377, table 9."""
+    config = recipes.load(f"finetune_vit_{name}")
+    assert (config.preset, config.epochs, config.warmup_epochs, config.batch_size) == (preset, epochs, 5, 1024)
+    assert (config.base_learning_rate, config.min_learning_rate) == (base_rate, 1e-6)
+    assert config.peak_learning_rate == pytest.approx(peak, rel=1e-12)  # float64 round-off
+    assert (config.weight_decay, config.beta_2, config.layer_decay) == (0.05, 0.999, layer_decay)
+    assert (config.drop_path_rate, config.label_smoothing, config.mixup, config.cutmix) == (drop_path, 0.1, 0.8, 1.0)
+    assert (config.rand_augment, config.random_erasing, config.pooling) == ((9.0, 0.5), 0.25, "mean")
+    assert (config.crop_scale, config.flip, config.crop_ratio) == ((0.08, 1.0), True, 0.875)
+    assert config.num_trainable_layers is None
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("base", 90), ("large", 50), ("huge", 50)])
+def test_the_papers_probe(name, epochs):
+    """arXiv 2111.06377, table 10."""
+    config = recipes.load(f"probe_vit_{name}")
+    assert (config.epochs, config.warmup_epochs, config.batch_size, config.base_learning_rate) == (
+        epochs,
+        10,
+        16384,
+        0.1,
+    )
+    assert config.peak_learning_rate == pytest.approx(6.4, rel=1e-12)  # float64 round-off
+    assert (config.momentum, config.weight_decay, config.min_learning_rate) == (0.9, 0, 0)
+    assert (config.crop_scale, config.flip, config.pooling) == ((0.08, 1.0), True, "cls")
+    assert config.preset.startswith(f"vit_{name}_patch")

@@ -1,0 +1,31 @@
+"""A small encoder, and images whose class can be seen, for the programs that need labels."""
+
+import numpy as np
+
+from tests.base import small_encoder
+
+IMAGE_SHAPE = (8, 8, 1)
+CLASSES = 6
+
+
+def drawn_images(count, seed):
+    """Noise with one bright stripe; its place is the class."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(count) % CLASSES)
+    images = rng.integers(0, 100, (count, *IMAGE_SHAPE))
+    for image, label in zip(images, labels):
+        image[:, label : label + 2] += 120
+    return images.astype("uint8"), labels
+
+
+def write_everything(folder):
+    """`encoder.keras`, `train.npz` of 48 images and `test.npz` of 24, in a new folder; returns their paths."""
+    small_encoder(IMAGE_SHAPE, num_layers=2, hidden_dim=16).save(folder / "encoder.keras")
+    for name, count, seed in (("train", 48, 0), ("test", 24, 1)):
+        images, labels = drawn_images(count, seed)
+        np.savez(folder / f"{name}.npz", images=images, labels=labels)
+    return {
+        "run": str(folder / "encoder.keras"),
+        "data": f"npz:{folder / 'train.npz'}",
+        "validation_data": f"npz:{folder / 'test.npz'}",
+    }

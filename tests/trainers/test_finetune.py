@@ -1,0 +1,195 @@
+"""Fine-tuning: what a run leaves behind, exact resume, early stop, partial fine-tuning, and bad input."""
+
+import dataclasses
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import keras_mae.models  # noqa: F401  registers the classes
+from keras_mae.data import Augmentation, FineTuningAugmentation
+from keras_mae.trainers import finetune as program
+from keras_mae.trainers import run
+from keras_mae.trainers.best_model import BestModel
+from keras_mae.trainers.finetune import build, finetune
+from keras_mae.trainers.finetune_config import FinetuneConfig
+from tests.base import weights_of
+from tests.trainers.labelled import CLASSES, drawn_images, write_everything
+
+PLAIN = {"crop_scale": None, "flip": False, "rand_augment": None, "random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    return write_everything(tmp_path_factory.mktemp("given"))
+
+
+@pytest.fixture
+def config(given):
+    return FinetuneConfig(
+        run=given["run"],
+        validation_data=given["validation_data"],
+        epochs=3,
+        warmup_epochs=1.0,
+        batch_size=16,
+        base_learning_rate=0.1,
+        crop_ratio=1.0,
+        jit_compile=False,
+        **PLAIN,
+    )
+
+
+def records(output):
+    with open(os.path.join(output, "log.jsonl"), encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+@pytest.mark.medium
+def test_a_run(given, config, tmp_path):
+    output = str(tmp_path / "run")
+    results = finetune(dataclasses.replace(config, epochs=6), given["data"], output)
+    folder = run.RunFolder(output)
+    assert folder.config() == (dataclasses.replace(config, epochs=6), given["data"])
+    assert set(os.listdir(output)) == {
+        "config.json", "log.jsonl", "results.json", "tensorboard", "checkpoints", "model.keras", "best.keras",
+        "encoder.keras",
+    }  # fmt: skip
+    with open(folder / run.RESULTS, encoding="utf-8") as file:
+        assert json.load(file) == results
+    assert results["top1"] > 0.5 and results["top1"] <= results["top5"]  # one class in six by chance
+    assert (results["num_classes"], results["train_images"], results["epochs"]) == (CLASSES, 48, 6)
+
+    # an evaluation each epoch; the best is the first of the highest, the last is what model.keras is
+    lines = records(output)
+    accuracies = [line["val_accuracy"] for line in lines]
+    assert len(lines) == 6 and all({"val_loss", "val_top5_accuracy", "accuracy"} <= set(line) for line in lines)
+    assert results["best"] == {"epoch": 1 + accuracies.index(max(accuracies)), "top1": max(accuracies)}
+    images, labels = drawn_images(24, seed=1)
+    for name, expected in ((run.MODEL, results["top1"]), (run.BEST, results["best"]["top1"])):
+        classifier = keras.saving.load_model(folder / name, compile=False)
+        found = np.mean(np.argmax(classifier(images), axis=1) == labels)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert results["top1"] == accuracies[-1]
+
+
+@pytest.mark.medium
+def test_resume_is_exact(given, config, tmp_path, monkeypatch):
+    """With mixed images and drop path, so that everything random is in play; the best epoch is remembered too."""
+    config = dataclasses.replace(config, mixup=0.8, cutmix=1.0, drop_path_rate=0.3)
+    whole = finetune(config, given["data"], str(tmp_path / "whole"))
+
+    class Interrupted(Exception):
+        pass
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:  # before the second epoch's checkpoint is written
+            raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.callbacks.TensorBoard, "x", None, raising=False)
+        original = BestModel.on_epoch_end
+        patch.setattr(
+            BestModel,
+            "on_epoch_end",
+            lambda self, epoch, logs=None: (on_epoch_end(self, epoch), original(self, epoch, logs)),
+        )
+        with pytest.raises(Interrupted):
+            finetune(config, given["data"], str(tmp_path / "parts"))
+    assert not (tmp_path / "parts" / "model.keras").exists()
+    resumed = finetune(config, given["data"], str(tmp_path / "parts"), resume=True)
+    models = [keras.saving.load_model(tmp_path / name / "model.keras", compile=False) for name in ("whole", "parts")]
+    for one, other in zip(*map(weights_of, models), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
+    assert [line["epoch"] for line in records(tmp_path / "parts")] == [1, 2, 3]
+
+
+@pytest.mark.medium
+def test_stops_early_and_stays_stopped(given, config, tmp_path):
+    """With a rate of zero no epoch is better than the first."""
+    config = dataclasses.replace(
+        config, epochs=9, stop_after=2, base_learning_rate=0.0, min_learning_rate=0.0, num_trainable_layers=0.5
+    )
+    results = finetune(config, given["data"], str(tmp_path / "run"))
+    assert (results["epochs"], results["best"]["epoch"]) == (3, 1)
+    again = finetune(config, given["data"], str(tmp_path / "run"), resume=True)
+    assert {**again, "seconds": 0} == {**results, "seconds": 0} and len(records(tmp_path / "run")) == 3
+
+
+@pytest.mark.medium
+def test_half_a_block(given, config, tmp_path):
+    """The MLP of the last block, the last norm and the head are trained; all else stays to the bit."""
+    config = dataclasses.replace(config, epochs=2, num_trainable_layers=0.5, labels_per_class=4, batch_size=8)
+    results = finetune(config, given["data"], str(tmp_path / "run"))
+    assert results["train_images"] == 4 * CLASSES
+    before, after = (keras.saving.load_model(p) for p in (given["run"], tmp_path / "run" / "encoder.keras"))
+    moved = {
+        one.path.removeprefix("vit_encoder/")
+        for one, other in zip(before.weights, after.weights, strict=True)
+        if (keras.ops.convert_to_numpy(one) != keras.ops.convert_to_numpy(other)).any()
+    }
+    expected = {f"block_1/{part}" for part in ("norm2", "mlp_hidden", "mlp_output")} | {"norm"}
+    assert {path.rsplit("/", 1)[0] for path in moved} == expected
+
+
+def test_the_last_norm_is_new_after_mean_pooling_and_the_rest_is_the_runs(given, config):
+    encoder = keras.saving.load_model(given["run"])
+    for pooling in ("mean", "cls"):
+        classifier = build(dataclasses.replace(config, pooling=pooling, drop_path_rate=0.2), CLASSES)
+        norm = classifier.encoder.norm
+        new = (np.asarray(norm.gamma) == 1).all() and (np.asarray(norm.beta) == 0).all()
+        assert new == (pooling == "mean")
+        for one, other in zip(encoder.weights, classifier.encoder.weights, strict=True):
+            if "/norm/" not in one.path or pooling == "cls":
+                np.testing.assert_array_equal(one, other)
+        assert [block.drop_path_rate for block in classifier.encoder.blocks] == [0, 0.2]
+
+
+def test_labels_are_smoothed_once(config):
+    """Mixed labels come smoothed from the data."""
+    assert build(config, CLASSES).label_smoothing == 0.1
+    assert build(dataclasses.replace(config, cutmix=1.0), CLASSES).label_smoothing == 0
+
+
+def test_augmentation():
+    policy = program._augmentation(FinetuneConfig())
+    assert isinstance(policy, FineTuningAugmentation)
+    assert (policy.crop_scale, policy.flip, policy.crop_ratio) == ((0.08, 1.0), True, 0.875)
+    assert (policy.rand_augment.magnitude, policy.rand_augment.std, policy.erasing) == (9.0, 0.5, 0.25)
+    plain = program._augmentation(FinetuneConfig(**PLAIN))
+    assert plain == Augmentation(None, False, 0.875) and type(plain) is Augmentation
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 64}, "a batch of 64 needs as many images, and there are 48 .* such as --set batch_size=8"),
+        ({"warmup_epochs": 3.0}, "warm-up must be shorter than the run: got 9 warm-up steps of 9"),
+        ({"warmup_epochs": 40.0}, "warm-up must be shorter than the run: got 120 warm-up steps of 9"),
+        ({"num_classes": 4}, r"labels of 4 classes are numbers from 0 to 3; 16 of 48 are not, such as [45] of npz:"),
+        ({"labels_per_class": 9}, r"9 labels a class cannot be chosen: classes with fewer are 0 \(8\), 1 \(8\), "),
+        (
+            {"accumulation_steps": 3},
+            "a batch must be divisible by 1 replicas x accumulation_steps=3: got batch_size=16",
+        ),
+        ({"num_trainable_layers": 3}, "a multiple of 0.5 up to 2; got 3"),
+        ({"layer_decay": 1.5}, r"layer-wise decay is a factor in \(0, 1\], got 1.5"),
+        ({"validation_data": "npz:/nowhere.npz"}, "npz:/nowhere.npz: there is no such file"),
+    ],
+)
+def test_bad_settings(given, config, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        finetune(dataclasses.replace(config, **changes), given["data"], str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_are_needed(given, config, tmp_path):
+    images, _ = drawn_images(48, seed=0)
+    np.savez(tmp_path / "bare.npz", images=images)
+    with pytest.raises(ValueError, match="labels are needed, and these images have none, such as npz:.*bare.npz.0."):
+        finetune(config, f"npz:{tmp_path / 'bare.npz'}", str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="labels are needed"):
+        bare = dataclasses.replace(config, validation_data=f"npz:{tmp_path / 'bare.npz'}")
+        finetune(bare, given["data"], str(tmp_path / "run"))

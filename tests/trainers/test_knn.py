@@ -1,0 +1,65 @@
+"""kNN: the votes against scikit-learn's, and the program."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+from keras_mae.trainers.knn import knn
+from keras_mae.trainers.knn_config import KnnConfig
+from keras_mae.trainers.nearest_neighbours import knn_scores
+from tests.trainers.labelled import write_everything
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    return write_everything(tmp_path_factory.mktemp("given"))
+
+
+def test_votes_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    train_x, test_x = rng.normal(size=(130, 5)), rng.normal(size=(220, 5))  # more than two blocks of queries
+    train_y = rng.integers(0, 4, 130)
+    scores = knn_scores(train_x, train_y, test_x, (1, 7, 130), 4, temperature=0.2)
+    for k, votes in scores.items():
+        reference = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.2))
+        expected = reference.fit(train_x, train_y).predict_proba(test_x)
+        # cosines in float32 are off by 1e-7, which the temperature multiplies by five
+        np.testing.assert_allclose(votes / votes.sum(axis=1, keepdims=True), expected, atol=1e-5)
+
+
+def test_a_class_without_neighbours_gets_no_vote():
+    scores = knn_scores(np.eye(2), np.array([0, 2]), np.array([[1.0, 0.1]]), [2], 4)[2]
+    assert scores.shape == (1, 4) and (scores[0, [1, 3]] == 0).all() and scores[0, 0] > scores[0, 2] > 0
+
+
+@pytest.mark.parametrize(
+    ("ks", "temperature", "message"),
+    [
+        ([0], 0.07, r"k lies between 1 and the 3 images that may be neighbours; got \[0\]"),
+        ([1, 4], 0.07, r"got \[1, 4\]"),
+        ([], 0.07, r"got \[\]"),
+        ([1], 0.0, "a temperature is positive, got 0.0"),
+    ],
+)
+def test_bad_arguments(ks, temperature, message):
+    with pytest.raises(ValueError, match=message):
+        knn_scores(np.eye(3), np.arange(3), np.eye(3), ks, 3, temperature)
+
+
+def test_the_program(given, tmp_path):
+    config = KnnConfig(run=given["run"], validation_data=given["validation_data"], k=(1, 3), crop_ratio=1.0)
+    results = knn(config, given["data"], str(tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
+    assert set(results["top1"]) == {"1", "3"} and results["top1"]["3"] > 0.4  # one class in six by chance
+    assert results["top5"]["3"] >= results["top1"]["3"]
+    assert (results["train_images"], results["validation_images"], results["num_classes"]) == (48, 24, 6)
+    assert knn(dataclasses.replace(config, pooling="cls"), given["data"])["top1"] != results["top1"]
+    with pytest.raises(ValueError, match="holds another run"):
+        knn(config, given["data"], str(tmp_path / "run"))
+    with pytest.raises(ValueError, match="k lies between 1 and the 12 images"):
+        knn(dataclasses.replace(config, labels_per_class=2, k=(20,)), given["data"])
+    with pytest.raises(ValueError, match="kNN measures an encoder: name one with --run"):
+        knn(dataclasses.replace(config, run=None), given["data"])

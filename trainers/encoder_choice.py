@@ -1,0 +1,100 @@
+"""Where a classifier's encoder comes from: a run, a file, or nowhere."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import keras
+
+from keras_mae.models import ViTEncoder
+from keras_mae.models.presets import ENCODERS
+from keras_mae.trainers import run
+from keras_mae.trainers.classifier_config import ClassifierConfig
+
+_OWN = ("channels", "patch_size", "hidden_dim", "num_layers", "num_heads", "position_temperature", "mean", "std")
+_OF_PRESET = ("patch_size", "hidden_dim", "num_layers", "num_heads")
+
+
+def choose_encoder(config: ClassifierConfig, drop_path_rate: float = 0.0) -> ViTEncoder:
+    """The encoder that a config names, in its dtype policy and for its image size.
+
+    Raises:
+        ValueError: if there is none, or it differs from what the config says of it; all differences are listed.
+    """
+    if config.run is None:
+        return _from_scratch(config, drop_path_rate)
+    source = load_encoder(config.run)
+    _check_same(config, source)
+    changes = {"drop_path_rate": drop_path_rate, "dtype": config.dtype_policy}
+    encoder = ViTEncoder.from_config({**source.get_config(), **changes})
+    encoder.set_weights(source.get_weights())
+    image_shape = (*(config.image_size or source.image_shape[:2]), source.image_shape[-1])
+    return encoder if image_shape == source.image_shape else encoder.with_image_shape(image_shape)
+
+
+def load_encoder(path: str) -> ViTEncoder:
+    """The encoder in a run's folder, or in a `.keras` file of an encoder, an autoencoder or a classifier.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if path.endswith(".keras"):
+        if not os.path.isfile(path):
+            raise ValueError(f"there is no file {path}")
+        file = path
+    else:
+        folder = run.RunFolder(path)
+        folder.config()  # says so if this is no run
+        file = folder.model_path(run.ENCODER)
+    model = keras.saving.load_model(file, compile=False)
+    encoder = getattr(model, "encoder", model)
+    if not isinstance(encoder, ViTEncoder):
+        raise ValueError(f"{file} holds {type(model).__name__}, which has no ViTEncoder")
+    return encoder
+
+
+def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> ViTEncoder:
+    if config.preset is None:
+        raise ValueError(
+            "there is no encoder: name one with --run, or its sizes to start from fresh weights, with "
+            f"--set preset=..., --set image_size=..., ...; the presets are {', '.join(ENCODERS)}"
+        )
+    asked = {name: getattr(config, name) for name in _OWN if name != "channels"}
+    overrides: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    channels = 3 if config.channels is None else config.channels
+    return ViTEncoder.from_preset(
+        config.preset,
+        image_shape=(*(config.image_size or (224, 224)), channels),
+        drop_path_rate=drop_path_rate,
+        dtype=config.dtype_policy,
+        **overrides,
+    )
+
+
+def _check_same(config: ClassifierConfig, encoder: ViTEncoder) -> None:
+    """Refuses an encoder that is not what the config, or its preset, says."""
+    asked = {name: getattr(config, name) for name in _OWN}
+    if config.preset is not None:
+        if config.preset not in ENCODERS:
+            raise ValueError(f"no preset is called {config.preset!r}; there are: {', '.join(ENCODERS)}")
+        preset = ENCODERS[config.preset]
+        size = preset["patch_size"]
+        of_preset = {**preset, "patch_size": (size, size)}
+        asked |= {name: of_preset[name] for name in _OF_PRESET if asked[name] is None}
+    found = {name: getattr(encoder, name) for name in (*_OF_PRESET, "position_temperature")}
+    found |= {
+        "channels": encoder.image_shape[-1],
+        "mean": encoder.normalize_pixels.mean,
+        "std": encoder.normalize_pixels.std,
+    }
+    differing = [
+        f"{name}: {found[name]!r} there, {asked[name]!r} asked for"
+        for name in _OWN
+        if asked[name] is not None and asked[name] != found[name]
+    ]
+    if differing:
+        raise ValueError(
+            f"the encoder in {config.run} is another than the recipe's: {'; '.join(differing)}. Take a recipe for it, "
+            "or --set each of these to None for the run's own (and preset=None)"
+        )

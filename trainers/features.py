@@ -1,0 +1,45 @@
+"""Features of a whole data set."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.data import CorruptImages, Source, evaluation_dataset
+from keras_mae.models import ViTEncoder
+
+
+def features_of(
+    encoder: ViTEncoder, source: Source, pooling: str, crop_ratio: float, batch_size: int = 256
+) -> tuple[np.ndarray, np.ndarray]:
+    """One vector an image, as a served encoder would give it, and the labels.
+
+    Args:
+        encoder: sees every patch, and drops nothing.
+        source: labelled images; those that cannot be decoded are left out.
+        pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
+        crop_ratio: of the evaluation transform.
+        batch_size: images that are encoded together.
+
+    Returns:
+        Features, float32 `(N, D)`, and labels, int64 `(N,)`.
+
+    Raises:
+        ValueError: for another pooling, or too many images that cannot be decoded.
+    """
+    if pooling not in ("mean", "cls"):
+        raise ValueError(f"pooling is one of mean, cls; got {pooling!r}")
+
+    @tf.function(reduce_retracing=True)
+    def embed(images):
+        outputs = encoder(images)
+        tokens = outputs["cls_token"] if pooling == "cls" else tf.reduce_mean(outputs["patch_tokens"], axis=1)
+        return tf.cast(tokens, tf.float32)
+
+    corrupt = CorruptImages(source.num_images, source.name_of)
+    dataset = evaluation_dataset(
+        source, encoder.image_shape, min(batch_size, source.num_images), crop_ratio, corrupt, with_labels=True
+    )
+    features, labels = zip(*((embed(images).numpy(), batch.numpy()) for images, batch in dataset), strict=True)
+    corrupt.check()
+    return np.concatenate(features), np.concatenate(labels)

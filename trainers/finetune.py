@@ -1,0 +1,146 @@
+"""Fine-tuning: an encoder and labelled images to a classifier and a run folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.data import (
+    Augmentation,
+    CorruptImages,
+    FineTuningAugmentation,
+    RandAugment,
+    evaluation_dataset,
+    mixed_dataset,
+    training_dataset,
+)
+from keras_mae.models import ImageClassifier
+from keras_mae.optimizers import adamw
+from keras_mae.trainers.classifier_run import schedule_of, steps_per_epoch, train_classifier
+from keras_mae.trainers.encoder_choice import choose_encoder
+from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.strategy import check_batch, make_strategy
+
+
+def build(config: FinetuneConfig, num_classes: int) -> ImageClassifier:
+    """The classifier of a config, before training.
+
+    After mean pooling, the last LayerNorm starts from gain 1 and bias 0: the encoder's was fitted to single tokens,
+    not to their mean, and the paper's is a new one too.
+    """
+    keras.utils.set_random_seed(config.seed)
+    encoder = choose_encoder(config, config.drop_path_rate)
+    if config.pooling == "mean":
+        encoder.norm.gamma.assign(np.ones(encoder.hidden_dim))
+        encoder.norm.beta.assign(np.zeros(encoder.hidden_dim))
+    return ImageClassifier(
+        encoder,
+        num_classes,
+        config.pooling,
+        config.num_trainable_layers,
+        label_smoothing=0.0 if _mixes(config) else config.label_smoothing,  # mixed labels come smoothed
+        seed=config.seed,
+        dtype=config.dtype_policy,
+    )
+
+
+def finetune(
+    config: FinetuneConfig,
+    data: str,
+    output: str,
+    resume: bool = False,
+    overwrite: bool = False,
+    strategy: str = "auto",
+    tpu: str = "local",
+) -> dict[str, Any]:
+    """Trains a classifier, all of it or its last blocks, and fills a run folder.
+
+    Args:
+        config: what is trained, and how.
+        data: a data specification with labels, see `keras_mae.data.open_source`.
+        output: the run folder.
+        resume: continue the run that is there.
+        overwrite: discard the run that is there.
+        strategy, tpu: on what, see `make_strategy`.
+
+    Returns:
+        What `results.json` holds: `top1`, `top5` and `loss` on the validation images, `best`, `epochs`, ...
+
+    Raises:
+        ValueError: for bad data or labels, an encoder or a config that does not fit, an output folder that is taken,
+            or too many steps in a row that were not finite.
+        OSError: if a file cannot be written.
+        Preempted: after a SIGTERM, once the state is saved.
+    """
+    scope = make_strategy(strategy, tpu)
+    check_batch(config.batch_size, config.accumulation_steps, scope)
+    source, validation, num_classes = labelled_sources(config, data)
+    steps = steps_per_epoch(config, source.num_images)
+    schedule = schedule_of(config, steps)
+    with scope.scope():
+        classifier = build(config, num_classes)
+        classifier.compile(
+            optimizer=adamw(classifier, schedule, config.weight_decay, config.beta_2, config.layer_decay),
+            jit_compile="auto" if config.jit_compile is None else config.jit_compile and classifier.supports_jit,
+            accumulation_steps=config.accumulation_steps,
+            clip_norm=config.clip_norm,
+        )
+    image_shape = classifier.encoder.image_shape
+    corrupt, of_validation = (CorruptImages(each.num_images, each.name_of) for each in (source, validation))
+    augmentation = _augmentation(config)
+
+    def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
+        dataset = training_dataset(
+            source,
+            image_shape,
+            config.batch_size,
+            config.seed,
+            augmentation,
+            corrupt,
+            first_step=step,
+            with_labels=True,
+            num_hosts=num_hosts,
+            host=host,
+        )
+        if not _mixes(config):
+            return dataset
+        return mixed_dataset(
+            dataset, num_classes, config.seed, step, config.mixup, config.cutmix, config.label_smoothing
+        )
+
+    tested = evaluation_dataset(
+        validation,
+        image_shape,
+        min(config.batch_size, validation.num_images),
+        config.crop_ratio,
+        of_validation,
+        with_labels=True,
+    )
+    return train_classifier(
+        classifier,
+        config,
+        data,
+        output,
+        source.num_images,
+        dataset_at,
+        tested,
+        (corrupt, of_validation),
+        resume,
+        overwrite,
+    )
+
+
+def _mixes(config: FinetuneConfig) -> bool:
+    return config.mixup > 0 or config.cutmix > 0
+
+
+def _augmentation(config: FinetuneConfig) -> Augmentation | FineTuningAugmentation:
+    geometry = (config.crop_scale, config.flip, config.crop_ratio)
+    if config.rand_augment is None and not config.random_erasing:
+        return Augmentation(*geometry)
+    policy = None if config.rand_augment is None else RandAugment(*config.rand_augment)
+    return FineTuningAugmentation(*geometry, rand_augment=policy, erasing=config.random_erasing)

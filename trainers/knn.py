@@ -1,0 +1,67 @@
+"""k nearest neighbours on frozen features: nothing is trained, so there is nothing to tune."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import numpy as np
+
+from keras_mae.trainers import run
+from keras_mae.trainers.encoder_choice import load_encoder
+from keras_mae.trainers.features import features_of
+from keras_mae.trainers.knn_config import KnnConfig
+from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.nearest_neighbours import knn_scores
+
+_log = logging.getLogger("keras_mae")
+
+
+def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool = False) -> dict:
+    """Test accuracies by nearest neighbours, for several k.
+
+    Args:
+        config: whose features, and who votes.
+        data: a data specification with labels, see `keras_mae.data.open_source`.
+        output: None, or a run folder to write.
+        overwrite: discard the run that is there.
+
+    Returns:
+        What `results.json` holds: `top1` (and `top5`) for each k, numbers of images and classes.
+
+    Raises:
+        ValueError: for bad data, no encoder, a k that there are not enough images for, or an output that is taken.
+    """
+    if config.run is None:
+        raise ValueError("kNN measures an encoder: name one with --run, the folder of a run or a .keras file")
+    begin = time.perf_counter()
+    crop_ratio = config.crop_ratio
+    if crop_ratio is None:
+        crop_ratio = 0.875 if config.run.endswith(".keras") else run.RunFolder(config.run).config()[0].crop_ratio
+    train, validation, num_classes = labelled_sources(config, data)
+    encoder = load_encoder(config.run)
+    folder = None if output is None else run.RunFolder(output)
+    if folder is not None:
+        folder.start(config, data, resume=False, overwrite=overwrite)
+    _log.info("features of %d and %d images", train.num_images, validation.num_images)
+    train_x, train_y = features_of(encoder, train, config.pooling, crop_ratio, config.batch_size)
+    test_x, test_y = features_of(encoder, validation, config.pooling, crop_ratio, config.batch_size)
+    scores = knn_scores(train_x, train_y, test_x, config.k, num_classes, config.temperature)
+    ranked = {k: np.argsort(-votes, axis=1, kind="stable") for k, votes in scores.items()}
+    matches = {k: order == test_y[:, None] for k, order in ranked.items()}
+    results = {
+        "program": config.program,
+        "top1": {str(k): float(np.mean(match[:, 0])) for k, match in matches.items()},
+        **(
+            {"top5": {str(k): float(np.mean(match[:, :5].any(axis=1))) for k, match in matches.items()}}
+            if num_classes > 5
+            else {}
+        ),
+        "num_classes": num_classes,
+        "train_images": len(train_x),
+        "validation_images": len(test_x),
+        "seconds": round(time.perf_counter() - begin, 1),
+    }
+    if folder is not None:
+        folder.write_json(run.RESULTS, results)
+    return results

@@ -1,0 +1,37 @@
+"""What a k-nearest-neighbour evaluation is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+
+@dataclasses.dataclass(frozen=True)
+class KnnConfig:
+    """An evaluation by nearest neighbours. Nothing is trained.
+
+    Attributes:
+        run: where the encoder comes from: the folder of a run, or a `.keras` file.
+        validation_data: what it is tested on, if not the data's own validation split.
+        k: numbers of neighbours that vote.
+        temperature: a neighbour votes with the weight `exp(cosine / temperature)`.
+        pooling: `mean` of the patch tokens, or `cls`, the class token.
+        num_classes: None for as many as the data has.
+        labels_per_class: None, or take neighbours from so many images of each class, which the seed chooses.
+        crop_ratio: of the evaluation transform; None for the run's, or 0.875 for a file.
+        batch_size: images that are encoded together.
+        seed: of the choice of labels.
+    """
+
+    program: ClassVar[str] = "knn"
+
+    run: str | None = None
+    validation_data: str | None = None
+    k: tuple[int, ...] = (1, 5, 10, 20)
+    temperature: float = 0.07
+    pooling: str = "mean"
+    num_classes: int | None = None
+    labels_per_class: int | None = None
+    crop_ratio: float | None = None
+    batch_size: int = 256
+    seed: int = 0

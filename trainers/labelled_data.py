@@ -1,0 +1,60 @@
+"""Images with labels, to train and to test on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_mae.data import Source, Subset, open_source
+from keras_mae.trainers.classifier_config import ClassifierConfig
+from keras_mae.trainers.evaluation import few_labels
+from keras_mae.trainers.knn_config import KnnConfig
+
+
+def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[Source, Source, int]:
+    """The images to train on, those to test on, and the number of classes.
+
+    Args:
+        config: says whether there are other data to test on, how many labels to use, and how many classes there are.
+        data: a data specification, see `keras_mae.data.open_source`.
+
+    Raises:
+        ValueError: if labels are missing or out of range, a class has too few images, or the two sets of images number
+            their classes differently.
+    """
+    if config.validation_data is None:
+        train, validation = (open_source(data, split=split) for split in ("train", "validation"))
+    else:
+        train, validation = open_source(data), open_source(config.validation_data)
+        _check_same_classes(train, validation)
+    num_classes = train.num_classes if config.num_classes is None else config.num_classes
+    for source in (train, validation):
+        check_labels(source, num_classes)
+    if config.labels_per_class is not None:
+        train = Subset(train, few_labels(train.required_labels(), config.labels_per_class, config.seed))
+    return train, validation, num_classes
+
+
+def check_labels(source: Source, num_classes: int) -> None:
+    """Refuses a source without labels, or with one that is none of `num_classes` classes."""
+    labels = source.required_labels()
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        raise ValueError(
+            f"labels of {num_classes} classes are numbers from 0 to {num_classes - 1}; {len(outside)} of {len(labels)} "
+            f"are not, such as {labels[outside[0]]} of {source.name_of(int(outside[0]))}"
+        )
+
+
+def _check_same_classes(train: Source, validation: Source) -> None:
+    """Folders number their classes by name: one that is missing in a folder would shift all after it."""
+    one, other = train.class_names, validation.class_names
+    if one and other and one != other:
+        only = [
+            f"only {where}: {', '.join(sorted(set(a) - set(b)))}"
+            for where, a, b in (("to train on", one, other), ("to test on", other, one))
+            if set(a) - set(b)
+        ]
+        raise ValueError(
+            f"the images to train on and those to test on have other classes ({'; '.join(only)}), and so number them "
+            "differently; give both the same folders"
+        )

@@ -1,0 +1,158 @@
+"""Linear probing: what a linear layer makes of frozen features."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.data import Augmentation, CorruptImages, Source, evaluation_dataset, training_dataset
+from keras_mae.models import ImageClassifier
+from keras_mae.optimizers import LARS
+from keras_mae.trainers.classifier_run import schedule_of, steps_per_epoch, train_classifier
+from keras_mae.trainers.encoder_choice import choose_encoder
+from keras_mae.trainers.features import features_of
+from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.strategy import check_batch, make_strategy
+
+_log = logging.getLogger("keras_mae")
+_ENCODED = 256  # images at a time
+
+
+def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
+    """The probe of a config, before training: a frozen encoder, BatchNorm without affine parameters, a linear layer."""
+    keras.utils.set_random_seed(config.seed)
+    return ImageClassifier(
+        choose_encoder(config),
+        num_classes,
+        config.pooling,
+        num_trainable_layers=0,
+        seed=config.seed,
+        dtype=config.dtype_policy,
+    )
+
+
+def linear_probe(
+    config: ProbeConfig,
+    data: str,
+    output: str,
+    resume: bool = False,
+    overwrite: bool = False,
+    strategy: str = "auto",
+    tpu: str = "local",
+) -> dict[str, Any]:
+    """Trains a linear classifier on a frozen encoder, and fills a run folder.
+
+    Without random crop and flip, an image's features are the same in every epoch: they are computed once.
+
+    Args:
+        config: whose features, and how they are probed.
+        data: a data specification with labels, see `keras_mae.data.open_source`.
+        output: the run folder.
+        resume: continue the run that is there.
+        overwrite: discard the run that is there.
+        strategy, tpu: on what, see `make_strategy`.
+
+    Returns:
+        What `results.json` holds: `top1`, `top5` and `loss` on the validation images, `best`, `epochs`, ...
+
+    Raises:
+        ValueError, OSError, Preempted: as `finetune`.
+    """
+    scope = make_strategy(strategy, tpu)
+    check_batch(config.batch_size, 1, scope)
+    source, validation, num_classes = labelled_sources(config, data)
+    schedule = schedule_of(config, steps_per_epoch(config, source.num_images))
+    with scope.scope():
+        probe = build(config, num_classes)
+        probe.compile(
+            optimizer=LARS(schedule, config.momentum, config.weight_decay),
+            jit_compile="auto" if config.jit_compile is None else config.jit_compile and probe.supports_jit,
+        )
+    make = _of_features if config.crop_scale is None and not config.flip else _of_images
+    return train_classifier(
+        probe, config, data, output, *make(probe, config, source, validation), resume=resume, overwrite=overwrite
+    )
+
+
+def _of_images(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> tuple:
+    """Number of images, training batches by step, validation batches, and the account of corrupt images."""
+    image_shape = probe.encoder.image_shape
+    augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio)
+    corrupt, of_validation = (CorruptImages(each.num_images, each.name_of) for each in (source, validation))
+
+    def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
+        return training_dataset(
+            source,
+            image_shape,
+            config.batch_size,
+            config.seed,
+            augmentation,
+            corrupt,
+            first_step=step,
+            with_labels=True,
+            num_hosts=num_hosts,
+            host=host,
+        )
+
+    tested = evaluation_dataset(
+        validation,
+        image_shape,
+        min(_ENCODED, validation.num_images),
+        config.crop_ratio,
+        of_validation,
+        with_labels=True,
+    )
+    return source.num_images, dataset_at, tested, (corrupt, of_validation)
+
+
+def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> tuple:
+    """The same with features in place of images, of which those that are corrupt have been left out."""
+    _log.info("features of %d and %d images, once", source.num_images, validation.num_images)
+    train, test = (
+        features_of(probe.encoder, each, config.pooling, config.crop_ratio, _ENCODED) for each in (source, validation)
+    )
+
+    def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
+        return feature_batches(*train, config.batch_size, config.seed, step, num_hosts, host)
+
+    return len(train[0]), dataset_at, tf.data.Dataset.from_tensor_slices(test).batch(4 * _ENCODED), ()
+
+
+def feature_batches(
+    features: np.ndarray,
+    labels: np.ndarray,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    num_hosts: int = 1,
+    host: int = 0,
+) -> tf.data.Dataset:
+    """An endless stream of batches of features, each a function of (seed, step), as `training_dataset` has of images.
+
+    Args:
+        features: `(N, D)`.
+        labels: `(N,)`.
+        batch_size: of a global batch.
+        seed: int.
+        first_step: steps that were taken before.
+        num_hosts, host: this host's contiguous share of every batch.
+
+    Returns:
+        Batches `(batch_size / num_hosts, D)` and `(batch_size / num_hosts,)`.
+    """
+    per_epoch, share = len(features) // batch_size * batch_size, batch_size // num_hosts
+    with tf.init_scope():  # held once, by reference: a constant in a graph may not exceed 2 GB
+        table, classes = tf.constant(features), tf.constant(labels)
+
+    def load_batch(step):
+        positions = step * batch_size + host * share + tf.range(share, dtype=tf.int64)
+        key = tf.stack([tf.constant(seed, tf.int64), positions[0] // per_epoch])
+        chosen = tf.random.experimental.index_shuffle(positions % per_epoch, key, len(features) - 1)
+        return tf.gather(table, chosen), tf.gather(classes, chosen)
+
+    return tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).map(load_batch).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,15 @@
+"""Linear probe of ViT-H/14 on ImageNet-1k, 224 x 224, 50 epochs.
+
+Evidence: arXiv 2111.06377, table 10 (settings). Not run here.
+Command: `keras-mae linear-probe --recipe=probe_vit_huge --run=runs/mae_vit_huge --data=folder:/data/imagenet
+--output=runs/probe`.
+Expected: 76.6 % top-1 after 1,600 epochs of pretraining (table 12).
+Deviations from the paper: none known.
+"""
+
+from keras_mae.trainers.probe_config import ProbeConfig
+
+
+def config() -> ProbeConfig:
+    """The paper's recipe for ViT-H."""
+    return ProbeConfig(preset="vit_huge_patch14", epochs=50)
