@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 import traceback
@@ -72,6 +73,22 @@ class Child:
             raise RuntimeError(f"a child ended with {code}")
         with open(self._result.name) as file:
             return json.load(file)
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def two_workers():
+    """`TF_CONFIG` of each of two workers on this machine."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    return [{"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})} for i in range(2)]
 
 
 if __name__ == "__main__":

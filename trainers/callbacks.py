@@ -54,8 +54,9 @@ class Progress(keras.callbacks.Callback):
         if self.bar is not None:
             self.bar.refresh()
 
-    def on_train_end(self, logs=None) -> None:
-        if self.bar is not None and (self.step == self.epochs * self.steps_per_epoch or self.model.stop_training):
+    def close(self) -> None:
+        """Ends the bar's line."""
+        if self.bar is not None:
             self.bar.close()
             self.bar = None
 

@@ -62,7 +62,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._manager = tf.train.CheckpointManager(self._checkpoint, self._own, max_to_keep=_KEPT)
         self._restored: str | None = None
         self._last_time = time.monotonic()
-        self._last_step = -1
+        self._step, self._last_step = 0, -1  # now, and when it was last saved
         if self._chief:
             self._remove_leftovers()
 
@@ -70,10 +70,11 @@ class Checkpoints(keras.callbacks.Callback):
         """Takes up the newest checkpoint; returns the number of batches it has seen, 0 if there is none."""
         self._restored = tf.train.latest_checkpoint(self._path)
         if self._restored is None:
+            _log.info("there is no checkpoint yet in %s: starting at the first step", self._path)
             return 0
         self._checkpoint.restore(self._restored).assert_existing_objects_matched()
-        self._last_step = int(self._model.batches_seen)
-        return self._last_step
+        self._step = self._last_step = int(self._model.batches_seen)
+        return self._step
 
     def last_good(self) -> str:
         """Where the run can be continued from, for messages."""
@@ -87,54 +88,51 @@ class Checkpoints(keras.callbacks.Callback):
         self._restored = None
 
     def on_train_batch_end(self, batch, logs=None) -> None:
-        step = int(self._model.batches_seen)
-        if step % self._steps_per_epoch == 0:
+        self._step += 1
+        if self._step % self._steps_per_epoch == 0:
             return  # `on_epoch_end` comes next
-        due = self._every_steps is not None and step % self._every_steps == 0
+        due = self._every_steps is not None and self._step % self._every_steps == 0
         if self._every_minutes is not None:
             due |= self._chief and time.monotonic() - self._last_time >= 60 * self._every_minutes
         leaving, due = any_worker(self._strategy, [self._leaving(), due])
         if due or leaving:
-            self._save(step)
+            self._save()
         if leaving:
-            self._leave(step)
+            self._leave()
 
     def on_epoch_end(self, epoch, logs=None) -> None:
-        step = int(self._model.batches_seen)
-        self._save(step)
+        self._save()
         if any_worker(self._strategy, [self._leaving()])[0]:
-            self._leave(step)
+            self._leave()
 
     def close(self) -> None:
         """Removes what a worker that is not the chief wrote."""
         if not self._chief:
             shutil.rmtree(self._own, ignore_errors=True)
 
-    def _save(self, step: int) -> None:
-        if step == self._last_step:
+    def _save(self) -> None:
+        if self._step == self._last_step:
             return
         try:
-            self._manager.save(checkpoint_number=step)
+            self._manager.save(checkpoint_number=self._step)
         except (OSError, tf.errors.OpError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             self._remove_leftovers()
             raise OSError(
-                f"the checkpoint of step {step} could not be written ({reason}); {self.last_good()}: make room, and "
-                "continue with --resume"
+                f"the checkpoint of step {self._step} could not be written ({reason}); {self.last_good()}: make room, "
+                "and continue with --resume"
             ) from error
-        self._last_step, self._last_time = step, time.monotonic()
+        self._last_step, self._last_time = self._step, time.monotonic()
 
-    def _leave(self, step: int) -> None:
-        raise Preempted(f"asked to end (SIGTERM): saved step {step} in {self._path}; continue with --resume")
+    def _leave(self) -> None:
+        raise Preempted(f"asked to end (SIGTERM): saved step {self._step} in {self._path}; continue with --resume")
 
     def _remove_leftovers(self) -> None:
         """Removes what a save or a removal that was interrupted has left."""
-        if not os.path.isdir(self._own):
-            return
-        kept = {os.path.basename(path) for path in self._manager.checkpoints}
-        for name in os.listdir(self._own):
-            if name == "checkpoint" or any(name in (f"{k}.index",) or name.startswith(f"{k}.data-") for k in kept):
-                continue
-            entry = os.path.join(self._own, name)
-            _log.debug("removing %s, which an interrupted save has left", entry)
-            shutil.rmtree(entry, ignore_errors=True) if os.path.isdir(entry) else os.remove(entry)
+        kept = [os.path.basename(path) for path in self._manager.checkpoints]
+        for name in os.listdir(self._own) if os.path.isdir(self._own) else []:
+            stem = name.removesuffix(".index").partition(".data-")[0]
+            unnamed = bool(kept) and stem.startswith("ckpt-") and stem not in kept
+            if unnamed or "_temp" in name or ".tmp" in name:
+                entry = os.path.join(self._own, name)
+                shutil.rmtree(entry, ignore_errors=True) if os.path.isdir(entry) else os.remove(entry)

@@ -29,6 +29,7 @@ def train(
     checkpoint_minutes: float | None = None,
     max_skipped_steps: int = 20,
     extra: Sequence[keras.callbacks.Callback] = (),
+    everywhere: Sequence[keras.callbacks.Callback] = (),
     on_start: Callable[[int], None] = lambda done: None,
     **fit_arguments: Any,
 ) -> None:
@@ -46,7 +47,8 @@ def train(
         resume: whether to take up the newest checkpoint.
         checkpoint_steps, checkpoint_minutes: see `Checkpoints`.
         max_skipped_steps: see `StopOnSkippedSteps`.
-        extra: more callbacks, called before the epoch's checkpoint is written.
+        extra: more callbacks of the chief, called before the epoch's checkpoint is written.
+        everywhere: callbacks of every worker, called before those.
         on_start: called with the number of batches that have been seen, before training.
         **fit_arguments: for `fit`, such as `validation_data`.
 
@@ -62,6 +64,7 @@ def train(
         )
         done = checkpoints.restore() if resume else 0
         on_start(done)
+        progress = callbacks.Progress(batch_size, steps_per_epoch, epochs, done)
         of_chief = [
             callbacks.Progress(batch_size, steps_per_epoch, epochs, done),
             callbacks.JsonLines(folder / run.LOG, batch_size, done),
@@ -80,7 +83,7 @@ def train(
                 steps_per_epoch=steps_per_epoch - offset,
                 shuffle=False,
                 verbose=0,
-                callbacks=[skipped, *of_chief, checkpoints],
+                callbacks=[skipped, *everywhere, *of_chief, checkpoints],
                 **fit_arguments,
             )
 
@@ -91,10 +94,11 @@ def train(
             if done < epochs * steps_per_epoch and not model.stop_training:
                 fit(done, epochs)
         except (OSError, tf.errors.ResourceExhaustedError) as error:
-            if "checkpoint" in str(error):
+            if str(error).startswith("the checkpoint of step"):
                 raise
             raise OSError(f"{error}; {checkpoints.last_good()}, continue with --resume") from error
         finally:
+            progress.close()
             checkpoints.close()
 
 

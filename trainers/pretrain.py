@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 from typing import Any
@@ -24,16 +23,11 @@ from keras_mae.trainers.strategy import any_worker, check_batch, is_chief, make_
 
 _log = logging.getLogger("keras_mae")
 _SHOWN = 16
-_MOST_BLOCKS = 1000
 
 
 def build(config: PretrainConfig) -> MaskedAutoencoder:
     """The freshly initialised model of a config; the weights are a function of its seed."""
     keras.utils.set_random_seed(config.seed)
-    if config.rematerialize:
-        names = [f"block_{index}" for index in range(_MOST_BLOCKS)]
-        with keras.RematScope("list_of_layers", layer_names=names):
-            return build(dataclasses.replace(config, rematerialize=False))
     sizes = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers, "num_heads": config.num_heads}
     overrides: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
     encoder = ViTEncoder.from_preset(
@@ -53,6 +47,8 @@ def build(config: PretrainConfig) -> MaskedAutoencoder:
         position_temperature=config.position_temperature,
         dtype=config.dtype_policy,
     )
+    for block in (*encoder.blocks, *decoder.blocks):
+        block.rematerialize = config.rematerialize
     target = PixelTarget(normalize=config.normalize_target)
     sampler = RandomMasking(config.mask_ratio)
     return MaskedAutoencoder(encoder, decoder, sampler, target, seed=config.seed, dtype=config.dtype_policy)
@@ -155,7 +151,8 @@ def pretrain(
             config.checkpoint_steps,
             config.checkpoint_minutes,
             config.max_skipped_steps,
-            extra=[callbacks.StopOnTooManyCorrupt(corrupt), pictures_of],
+            extra=[pictures_of],
+            everywhere=[callbacks.StopOnTooManyCorrupt(corrupt)],
             on_start=announce,
         )
     except (run.Preempted, OSError):

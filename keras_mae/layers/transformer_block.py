@@ -30,6 +30,10 @@ class TransformerBlock(keras.layers.Layer):
     Returns:
         Tensor `(B, N, D)`.
 
+    Attributes:
+        rematerialize: set it, before `compile`, to have the activations computed a second time for the gradient
+            instead of being kept: less memory, more time. No part of the config.
+
     Reference: arXiv 2010.11929, equations 2 and 3.
     """
 
@@ -52,6 +56,7 @@ class TransformerBlock(keras.layers.Layer):
         self.mlp_hidden = keras.layers.Dense(mlp_dim, name="mlp_hidden", **policy)
         self.mlp_output = keras.layers.Dense(hidden_dim, name="mlp_output", **policy)
         self.drop_path = DropPath(drop_path_rate, name="drop_path", **policy)
+        self.rematerialize = False
 
     def build(self, input_shape) -> None:
         for layer in (self.norm1, self.attention, self.norm2, self.mlp_hidden):
@@ -59,6 +64,11 @@ class TransformerBlock(keras.layers.Layer):
         self.mlp_output.build((*input_shape[:-1], self.mlp_dim))
 
     def call(self, x, training=False, seed: ExampleSeed | None = None):
+        if self.rematerialize:  # of x alone: in a graph, TensorFlow's recomputation takes no keywords
+            return keras.remat(lambda x: self._transform(x, training, seed))(x)
+        return self._transform(x, training, seed)
+
+    def _transform(self, x, training, seed: ExampleSeed | None):
         seeds = (None, None) if seed is None else (seed.fold_in(0), seed.fold_in(1))
         x = x + self.drop_path(self.attention(self.norm1(x)), training=training, seed=seeds[0])
         mlp = self.mlp_output(keras.activations.gelu(self.mlp_hidden(self.norm2(x)), approximate=False))

@@ -201,8 +201,8 @@ class GlobalBatchModel(keras.Model):
         """Keras builds a model for `fit` on several workers from a mean over them, of dicts and tuples, which fails.
 
         Ours are built when they are made. Keras 3.15 also takes the mean over the workers along the first axis of
-        each log, which a scalar does not have: hence their shape in `_logs`. Both go when
-        tests/training/test_workers.py::test_keras_still_fails_on_its_own fails.
+        each log, which a scalar does not have: hence their shape in `_logs`.
+        tests/training/test_replicas.py::test_two_processes_take_the_step_of_one tells when Keras needs neither.
         """
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from tensorflow.python.summary.summary_iterator import summary_iterator
 
 import keras_mae
+from keras_mae import cli
 from keras_mae.trainers import callbacks, recipes, run
 from keras_mae.trainers.checkpoints import Checkpoints
 from keras_mae.trainers.config import changed
@@ -179,6 +180,16 @@ def test_sigterm_saves_and_leaves(step, finished, folder, tmp_path, monkeypatch)
     assert_finished_alike(output, pretrain(CONFIG, data, output, resume=True), finished)
 
 
+def test_the_command_ends_as_after_sigterm(monkeypatch, capsys, tmp_path):
+    def pretrain(*arguments, **keywords):
+        raise run.Preempted("asked to end (SIGTERM): saved step 3")
+
+    monkeypatch.setattr("keras_mae.trainers.pretrain.pretrain", pretrain)
+    arguments = ["--data=digits", f"--output={tmp_path / 'run'}", "--recipe=mae_small_images"]
+    assert cli.main(["pretrain", *arguments]) == 143  # 128 + SIGTERM
+    assert capsys.readouterr().err == "keras-mae pretrain: asked to end (SIGTERM): saved step 3\n"
+
+
 @pytest.mark.medium
 def test_the_mean_loss_of_an_epoch_that_was_resumed_is_exact(folder, tmp_path, monkeypatch, finished):
     """One epoch of two steps in the log, of which a run took the first and its continuation the second."""
@@ -330,7 +341,7 @@ def test_progress_shows_loss_rate_and_remaining_time(monkeypatch):
         for batch in range(5):
             seconds[0] += 60 if (epoch, batch) == (0, 0) else 0.5  # the first step compiles for a minute
             progress.on_train_batch_end(batch, {"loss": 1 - 0.1 * batch})
-    progress.on_train_end()
+    progress.close()
     lines = text.getvalue().split("\r")
     # after four of ten steps, six of half a second are left; the minute counts for nothing
     line = next(line for line in lines if "epoch 1/2, loss 0.7000" in line)

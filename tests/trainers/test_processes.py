@@ -16,7 +16,6 @@ from keras_mae.trainers.config import changed
 from keras_mae.trainers.pretrain import build, pretrain
 from tests.base import random_images, run_python, weights_of
 from tests.drawn import TINY
-from tests.training.test_replicas import two_workers
 
 SETTINGS = [*TINY, "jit_compile=False", "image_size=(8,8)", "checkpoint_steps=1", "pictures_every=100", "epochs=4"]
 CONFIG = changed(recipes.load("mae_small_images"), SETTINGS)
@@ -62,7 +61,7 @@ def killed_until_done(output, data, kills, seed):
 
 
 def children(which, folder):
-    from tests.forked import Child
+    from tests.forked import Child, two_workers
 
     data = f"npz:{folder}/images.npz"
     np.savez(os.path.join(folder, "images.npz"), images=random_images(IMAGES, (8, 8, 3)))

@@ -90,6 +90,23 @@ def test_resume_with_another_config_shows_the_differences(taken):
     assert taken.config() == (CONFIG, "digits")
 
 
+def test_resume_with_settings_that_do_not_matter(taken, caplog):
+    caplog.set_level("INFO", logger="keras_mae")
+    for settings, message in (
+        ({"pictures_every": 7}, "resumed with other settings: pictures_every: 20 there, 7 now"),
+        (
+            {"pictures_every": 7, "accumulation_steps": 4},
+            "resumed with other settings (results may differ by round-off): accumulation_steps: 1 there, 4 now",
+        ),
+    ):
+        other = dataclasses.replace(CONFIG, **settings)
+        start(taken.path, other, resume=True)
+        assert taken.config() == (other, "digits")
+        assert caplog.records[-1].message == message
+    with pytest.raises(ValueError, match=r"cannot be resumed: warmup_epochs: 40.0 there, 10.0 now$"):
+        start(taken.path, dataclasses.replace(CONFIG, warmup_epochs=10.0, checkpoint_steps=10), resume=True)
+
+
 def test_resume_of_nothing(tmp_path):
     with pytest.raises(ValueError, match="nowhere is not the folder of a run: it holds no config.json"):
         start(tmp_path / "nowhere", resume=True)

@@ -24,8 +24,8 @@ class Planted(keras.callbacks.Callback):
         original = model.batch_loss
 
         def batch_loss(data, seed, training):
-            loss = original(data, seed, training)
-            return tf.where(tf.reduce_any(self.steps == self.model.batches_seen), loss * float("inf"), loss)
+            planted = tf.reduce_any(self.steps == self.model.batches_seen)
+            return original(data, seed, training) * tf.where(planted, float("inf"), 1.0)
 
         model.batch_loss = batch_loss
 
