@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
@@ -27,9 +26,6 @@ class KerasFormat(CheckpointFormat):
 
     def file_names(self, slot: Slot) -> tuple[str, ...]:
         return (slot.name,)
-
-    def recognises(self, names: Collection[str]) -> bool:
-        return any(re.search(self.signature, name) for name in names)
 
 
 FORMATS: dict[str, CheckpointFormat] = {

@@ -18,7 +18,7 @@ from keras_mae.checkpoints.formats import format_called
 from keras_mae.checkpoints.hf import config_of
 from keras_mae.checkpoints.layouts import Slot, slots, value_of
 from keras_mae.checkpoints.reading import KERAS, SAFETENSORS, TORCH, import_torch
-from keras_mae.checkpoints.report import CheckpointReport
+from keras_mae.checkpoints.report import CheckpointReport, listed
 
 _log = logging.getLogger("keras_mae")
 
@@ -54,8 +54,8 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
     homeless = [name for name, theirs in names.items() if not theirs]
     if homeless:
         raise ValueError(
-            f"the format {format!r} has no place for {homeless[0]} and {len(homeless) - 1} more of this "
-            f"{type(model).__name__}: save its encoder (model.encoder), or choose another format, such as 'mae_torch'"
+            f"the format {format!r} has no place for {listed(homeless, 1)} of this {type(model).__name__}: save its "
+            "encoder (model.encoder), or choose another format, such as 'mae_torch'"
         )
     config = config_of(model) if format == "hf" else None
     if config is not None:
