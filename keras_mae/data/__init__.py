@@ -1,22 +1,46 @@
-"""Images from folders and arrays to batches, as a function of (seed, step)."""
+"""Images from folders, records, TFDS and arrays to batches, as a function of (seed, step)."""
 
-from keras_mae.data.augmentation import random_flip, random_resized_crop
+from keras_mae.data.array_source import ArraySource
+from keras_mae.data.augmentation import Augmentation, random_flip, random_resized_crop
 from keras_mae.data.corrupt_images import CorruptImages
-from keras_mae.data.pipeline import Augmentation, first_images, training_dataset
+from keras_mae.data.fine_tuning import FineTuningAugmentation
+from keras_mae.data.folder_source import FolderSource
+from keras_mae.data.memory_source import MemorySource
+from keras_mae.data.mixing import mix_batch, mixed_dataset
+from keras_mae.data.pipeline import evaluation_dataset, first_images, training_dataset
 from keras_mae.data.preprocessing import decode_image, evaluation_transform
-from keras_mae.data.sources import ArraySource, FolderSource, Source, open_source
+from keras_mae.data.rand_augment import RandAugment
+from keras_mae.data.record_source import RecordSource
+from keras_mae.data.record_writer import write_records
+from keras_mae.data.source import Source
+from keras_mae.data.sources import open_source
+from keras_mae.data.stats import measure_stats
+from keras_mae.data.subset import Subset
+from keras_mae.data.tfds_source import tfds_builder, tfds_source
 
 __all__ = [
     "ArraySource",
     "Augmentation",
     "CorruptImages",
+    "FineTuningAugmentation",
     "FolderSource",
+    "MemorySource",
+    "RandAugment",
+    "RecordSource",
     "Source",
+    "Subset",
     "decode_image",
+    "evaluation_dataset",
     "evaluation_transform",
     "first_images",
+    "measure_stats",
+    "mix_batch",
+    "mixed_dataset",
     "open_source",
     "random_flip",
     "random_resized_crop",
+    "tfds_builder",
+    "tfds_source",
     "training_dataset",
+    "write_records",
 ]

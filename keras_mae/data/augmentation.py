@@ -2,11 +2,76 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import tensorflow as tf
 
-from keras_mae.data.preprocessing import resize
+from keras_mae.data.decoding import decode_and_crop, decode_file
+from keras_mae.data.preprocessing import evaluation_transform, resize
+from keras_mae.example_seed import ExampleSeed
+
+RATIO = (3 / 4, 4 / 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What happens to a training image.
+
+    Attributes:
+        crop_scale: bounds of the random resized crop's area, as shares of the image's; None resizes and takes the
+            centre instead.
+        flip: whether half of the images are mirrored.
+        crop_ratio: of the evaluation transform, used if there is no random crop.
+    """
+
+    crop_scale: tuple[float, float] | None = (0.2, 1.0)
+    flip: bool = True
+    crop_ratio: float = 0.875
+
+    def keeps(self, source_shape: tuple[int, int, int] | None, image_shape: tuple[int, int, int]) -> bool:
+        """Whether images of `source_shape` (None: of all sizes) stay what they are."""
+        return self.crop_is_whole(source_shape, image_shape) and not self.flip
+
+    def crop_is_whole(self, source_shape: tuple[int, int, int] | None, image_shape: tuple[int, int, int]) -> bool:
+        """Whether images of `source_shape` (None: of all sizes) have the size already and are not cropped."""
+        return source_shape == image_shape and self.crop_scale is None and self.crop_ratio == 1
+
+    def __call__(self, image, image_shape: tuple[int, int, int], seed: ExampleSeed) -> tf.Tensor:
+        """uint8 or uint16 `(H, W, C)` to `image_shape`, of the same dtype."""
+        return tf.ensure_shape(self.after_crop(self._crop(image, image_shape, seed), seed), image_shape)
+
+    def decode(self, contents, image_shape: tuple[int, int, int], seed: ExampleSeed, dtype: str = "uint8") -> tf.Tensor:
+        """The same of an image file's bytes; of a JPEG, only what is in the crop is decoded."""
+
+        def whole():
+            return self._crop(decode_file(contents, image_shape[-1], dtype), image_shape, seed)
+
+        def part():
+            return decode_and_crop(contents, image_shape[-1], image_shape[:2], window_for)
+
+        def window_for(size):
+            return crop_window(size, crop_draws(seed), self.crop_scale, RATIO)
+
+        if self.crop_scale is None or dtype != "uint8" or image_shape[-1] not in (1, 3):
+            image = whole()
+        else:
+            image = tf.cond(tf.io.is_jpeg(contents), part, whole)
+        return tf.ensure_shape(self.after_crop(image, seed), image_shape)
+
+    def _crop(self, image, image_shape: tuple[int, int, int], seed: ExampleSeed) -> tf.Tensor:
+        if self.crop_scale is None:
+            return evaluation_transform(image, image_shape, self.crop_ratio)
+        return random_resized_crop(image, image_shape[:2], crop_draws(seed), self.crop_scale)
+
+    def after_crop(self, image, seed: ExampleSeed) -> tf.Tensor:
+        """What is done to the image once it has its size."""
+        return random_flip(image, seed.fold_in(0).uniform(1, ())[0]) if self.flip else image
+
+
+def crop_draws(seed: ExampleSeed) -> tf.Tensor:
+    """The numbers that a random resized crop is a function of."""
+    return seed.uniform(1, (10, 4))[0]
 
 
 def random_resized_crop(
@@ -14,7 +79,7 @@ def random_resized_crop(
     size: tuple[int, int],
     draws,
     scale: tuple[float, float] = (0.2, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    ratio: tuple[float, float] = RATIO,
 ) -> tf.Tensor:
     """Cuts out a random rectangle and resizes it (bicubic, antialiased).
 
@@ -23,13 +88,13 @@ def random_resized_crop(
     allowed aspect.
 
     Args:
-        image: uint8 `(H, W, C)`.
+        image: uint8 or uint16 `(H, W, C)`.
         size: height and width of the result.
         draws: uniform numbers in [0, 1), float32 `(10, 4)`.
         scale, ratio: bounds.
 
     Returns:
-        uint8 `(*size, C)`.
+        `(*size, C)` of the image's dtype.
 
     Reference: arXiv 1409.4842, section 6; arXiv 2111.06377, table 8.
     """
@@ -39,26 +104,36 @@ def random_resized_crop(
 
 
 def crop_window(size, draws, scale: tuple[float, float], ratio: tuple[float, float]) -> tf.Tensor:
-    """The rectangle of `random_resized_crop` as int32 `(top, left, height, width)`, for an image of `size`."""
+    """The rectangles of `random_resized_crop` in images of one size.
+
+    Args:
+        size: height and width of the images.
+        draws: `(..., 10, 4)`.
+        scale, ratio: bounds.
+
+    Returns:
+        int32 `(..., 4)`: top, left, height, width.
+    """
     image_height, image_width = tf.unstack(tf.cast(size, tf.float32))
-    area = image_height * image_width * (scale[0] + (scale[1] - scale[0]) * draws[:, 0])
+    area = image_height * image_width * (scale[0] + (scale[1] - scale[0]) * draws[..., 0])
     log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
-    aspect = tf.exp(log_low + (log_high - log_low) * draws[:, 1])
+    aspect = tf.exp(log_low + (log_high - log_low) * draws[..., 1])
     heights, widths = tf.round(tf.sqrt(area / aspect)), tf.round(tf.sqrt(area * aspect))
     fits = (heights >= 1) & (widths >= 1) & (heights <= image_height) & (widths <= image_width)
-    tops = tf.floor(draws[:, 2] * (image_height - heights + 1))
-    lefts = tf.floor(draws[:, 3] * (image_width - widths + 1))
+    tops = tf.floor(draws[..., 2] * (image_height - heights + 1))
+    lefts = tf.floor(draws[..., 3] * (image_width - widths + 1))
+    windows = tf.stack([tops, lefts, heights, widths], axis=-1)  # (..., 10, 4)
+    first = tf.argmax(fits, axis=-1)
+    window = tf.gather(windows, first, axis=-2, batch_dims=windows.shape.rank - 2)
 
     # if nothing fits: all of the image, cut to the nearest allowed aspect
     allowed = tf.clip_by_value(image_width / image_height, ratio[0], ratio[1])
     whole_height = tf.minimum(image_height, tf.round(image_width / allowed))
     whole_width = tf.minimum(image_width, tf.round(image_height * allowed))
     centre = [tf.floor((image_height - whole_height) / 2), tf.floor((image_width - whole_width) / 2)]
-
-    windows = tf.stack([tops, lefts, heights, widths], axis=1)  # (10, 4)
-    windows = tf.concat([windows, [[*centre, whole_height, whole_width]]], axis=0)
-    first = tf.argmax(tf.concat([fits, [True]], axis=0))
-    return tf.cast(windows[first], tf.int32)
+    return tf.cast(
+        tf.where(tf.reduce_any(fits, axis=-1)[..., None], window, [*centre, whole_height, whole_width]), tf.int32
+    )
 
 
 def random_flip(image, draw) -> tf.Tensor:

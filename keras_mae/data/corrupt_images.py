@@ -73,3 +73,37 @@ def replace_corrupt(dataset: tf.data.Dataset, first: int, index_at, corrupt: Cor
 
     dataset = dataset.ignore_errors().scan(tf.constant(first, tf.int64), count_dropped)
     return dataset.flat_map(refill)
+
+
+def report_corrupt(dataset: tf.data.Dataset, positions: range, corrupt: CorruptImages) -> tf.data.Dataset:
+    """Drops elements that raise an error, and reports them.
+
+    Args:
+        dataset: yields `(position, element)`; getting an element may fail.
+        positions: what the positions are.
+        corrupt: what is dropped is reported here.
+
+    Returns:
+        The elements, without their positions.
+    """
+    last = tf.nest.map_structure(
+        lambda spec: tf.zeros([size or 0 for size in spec.shape], spec.dtype), dataset.element_spec[1]
+    )
+    dataset = dataset.ignore_errors().concatenate(
+        tf.data.Dataset.from_tensors((tf.constant(positions.stop, tf.int64), last))
+    )
+
+    def report(begin, end) -> int:
+        for position in range(int(begin), int(end), positions.step):
+            if position < positions.stop:
+                corrupt.report(position)
+        return 0
+
+    def count_dropped(expected, numbered):
+        position, element = numbered
+        report_all = lambda: tf.py_function(report, [expected, position], tf.int32)  # noqa: E731
+        with tf.control_dependencies([tf.cond(position > expected, report_all, lambda: 0)]):
+            return position + positions.step, (tf.identity(position), element)
+
+    dataset = dataset.scan(tf.constant(positions.start, tf.int64), count_dropped)
+    return dataset.filter(lambda position, _: position < positions.stop).map(lambda _, element: element)

@@ -1,50 +1,20 @@
-"""Batches for training, as a function of (seed, step)."""
+"""Batches for training, as a function of (seed, step), and for evaluation, in order."""
 
 from __future__ import annotations
-
-import dataclasses
 
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.augmentation import random_flip, random_resized_crop
-from keras_mae.data.corrupt_images import CorruptImages, replace_corrupt
+from keras_mae.data import batched
+from keras_mae.data.augmentation import Augmentation
+from keras_mae.data.corrupt_images import CorruptImages, replace_corrupt, report_corrupt
+from keras_mae.data.decoding import decode_file
+from keras_mae.data.order import index_at
 from keras_mae.data.preprocessing import evaluation_transform
-from keras_mae.data.sources import Source
+from keras_mae.data.source import Source
 from keras_mae.example_seed import ExampleSeed
 
 _LOOKED_AT = 16
-
-
-@dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """What happens to a training image.
-
-    Attributes:
-        crop_scale: bounds of the random resized crop's area, as shares of the image's; None resizes and takes the
-            centre instead.
-        flip: whether half of the images are mirrored.
-        crop_ratio: of the evaluation transform, used if there is no random crop.
-    """
-
-    crop_scale: tuple[float, float] | None = (0.2, 1.0)
-    flip: bool = True
-    crop_ratio: float = 0.875
-
-    def keeps(self, source_shape: tuple[int, int, int] | None, image_shape: tuple[int, int, int]) -> bool:
-        """Whether images of `source_shape` (None: of all sizes) stay what they are."""
-        return source_shape == image_shape and self.crop_scale is None and not self.flip and self.crop_ratio == 1
-
-    def __call__(self, image, image_shape: tuple[int, int, int], seed: ExampleSeed) -> tf.Tensor:
-        """uint8 `(H, W, C)` to uint8 `image_shape`."""
-        draws = seed.uniform(1, (10, 4))[0]
-        if self.crop_scale is None:
-            image = evaluation_transform(image, image_shape, self.crop_ratio)
-        else:
-            image = random_resized_crop(image, image_shape[:2], draws, self.crop_scale)
-        if self.flip:
-            image = random_flip(image, seed.fold_in(0).uniform(1, ())[0])
-        return tf.ensure_shape(image, image_shape)
 
 
 def training_dataset(
@@ -56,6 +26,8 @@ def training_dataset(
     corrupt: CorruptImages,
     first_step: int = 0,
     with_labels: bool = False,
+    num_hosts: int = 1,
+    host: int = 0,
 ) -> tf.data.Dataset:
     """An endless stream of training batches, beginning with that of `first_step`.
 
@@ -66,54 +38,123 @@ def training_dataset(
     Args:
         source: the images.
         image_shape: `(H, W, C)` of a batch's images.
-        batch_size: images in a (global) batch.
+        batch_size: images in a global batch.
         seed: int.
         augmentation: applied to each image.
         corrupt: images that cannot be decoded are replaced by their neighbour and reported here.
         first_step: optimizer steps that were taken before.
         with_labels: whether batches are `(images, labels)`.
+        num_hosts: how many processes share each global batch; every one makes an equal part of it.
+        host: the number of this process among them.
 
     Returns:
-        Batches of uint8 `(batch_size, H, W, C)`, or `(images, int64 (batch_size,))`.
+        Batches of uint8 `(batch_size / num_hosts, H, W, C)`, or `(images, int64 (batch_size / num_hosts,))`. Images
+        of 16 bits a channel become float32 in [0, 255].
 
     Raises:
-        ValueError: if there are fewer images than a batch needs, or none of those looked at can be decoded.
+        ValueError: if there are fewer images than a batch needs, the hosts cannot share a batch, labels are needed
+            and missing, or none of the images looked at can be decoded.
     """
     if batch_size < 1 or source.num_images < batch_size:
         raise ValueError(
             f"a batch holds between 1 and all {source.num_images} images, got batch_size={batch_size}; set a smaller "
             "one"
         )
+    local = _share(batch_size, num_hosts, host)
     per_epoch = source.num_images // batch_size * batch_size
+    if with_labels and not source.labelled:
+        source.required_labels()
     _look_at_some(source, image_shape[-1], corrupt)
 
-    def index_at(positions):
-        """The images at some positions (a scalar or a vector) of one epoch."""
-        key = tf.stack([tf.constant(seed, tf.int64), tf.reshape(positions, [-1])[0] // per_epoch])
-        return tf.random.experimental.index_shuffle(positions % per_epoch, key, source.num_images - 1)
+    def place_of(position):
+        """The epoch, and the place in it, of this host's example number `position`."""
+        position = position // local * batch_size + host * local + position % local
+        return position // per_epoch, position % per_epoch
 
-    def element(images, indices):
-        return (images, tf.gather(source.required_labels(), indices)) if with_labels else images
+    def index_of(position):
+        return index_at(seed, *place_of(position), source.num_images, source.storage_order)
 
     def load_batch(step):
-        indices = index_at(step * batch_size + tf.range(batch_size, dtype=tf.int64))
-        return element(source.image(indices, image_shape[-1]), indices)
+        epoch, places = place_of(step * local + tf.range(local, dtype=tf.int64))
+        indices = index_at(seed, epoch[0], places, source.num_images, source.storage_order)
+        images = source.image(indices, image_shape[-1])
+        images = tf.ensure_shape(images, (local, *source.image_shape))
+        if not augmentation.keeps(source.image_shape, image_shape):
+            images = batched.augment_batch(augmentation, images, image_shape, seed, epoch[0], indices)
+        return (images, source.label(indices)) if with_labels else images
 
     def load(position):
-        index = index_at(position)
-        image = source.image(index, image_shape[-1])
-        image = augmentation(image, image_shape, ExampleSeed.of(seed, position // per_epoch, index))
-        return position, element(image, index)
+        epoch, _ = place_of(position)
+        index = index_of(position)
+        example_seed = ExampleSeed.of(seed, epoch, index)
+        if source.encoded:
+            contents, label = source.read(index)
+            image = augmentation.decode(contents, image_shape, example_seed, source.dtype)
+        else:
+            image, label = source.image(index, image_shape[-1]), source.label(index)
+            image = augmentation(image, image_shape, example_seed)
+        return position, (image, label) if with_labels else image
 
     endless = np.iinfo(np.int64).max
-    if augmentation.keeps(source.image_shape, image_shape):  # nothing to do for each image on its own
-        return tf.data.Dataset.range(first_step, endless).map(load_batch).prefetch(tf.data.AUTOTUNE)
+    if batched.applies_to(augmentation, source.image_shape, image_shape):
+        dataset = tf.data.Dataset.range(first_step, endless).map(load_batch, tf.data.AUTOTUNE)
+    else:
+        dataset = tf.data.Dataset.range(first_step * local, endless).map(load, tf.data.AUTOTUNE)
+        dataset = replace_corrupt(dataset, first_step * local, index_of, corrupt)
+        dataset = dataset.batch(local, drop_remainder=True)
+    return _finish(dataset, source)
 
-    first = first_step * batch_size
-    dataset = tf.data.Dataset.range(first, endless)
-    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    dataset = replace_corrupt(dataset, first, index_at, corrupt)
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+def evaluation_dataset(
+    source: Source,
+    image_shape: tuple[int, int, int],
+    batch_size: int,
+    crop_ratio: float = 0.875,
+    corrupt: CorruptImages | None = None,
+    with_labels: bool = False,
+    num_hosts: int = 1,
+    host: int = 0,
+) -> tf.data.Dataset:
+    """Every image once, in order, through the evaluation transform.
+
+    Args:
+        source: the images.
+        image_shape: `(H, W, C)` of a batch's images.
+        batch_size: images in a batch of this process; the last one may be smaller.
+        crop_ratio: of the evaluation transform.
+        corrupt: images that cannot be decoded are left out and reported here; by default only the log tells.
+        with_labels: whether batches are `(images, labels)`.
+        num_hosts: how many processes share the images; the shares differ by one image at most.
+        host: the number of this process among them.
+
+    Returns:
+        Batches of uint8 `(n, H, W, C)`, or `(images, int64 (n,))`. Images of 16 bits a channel become float32 in
+        [0, 255].
+
+    Raises:
+        ValueError: if labels are needed and missing, or none of the images looked at can be decoded.
+    """
+    if batch_size < 1:
+        raise ValueError(f"a batch holds at least 1 image, got batch_size={batch_size}")
+    _share(num_hosts, num_hosts, host)
+    corrupt = corrupt or CorruptImages(source.num_images, source.name_of)
+    if with_labels and not source.labelled:
+        source.required_labels()
+    _look_at_some(source, image_shape[-1], corrupt)
+
+    def load(index):
+        if source.encoded:
+            contents, label = source.read(index)
+            image = decode_file(contents, image_shape[-1], source.dtype)
+        else:
+            image, label = source.image(index, image_shape[-1]), source.label(index)
+        return index, (evaluation_transform(image, image_shape, crop_ratio), label)
+
+    dataset = tf.data.Dataset.range(host, source.num_images, num_hosts).map(load, tf.data.AUTOTUNE)
+    dataset = report_corrupt(dataset, range(host, source.num_images, num_hosts), corrupt)
+    if not with_labels:
+        dataset = dataset.map(lambda image, label: image)
+    return _finish(dataset.batch(batch_size), source)
 
 
 def first_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
@@ -126,25 +167,52 @@ def first_images(source: Source, image_shape: tuple[int, int, int], count: int, 
             image = source.image(tf.constant(index, tf.int64), image_shape[-1])
         except tf.errors.OpError:  # also a file that went away, or may not be read: the stream drops these too
             continue
-        images.append(evaluation_transform(image, image_shape, crop_ratio).numpy())
+        image = evaluation_transform(image, image_shape, crop_ratio).numpy()
+        images.append(image if source.dtype == "uint8" else np.round(image / 257).astype("uint8"))
     if not images:
         raise ValueError(f"none of the {source.num_images} images can be decoded, such as {source.name_of(0)}")
     return np.stack(images)
+
+
+def _finish(dataset: tf.data.Dataset, source: Source) -> tf.data.Dataset:
+    if source.dtype == "uint16":
+
+        def to_levels(images, *labels):
+            images = tf.cast(images, tf.float32) / 257
+            return (images, *labels) if labels else images
+
+        dataset = dataset.map(to_levels, tf.data.AUTOTUNE)
+    options = tf.data.Options()
+    options.deterministic = True
+    # an iterator may wait for the tuner to wake up, and it sleeps up to a minute: arrays have nothing to tune
+    options.autotune.enabled = source.encoded
+    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def _share(batch_size: int, num_hosts: int, host: int) -> int:
+    """This host's part of a batch."""
+    if not 0 <= host < num_hosts:
+        raise ValueError(f"hosts are numbered from 0 to {num_hosts - 1}, got host={host} of num_hosts={num_hosts}")
+    if batch_size % num_hosts:
+        raise ValueError(f"a batch of {batch_size} cannot be shared evenly by {num_hosts} hosts; set a multiple of it")
+    return batch_size // num_hosts
 
 
 def _look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None:
     """Refuses a source none of whose first few images can be decoded, as its stream would never yield one."""
     indices = np.unique(np.linspace(0, source.num_images - 1, _LOOKED_AT).astype(int))
     bad = []
+    reason = ""
     for index in indices:
         try:
             source.image(tf.constant(index, tf.int64), channels)
-        except tf.errors.OpError:
+        except tf.errors.OpError as error:
             bad.append(index)
+            reason = reason or " ".join(error.message.split())[:200]
     if len(bad) == len(indices):
         raise ValueError(
             f"none of the {len(bad)} images looked at, of {source.num_images}, can be decoded, such as "
-            f"{source.name_of(int(bad[0]))}"
+            f"{source.name_of(int(bad[0]))} ({reason})"
         )
     for index in bad:
         corrupt.report(int(index))

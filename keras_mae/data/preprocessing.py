@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from keras_mae import _backend  # noqa: F401
+from keras_mae.data.orientation import orientation, upright
 
 # Red, green and blue in the luma of ITU-R BT.601, as in JPEG's and Pillow's gray
 _LUMA = (0.299, 0.587, 0.114)
@@ -14,7 +15,8 @@ def decode_image(contents, channels: int) -> tf.Tensor:
     """Decodes a JPEG, PNG, BMP or GIF (its first frame) to uint8 `(H, W, channels)`.
 
     JPEGs are decoded with the accurate DCT, which agrees with Pillow's levels; TensorFlow's default differs by up to
-    five. An alpha channel is dropped. Gray is repeated for three channels; colour becomes luma (BT.601) for one.
+    five. They are turned upright if the camera noted its orientation (EXIF). An alpha channel is dropped. Gray is
+    repeated for three channels; colour becomes luma (BT.601) for one. Of 16 bits the upper 8 are kept.
 
     Args:
         contents: string scalar, the file's bytes.
@@ -27,15 +29,19 @@ def decode_image(contents, channels: int) -> tf.Tensor:
         raise ValueError(f"image files are decoded to 1 or 3 channels, got {channels}")
     image = tf.cond(
         tf.io.is_jpeg(contents),
-        lambda: tf.io.decode_jpeg(contents, dct_method="INTEGER_ACCURATE"),
+        lambda: upright(tf.io.decode_jpeg(contents, dct_method="INTEGER_ACCURATE"), orientation(contents)),
         lambda: tf.cond(
             _is_palette_bmp(contents),
             lambda: _decode_palette_bmp(contents),
             lambda: tf.io.decode_image(contents, expand_animations=False),
         ),
     )
-    found = tf.shape(image)[-1]
-    colour = found >= 3  # otherwise gray, perhaps with alpha
+    return to_channels(image, channels)
+
+
+def to_channels(image, channels: int) -> tf.Tensor:
+    """An image of any number of channels with 1 or 3: gray, gray and alpha, RGB, or RGB and alpha to gray or RGB."""
+    colour = tf.shape(image)[-1] >= 3  # otherwise gray, perhaps with alpha
 
     def to_gray():
         return tf.cond(colour, lambda: _luma(image[..., :3]), lambda: image[..., :1])
@@ -43,8 +49,7 @@ def decode_image(contents, channels: int) -> tf.Tensor:
     def to_rgb():
         return tf.cond(colour, lambda: image[..., :3], lambda: tf.repeat(image[..., :1], 3, axis=-1))
 
-    image = to_gray() if channels == 1 else to_rgb()
-    return tf.ensure_shape(image, (None, None, channels))
+    return tf.ensure_shape(to_gray() if channels == 1 else to_rgb(), (None, None, channels))
 
 
 def evaluation_transform(image, image_shape: tuple[int, int, int], crop_ratio: float = 0.875) -> tf.Tensor:
@@ -55,12 +60,12 @@ def evaluation_transform(image, image_shape: tuple[int, int, int], crop_ratio: f
     already is returned untouched.
 
     Args:
-        image: uint8 `(H, W, C)`, any size.
+        image: uint8 or uint16 `(H, W, C)`, any size.
         image_shape: `(height, width, C)` of the result.
         crop_ratio: in (0, 1].
 
     Returns:
-        uint8 `(height, width, C)`.
+        `(height, width, C)` of the image's dtype.
     """
     if not 0 < crop_ratio <= 1:
         raise ValueError(f"a crop ratio lies in (0, 1], got {crop_ratio!r}")
@@ -76,9 +81,10 @@ def evaluation_transform(image, image_shape: tuple[int, int, int], crop_ratio: f
 
 
 def resize(image, size) -> tf.Tensor:
-    """Bicubic, antialiased resize of a uint8 image, rounded to uint8."""
+    """Bicubic, antialiased resize of a uint8 or uint16 image, rounded to its dtype."""
+    image = tf.convert_to_tensor(image)
     pixels = tf.image.resize(image, size, method="bicubic", antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, image.dtype.max), image.dtype)
 
 
 def _is_palette_bmp(contents) -> tf.Tensor:
@@ -97,4 +103,4 @@ def _decode_palette_bmp(contents) -> tf.Tensor:
 
 def _luma(image) -> tf.Tensor:
     gray = tf.reduce_sum(tf.cast(image, tf.float32) * _LUMA, axis=-1, keepdims=True)
-    return tf.cast(tf.round(gray), tf.uint8)
+    return tf.cast(tf.round(gray), image.dtype)

@@ -1,128 +1,32 @@
-"""Where images come from: `--data=digits`, `folder:PATH` or `npz:PATH`."""
+"""Where images come from: what `--data` names."""
 
 from __future__ import annotations
 
-import abc
 import functools
 import re
-import zipfile
-import zlib
 
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.preprocessing import decode_image
+from keras_mae.data.array_source import ArraySource, read_npz
+from keras_mae.data.folder_source import EXTENSIONS, FolderSource
+from keras_mae.data.memory_source import MemorySource
+from keras_mae.data.record_source import INDEX, open_records
+from keras_mae.data.record_writer import write_records
+from keras_mae.data.source import Source
+from keras_mae.data.splits import split_source
+from keras_mae.data.tfds_source import tfds_builder, tfds_source
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+__all__ = ["EXTENSIONS", "ArraySource", "FolderSource", "Source", "digits_source", "open_source"]
+
+SPLITS = ("train", "validation")
+_FORMS = (
+    "digits, folder:PATH, npz:PATH, tfrecord:PATTERN or tfds:NAME[:SPLIT][@DATA_DIR], or as memory:... or "
+    "disk:CACHE:... with one of these"
+)
+_VALIDATION_NAMES = ("val", "valid", "validation", "test")  # of a folder beside `train`, or a TFDS split
 _DIGITS_SPLIT_SEED = 0
 _DIGITS_TRAIN = 4000
-
-
-class Source(abc.ABC):
-    """A numbered collection of images, with or without labels.
-
-    Attributes:
-        num_images: how many there are.
-        image_shape: `(H, W, C)` if all have the same and `image` takes several indices at once, else None.
-        labels: int64 array `(num_images,)`, or None.
-    """
-
-    num_images: int
-    image_shape: tuple[int, int, int] | None = None
-    labels: np.ndarray | None = None
-
-    @abc.abstractmethod
-    def image(self, index, channels: int) -> tf.Tensor:
-        """The image with number `index` (an int64 scalar tensor), uint8 `(H, W, channels)`; raises if it is corrupt."""
-
-    def required_labels(self) -> np.ndarray:
-        """The labels, int64 `(num_images,)`.
-
-        Raises:
-            ValueError: if there are none.
-        """
-        if self.labels is None:
-            raise ValueError(f"labels are needed, and these images have none, such as {self.name_of(0)}")
-        return self.labels
-
-    @abc.abstractmethod
-    def name_of(self, index: int) -> str:
-        """What to call the image in a message."""
-
-
-class ArraySource(Source):
-    """Images in memory.
-
-    Args:
-        images: uint8 array `(N, H, W, C)` or `(N, H, W)`.
-        labels: None, or integers `(N,)`.
-        name: what to call the array in messages.
-    """
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray | None = None, name: str = "array") -> None:
-        images = images[..., None] if images.ndim == 3 else images
-        if images.ndim != 4 or images.dtype != np.uint8:
-            raise ValueError(
-                f"{name}: images are uint8 of shape (N, H, W, C), got {images.dtype} of shape {images.shape}"
-            )
-        if not len(images):
-            raise ValueError(f"{name}: holds no image")
-        if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
-            raise ValueError(
-                f"{name}: {len(images)} images need integer labels of shape ({len(images)},), got {labels.dtype} of "
-                f"shape {labels.shape}"
-            )
-        self.images, self.name, self.num_images = images, name, len(images)
-        self.image_shape = images.shape[1:]
-        self._table: tf.Tensor | None = None
-        self.labels = None if labels is None else labels.astype("int64")
-
-    def image(self, index, channels: int) -> tf.Tensor:
-        if channels != self.images.shape[-1]:
-            raise ValueError(f"{self.name}: images have {self.images.shape[-1]} channels, {channels} were asked for")
-        with tf.init_scope():  # held once, by reference: a constant in a graph may not exceed 2 GB
-            if self._table is None:
-                self._table = tf.constant(self.images)
-        return tf.gather(self._table, index)
-
-    def name_of(self, index: int) -> str:
-        return f"{self.name}[{index}]"
-
-
-class FolderSource(Source):
-    """Image files below a folder, at any depth, in the order of their paths; hidden files and folders are left out.
-
-    If every file lies in a subfolder and there are at least two of these, their names are the classes.
-
-    Args:
-        path: the folder; anything that `tf.io.gfile` reads.
-    """
-
-    def __init__(self, path: str) -> None:
-        if not tf.io.gfile.isdir(path):
-            raise ValueError(f"folder:{path}: there is no such folder")
-        self.paths = sorted(
-            tf.io.gfile.join(folder, file)
-            for folder, _, files in tf.io.gfile.walk(path)
-            for file in files
-            if file.lower().endswith(EXTENSIONS) and "/." not in f"/{folder[len(path) :]}/{file}"
-        )
-        if not self.paths:
-            raise ValueError(f"folder:{path}: holds no image; looked for {', '.join(EXTENSIONS)}, at any depth")
-        self.num_images = len(self.paths)
-        self._path_table = tf.constant(self.paths)
-        top = [file[len(path) :].strip("/").split("/") for file in self.paths]
-        names = sorted({parts[0] for parts in top if len(parts) > 1})
-        self.class_names: list[str] = []
-        if len(names) > 1 and all(len(parts) > 1 for parts in top):
-            self.class_names = names
-            self.labels = np.array([names.index(parts[0]) for parts in top])
-
-    def image(self, index, channels: int) -> tf.Tensor:
-        return decode_image(tf.io.read_file(self._path_table[index]), channels)
-
-    def name_of(self, index: int) -> str:
-        return self.paths[index]
 
 
 @functools.cache  # reading the text file that they come in takes seconds
@@ -144,44 +48,112 @@ def digits_source(split: str) -> ArraySource:
     """
     images, labels = _digits()
     chosen = slice(None, _DIGITS_TRAIN) if split == "train" else slice(_DIGITS_TRAIN, None)
-    return ArraySource(images[chosen], labels[chosen], f"digits ({split})")
+    return ArraySource(images[chosen], labels[chosen], f"digits ({split})", [str(digit) for digit in range(10)])
 
 
-def open_source(specification: str) -> Source:
+def open_source(specification: str, split: str | None = None) -> Source:
     """Opens what `--data` names.
 
+    | specification | images |
+    |---|---|
+    | `digits` | built in |
+    | `folder:PATH` | files at any depth; subfolders are classes, but for `train` and `val` (or `valid`, `validation`, `test`) side by side, which are the splits |
+    | `npz:PATH` | `images`, uint8 or uint16 `(N, H, W, C)` or `(N, H, W)`, and perhaps `labels`, integers `(N,)`; `validation_images` and `validation_labels` likewise |
+    | `tfrecord:PATTERN` | files of `tf.train.Example` with an encoded `image` and perhaps a `label` |
+    | `tfds:NAME[:SPLIT][@DATA_DIR]` | a TFDS data set; `tfds:ImageFolder[:SPLIT]@PATH` for `PATH/SPLIT/CLASS/` |
+    | `memory:SPECIFICATION` | the same, its files read once and kept in memory |
+    | `disk:CACHE:SPECIFICATION` | the same, its files copied once into TFRecord files in the folder CACHE |
+
     Args:
-        specification: `digits` (the training split), `folder:PATH`, or `npz:PATH`: an array `images`, uint8
-            `(N, H, W, C)` or `(N, H, W)`, and perhaps `labels`, integers `(N,)`.
+        specification: see above. Paths are what `tf.io.gfile` reads, such as `gs://...`.
+        split: `"train"` or `"validation"`: the set's own splits, or a fixed tenth for validation if it has none (see
+            `split_source`). None: all that there is to pretrain on, which is everything but a validation split that
+            the set itself has.
 
     Raises:
         ValueError: if it names nothing of this kind, or what it names is missing, empty or of the wrong shape.
-    """
+    """  # noqa: E501
+    if split not in (None, *SPLITS):
+        raise ValueError(f"a split is {' or '.join(map(repr, SPLITS))}, got {split!r}")
     if specification == "digits":
-        return digits_source("train")
-    match = re.fullmatch(r"(folder|npz):(.+)", specification)
+        return digits_source("test" if split == "validation" else "train")
+    match = re.fullmatch(r"(folder|npz|tfrecord|tfds|memory|disk):(.+)", specification)
     if not match:
-        raise ValueError(f"data is given as digits, folder:PATH or npz:PATH; got {specification!r}")
-    kind, path = match.groups()
-    return FolderSource(path) if kind == "folder" else _npz_source(path)
+        raise ValueError(f"data is given as {_FORMS}; got {specification!r}")
+    kind, rest = match.groups()
+    return _OPEN[kind](rest, split)
 
 
-def _npz_source(path: str) -> ArraySource:
-    if not tf.io.gfile.exists(path):
-        raise ValueError(f"npz:{path}: there is no such file")
-    with tf.io.gfile.GFile(path, "rb") as file:
-        try:
-            arrays = dict(np.load(file, allow_pickle=False).items())
-        except (
-            ValueError,
-            OSError,
-            EOFError,
-            AttributeError,
-            zipfile.BadZipFile,
-            zlib.error,
-            tf.errors.OpError,
-        ) as error:
-            raise ValueError(f"npz:{path}: is not a file written by numpy.savez ({error})") from error
-    if "images" not in arrays:
-        raise ValueError(f"npz:{path}: needs an array called 'images', has {', '.join(map(repr, arrays)) or 'nothing'}")
-    return ArraySource(arrays["images"], arrays.get("labels"), f"npz:{path}")
+def _folder(path: str, split: str | None) -> Source:
+    if tf.io.gfile.isdir(path):
+        below = {name.rstrip("/") for name in tf.io.gfile.listdir(path)}
+        validation = next((name for name in _VALIDATION_NAMES if name in below), None)
+        if validation and "train" in below:
+            parts = {"train": tf.io.gfile.join(path, "train"), "validation": tf.io.gfile.join(path, validation)}
+            classes = FolderSource(parts["train"]).class_names
+            if classes:
+                return FolderSource(parts[split or "train"], classes)
+            return FolderSource(parts[split or "train"])
+    return _part(FolderSource(path), split)
+
+
+def _npz(path: str, split: str | None) -> Source:
+    arrays = read_npz(path)
+    name = f"npz:{path}"
+    source = ArraySource(arrays["images"], arrays.get("labels"), name)
+    if split == "validation" and "validation_images" in arrays:
+        return ArraySource(arrays["validation_images"], arrays.get("validation_labels"), f"{name} (validation)")
+    return source if "validation_images" in arrays else _part(source, split)
+
+
+def _tfrecord(pattern: str, split: str | None) -> Source:
+    return _part(open_records(pattern), split)
+
+
+def _tfds(rest: str, split: str | None) -> Source:
+    match = re.fullmatch(r"([\w./-]+(?::\d+\.\d+\.\d+)?)(?::([^@]+))?(?:@(.+))?", rest)
+    if not match:
+        raise ValueError(f"a TFDS data set is given as tfds:NAME[:SPLIT][@DATA_DIR]; got 'tfds:{rest}'")
+    name, own_split, data_dir = match.groups()
+    builder = tfds_builder(name, data_dir)
+    if own_split:
+        return _part(tfds_source(builder, own_split), split)
+    there = list(builder.info.splits)
+    validation = next((one for one in _VALIDATION_NAMES if one in there), None)
+    if "train" not in there:
+        raise ValueError(f"tfds:{name}: has no split train; name one of {', '.join(there)}: tfds:{name}:{there[0]}")
+    if split == "validation" and validation:
+        return tfds_source(builder, validation)
+    source = tfds_source(builder, "train")
+    return source if validation else _part(source, split)
+
+
+def _memory(rest: str, split: str | None) -> Source:
+    source = open_source(rest, split)
+    return MemorySource(source) if source.encoded else source
+
+
+def _disk(rest: str, split: str | None) -> Source:
+    cache, colon, specification = rest.partition(":")
+    if not colon:
+        raise ValueError(f"a cache is given as disk:CACHE:SPECIFICATION; got 'disk:{rest}'")
+    source = open_source(specification, split)
+    if not source.encoded:
+        return source
+    folder = tf.io.gfile.join(cache, split or "all")
+    if not tf.io.gfile.exists(tf.io.gfile.join(folder, INDEX)):  # it is written last
+        write_records(source, folder)
+    kept = open_records(tf.io.gfile.join(folder, "*.tfrecord"))
+    if kept.num_images != source.num_images:
+        raise ValueError(
+            f"disk:{cache}: holds {kept.num_images} images, {specification} has {source.num_images}; remove the cache, "
+            "and it is written anew"
+        )
+    return kept
+
+
+def _part(source: Source, split: str | None) -> Source:
+    return source if split is None else split_source(source, split)
+
+
+_OPEN = {"folder": _folder, "npz": _npz, "tfrecord": _tfrecord, "tfds": _tfds, "memory": _memory, "disk": _disk}

@@ -1,0 +1,84 @@
+"""Images in memory."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.data.source import Source
+
+
+class ArraySource(Source):
+    """Images in memory.
+
+    Args:
+        images: uint8 or uint16 array `(N, H, W, C)` or `(N, H, W)`, any number of channels.
+        labels: None, or integers `(N,)`.
+        name: what to call the array in messages.
+        class_names: the names of the labels, if they have any.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | None = None,
+        name: str = "array",
+        class_names: list[str] | None = None,
+    ) -> None:
+        images = images[..., None] if images.ndim == 3 else images
+        if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
+            raise ValueError(
+                f"{name}: images are uint8 or uint16 of shape (N, H, W, C), got {images.dtype} of shape {images.shape}"
+            )
+        if not len(images):
+            raise ValueError(f"{name}: holds no image")
+        if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
+            raise ValueError(
+                f"{name}: {len(images)} images need integer labels of shape ({len(images)},), got {labels.dtype} of "
+                f"shape {labels.shape}"
+            )
+        self.images, self.name, self.num_images = images, name, len(images)
+        self.image_shape, self.dtype = images.shape[1:], images.dtype.name
+        self.class_names = class_names or []
+        self._table: tf.Tensor | None = None
+        self._labels = None if labels is None else labels.astype("int64")
+
+    def image(self, index, channels: int) -> tf.Tensor:
+        if channels != self.images.shape[-1]:
+            raise ValueError(f"{self.name}: images have {self.images.shape[-1]} channels, {channels} were asked for")
+        with tf.init_scope():  # held once, by reference: a constant in a graph may not exceed 2 GB
+            if self._table is None:
+                self._table = tf.constant(self.images)
+        return tf.gather(self._table, index)
+
+    def name_of(self, index: int) -> str:
+        return f"{self.name}[{index}]"
+
+
+def read_npz(path: str) -> dict[str, np.ndarray]:
+    """The arrays in a file that `numpy.savez` wrote, among which there is one called `images`.
+
+    Raises:
+        ValueError: if the file is missing, is no such file or holds no `images`.
+    """
+    if not tf.io.gfile.exists(path):
+        raise ValueError(f"npz:{path}: there is no such file")
+    with tf.io.gfile.GFile(path, "rb") as file:
+        try:
+            arrays = dict(np.load(file, allow_pickle=False).items())
+        except (
+            ValueError,
+            OSError,
+            EOFError,
+            AttributeError,
+            zipfile.BadZipFile,
+            zlib.error,
+            tf.errors.OpError,
+        ) as error:
+            raise ValueError(f"npz:{path}: is not a file written by numpy.savez ({error})") from error
+    if "images" not in arrays:
+        raise ValueError(f"npz:{path}: needs an array called 'images', has {', '.join(map(repr, arrays)) or 'nothing'}")
+    return arrays

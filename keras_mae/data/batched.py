@@ -1,0 +1,86 @@
+"""The random resized crop and the flip for a batch of small images of one size at once."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from keras_mae.data.augmentation import RATIO, Augmentation, crop_window
+from keras_mae.example_seed import ExampleSeed
+
+_LARGEST = 128 * 128  # pixels; the resize as a product of matrices pays up to about here
+
+
+def applies_to(
+    augmentation: Augmentation, source_shape: tuple[int, int, int] | None, image_shape: tuple[int, int, int]
+) -> bool:
+    """Whether `augment_batch` can do what the augmentation does, and faster."""
+    if source_shape is None or type(augmentation) is not Augmentation:
+        return False
+    cropped = augmentation.crop_scale is not None
+    small = max(math.prod(source_shape[:2]), math.prod(image_shape[:2])) <= _LARGEST
+    return (cropped and small) or augmentation.crop_is_whole(source_shape, image_shape)
+
+
+def augment_batch(
+    augmentation: Augmentation, images, image_shape: tuple[int, int, int], seed: int, epoch, indices
+) -> tf.Tensor:
+    """What the augmentation makes of each image on its own, up to rounding.
+
+    Args:
+        augmentation: one that `applies_to` these images.
+        images: uint8 or uint16 `(B, H, W, C)`.
+        image_shape: `(height, width, C)` of the results.
+        seed: int.
+        epoch: int64 scalar.
+        indices: the images' numbers, int64 `(B,)`.
+
+    Returns:
+        `(B, height, width, C)` of the images' dtype.
+    """
+    base = ExampleSeed.of(seed, epoch)
+    mirrored = tf.zeros_like(indices, tf.bool)
+    if augmentation.flip:
+        mirrored = base.fold_in(0).uniform_at(indices, ()) < 0.5
+    if augmentation.crop_scale is None:
+        return tf.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+    windows = crop_window(images.shape[1:3], base.uniform_at(indices, (10, 4)), augmentation.crop_scale, RATIO)
+    top, left, height, width = tf.unstack(tf.cast(windows, tf.float32), axis=-1)
+    rows = resize_matrix(top, height, images.shape[1], image_shape[0])
+    columns = resize_matrix(left, width, images.shape[2], image_shape[1])
+    columns = tf.where(mirrored[:, None, None], columns[:, ::-1], columns)
+
+    _, old_height, old_width, channels = images.shape
+    pixels = tf.cast(images, tf.float32)
+    pixels = rows @ tf.reshape(pixels, [-1, old_height, old_width * channels])  # (B, height, W C)
+    pixels = tf.reshape(pixels, [-1, image_shape[0], old_width, channels])
+    pixels = tf.reshape(tf.transpose(pixels, [0, 2, 1, 3]), [-1, old_width, image_shape[0] * channels])
+    pixels = columns @ pixels  # (B, width, height C)
+    pixels = tf.transpose(tf.reshape(pixels, [-1, image_shape[1], image_shape[0], channels]), [0, 2, 1, 3])
+    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, images.dtype.max), images.dtype)
+
+
+def resize_matrix(begin, length, old_size: int, new_size: int) -> tf.Tensor:
+    """The antialiased bicubic resize of a part of a row of pixels, as a matrix.
+
+    Args:
+        begin, length: of the parts, in pixels: float32 `(B,)`.
+        old_size: pixels in the row.
+        new_size: pixels in the result.
+
+    Returns:
+        float32 `(B, new_size, old_size)`; every row sums to 1.
+
+    Reference: Keys, "Cubic convolution interpolation for digital image processing", 1981 (a = -1/2).
+    """
+    begin, length = begin[:, None, None], length[:, None, None]
+    step = length / new_size
+    centre = begin + (tf.range(new_size, dtype=tf.float32)[:, None] + 0.5) * step
+    place = tf.range(old_size, dtype=tf.float32) + 0.5
+    distance = tf.abs(place - centre) / tf.maximum(step, 1.0)
+    near = ((1.5 * distance - 2.5) * distance) * distance + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    weight = tf.where(distance < 1, near, tf.where(distance < 2, far, 0.0))
+    weight = tf.where((place > begin) & (place < begin + length), weight, 0.0)
+    return weight / tf.reduce_sum(weight, axis=-1, keepdims=True)

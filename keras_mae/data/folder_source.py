@@ -1,0 +1,112 @@
+"""Folders of image files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.data.decoding import bits_of, read_tiff, require_tifffile
+from keras_mae.data.source import NO_LABEL, EncodedSource
+
+_TIFF = (".tif", ".tiff")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", *_TIFF)
+_LOOKED_AT = 16
+
+
+class FolderSource(EncodedSource):
+    """Image files below a folder, at any depth, in the order of their paths; hidden files and folders are left out.
+
+    If every file lies in a subfolder and there are at least two of these, their names are the classes.
+
+    Args:
+        path: the folder; anything that `tf.io.gfile` reads.
+        class_names: the subfolders that are classes, where those that are there do not tell (a validation set may
+            lack a class); by default those that are there.
+    """
+
+    def __init__(self, path: str, class_names: list[str] | None = None) -> None:
+        if not tf.io.gfile.isdir(path):
+            raise ValueError(f"folder:{path}: there is no such folder")
+        self.path = path.rstrip("/") or "/"
+        self.paths = sorted(_image_files(self.path))
+        if not self.paths:
+            raise ValueError(f"folder:{path}: holds no image; looked for {', '.join(EXTENSIONS)}, at any depth")
+        self.num_images = len(self.paths)
+        self._path_table = tf.constant(self.paths)
+        skipped = len(self.path.rstrip("/")) + 1
+        parents = [file[skipped:].partition("/")[0] if "/" in file[skipped:] else "" for file in self.paths]
+        found = sorted(set(parents))
+        if class_names is None and len(found) > 1 and found[0]:
+            class_names = found
+        if class_names is not None:
+            unknown = set(found) - set(class_names)
+            if unknown:
+                raise ValueError(f"folder:{path}: {sorted(unknown)[0]!r} is none of the classes {class_names}")
+            self.class_names = class_names
+            number = {name: label for label, name in enumerate(class_names)}
+            self._labels = np.array([number[name] for name in parents])
+        self.dtype = self._dtype()
+
+    def read(self, index) -> tuple[tf.Tensor, tf.Tensor]:
+        label = tf.constant(NO_LABEL, tf.int64) if self._labels is None else tf.gather(self._labels, index)
+        return tf.io.read_file(self._path_table[index]), label
+
+    def name_of(self, index: int) -> str:
+        return self.paths[index]
+
+    def relative_name(self, index: int) -> str:
+        """The path below the folder."""
+        return self.paths[index][len(self.path) :].lstrip("/")
+
+    def _dtype(self) -> str:
+        """`uint16` if any of some files has 16 bits a channel."""
+        for number in np.unique(np.linspace(0, self.num_images - 1, _LOOKED_AT).astype(int)):
+            path = self.paths[number]
+            try:
+                if path.lower().endswith(_TIFF):
+                    require_tifffile(path)
+                    with tf.io.gfile.GFile(path, "rb") as file:
+                        bits = 8 * read_tiff(file.read()).itemsize
+                elif path.lower().endswith(".png"):
+                    with tf.io.gfile.GFile(path, "rb") as file:
+                        bits = bits_of(file.read(32))
+                else:
+                    continue
+            except (tf.errors.OpError, OSError) as error:
+                del error  # a corrupt file, which the pipeline will name
+                continue
+            if bits == 16:
+                return "uint16"
+        return "uint8"
+
+
+def _image_files(path: str) -> Iterator[str]:
+    """The paths of all image files below a folder, in no particular order."""
+    if "://" in path:
+        for folder, _, files in tf.io.gfile.walk(path):
+            hidden = "/." in folder[len(path) :]
+            yield from (f"{folder.rstrip('/')}/{file}" for file in files if not hidden and _is_shown_image(file))
+        return
+    pending, seen = [path], set[str]()
+    while pending:  # os.scandir knows what is a folder without asking for each entry: seconds for a million files
+        folder = pending.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    if entry.is_symlink():
+                        target = os.path.realpath(entry.path)
+                        if target in seen or f"{os.path.realpath(folder)}/".startswith(f"{target}/"):
+                            continue  # a link that leads back up would never end
+                        seen.add(target)
+                    pending.append(entry.path)
+                elif _is_shown_image(entry.name):
+                    yield entry.path
+
+
+def _is_shown_image(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")

@@ -1,0 +1,117 @@
+"""The orientation that a camera noted in a JPEG (EXIF), which TensorFlow's decoder passes over."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+_TAG = 0x0112  # Orientation, in the first directory (IFD0)
+_APP0, _APP1, _APP15 = 0xE0, 0xE1, 0xEF
+
+
+def orientation(contents) -> tf.Tensor:
+    """The EXIF orientation of a JPEG file: int32 scalar, 1 to 8; 1 (upright) if none is noted, or a nonsensical one.
+
+    Args:
+        contents: string scalar, the file's bytes.
+
+    Reference: CIPA DC-008 (Exif 2.32), sections 4.5.2, 4.6.2 and 4.6.4.
+    """
+    marker = _bytes(contents, 2, 4)
+    is_application = (marker[0] == 0xFF) & (marker[1] >= _APP0) & (marker[1] <= _APP15)
+    return tf.cond(is_application, lambda: _find(contents), lambda: tf.constant(1))
+
+
+def upright(image, orientation) -> tf.Tensor:
+    """The image as the camera was held: mirrored and turned as an EXIF orientation says.
+
+    Args:
+        image: `(H, W, C)`.
+        orientation: int32 scalar, 1 to 8.
+
+    Returns:
+        `(H, W, C)`, or `(W, H, C)` for orientations from 5 on.
+    """
+
+    def turned():
+        turn = orientation >= 5
+        down = (orientation == 3) | (orientation == 4) | (orientation == 6) | (orientation == 7)
+        right = (orientation == 2) | (orientation == 3) | (orientation == 7) | (orientation == 8)
+        result = tf.cond(down, lambda: image[::-1], lambda: image)
+        result = tf.cond(right, lambda: result[:, ::-1], lambda: result)
+        return tf.cond(turn, lambda: tf.transpose(result, [1, 0, 2]), lambda: result)
+
+    result = tf.cond(orientation == 1, lambda: image, turned)
+    return tf.ensure_shape(result, (None, None, image.shape[-1]))
+
+
+def stored_window(window, size, orientation) -> tf.Tensor:
+    """Where a window of the upright image lies in the stored one.
+
+    Args:
+        window: int32 `(top, left, height, width)` in the upright image.
+        size: int32 `(height, width)` of the stored image.
+        orientation: int32 scalar, 1 to 8.
+
+    Returns:
+        int32 `(top, left, height, width)`.
+    """
+
+    def turned():
+        turn = orientation >= 5
+        down = (orientation == 3) | (orientation == 4) | (orientation == 6) | (orientation == 7)
+        right = (orientation == 2) | (orientation == 3) | (orientation == 7) | (orientation == 8)
+        top, left, height, width = tf.unstack(tf.gather(window, tf.where(turn, [1, 0, 3, 2], [0, 1, 2, 3])))
+        top = tf.where(down, size[0] - height - top, top)
+        left = tf.where(right, size[1] - width - left, left)
+        return tf.stack([top, left, height, width])
+
+    return tf.cond(orientation == 1, lambda: window, turned)
+
+
+def _find(contents) -> tf.Tensor:
+    """Walks over the segments in front of the image, as far as the first that holds EXIF data."""
+
+    def look_further(place, marker, begin):
+        is_application = (marker[0] == 0xFF) & (marker[1] >= _APP0) & (marker[1] <= _APP15)
+        return is_application & ~_is_exif(marker)
+
+    def step(place, marker, begin):
+        place += 2 + _number(marker[2:4], True)
+        return place, _bytes(contents, place, 10), place + 10
+
+    marker = _bytes(contents, 2, 10)
+    _, marker, begin = tf.while_loop(look_further, step, (2, marker, 12), maximum_iterations=64)
+    return tf.cond(_is_exif(marker), lambda: _read_tag(contents, begin), lambda: tf.constant(1))
+
+
+def _is_exif(marker) -> tf.Tensor:
+    """Whether ten bytes begin a segment of EXIF data: marker (2), length (2), `Exif`, two zeros."""
+    return tf.reduce_all(tf.gather(marker, [0, 1, 4, 5, 6, 7, 8, 9]) == [0xFF, _APP1, *b"Exif\0\0"])
+
+
+def _read_tag(contents, begin) -> tf.Tensor:
+    """The orientation in the TIFF structure that begins at this byte."""
+    header = _bytes(contents, begin, 8)
+    big = header[0] == ord("M")
+    directory = begin + _number(header[4:8], big)
+    count = _number(_bytes(contents, directory, 2), big)
+    entries = _bytes(contents, directory + 2, 12 * count)
+    entries = tf.reshape(entries, [-1, 12])  # tag (2), type (2), count (4), value (4, left-justified)
+    tags = _number(entries[:, :2], big)
+    value = tf.reduce_max(tf.where(tags == _TAG, _number(entries[:, 8:10], big), 0))
+    return tf.where((value >= 1) & (value <= 8), value, 1)
+
+
+def _bytes(contents, begin, count) -> tf.Tensor:
+    """`count` bytes from `begin` on as int32, zeros where the file has ended."""
+    begin = tf.clip_by_value(begin, 0, tf.strings.length(contents))
+    text = tf.strings.substr(contents, begin, count)
+    found = tf.cast(tf.io.decode_raw(text, tf.uint8), tf.int32)
+    found = tf.pad(found, [[0, count - tf.size(found)]])
+    return tf.ensure_shape(found, [count if isinstance(count, int) else None])
+
+
+def _number(digits, big_endian) -> tf.Tensor:
+    """The number whose bytes lie along the last axis, which has two or four."""
+    weights = [256**place for place in range(digits.shape[-1])]
+    return tf.reduce_sum(digits * tf.where(big_endian, weights[::-1], weights), axis=-1)

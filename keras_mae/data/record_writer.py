@@ -1,0 +1,119 @@
+"""Image files into TFRecord files: fewer, larger files, which network disks and object stores read faster."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.data.corrupt_images import CorruptImages
+from keras_mae.data.record_index import RecordIndex
+from keras_mae.data.record_source import INDEX
+from keras_mae.data.source import NO_LABEL, EncodedSource, Source
+from keras_mae.data.subset import Subset
+
+_log = logging.getLogger("keras_mae")
+_PER_FILE, _THREADS = 1024, 16
+
+
+def write_records(source: Source, directory: str, num_files: int | None = None) -> list[str]:
+    """Writes the files of a source as they are, with their labels, into TFRecord files, and an index beside them.
+
+    Image i goes into file `i % num_files`, so that every file is a fair sample. A file that is there is complete,
+    as it gets its name last: a run that was interrupted continues with those that are missing.
+
+    Args:
+        source: encoded images, such as a folder.
+        directory: where to; made if it is not there.
+        num_files: by default one for 1,024 images.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        ValueError: if the images are not encoded, or the directory holds TFRecord files of another set.
+    """
+    if not source.encoded or not isinstance(source, (EncodedSource, Subset)):
+        raise ValueError(f"TFRecord files are written from image files, and {source.name_of(0)} is in memory")
+    num_files = max(1, -(-source.num_images // _PER_FILE)) if num_files is None else num_files
+    if not 1 <= num_files <= source.num_images:
+        raise ValueError(f"{source.num_images} images go into 1 to {source.num_images} files, got {num_files}")
+    tf.io.gfile.makedirs(directory)
+    paths = [
+        tf.io.gfile.join(directory, f"images-{number:05}-of-{num_files:05}.tfrecord") for number in range(num_files)
+    ]
+    foreign = set(tf.io.gfile.glob(tf.io.gfile.join(directory, "*.tfrecord"))) - set(paths)
+    if foreign:
+        raise ValueError(
+            f"{directory} holds TFRecord files of another set, such as {min(foreign)}; name another folder"
+        )
+    corrupt = CorruptImages(source.num_images, source.name_of)
+    for number, path in enumerate(paths):
+        indices = np.arange(number, source.num_images, num_files)
+        if tf.io.gfile.exists(path) and len(RecordIndex.of([path]).file) == len(indices):
+            _log.info("%s is there", path)
+            continue
+        _write(source, indices, path, corrupt)
+        _log.info("wrote %s: %d images, %d of %d files", path, len(indices), number + 1, num_files)
+    _write_index(source, paths, tf.io.gfile.join(directory, INDEX))
+    if corrupt.names:
+        _log.warning(corrupt.summary())
+    return paths
+
+
+def _write(source: EncodedSource | Subset, indices: np.ndarray, path: str, corrupt: CorruptImages) -> None:
+    def read(index: int) -> tuple[bytes, int]:
+        try:
+            contents, label = source.read(tf.constant(index, tf.int64))
+        except tf.errors.OpError:
+            corrupt.report(index)
+            return b"", NO_LABEL  # keeps its place, and is skipped like any other file that cannot be decoded
+        return contents.numpy(), int(label)
+
+    aside = f"{path}.{uuid.uuid4().hex[:8]}"
+    try:
+        with tf.io.TFRecordWriter(aside) as writer, ThreadPoolExecutor(_THREADS) as threads:
+            for (contents, label), index in zip(threads.map(read, indices.tolist()), indices.tolist()):
+                features = {"image": _bytes(contents), "name": _bytes(source.name_of(index).encode())}
+                if source.labelled:
+                    features["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
+                writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+        corrupt.check()
+        tf.io.gfile.rename(aside, path, overwrite=True)
+    finally:
+        if tf.io.gfile.exists(aside):
+            tf.io.gfile.remove(aside)
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _write_index(source: Source, paths: list[str], path: str) -> None:
+    index = RecordIndex.of(paths)  # file by file; image i is record i // n of file i % n
+    order = np.lexsort((index.file, _place_in_file(index.file)))
+    table = {
+        "files": np.array([os.path.basename(one) for one in paths]),
+        "sizes": np.array([tf.io.gfile.stat(one).length for one in paths]),
+        "file_number": index.file[order],
+        "offset": index.offset[order],
+        "length": index.length[order],
+    }
+    if source.labelled:
+        table["labels"] = source.required_labels()
+        table["class_names"] = np.array(source.class_names, dtype=str)
+    contents = io.BytesIO()
+    np.savez(contents, **table)
+    with tf.io.gfile.GFile(path, "wb") as file:
+        file.write(contents.getvalue())
+
+
+def _place_in_file(files: np.ndarray) -> np.ndarray:
+    """For records that lie file by file: the number of each within its file."""
+    starts = np.searchsorted(files, np.arange(files.max() + 1))
+    return np.arange(len(files)) - starts[files]

@@ -1,0 +1,91 @@
+"""What a collection of images is to the rest of the package."""
+
+from __future__ import annotations
+
+import abc
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.data.decoding import decode_file
+
+NO_LABEL = -1
+
+
+class Source(abc.ABC):
+    """A numbered collection of images, with or without labels.
+
+    Attributes:
+        num_images: how many there are.
+        image_shape: `(H, W, C)` if all have the same and `image` takes several indices at once, else None.
+        dtype: of the pixels, `"uint8"` or `"uint16"`.
+        encoded: whether there are files' bytes to `read`, which are decoded when they are needed, or only in part.
+        class_names: the names of the labels 0, 1, ...; empty if they have none.
+        storage_order: indices in the order in which the images lie in large files, int64 `(num_images,)`, so that
+            shuffling can stay near in there; None if every image is as near as any other.
+    """
+
+    num_images: int
+    image_shape: tuple[int, int, int] | None = None
+    dtype: str = "uint8"
+    encoded: bool = False
+    class_names: list[str] = []
+    storage_order: np.ndarray | None = None
+    _labels: np.ndarray | None = None
+
+    @abc.abstractmethod
+    def image(self, index, channels: int) -> tf.Tensor:
+        """The image `index` (an int64 scalar tensor), `dtype` `(H, W, channels)`; raises OpError if it is corrupt."""
+
+    @abc.abstractmethod
+    def name_of(self, index: int) -> str:
+        """What to call the image in a message."""
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The labels, int64 `(num_images,)`, or None."""
+        return self._labels
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels. Unlike `labels`, this never reads all of them."""
+        return self._labels is not None
+
+    def label(self, index) -> tf.Tensor:
+        """The label of the image `index`, or a label for each of several indices; -1 if there are none."""
+        return NO_LABEL * tf.ones_like(index) if self._labels is None else tf.gather(self._labels, index)
+
+    def required_labels(self) -> np.ndarray:
+        """The labels, int64 `(num_images,)`.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if self.labels is None:
+            raise ValueError(
+                f"labels are needed, and these images have none, such as {self.name_of(0)}; a folder has labels if "
+                "its images lie in one subfolder a class, an npz file if it has an array 'labels'"
+            )
+        return self.labels
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the labels number: names if there are any, else the largest label and 1.
+
+        Raises:
+            ValueError: if there are no labels.
+        """
+        return len(self.class_names) or int(self.required_labels().max()) + 1
+
+
+class EncodedSource(Source):
+    """A source of image files' bytes."""
+
+    encoded = True
+
+    @abc.abstractmethod
+    def read(self, index) -> tuple[tf.Tensor, tf.Tensor]:
+        """The bytes of the image file `index` (an int64 scalar tensor) and its label (-1 without): string, int64."""
+
+    def image(self, index, channels: int) -> tf.Tensor:
+        return decode_file(self.read(index)[0], channels, self.dtype)

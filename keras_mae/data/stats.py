@@ -1,0 +1,88 @@
+"""Mean and standard deviation of a set's pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.data.corrupt_images import CorruptImages, report_corrupt
+from keras_mae.data.source import Source
+
+_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelStats:
+    """What `measure_stats` finds.
+
+    Attributes:
+        mean, std: a number a channel, in units of the largest level: what `PretrainConfig` takes.
+        num_images: how many images were looked at.
+        dtype: of the pixels, `"uint8"` or `"uint16"`.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    num_images: int
+    dtype: str
+
+    def write(self, path: str) -> None:
+        """Writes a JSON file."""
+        with tf.io.gfile.GFile(path, "w") as file:
+            file.write(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+
+def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStats:
+    """Mean and standard deviation of all pixels of a random sample of images, whole and as they are, for each channel.
+
+    Every image counts alike, however large it is. The sample is always the same.
+
+    Args:
+        source: the images.
+        channels: how many channels they are decoded to.
+        count: how many images to look at; all if there are fewer.
+
+    Raises:
+        ValueError: if no image can be decoded, more than 1 % of the sample cannot, or a channel is the same in every
+            pixel.
+    """
+    chosen = np.random.RandomState(_SEED).permutation(source.num_images)[:count]
+    corrupt = CorruptImages(len(chosen), lambda number: source.name_of(int(chosen[number])))
+
+    def moments(number):
+        image = tf.cast(source.image(tf.gather(chosen, number), channels), tf.float64)
+        image /= np.iinfo(source.dtype).max
+        return number, tf.stack([tf.reduce_mean(image, [0, 1]), tf.reduce_mean(image**2, [0, 1])])
+
+    numbers = range(len(chosen))
+    dataset = tf.data.Dataset.range(len(chosen)).map(moments, tf.data.AUTOTUNE)
+    found = np.array(list(report_corrupt(dataset, numbers, corrupt).as_numpy_iterator()))
+    if not len(found):
+        raise ValueError(f"none of the {len(chosen)} images looked at can be decoded, such as {corrupt.names[0]}")
+    corrupt.check()
+    mean, square = found.mean(axis=0)
+    std = np.sqrt(np.maximum(square - mean**2, 0))
+    if (std < 1e-4).any():
+        raise ValueError(
+            f"channel {int(std.argmin())} has the same level everywhere, in all {len(found)} images looked at: it "
+            "cannot be normalised; leave it out of the images"
+        )
+    rounded = ((round(float(value), 5) for value in values) for values in (mean, std))
+    return PixelStats(*map(tuple, rounded), len(found), source.dtype)
+
+
+def read_stats(path: str) -> PixelStats:
+    """What `PixelStats.write` wrote.
+
+    Raises:
+        ValueError: if the file is missing or holds something else.
+    """
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            record = json.loads(file.read())
+        return PixelStats(tuple(record["mean"]), tuple(record["std"]), record["num_images"], record["dtype"])
+    except (tf.errors.OpError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a file that keras-mae stats has written ({error})") from error

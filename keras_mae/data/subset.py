@@ -1,0 +1,50 @@
+"""A part of a source."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.data.source import EncodedSource, Source
+
+
+class Subset(Source):
+    """Some of the images of another source.
+
+    Args:
+        source: the source.
+        indices: which of its images, and in which order: int64 `(n,)`.
+    """
+
+    def __init__(self, source: Source, indices: np.ndarray) -> None:
+        self.source, self.indices, self.num_images = source, np.asarray(indices, "int64"), len(indices)
+        self.image_shape, self.dtype, self.class_names = source.image_shape, source.dtype, source.class_names
+        self.encoded = source.encoded
+        if source.storage_order is not None:
+            place = np.full(source.num_images, -1)
+            place[self.indices] = np.arange(self.num_images)
+            ordered = place[source.storage_order]
+            self.storage_order = ordered[ordered >= 0]
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        return None if self.source.labels is None else self.source.labels[self.indices]
+
+    @property
+    def labelled(self) -> bool:
+        return self.source.labelled
+
+    def label(self, index) -> tf.Tensor:
+        return self.source.label(tf.gather(self.indices, index))
+
+    def image(self, index, channels: int) -> tf.Tensor:
+        return self.source.image(tf.gather(self.indices, index), channels)
+
+    def read(self, index) -> tuple[tf.Tensor, tf.Tensor]:
+        """The bytes and the label of an encoded image, see `EncodedSource.read`."""
+        if not isinstance(self.source, (EncodedSource, Subset)):
+            raise ValueError(f"these images are not encoded, such as {self.name_of(0)}; check `encoded`")
+        return self.source.read(tf.gather(self.indices, index))
+
+    def name_of(self, index: int) -> str:
+        return self.source.name_of(int(self.indices[index]))

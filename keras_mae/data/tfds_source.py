@@ -1,0 +1,99 @@
+"""Images of TensorFlow Datasets (TFDS)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from keras_mae.data.folder_source import FolderSource
+from keras_mae.data.record_index import RecordIndex
+from keras_mae.data.record_source import RecordSource
+from keras_mae.data.source import Source
+
+IMAGE_FOLDER = "ImageFolder"
+
+
+def tfds_builder(name: str, data_dir: str | None = None) -> Any:
+    """The builder of a TFDS data set; one that is not prepared yet is downloaded and prepared.
+
+    Args:
+        name: such as `cifar10` or `imagenette/320px-v2:1.0.0`; or `ImageFolder`, for images in
+            `data_dir/SPLIT/CLASS/`.
+        data_dir: where prepared data sets lie; TFDS's own default if None.
+
+    Raises:
+        ValueError: if there is no such data set, or it cannot be prepared.
+    """
+    import tensorflow_datasets as tfds
+
+    if name == IMAGE_FOLDER:
+        if data_dir is None:
+            raise ValueError("tfds:ImageFolder needs its folder, as in tfds:ImageFolder:train@/data/images")
+        return tfds.ImageFolder(data_dir)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
+        if not builder.info.splits:
+            builder.download_and_prepare(file_format="tfrecord")
+    except Exception as error:  # of any kind: network, file system, TFDS's own
+        text = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"tfds:{name}: is not prepared in {data_dir or 'the default folder of TFDS'}, and cannot be: "
+            f"{type(error).__name__}: {text}"
+        ) from error
+    return builder
+
+
+def tfds_source(builder: Any, split: str) -> Source:
+    """The images of one split of a TFDS data set, undecoded.
+
+    Args:
+        builder: a prepared `tfds.core.DatasetBuilder`, or a `tfds.ImageFolder`.
+        split: such as `train`, `train[:10%]` or `train+test`; a plain name for an `ImageFolder`.
+
+    Raises:
+        ValueError: if there is no such split, it holds no images, or it lies in files that are not TFRecords.
+    """
+    name = f"tfds:{builder.name}:{split}"
+    labels = [key for key, feature in builder.info.features.items() if _kind(feature) == "ClassLabel"]
+    classes = list(builder.info.features[labels[0]].names or []) if labels else []
+    if type(builder).__name__ == IMAGE_FOLDER:
+        if split not in builder.info.splits:
+            raise ValueError(f"{name}: there is no such split; there are: {', '.join(sorted(builder.info.splits))}")
+        return FolderSource(os.path.join(builder.data_dir, split), classes)
+    images = [key for key, feature in builder.info.features.items() if _kind(feature) == "Image"]
+    if not images:
+        raise ValueError(f"{name}: has no image, but {', '.join(builder.info.features)}")
+    dtype = np.dtype(builder.info.features[images[0]].np_dtype).name
+    if dtype not in ("uint8", "uint16"):
+        raise ValueError(f"{name}: pixels are uint8 or uint16, these are {dtype}")
+    try:
+        instructions = builder.info.splits[split].file_instructions
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{name}: there is no such split; there are: {', '.join(sorted(builder.info.splits))}"
+        ) from error
+    if builder.info.file_format.value != "tfrecord":
+        raise ValueError(
+            f"{name}: lies in {builder.info.file_format.value} files; prepare it with file_format='tfrecord'"
+        )
+    paths = sorted({os.fspath(one.filename) for one in instructions})
+    everything = RecordIndex.of(paths)
+    begins = np.searchsorted(everything.file, np.arange(len(paths)))
+    chosen = [
+        begins[paths.index(os.fspath(one.filename))] + np.arange(one.skip, one.skip + one.take) for one in instructions
+    ]
+    return RecordSource(
+        paths,
+        everything[np.concatenate(chosen)],
+        name,
+        image_key=images[0],
+        label_key=labels[0] if labels else None,
+        class_names=classes,
+        dtype=dtype,
+    )
+
+
+def _kind(feature: Any) -> str:
+    return type(feature).__name__
