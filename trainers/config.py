@@ -10,6 +10,7 @@ import typing
 from typing import Any, ClassVar, TypeVar
 
 from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.probe_config import ProbeConfig
 
 
@@ -40,6 +41,13 @@ class PretrainConfig:
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
         jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without. On
             a processor it pays for small models.
+        accumulation_steps: in how many parts a replica takes its share of a batch, to save memory.
+        clip_norm: bound on the gradient's global norm, or None.
+        rematerialize: whether blocks compute their activations a second time instead of keeping them: less memory,
+            about a third more time.
+        max_skipped_steps: so many steps in a row may be skipped because their loss or gradient is not finite.
+        checkpoint_steps, checkpoint_minutes: steps and minutes between checkpoints within an epoch, or None; each
+            epoch ends with one.
         pictures_every: epochs between pictures of reconstructions.
         seed: what every random number is a function of.
     """
@@ -72,6 +80,12 @@ class PretrainConfig:
     crop_ratio: float = 0.875
     dtype_policy: str = "float32"
     jit_compile: bool | None = None
+    accumulation_steps: int = 1
+    clip_norm: float | None = None
+    rematerialize: bool = False
+    max_skipped_steps: int = 20
+    checkpoint_steps: int | None = None
+    checkpoint_minutes: float | None = 15.0
     pictures_every: int = 20
     seed: int = 0
 
@@ -86,8 +100,8 @@ class PretrainConfig:
         return self.base_learning_rate * self.batch_size / 256
 
 
-AnyConfig = PretrainConfig | FinetuneConfig | ProbeConfig
-Config = TypeVar("Config", PretrainConfig, FinetuneConfig, ProbeConfig)
+AnyConfig = PretrainConfig | FinetuneConfig | ProbeConfig | KnnConfig
+Config = TypeVar("Config", PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)
 
 
 def changed(config: Config, settings: list[str]) -> Config:
@@ -125,7 +139,7 @@ def from_json(record: dict[str, Any]) -> AnyConfig:
     """The config that was written as JSON, where tuples became lists."""
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     program = values.pop("program", PretrainConfig.program)  # runs of 0.1.0 are pretraining, and do not say so
-    kinds = {kind.program: kind for kind in (PretrainConfig, FinetuneConfig, ProbeConfig)}
+    kinds = {kind.program: kind for kind in (PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)}
     if program not in kinds:
         raise ValueError(f"the config is one of {program!r}; this version knows {', '.join(kinds)}")
     unknown = set(values) - {field.name for field in dataclasses.fields(kinds[program])}

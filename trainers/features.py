@@ -30,16 +30,17 @@ def features_of(
     if pooling not in ("mean", "cls"):
         raise ValueError(f"pooling is one of mean, cls; got {pooling!r}")
 
-    @tf.function(reduce_retracing=True)
+    corrupt = CorruptImages(source.num_images, source.name_of)
+    dataset = evaluation_dataset(
+        source, encoder.image_shape, min(batch_size, source.num_images), crop_ratio, corrupt, with_labels=True
+    )
+
+    @tf.function(input_signature=[dataset.element_spec[0]])  # the last batch is smaller, and traces nothing new
     def embed(images):
         outputs = encoder(images)
         tokens = outputs["cls_token"] if pooling == "cls" else tf.reduce_mean(outputs["patch_tokens"], axis=1)
         return tf.cast(tokens, tf.float32)
 
-    corrupt = CorruptImages(source.num_images, source.name_of)
-    dataset = evaluation_dataset(
-        source, encoder.image_shape, min(batch_size, source.num_images), crop_ratio, corrupt, with_labels=True
-    )
     features, labels = zip(*((embed(images).numpy(), batch.numpy()) for images, batch in dataset), strict=True)
     corrupt.check()
     return np.concatenate(features), np.concatenate(labels)
