@@ -15,7 +15,10 @@ from collections.abc import Callable
 
 from absl import flags
 
+from keras_mae import classifier_commands
+
 _USAGE_ERROR = 2
+_TERMINATED = 128 + 15  # what a shell says of a process that SIGTERM ended
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,22 +48,49 @@ def _demo_flags() -> flags.FlagValues:
 
 def _pretrain(values: flags.FlagValues) -> None:
     from keras_mae.trainers import recipes
-    from keras_mae.trainers.config import changed
+    from keras_mae.trainers.config import PretrainConfig, changed
     from keras_mae.trainers.pretrain import pretrain
 
-    config = changed(recipes.load(values.recipe), values.set)
-    pretrain(config, values.data, values.output, resume=values.resume, overwrite=values.overwrite)
+    config = changed(recipes.load(values.recipe, PretrainConfig), [*_stats_settings(values.stats), *values.set])
+    pretrain(
+        config,
+        values.data,
+        values.output,
+        resume=values.resume,
+        overwrite=values.overwrite,
+        strategy=values.strategy,
+        tpu=values.tpu,
+        data_service=values.data_service,
+    )
     print(f"wrote {values.output}")
+
+
+def _stats_settings(path: str | None) -> list[str]:
+    """Mean and standard deviation that `keras-mae stats` has written, as settings."""
+    if path is None:
+        return []
+    from keras_mae.data.stats import read_stats
+
+    stats = read_stats(path)
+    return [f"mean={stats.mean}", f"std={stats.std}", f"channels={len(stats.mean)}"]
+
+
+def _define_data(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "data",
+        None,
+        "the images: digits (built in), folder:PATH (JPEG, PNG, BMP, GIF or TIFF files at any depth), npz:PATH (an "
+        "array 'images', uint8 or uint16, N x H x W x C), tfrecord:PATTERN, tfds:NAME[:SPLIT][@DATA_DIR]; or "
+        "memory:... or disk:CACHE:... with one of these, to keep the files in memory or in the folder CACHE",
+        flag_values=values,
+    )
 
 
 def _pretrain_flags() -> flags.FlagValues:
     values = flags.FlagValues()
+    _define_data(values)
     flags.DEFINE_string(
-        "data",
-        None,
-        "the images: digits (built in), folder:PATH (JPEG, PNG, BMP or GIF files at any depth) or npz:PATH (an array "
-        "'images', uint8, N x H x W x C)",
-        flag_values=values,
+        "stats", None, "the file of keras-mae stats, whose mean and std the run's config takes", flag_values=values
     )
     flags.DEFINE_string("output", None, "the run folder to write", flag_values=values)
     flags.DEFINE_string("recipe", "mae_vit_base", "what to train and how; see keras-mae recipes", flag_values=values)
@@ -69,6 +99,16 @@ def _pretrain_flags() -> flags.FlagValues:
     )
     flags.DEFINE_bool("resume", False, "continue the run that is in the output folder", flag_values=values)
     flags.DEFINE_bool("overwrite", False, "discard the run that is in the output folder", flag_values=values)
+    flags.DEFINE_enum(
+        "strategy", "auto", ["auto", "single", "mirrored", "multiworker", "tpu"],
+        "what to train on: one device, all GPUs of this machine, the machines in TF_CONFIG, or a TPU; auto takes the "
+        "machines if there are several, else the GPUs if there are several",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string("tpu", "local", "the TPU's name or address; local is this machine's", flag_values=values)
+    flags.DEFINE_string(
+        "data_service", None, "a tf.data service that prepares the images: grpc://HOST:PORT", flag_values=values
+    )
     return values
 
 
@@ -317,16 +357,68 @@ def _convert_flags() -> flags.FlagValues:
     return values
 
 
-def _recipes(values: flags.FlagValues) -> None:
-    from keras_mae.trainers import recipes
+def _stats(values: flags.FlagValues) -> None:
+    from keras_mae.data import measure_stats, open_source
 
-    for name in recipes.names():
-        print(f"{name:20} {recipes.title(name)}")
+    stats = measure_stats(open_source(values.data), values.channels, values.count)
+    print(f"{stats.num_images} images, {stats.dtype}: --set 'mean={stats.mean}' --set 'std={stats.std}'")
+    if values.output:
+        stats.write(values.output)
+        print(f"wrote {values.output}, for keras-mae pretrain --stats={values.output}")
+
+
+def _stats_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    _define_data(values)
+    flags.DEFINE_integer("channels", 3, "how many channels the images are read with", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("count", 1000, "how many images to look at", lower_bound=1, flag_values=values)
+    flags.DEFINE_string("output", None, "a JSON file to write, for pretrain --stats", flag_values=values)
+    return values
+
+
+def _tfrecords(values: flags.FlagValues) -> None:
+    from keras_mae.data import open_source, write_records
+
+    source = open_source(values.data, split=values.split)
+    paths = write_records(source, values.output, values.files)
+    print(
+        f"{source.num_images} images in {len(paths)} files: --data=tfrecord:{os.path.join(values.output, '*.tfrecord')}"
+    )
+
+
+def _tfrecords_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    _define_data(values)
+    flags.DEFINE_string("output", None, "the folder to write; files that are there stay", flag_values=values)
+    flags.DEFINE_integer("files", None, "how many files; one for 1,024 images if not given", flag_values=values)
+    flags.DEFINE_enum(
+        "split", None, ["train", "validation"], "only this part of the images; everything if not given",
+        flag_values=values,
+    )  # fmt: skip
+    return values
 
 
 COMMANDS: dict[str, Command] = {
     "demo": Command("pretrain, look, probe and export on built-in digits, in minutes", _demo_flags, _demo),
     "pretrain": Command("pretrain a masked autoencoder on your images", _pretrain_flags, _pretrain, ("data", "output")),
+    "finetune": Command(
+        "train a classifier on a pretrained encoder, or its last blocks",
+        classifier_commands.finetune_flags,
+        classifier_commands.run_finetune,
+        ("data", "output"),
+    ),
+    "linear-probe": Command(
+        "train a linear layer on a frozen encoder",
+        classifier_commands.probe_flags,
+        classifier_commands.run_linear_probe,
+        ("run", "data", "output"),
+    ),
+    "knn": Command(
+        "measure a frozen encoder by nearest neighbours",
+        classifier_commands.knn_flags,
+        classifier_commands.run_knn,
+        ("run", "data"),
+    ),
     "reconstruct": Command(
         "draw what a pretrained model makes of masked images", _reconstruct_flags, _reconstruct, ("run",)
     ),
@@ -343,12 +435,24 @@ COMMANDS: dict[str, Command] = {
         _convert,
         ("checkpoint", "format", "output", "output_format"),
     ),
-    "recipes": Command("list the recipes for pretrain", flags.FlagValues, _recipes),
+    "stats": Command("measure the mean and std of images, for pretrain --stats", _stats_flags, _stats, ("data",)),
+    "tfrecords": Command(
+        "write image files into TFRecord files, which network disks read faster",
+        _tfrecords_flags,
+        _tfrecords,
+        ("data", "output"),
+    ),
+    "recipes": Command(
+        "list the recipes, or show one of them", classifier_commands.recipes_flags, classifier_commands.run_recipes
+    ),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns 0, or 2 after a one-line message if the user gave something that cannot work."""
+    """Runs a command; returns 0, or 2 after a one-line message if the user gave something that cannot work.
+
+    143 means that a run was asked to end (SIGTERM), and has saved its state: `--resume` continues it.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("--help", "-h", "-help", "help"):
         print(_overview())
@@ -379,6 +483,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(name: str, command: Command, values: flags.FlagValues) -> int:
+    from keras_mae.trainers.run import Preempted
+
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("keras_mae").setLevel(logging.INFO)
     try:
@@ -387,6 +493,9 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
         command.run(values)
     except (ValueError, OSError, ImportError) as error:
         return _refuse(f"{name}: {' '.join(str(error).split())}")
+    except Preempted as error:
+        print(f"keras-mae {name}: {error}", file=sys.stderr)
+        return _TERMINATED
     except KeyboardInterrupt:
         print(f"keras-mae {name}: interrupted", file=sys.stderr)
         return 130

@@ -15,7 +15,7 @@ from tests.base import run_python
 from tests.drawn import TINY, as_image, drawn, encoded, write, write_pictures
 
 SETTINGS = [f"--set={setting}" for setting in TINY]
-NAMES = "demo, pretrain, reconstruct, export, convert, recipes"
+NAMES = "demo, pretrain, finetune, linear-probe, knn, reconstruct, export, convert, stats, tfrecords, recipes"
 RECIPE = ["--recipe=mae_small_images", *SETTINGS]
 
 
@@ -76,8 +76,11 @@ def test_version_and_recipes(capsys):
     assert capsys.readouterr().out.strip() == package.__version__
     assert cli.main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == recipes.names()
-    assert all(line.endswith(recipes.title(line.split()[0])) for line in lines)
+    programs = {line for line in lines if not line.startswith(" ")}
+    assert programs == {f"for keras-mae {program}:" for program in ("pretrain", "finetune", "linear-probe")}
+    listed = [line for line in lines if line not in programs]
+    assert sorted(line.split()[0] for line in listed) == recipes.names()
+    assert all(line.endswith(recipes.title(line.split()[0])) for line in listed)
 
 
 @pytest.mark.medium
