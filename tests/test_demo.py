@@ -13,7 +13,8 @@ from PIL import Image
 
 from keras_mae import demo
 from keras_mae.data import sources
-from tests.base import ROOT
+from keras_mae.models import ViTEncoder
+from tests.base import ROOT, random_images
 
 ROWS = ["pretrained encoder", "random encoder", "raw pixels"]
 FIGURES = ["linear_probe", "knn", "10_labels_per_class", "10_labels_per_class_std"]
@@ -78,6 +79,20 @@ def test_short_form(few_digits, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(demo, "_feature_rows", lambda *models_and_data: results["accuracy"])
     monkeypatch.setattr(demo, "_fine_tuning", lambda *models_and_data: results["fine_tuning_10_labels_per_class"])
     check_results(demo.run_demo(str(folder), overwrite=True, settings=TINY), folder)
+
+
+def test_features_are_the_class_token_and_means_over_nine_regions_of_the_middle():
+    encoder = ViTEncoder((28, 28, 1), patch_size=4, hidden_dim=8, num_layers=1, num_heads=2)
+    images = random_images(3, (28, 28, 1))
+    outputs = encoder(images)
+    tokens = outputs["patch_tokens"].numpy()  # patch 7 * row + column
+    found = demo.region_features(encoder, images)
+    assert found.shape == (3, 80)
+    corner = (tokens[:, 8] + tokens[:, 9] + tokens[:, 15] + tokens[:, 16]) / 4
+    right = (tokens[:, 7 * 3 + 4] + tokens[:, 7 * 3 + 5]) / 2
+    np.testing.assert_allclose(found[:, :8], outputs["cls_token"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found[:, 8:16], corner, rtol=0, atol=1e-5)  # another order of float32 sums
+    np.testing.assert_allclose(found[:, 6 * 8 : 7 * 8], right, rtol=0, atol=1e-5)
 
 
 def test_table():
