@@ -30,26 +30,21 @@ def index_at(seed: int, epoch, places, num_images: int, storage_order: np.ndarra
         int64, shaped like `places`.
     """
     if storage_order is None or num_images <= WINDOW:
-        return _shuffled(places, [seed, epoch], num_images)
+        key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
+        return tf.random.experimental.index_shuffle(places, key, tf.constant(num_images - 1, tf.int64))
 
-    def key(number):
-        return [seed, epoch * 2**32 + number]
+    def shuffled(places, number, count):
+        """A permutation of `count`, another one for each `number`."""
+        key = [tf.cast(part, tf.int64) * tf.ones_like(places) for part in (seed, epoch, number)]
+        return tf.raw_ops.RandomIndexShuffle(
+            index=places, seed=tf.stack(key, axis=-1), max_index=tf.cast(count, tf.int64) - 1, rounds=4
+        )
 
     window = places // WINDOW
     size = tf.minimum(num_images - window * WINDOW, WINDOW)
-    if places.shape.rank:
-        exchanged = tf.map_fn(lambda one: _shuffled(one[0], key(one[1] + 2), one[2]), (places % WINDOW, window, size),
-                              fn_output_signature=tf.int64)  # fmt: skip
-    else:
-        exchanged = _shuffled(places % WINDOW, key(window + 2), size)
-    place = window * WINDOW + exchanged
+    place = window * WINDOW + shuffled(places % WINDOW, window + 2, size)
     whole = num_images // BLOCK
-    block = _shuffled(tf.minimum(place // BLOCK, whole - 1), key(0), whole)
+    block = shuffled(tf.minimum(place // BLOCK, whole - 1), 0, whole)
     place = tf.where(place < whole * BLOCK, block * BLOCK + place % BLOCK, place)  # the rest stays at the end ...
-    begin = _shuffled(tf.constant(0, tf.int64), key(1), num_images)  # ... and is another one in every epoch
+    begin = shuffled(tf.constant(0, tf.int64), 1, num_images)  # ... and is another one in every epoch
     return tf.gather(storage_order, (place + begin) % num_images)
-
-
-def _shuffled(places, key, count) -> tf.Tensor:
-    key = tf.stack([tf.cast(part, tf.int64) for part in key])
-    return tf.random.experimental.index_shuffle(places, key, tf.cast(count, tf.int64) - 1)

@@ -96,7 +96,7 @@ class RecordSource(EncodedSource):
     def _first_features(self):
         record = self._reader(*(int(column[0]) for column in (self.index.file, self.index.offset, self.index.length)))
         try:
-            return tf.train.Example.FromString(record).features.feature
+            return dict(tf.train.Example.FromString(record).features.feature)
         except Exception as error:  # protobuf's own, which is in no public module
             raise ValueError(f"{self.name}: the first record is not a tf.train.Example ({error})") from error
 

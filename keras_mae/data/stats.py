@@ -46,11 +46,11 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
         count: how many images to look at; all if there are fewer.
 
     Raises:
-        ValueError: if no image can be decoded, more than 1 % of the sample cannot, or a channel is the same in every
-            pixel.
+        ValueError: if no image can be decoded, so many cannot that they are 1 % of the whole set, or a channel is the
+            same in every pixel.
     """
     chosen = np.random.RandomState(_SEED).permutation(source.num_images)[:count]
-    corrupt = CorruptImages(len(chosen), lambda number: source.name_of(int(chosen[number])))
+    corrupt = CorruptImages(source.num_images, lambda number: source.name_of(int(chosen[number])))
 
     def moments(number):
         image = tf.cast(source.image(tf.gather(chosen, number), channels), tf.float64)

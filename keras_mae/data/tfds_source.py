@@ -37,7 +37,7 @@ def tfds_builder(name: str, data_dir: str | None = None) -> Any:
         if not builder.info.splits:
             builder.download_and_prepare(file_format="tfrecord")
     except Exception as error:  # of any kind: network, file system, TFDS's own
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).split()).partition(" Available datasets")[0][:300]
         raise ValueError(
             f"tfds:{name}: is not prepared in {data_dir or 'the default folder of TFDS'}, and cannot be: "
             f"{type(error).__name__}: {text}"

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data import ArraySource, Augmentation, CorruptImages, FolderSource, first_images, training_dataset
-from tests.drawn import drawn, write_pictures
+from keras_mae.data import (
+    ArraySource,
+    Augmentation,
+    CorruptImages,
+    FolderSource,
+    evaluation_dataset,
+    evaluation_transform,
+    first_images,
+    training_dataset,
+)
+from tests.drawn import as_image, drawn, encoded, write, write_pictures
 
 AS_THEY_COME = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
 SHAPE = (10, 12, 3)
@@ -107,8 +116,108 @@ def test_two_equal_images_are_augmented_in_different_ways():
 
 
 def test_a_folder_gives_the_batches_of_its_arrays(tmp_path):
+    """Arrays are resized by the batch, which rounds differently once in a while."""
     write_pictures(tmp_path, 23, size=SHAPE[:2])
-    np.testing.assert_array_equal(batches(7, FolderSource(str(tmp_path))), batches(7))
+    found, expected = (np.stack(batches(7, images)).astype(int) for images in (FolderSource(str(tmp_path)), source()))
+    assert np.abs(found - expected).max() <= 1 and (found != expected).mean() < 0.001
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """JPEG files in two classes, of which one file is of another kind."""
+    path = tmp_path_factory.mktemp("folder")
+    for number in range(24):
+        form = "png" if number == 7 else "jpeg"
+        contents = encoded(as_image(drawn(30 + number, 50 - number, seed=number)), form)
+        write(path / "ab"[number % 2] / f"{number:02}.{form}", contents)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["array", "folder"])
+@pytest.mark.parametrize("num_hosts", [2, 4])
+def test_hosts_make_disjoint_parts_of_the_same_batches(folder, kind, num_hosts):
+    images = FolderSource(folder) if kind == "folder" else source(20)
+    arguments = {"batch_size": 8, "with_labels": True, "augmentation": Augmentation(flip=kind == "folder")}
+    whole = batches(7, images, **arguments)
+    parts = [batches(7, images, num_hosts=num_hosts, host=host, **arguments) for host in range(num_hosts)]
+    for step, (expected, labels) in enumerate(whole):
+        found = np.concatenate([part[step][0] for part in parts]).astype(int)
+        assert np.abs(found - expected).max() <= (0 if kind == "folder" else 1)
+        assert np.concatenate([part[step][1] for part in parts]).tolist() == labels.tolist()
+    restarted = batches(3, images, num_hosts=num_hosts, host=1, first_step=4, **arguments)
+    for one, other in zip(restarted, parts[1][4:], strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+    if kind == "array":
+        for step in range(2):  # an epoch has two steps: no host sees what another sees
+            seen = [set(part[step][1].tolist()) for part in parts]
+            assert len(set.union(*seen)) == sum(map(len, seen)) == 8
+
+
+def test_hosts_that_cannot_share(folder):
+    with pytest.raises(ValueError, match="batch of 4 cannot be shared evenly by 3 hosts"):
+        batches(1, num_hosts=3)
+    with pytest.raises(ValueError, match="numbered from 0 to 1, got host=2 of num_hosts=2"):
+        batches(1, num_hosts=2, host=2)
+
+
+def test_labels_that_are_not_there():
+    with pytest.raises(ValueError, match=r"labels are needed, and these images have none, such as array\[0\]"):
+        batches(1, ArraySource(IMAGES), with_labels=True)
+
+
+def evaluated(images, **arguments):
+    return list(evaluation_dataset(images, SHAPE, 5, **arguments).as_numpy_iterator())
+
+
+def test_evaluation_is_in_order_and_whole(folder):
+    images = FolderSource(folder)
+    found = evaluated(images, with_labels=True)
+    assert [len(labels) for _, labels in found] == [5, 5, 5, 5, 4]
+    pictures, labels = (np.concatenate(part) for part in zip(*found))
+    assert labels.tolist() == images.labels.tolist() == [0] * 12 + [1] * 12
+    for index in range(24):
+        whole = images.image(tf.constant(index, tf.int64), 3)
+        np.testing.assert_array_equal(pictures[index], evaluation_transform(whole, SHAPE))
+    np.testing.assert_array_equal(np.concatenate(evaluated(source(), crop_ratio=1.0)), IMAGES)
+
+
+def test_evaluation_shared_by_hosts(folder):
+    whole = np.concatenate(evaluated(FolderSource(folder)))
+    for host in range(3):
+        part = np.concatenate(evaluated(FolderSource(folder), num_hosts=3, host=host))
+        np.testing.assert_array_equal(part, whole[host::3])
+
+
+@pytest.mark.parametrize("host", [0, 1])
+def test_evaluation_names_and_leaves_out_what_is_corrupt(tmp_path, host):
+    write_pictures(tmp_path, 230, size=SHAPE[:2], corrupt=(3, 229))
+    images = FolderSource(str(tmp_path))
+    corrupt = CorruptImages(230, images.name_of)
+    found = np.concatenate(evaluated(images, crop_ratio=1.0, corrupt=corrupt, num_hosts=2, host=host))
+    expected = [number for number in range(host, 230, 2) if number not in (3, 229)]
+    assert len(found) == len(expected)
+    np.testing.assert_array_equal(found[:9], np.stack([drawn(*SHAPE, seed=n) for n in expected[:9]]))
+    # 229, the last, is looked at by every host before the first batch
+    assert sorted(corrupt.names) == ([229] if host == 0 else [3, 229])
+
+
+@pytest.mark.parametrize("shape", [(10, 12, 3), (6, 6, 3)])
+def test_16_bits_become_levels_with_fractions(shape):
+    images = np.stack([drawn(*SHAPE, seed=n).astype("uint16") * 257 for n in range(8)])
+    images[0] = np.minimum(images[0].astype(int) + 100, 65535)
+    sixteen, eight = ArraySource(images), ArraySource(IMAGES[:8])
+    for one, other in zip(evaluated_as(sixteen, shape), evaluated_as(eight, shape), strict=True):
+        assert one.dtype == np.float32 and other.dtype == np.uint8
+        assert np.abs(one - other).max() <= 0.9  # 100 / 257, and 0.5 for rounding to whole levels
+    assert np.abs(evaluated_as(sixteen, shape)[0][0] % 1).max() > 0.3
+    corrupt = CorruptImages(8, str)
+    stream = training_dataset(sixteen, shape, 4, 0, Augmentation(), corrupt)
+    assert stream.element_spec.dtype == tf.float32 and 10 < next(iter(stream)).numpy().max() <= 255
+    assert first_images(sixteen, shape, 2, 1.0).dtype == np.uint8
+
+
+def evaluated_as(images, shape):
+    return list(evaluation_dataset(images, shape, 5, 1.0).as_numpy_iterator())
 
 
 def test_batch_size_out_of_range():

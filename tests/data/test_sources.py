@@ -54,7 +54,7 @@ def test_hidden_files_and_folders_and_other_files_are_left_out(tmp_path):
     shown = tmp_path / ".home" / "pictures"  # the folder itself may lie in a hidden one
     for path in ("a/one.png", "b/two.png", "a/._one.png", ".two.png", ".cache/one.png", "a/.cache/deep/one.png"):
         write(shown / path, png())
-    for path in ("a/notes.txt", "b/one.tiff", "png", "a/one.png.part"):
+    for path in ("a/notes.txt", "b/one.webp", "png", "a/one.png.part"):
         write(shown / path, b"something else")
     source = FolderSource(str(shown))
     assert [os.path.relpath(path, shown) for path in source.paths] == ["a/one.png", "b/two.png"]
@@ -84,7 +84,7 @@ def test_names_with_spaces_brackets_and_accents(tmp_path):
 def test_folder_without_an_image(tmp_path):
     write(tmp_path / "notes.txt", b"nothing here")
     (tmp_path / "sub").mkdir()
-    with pytest.raises(ValueError, match=r"folder:.* holds no image; looked for .jpg, .*.gif, at any depth"):
+    with pytest.raises(ValueError, match=r"folder:.* holds no image; looked for .jpg, .*.tiff, at any depth"):
         open_source(f"folder:{tmp_path}")
 
 
@@ -98,8 +98,105 @@ def test_missing_folder(tmp_path):
 
 @pytest.mark.parametrize("specification", ["", "digit", "folder:", "npz", "folder", "tar:x", "/home/pictures"])
 def test_other_specifications(specification):
-    with pytest.raises(ValueError, match="data is given as digits, folder:PATH or npz:PATH; got '"):
+    with pytest.raises(ValueError, match="data is given as digits, folder:PATH, npz:PATH, .*; got '"):
         open_source(specification)
+
+
+def train_and_validation(path, names=("train", "val"), classes=("ant", "bee")):
+    for number in range(6):
+        part = names[number // 4]
+        write(path / part / classes[number % len(classes)] / f"{number}.png", png(number))
+    return f"folder:{path}"
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "test"])
+def test_train_and_validation_folders(tmp_path, name):
+    data = train_and_validation(tmp_path, ("train", name))
+    for split, count, labels in ((None, 4, [0, 0, 1, 1]), ("train", 4, [0, 0, 1, 1]), ("validation", 2, [0, 1])):
+        source = open_source(data, split)
+        assert source.num_images == count and source.labels.tolist() == labels
+        assert source.class_names == ["ant", "bee"] and source.num_classes == 2
+
+
+def test_a_validation_folder_that_lacks_a_class_keeps_the_numbers(tmp_path):
+    data = train_and_validation(tmp_path)
+    os.remove(tmp_path / "val" / "ant" / "4.png")
+    assert open_source(data, "validation").labels.tolist() == [1]
+    write(tmp_path / "val" / "cat" / "7.png", png())
+    with pytest.raises(ValueError, match=r"'cat' is none of the classes \['ant', 'bee'\]"):
+        open_source(data, "validation")
+
+
+def test_a_fixed_tenth_for_validation(tmp_path):
+    for number in range(150):
+        write(tmp_path / "ab"[number % 2] / f"{number:03}.png", b"x")
+    data = f"folder:{tmp_path}"
+    names = {}
+    for split in (None, "train", "validation"):
+        source = open_source(data, split)
+        names[split] = {source.name_of(n) for n in range(source.num_images)}
+        assert source.labels.tolist() == ["ab".index(source.name_of(n)[-9]) for n in range(source.num_images)]
+    assert names["train"] | names["validation"] == names[None] and not names["train"] & names["validation"]
+    assert 4 <= len(names["validation"]) <= 30  # Binomial(150, 1/10), 15 +- 3 x 3.7
+    write(tmp_path / "a" / "another.png", b"x")
+    again = open_source(data, "validation")
+    assert names["validation"] <= {again.name_of(n) for n in range(again.num_images)}
+
+
+def test_arrays_are_split_too(tmp_path):
+    images = np.stack([drawn(4, 4, 1, seed=n) for n in range(40)])
+    parts = [open_source(npz(tmp_path, images=images, labels=np.arange(40)), s) for s in ("train", "validation")]
+    assert [part.num_images for part in parts] == [36, 4]
+    assert sorted(np.concatenate([part.labels for part in parts])) == list(range(40))
+    for part in parts:
+        for index in range(3):
+            np.testing.assert_array_equal(image_of(part, index, 1), images[part.labels[index]])
+    data = npz(tmp_path, images=images, labels=np.arange(40), validation_images=images[:3] + 1)
+    assert [open_source(data, s).num_images for s in (None, "train", "validation")] == [40, 40, 3]
+    with pytest.raises(ValueError, match="4 images are too few to set a tenth of them aside"):
+        open_source(npz(tmp_path, images=images[:4]), "validation")
+
+
+def test_digits_have_a_validation_split():
+    assert [open_source("digits", s).num_images for s in (None, "train", "validation")] == [4000, 4000, 1000]
+    assert open_source("digits").num_classes == 10
+    with pytest.raises(ValueError, match="a split is 'train' or 'validation', got 'test'"):
+        open_source("digits", "test")
+
+
+def test_no_number_of_classes_without_labels():
+    with pytest.raises(ValueError, match="labels are needed, and these images have none"):
+        ArraySource(IMAGES).num_classes
+
+
+def test_folder_of_16_bits(tmp_path):
+    write(tmp_path / "0.png", png())
+    assert FolderSource(str(tmp_path)).dtype == "uint8"
+    pixels = drawn(6, 8).astype("uint16") * 257 + 3
+    write(tmp_path / "1.png", tf.io.encode_png(pixels).numpy())
+    source = FolderSource(str(tmp_path))
+    assert source.dtype == "uint16"
+    np.testing.assert_array_equal(image_of(source, 1), pixels)
+    np.testing.assert_array_equal(image_of(source, 0), drawn(6, 8, seed=0).astype("uint16") * 257)
+
+
+def test_tiff_without_tifffile(tmp_path, monkeypatch):
+    write(tmp_path / "0.tif", b"II*\0")
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(ValueError, match=r"0.tif needs a library that reads TIFF: pip install 'keras-mae\[tiff\]'"):
+        FolderSource(str(tmp_path))
+
+
+def test_links_to_folders_are_followed_but_not_round_in_circles(tmp_path):
+    write(tmp_path / "real" / "0.png", png())
+    os.makedirs(tmp_path / "set" / "a")
+    os.symlink(tmp_path / "real", tmp_path / "set" / "b")
+    os.symlink(tmp_path / "set", tmp_path / "set" / "a" / "up")
+    write(tmp_path / "set" / "a" / "1.png", png())
+    assert [os.path.relpath(path, tmp_path) for path in FolderSource(str(tmp_path / "set")).paths] == [
+        "set/a/1.png",
+        "set/b/0.png",
+    ]
 
 
 IMAGES = np.stack([drawn(6, 8, 3, seed=seed) for seed in range(4)])
@@ -128,8 +225,11 @@ def test_npz_with_and_without_labels(tmp_path):
     [
         ({"pictures": IMAGES, "labels": np.arange(4)}, "needs an array called 'images', has 'pictures', 'labels'"),
         ({}, "is not a file written by numpy.savez"),
-        ({"images": IMAGES / np.float32(255)}, r"uint8 of shape \(N, H, W, C\), got float32 of shape \(4, 6, 8, 3\)"),
-        ({"images": IMAGES.astype("int64")}, r"uint8 of shape \(N, H, W, C\), got int64"),
+        (
+            {"images": IMAGES / np.float32(255)},
+            r"uint8 or uint16 of shape \(N, H, W, C\), got float32 of shape \(4, 6, 8, 3\)",
+        ),
+        ({"images": IMAGES.astype("int64")}, r"uint8 or uint16 of shape \(N, H, W, C\), got int64"),
         ({"images": IMAGES[0, ..., 0]}, r"got uint8 of shape \(6, 8\)"),
         ({"images": IMAGES[:0]}, "holds no image"),
         ({"images": IMAGES, "labels": np.arange(3)}, r"4 images need integer labels of shape \(4,\), got .*\(3,\)"),
@@ -169,7 +269,7 @@ def test_missing_npz(tmp_path):
 
 
 def test_array_source_is_uint8():
-    with pytest.raises(ValueError, match=r"^array: images are uint8 of shape \(N, H, W, C\), got float64"):
+    with pytest.raises(ValueError, match=r"^array: images are uint8 or uint16 of shape \(N, H, W, C\), got float64"):
         ArraySource(IMAGES / 255)
 
 

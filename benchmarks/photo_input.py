@@ -1,0 +1,127 @@
+"""Photographs to random resized crops of 224 pixels, flipped or not, in uint8 batches.
+
+    python -m benchmarks.photo_input
+
+JPEG files of 500 x 375 pixels: `training_dataset` against Pillow with a worker process for each core, and against
+what is left if everything but `decode_and_crop_jpeg` and the resize is taken out of it. Files of 12 megapixels: one
+thread each, against Pillow's full decode. The rounds alternate; rates are medians, in images a second.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from benchmarks import pillow_pipeline
+from keras_mae.data import Augmentation, CorruptImages, FolderSource, training_dataset
+from keras_mae.data.augmentation import RATIO, crop_draws, crop_window
+from keras_mae.example_seed import ExampleSeed
+
+_SIZE, _BATCH, _FILES = 224, 32, 192
+_SCALE = (0.2, 1.0)
+
+
+def result(rounds: int = 5, batches: int = 12) -> str:
+    """Both comparisons as a JSON object."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write(os.path.join(folder, "small"), (500, 375), _FILES)
+        _write(os.path.join(folder, "large"), (4000, 3000), 4)
+        record = _small(os.path.join(folder, "small"), rounds, batches)
+        record |= _large(os.path.join(folder, "large"), rounds)
+    return json.dumps({"benchmark": "photo_input", "cores": os.cpu_count(), **record})
+
+
+def _small(folder: str, rounds: int, batches: int) -> dict[str, float]:
+    source = FolderSource(folder)
+    corrupt = CorruptImages(source.num_images, source.name_of)
+    ours = iter(training_dataset(source, (_SIZE, _SIZE, 3), _BATCH, 0, Augmentation(_SCALE), corrupt))
+    bare = iter(_bare(source.paths))
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        sides: dict[str, Callable[[], None]] = {
+            "ours": lambda: _take(ours, batches),
+            "bare_loop": lambda: _take(bare, batches),
+            "pillow": lambda: _take(pool.imap(pillow_pipeline.batch, _tasks(source.paths, batches)), batches),
+        }
+        rates = _alternate(sides, rounds, _BATCH * batches)
+    return {
+        **{f"{side}_images_per_second": round(rate) for side, rate in rates.items()},
+        "over_pillow": round(rates["ours"] / rates["pillow"], 2),
+        "over_bare_loop": round(rates["ours"] / rates["bare_loop"], 2),
+    }
+
+
+def _large(folder: str, rounds: int) -> dict[str, float]:
+    source = FolderSource(folder)
+    corrupt = CorruptImages(source.num_images, source.name_of)
+    dataset = training_dataset(source, (_SIZE, _SIZE, 3), 1, 0, Augmentation(_SCALE), corrupt)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    ours = iter(dataset.with_options(options))
+    pillow = map(pillow_pipeline.batch, _tasks(source.paths, 10**6, 1))
+    count = 4 * source.num_images
+    rates = _alternate({"ours": lambda: _take(ours, count), "pillow": lambda: _take(pillow, count)}, rounds, count)
+    return {
+        **{f"{side}_12_megapixels_per_second": round(rate, 1) for side, rate in rates.items()},
+        "over_pillow_12_megapixels": round(rates["ours"] / rates["pillow"], 2),
+    }
+
+
+def _bare(paths: list[str]) -> tf.data.Dataset:
+    """Only what has to be: read, decode the crop, resize."""
+    windows = [
+        crop_window((375, 500), crop_draws(ExampleSeed.of(0, 0, number)), _SCALE, RATIO) for number in range(len(paths))
+    ]
+
+    def load(path, window):
+        image = tf.image.decode_and_crop_jpeg(tf.io.read_file(path), window, channels=3, dct_method="INTEGER_ACCURATE")
+        image = tf.image.resize(image, (_SIZE, _SIZE), "bicubic", antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+
+    dataset = tf.data.Dataset.from_tensor_slices((paths, tf.stack(windows))).repeat()
+    return dataset.map(load, tf.data.AUTOTUNE, deterministic=True).batch(_BATCH).prefetch(tf.data.AUTOTUNE)
+
+
+def _tasks(paths: list[str], batches: int, size: int = _BATCH) -> Iterator[tuple[list[str], int, int]]:
+    for number in range(batches):
+        yield [paths[(number * size + n) % len(paths)] for n in range(size)], _SIZE, number
+
+
+def _take(iterator: Iterator, count: int) -> None:
+    for _ in range(count):
+        next(iterator)
+
+
+def _alternate(sides: dict[str, Callable[[], None]], rounds: int, images: int) -> dict[str, float]:
+    rates: dict[str, list[float]] = {side: [] for side in sides}
+    for number in range(rounds + 1):
+        for side, run in sides.items():
+            begin = time.perf_counter()
+            run()
+            if number:  # the first round fills buffers and caches
+                rates[side].append(images / (time.perf_counter() - begin))
+    return {side: statistics.median(values) for side, values in rates.items()}
+
+
+def _write(folder: str, size: tuple[int, int], count: int) -> None:
+    """JPEG files of parts of scikit-learn's two photographs, enlarged or not, that all differ."""
+    os.mkdir(folder)
+    photographs = [Image.fromarray(image) for image in load_sample_images().images]
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        left, top = rng.integers(0, 140), rng.integers(0, 52)
+        part = photographs[number % 2].crop((left, top, left + 500, top + 375)).resize(size, Image.Resampling.BICUBIC)
+        part.save(os.path.join(folder, f"{number:03}.jpg"), quality=90)
+
+
+if __name__ == "__main__":
+    print(result())

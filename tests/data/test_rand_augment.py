@@ -1,0 +1,140 @@
+"""RandAugment's operations against Pillow's or keras-cv's, and its random choices."""
+
+import math
+
+import keras_cv
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageEnhance, ImageOps
+
+from keras_mae.data import RandAugment
+from keras_mae.data.rand_augment import _apply, operations_on, posterize
+from keras_mae.example_seed import ExampleSeed
+from tests.drawn import as_image, drawn
+
+IMAGE = drawn(40, 48)
+
+
+def ours(name, strength, sign=1.0, image=IMAGE):
+    operation = operations_on(image.shape[-1])[name]
+    return _apply(operation, tf.constant(image), tf.constant(strength), tf.constant(sign)).numpy().astype(int)
+
+
+def turned(matrix):
+    """Pillow's affine transform about pixel centres, gray outside."""
+    a, b, c, d, e, f = matrix
+    moved = (a, b, c + 0.5 * (1 - a - b), d, e, f + 0.5 * (1 - d - e))
+    image = as_image(IMAGE).transform(
+        (48, 40), Image.Transform.AFFINE, moved, Image.Resampling.BILINEAR, fillcolor=(128,) * 3
+    )
+    return np.asarray(image).astype(int)
+
+
+def pillow(name, strength, sign):
+    """What the recipe means by a strength, by Pillow: the image, and how far single values may be off."""
+    image = as_image(IMAGE)
+    enhanced = 1 + 0.9 * strength * sign
+    threshold = 256 - int(strength * 256)
+    return {
+        "auto contrast": (lambda: ImageOps.autocontrast(image), 1),
+        "equalize": (lambda: ImageOps.equalize(image), 0),
+        "invert": (lambda: ImageOps.invert(image), 0),
+        "posterize": (lambda: ImageOps.posterize(image, 4 - int(strength * 4)), 0),
+        "solarize": (lambda: ImageOps.solarize(image, threshold), 0),
+        "add": (lambda: np.where(IMAGE < 128, np.minimum(IMAGE + int(strength * 110), 255), IMAGE), 0),
+        "color": (lambda: ImageEnhance.Color(image).enhance(enhanced), 2),
+        "brightness": (lambda: ImageEnhance.Brightness(image).enhance(enhanced), 1),
+        "sharpness": (lambda: ImageEnhance.Sharpness(image).enhance(enhanced), 2),
+    }[name]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("strength", [0.9, 0.5])
+@pytest.mark.parametrize(
+    "name", ["auto contrast", "equalize", "invert", "posterize", "solarize", "add", "color", "brightness", "sharpness"]
+)
+def test_colours_are_pillows(name, strength, sign):
+    expected, atol = pillow(name, strength, sign)
+    np.testing.assert_allclose(ours(name, strength, sign), np.asarray(expected()).astype(int), rtol=0, atol=atol)
+    assert (ours(name, strength, sign) != IMAGE).any()
+
+
+def test_contrast_is_keras_cvs_about_the_mean_of_each_channel():
+    """Pillow's is about the mean of the gray image."""
+    pixels = IMAGE.astype("float32")
+    mean = pixels.mean(axis=(0, 1))
+    np.testing.assert_allclose(ours("contrast", 0.5), np.clip((pixels - mean) * 1.45 + mean, 0, 255), atol=0.51)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("name", ["rotate", "shear x", "shear y", "translate x", "translate y"])
+def test_geometry_is_pillows_with_gray_outside(name, sign):
+    strength = 0.7
+    angle, shear, moved = sign * strength * math.radians(30), sign * strength * 0.3, sign * strength * 0.45
+    cos, sin = math.cos(angle), math.sin(angle)
+    matrix = {
+        "rotate": (cos, -sin, 23.5 - cos * 23.5 + sin * 19.5, sin, cos, 19.5 - sin * 23.5 - cos * 19.5),
+        "shear x": (1, shear, 0, 0, 1, 0),
+        "shear y": (1, 0, 0, shear, 1, 0),
+        "translate x": (1, 0, -moved * 48, 0, 1, 0),
+        "translate y": (1, 0, 0, 0, 1, -moved * 40),
+    }[name]
+    difference = np.abs(ours(name, strength, sign) - turned(matrix))
+    # at the border Pillow does not blend with what lies outside, and TensorFlow does
+    assert np.median(difference) <= 1 and (difference > 2).mean() < 0.08, np.mean(difference > 2)
+    assert (ours(name, strength, sign) == 128).all(axis=-1).mean() > 0.02
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_posterize_is_keras_cvs(bits):
+    expected = keras_cv.layers.Posterization((0, 255), bits).augment_image(tf.constant(IMAGE, tf.float32))
+    np.testing.assert_array_equal(posterize(tf.constant(IMAGE, tf.float32), tf.constant(bits)), expected)
+    assert not posterize(tf.constant(IMAGE, tf.float32), tf.constant(0)).numpy().any()
+
+
+def test_no_operation_at_no_strength():
+    for name in set(operations_on(3)) - {"auto contrast", "equalize", "invert", "posterize"}:
+        np.testing.assert_allclose(ours(name, 0.0), IMAGE, atol=1, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def augment():
+    return tf.function(lambda image, number: RandAugment()(image, ExampleSeed.of(5, 0, number)))
+
+
+@pytest.mark.medium
+def test_is_a_function_of_the_seed_alone_in_any_graph(augment):
+    numbers = tf.range(24, dtype=tf.int64)
+    alone = np.stack([augment(tf.constant(IMAGE), number) for number in numbers])
+    for threads in (1, 6):
+        dataset = tf.data.Dataset.from_tensor_slices(numbers).map(
+            lambda number: RandAugment()(tf.constant(IMAGE), ExampleSeed.of(5, 0, number)), num_parallel_calls=threads
+        )
+        np.testing.assert_array_equal(np.stack(list(dataset)), alone)
+    assert alone.dtype == np.uint8
+    # a quarter is left alone by both operations: Binomial(24, 1/4) is above 18 once in 1e7 seeds
+    assert len(np.unique(alone, axis=0)) >= 6
+
+
+@pytest.mark.medium
+def test_half_of_the_operations_take_place(augment):
+    """Unchanged are (1 - p)^2 = 1/4 and few others: Binomial(400, 1/4), 100 +- 4.5 x 8.7."""
+    image = tf.constant(drawn(12, 12))
+    unchanged = sum((augment(image, tf.constant(n, tf.int64)).numpy() == image).all() for n in range(400))
+    assert 61 <= unchanged <= 150
+
+
+def test_probability_none_and_all():
+    image = tf.constant(IMAGE)
+    np.testing.assert_array_equal(RandAugment(probability=0.0)(image, ExampleSeed.of(0, 0)), IMAGE)
+    changed = [RandAugment(probability=1.0)(image, ExampleSeed.of(0, 0, n)).numpy() for n in range(4)]
+    assert all((one != IMAGE).any() for one in changed)
+
+
+def test_gray_images_and_other_types():
+    gray = tf.constant(drawn(12, 12, 1))
+    assert RandAugment()(gray, ExampleSeed.of(0, 0)).shape == (12, 12, 1)
+    assert "color" not in operations_on(1) and len(operations_on(3)) == 15
+    with pytest.raises(ValueError, match="takes uint8 images, got uint16"):
+        RandAugment()(tf.cast(gray, tf.uint16), ExampleSeed.of(0, 0))

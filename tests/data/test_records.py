@@ -1,0 +1,202 @@
+"""TFRecord files: written, continued, opened again; the same images as the folder they were made from."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_mae.data import (
+    Augmentation,
+    CorruptImages,
+    FolderSource,
+    Subset,
+    evaluation_dataset,
+    open_source,
+    training_dataset,
+    write_records,
+)
+from keras_mae.data.record_index import RecordIndex
+from tests.drawn import as_image, drawn, encoded, write
+
+COUNT = 23
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """JPEG and PNG files of different sizes in three classes."""
+    path = tmp_path_factory.mktemp("folder")
+    for number in range(COUNT):
+        form = ("png", "jpeg")[number % 2]
+        contents = encoded(as_image(drawn(20 + number, 40 - number, seed=number)), form)
+        write(path / "abc"[number % 3] / f"{number:02}.{form}", contents)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def records(folder, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("records"))
+    write_records(FolderSource(folder), path, 4)
+    return path
+
+
+def batches(source, **arguments):
+    return list(evaluation_dataset(source, (16, 12, 3), 5, with_labels=True, **arguments).as_numpy_iterator())
+
+
+def assert_same(found, expected):
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected):
+        for part, other_part in zip(one, other):
+            np.testing.assert_array_equal(part, other_part)
+
+
+def test_give_the_folders_evaluation_batches_and_names(folder, records):
+    source, expected = open_source(f"tfrecord:{records}/*.tfrecord"), FolderSource(folder)
+    assert source.class_names == ["a", "b", "c"] and source.num_classes == 3
+    assert source.labels.tolist() == expected.labels.tolist()
+    assert_same(batches(source), batches(expected))
+    assert source.name_of(1).startswith(f"{records}/images-00001-of-00004.tfrecord, record at byte 0")
+    assert sorted(source.storage_order) == list(range(COUNT))
+    assert source.storage_order[:6].tolist() == [0, 4, 8, 12, 16, 20]  # image i lies in file i % 4
+
+
+def test_without_the_index_they_are_read_file_by_file(folder, records, tmp_path):
+    for name in os.listdir(records):
+        if name.endswith(".tfrecord"):
+            os.link(os.path.join(records, name), tmp_path / name)
+    source, expected = open_source(f"tfrecord:{tmp_path}/*"), FolderSource(folder)
+    order = np.concatenate([np.arange(n, COUNT, 4) for n in range(4)])
+    assert source.labelled and source.labels.tolist() == expected.labels[order].tolist()
+    assert_same(batches(source), batches(Subset(expected, order)))
+
+
+def test_some_of_the_files_are_some_of_the_images(folder, records):
+    source = open_source(f"tfrecord:{records}/images-0000[13]*")
+    chosen = [n for n in range(COUNT) if n % 4 in (1, 3)]
+    assert_same(batches(source), batches(Subset(FolderSource(folder), chosen)))
+
+
+def test_training_batches_are_those_of_the_folder(folder, records):
+    """So few images are shuffled freely, and the same index is the same image."""
+    streams = []
+    for source in (FolderSource(folder), open_source(f"tfrecord:{records}/*.tfrecord")):
+        corrupt = CorruptImages(COUNT, str)
+        dataset = training_dataset(source, (16, 12, 3), 4, 1, Augmentation(), corrupt, with_labels=True)
+        streams.append(list(dataset.take(8).as_numpy_iterator()))
+    assert_same(*streams)
+
+
+def test_continues_where_it_was_interrupted(folder, records, tmp_path, monkeypatch):
+    source = FolderSource(folder)
+    read, calls = source.read, []
+
+    def interrupted(index):
+        calls.append(int(index))
+        if int(index) == 2:
+            raise KeyboardInterrupt
+        return read(index)
+
+    monkeypatch.setattr(source, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_records(source, str(tmp_path), 4)
+    assert sorted(os.listdir(tmp_path)) == [f"images-0000{n}-of-00004.tfrecord" for n in range(2)]
+    calls.clear()
+    monkeypatch.setattr(source, "read", lambda index: (calls.append(int(index)), read(index))[1])
+    write_records(source, str(tmp_path), 4)
+    assert sorted(calls) == [n for n in range(COUNT) if n % 4 in (2, 3)]  # only what was missing
+    for name in os.listdir(records):
+        if name.endswith(".tfrecord"):
+            with open(tmp_path / name, "rb") as one, open(os.path.join(records, name), "rb") as other:
+                assert one.read() == other.read()
+
+
+def test_a_file_that_cannot_be_read_keeps_its_place_and_is_reported(folder, tmp_path, caplog):
+    for number in range(120):
+        write(tmp_path / "in" / f"{number:03}.png", encoded(as_image(drawn(4, 5, seed=number)), "PNG"))
+    os.remove(tmp_path / "in" / "017.png")
+    os.symlink("nowhere", tmp_path / "in" / "017.png")
+    write_records(FolderSource(str(tmp_path / "in")), str(tmp_path / "out"), 2)
+    assert "1 of 120 images were skipped because they cannot be decoded" in caplog.text
+    corrupt = CorruptImages(120, str)
+    source = open_source(f"tfrecord:{tmp_path}/out/*.tfrecord")
+    found = list(evaluation_dataset(source, (4, 5, 3), 50, 1.0, corrupt).unbatch().as_numpy_iterator())
+    assert list(corrupt.names) == [17] and len(found) == 119
+    np.testing.assert_array_equal(found[17], drawn(4, 5, seed=18))
+
+
+def test_other_settings_and_other_sets_are_refused(folder, records, tmp_path):
+    source = FolderSource(folder)
+    with pytest.raises(ValueError, match="holds TFRecord files of another set, such as .*00000-of-00004"):
+        write_records(source, records, 3)
+    with pytest.raises(ValueError, match="23 images go into 1 to 23 files, got 24"):
+        write_records(source, str(tmp_path), 24)
+    with pytest.raises(ValueError, match=r"written from image files, and array\[0\] is in memory"):
+        from keras_mae.data import ArraySource
+
+        write_records(ArraySource(np.zeros((2, 3, 3, 1), "uint8")), str(tmp_path))
+
+
+def test_no_file_a_cut_off_one_and_something_else(folder, records, tmp_path):
+    with pytest.raises(ValueError, match=r"there is no such file; a pattern has \*"):
+        open_source(f"tfrecord:{tmp_path}/*.tfrecord")
+    with open(os.path.join(records, "images-00000-of-00004.tfrecord"), "rb") as file:
+        whole = file.read()
+    for contents in (whole[:-5], whole[:7], b"no records at all, but some text"):
+        write(tmp_path / "cut.tfrecord", contents)
+        with pytest.raises(ValueError, match="cut.tfrecord: record . does not end within the file"):
+            open_source(f"tfrecord:{tmp_path}/cut.tfrecord")
+    write(tmp_path / "empty.tfrecord", b"")
+    with pytest.raises(ValueError, match="holds no image"):
+        open_source(f"tfrecord:{tmp_path}/empty.tfrecord")
+    for name in os.listdir(records):
+        os.link(os.path.join(records, name), tmp_path / name)
+    os.remove(tmp_path / "images-00003-of-00004.tfrecord")
+    write(tmp_path / "images-00003-of-00004.tfrecord", whole)
+    with pytest.raises(ValueError, match="images-00003.* does not belong to .*index.npz"):
+        open_source(f"tfrecord:{tmp_path}/images-*.tfrecord")
+
+
+def examples(path, **features):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for row in zip(*features.values()):
+            feature = {
+                key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                if isinstance(value, bytes)
+                else tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+                for key, value in zip(features, row)
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+
+
+def test_records_of_other_programs(tmp_path):
+    files = [encoded(as_image(drawn(6, 8, seed=n)), "PNG") for n in range(3)]
+    examples(tmp_path / "a.tfrecord", **{"image/encoded": files, "image/class/label": [7, 0, 2]})
+    source = open_source(f"tfrecord:{tmp_path}/a.tfrecord")
+    assert source.labels.tolist() == [7, 0, 2] and source.num_classes == 8
+    np.testing.assert_array_equal(source.image(tf.constant(1, tf.int64), 3), drawn(6, 8, seed=1))
+    examples(tmp_path / "b.tfrecord", image=files)
+    assert open_source(f"tfrecord:{tmp_path}/b.tfrecord").labels is None
+    examples(tmp_path / "c.tfrecord", picture=files)
+    with pytest.raises(ValueError, match="an encoded image called image or image/encoded, these hold picture"):
+        open_source(f"tfrecord:{tmp_path}/c.tfrecord")
+
+
+def test_index_of_records(tmp_path):
+    with tf.io.TFRecordWriter(str(tmp_path / "one")) as writer:
+        for length in (5, 0, 300):
+            writer.write(b"x" * length)
+    index = RecordIndex.of([str(tmp_path / "one")] * 2)
+    assert index.length.tolist() == [5, 0, 300] * 2 and index.file.tolist() == [0] * 3 + [1] * 3
+    assert index.offset[:3].tolist() == [12, 33, 49]
+
+
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_kept_in_memory_or_on_disk(folder, tmp_path, cache):
+    prefix = "memory:" if cache == "memory" else f"disk:{tmp_path}/cache:"
+    source = open_source(f"{prefix}folder:{folder}")
+    assert source.num_classes == 3 and source.encoded
+    assert_same(batches(source), batches(FolderSource(folder)))
+    again = open_source(f"{prefix}folder:{folder}", split="validation")
+    assert_same(batches(again), batches(open_source(f"folder:{folder}", split="validation")))
+    assert open_source(f"{prefix}digits").num_images == 4000  # is in memory already
