@@ -123,8 +123,7 @@ def train_classifier(
             config.checkpoint_steps,
             config.checkpoint_minutes,
             config.max_skipped_steps,
-            extra=[callbacks.StopOnTooManyCorrupt(each) for each in corrupt],
-            everywhere=[best],
+            everywhere=[*map(callbacks.StopOnTooManyCorrupt, corrupt), best],
             on_start=announce,
             validation_data=validation,
         )

@@ -1,6 +1,6 @@
 """Linear probe on small images, 28 to 96 pixels, of the encoder in `--run`, whatever its size.
 
-Evidence: TODO
+Evidence: the same settings on digits, see probe_digits.
 Command: `keras-mae linear-probe --recipe=probe_small_images --run=runs/small --data=folder:/data/pictures
 --output=runs/probe`.
 Deviations from the paper: no augmentation, so that features are computed once and the rest takes seconds; the mean of
