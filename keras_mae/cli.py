@@ -118,10 +118,13 @@ def _reconstruct(values: flags.FlagValues) -> None:
     import keras_mae.models  # noqa: F401  registers the classes
     from keras_mae.data import first_images, open_source
     from keras_mae.trainers import run
+    from keras_mae.trainers.config import PretrainConfig
     from keras_mae.trainers.pretrain import draw_reconstructions
 
     folder = run.RunFolder(values.run)
     config, data = folder.config()
+    if not isinstance(config, PretrainConfig):
+        raise ValueError(f"{values.run} is a run of keras-mae {config.program}; reconstruct needs one of pretrain")
     source = open_source(values.data or data)
     mae = keras.saving.load_model(folder.model_path(run.MODEL), compile=False)
     images = first_images(source, config.image_shape, values.count, config.crop_ratio)
@@ -165,7 +168,8 @@ def _model_to_export(values: flags.FlagValues) -> tuple[str, float, str | None]:
 
         folder = run.RunFolder(values.run)
         config, data = folder.config()
-        path, crop_ratio = folder.model_path(run.ENCODER if values.model == "encoder" else run.MODEL), config.crop_ratio
+        path = folder.model_path(run.ENCODER if values.model == "encoder" else run.MODEL)
+        crop_ratio = 0.875 if config.crop_ratio is None else config.crop_ratio
     return path, crop_ratio if values.crop_ratio is None else values.crop_ratio, values.data or data
 
 

@@ -15,7 +15,7 @@ from keras_mae.data.sources import digits_source
 from keras_mae.export import export_encoder
 from keras_mae.models import MaskedAutoencoder, ViTEncoder
 from keras_mae.trainers import evaluation, pictures, recipes, run
-from keras_mae.trainers.config import changed
+from keras_mae.trainers.config import PretrainConfig, changed
 from keras_mae.trainers.pretrain import build, draw_reconstructions, pretrain
 
 _log = logging.getLogger("keras_mae")
@@ -35,7 +35,7 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
         seed: of everything random.
     """
     begin = time.perf_counter()
-    config = changed(recipes.load(_RECIPE), [*settings, f"seed={seed}"])
+    config = changed(recipes.load(_RECIPE, PretrainConfig), [*settings, f"seed={seed}"])
     train, test = digits_source("train"), digits_source("test")
 
     _log.info("1/4  pretraining on %d digits, without their labels", train.num_images)

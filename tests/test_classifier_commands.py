@@ -65,7 +65,7 @@ def test_recipes_shows_one(capsys):
         (["finetune", "--set=layer_decy=0.5"], "there is no setting 'layer_decy'; did you mean layer_decay"),
         (["linear-probe", "--set=mixup=0.8"], "there is no setting 'mixup'"),
         (["knn", "--set=k=5"], "k is of type tuple[int, ...], got '5'"),
-        (["knn", "--set=temprature=1.0"], "there is no setting 'temprature'; did you mean temperature"),
+        (["knn", "--set=temperatur=1.0"], "there is no setting 'temperatur'; did you mean temperature"),
         (["recipes", "--show=mae_digit"], "no recipe is called 'mae_digit'; did you mean mae_digits"),
         (
             ["pretrain", "--recipe=probe_digits"],
@@ -82,8 +82,9 @@ def test_unknown_names_are_answered_with_near_ones(capfd, tmp_path, command, mes
 
 
 def test_another_architecture_and_no_such_run(given, capfd, tmp_path):
-    line = refused(capfd, "finetune", *flags(given, tmp_path / "run"))  # the default recipe is for ViT-B
+    small = ["--set=batch_size=16"]  # all else of the default recipe, which is for ViT-B
+    line = refused(capfd, "finetune", *flags(given, tmp_path / "run"), *small)
     assert "hidden_dim: 16 there, 768 asked for; num_layers: 2 there, 12 asked for" in line
-    line = refused(capfd, "linear-probe", *flags({**given, "run": str(tmp_path / "nowhere")}, tmp_path / "run"))
+    line = refused(capfd, "linear-probe", *flags({**given, "run": str(tmp_path / "nowhere")}, tmp_path / "run"), *small)
     assert "nowhere is not the folder of a run: it holds no config.json" in line
     assert not (tmp_path / "run").exists()

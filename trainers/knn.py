@@ -36,8 +36,9 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         raise ValueError("kNN measures an encoder: name one with --run, the folder of a run or a .keras file")
     begin = time.perf_counter()
     crop_ratio = config.crop_ratio
-    if crop_ratio is None:
-        crop_ratio = 0.875 if config.run.endswith(".keras") else run.RunFolder(config.run).config()[0].crop_ratio
+    if crop_ratio is None and not config.run.endswith(".keras"):
+        crop_ratio = run.RunFolder(config.run).config()[0].crop_ratio
+    crop_ratio = 0.875 if crop_ratio is None else crop_ratio
     train, validation, num_classes = labelled_sources(config, data)
     encoder = load_encoder(config.run)
     folder = None if output is None else run.RunFolder(output)

@@ -74,8 +74,9 @@ def linear_probe(
             jit_compile="auto" if config.jit_compile is None else config.jit_compile and probe.supports_jit,
         )
     make = _of_features if config.crop_scale is None and not config.flip else _of_images
+    num_images, dataset_at, batches, corrupt = make(probe, config, source, validation)
     return train_classifier(
-        probe, config, data, output, *make(probe, config, source, validation), resume=resume, overwrite=overwrite
+        probe, config, data, output, num_images, dataset_at, batches, corrupt, resume=resume, overwrite=overwrite
     )
 
 

@@ -113,9 +113,16 @@ def pretrain(
         folder.start(config, data, resume, overwrite)
 
     def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
-        share = {} if num_hosts == 1 else {"num_hosts": num_hosts, "host": host}
         dataset = training_dataset(
-            source, config.image_shape, config.batch_size, config.seed, augmentation, corrupt, first_step=step, **share
+            source,
+            config.image_shape,
+            config.batch_size,
+            config.seed,
+            augmentation,
+            corrupt,
+            first_step=step,
+            num_hosts=num_hosts,
+            host=host,
         )
         return dataset if data_service is None else from_service(dataset, data_service)
 

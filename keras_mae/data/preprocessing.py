@@ -47,7 +47,7 @@ def to_channels(image, channels: int) -> tf.Tensor:
         return tf.cond(colour, lambda: _luma(image[..., :3]), lambda: image[..., :1])
 
     def to_rgb():
-        return tf.cond(colour, lambda: image[..., :3], lambda: tf.repeat(image[..., :1], 3, axis=-1))
+        return tf.cond(colour, lambda: image[..., :3], lambda: tf.concat([image[..., :1]] * 3, axis=-1))
 
     return tf.ensure_shape(to_gray() if channels == 1 else to_rgb(), (None, None, channels))
 

@@ -80,7 +80,8 @@ class RecordReader:
 
 
 def _scan(path: str) -> tuple[np.ndarray, np.ndarray]:
-    offsets, lengths = [], []
+    offsets: list[int] = []
+    lengths: list[int] = []
     size, place = tf.io.gfile.stat(path).length, 0
     with tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb", buffering=0) as file:
         while place < size:

@@ -108,7 +108,7 @@ def _write_index(source: Source, paths: list[str], path: str) -> None:
         table["labels"] = source.required_labels()
         table["class_names"] = np.array(source.class_names, dtype=str)
     contents = io.BytesIO()
-    np.savez(contents, **table)
+    np.savez(contents, allow_pickle=False, **table)
     with tf.io.gfile.GFile(path, "wb") as file:
         file.write(contents.getvalue())
 

@@ -70,8 +70,8 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
             f"channel {int(std.argmin())} has the same level everywhere, in all {len(found)} images looked at: it "
             "cannot be normalised; leave it out of the images"
         )
-    rounded = ((round(float(value), 5) for value in values) for values in (mean, std))
-    return PixelStats(*map(tuple, rounded), len(found), source.dtype)
+    rounded = [tuple(round(float(value), 5) for value in values) for values in (mean, std)]
+    return PixelStats(rounded[0], rounded[1], len(found), source.dtype)
 
 
 def read_stats(path: str) -> PixelStats:

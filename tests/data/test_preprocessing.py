@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_mae.data import decode_image, evaluation_transform
+from tests.data.test_orientation import photograph
 from tests.drawn import as_image, drawn, encoded
 
 SIZE = (21, 34)
@@ -157,6 +158,7 @@ def test_224_pixels_out_of_a_shorter_side_of_256():
 
 def test_same_eagerly_in_tf_data_and_in_a_function():
     files = [encoded(as_image(drawn(*size)), "PNG") for size in SIZES]
+    files += [photograph(noted) for noted in (1, 3, 6)]
 
     def transform(contents):
         return evaluation_transform(decode_image(contents, 3), (16, 20, 3), 0.8)

@@ -115,7 +115,7 @@ def test_probing_takes_a_step(name, squares, tmp_path):
 
 def test_unknown_recipe_shows_the_near_ones():
     with pytest.raises(
-        ValueError, match="no recipe is called 'mae_digit'; did you mean mae_digits.* There are: mae_di"
+        ValueError, match="no recipe is called 'mae_digit'; did you mean mae_digits.* There are: finetune_di"
     ):
         recipes.load("mae_digit")
     with pytest.raises(ValueError, match="no recipe is called '' There are: finetune_digits, .*, probe_vit_large$"):

@@ -25,7 +25,7 @@ def test_one_device_needs_no_strategy(name):
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
-        ("mirored", None, "a strategy is one of auto, single, mirrored, multiworker, tpu; got 'mirored'"),
+        ("mirror", None, "a strategy is one of auto, single, mirrored, multiworker, tpu; got 'mirror'"),
         ("mirrored", None, "--strategy=mirrored needs at least two devices, and there is one CPU; use --strategy=sin"),
         ("multiworker", None, "--strategy=multiworker needs the machines in the environment variable TF_CONFIG"),
         ("multiworker", "{", "TF_CONFIG is JSON with a cluster, and a task .* in it; got '{'"),

@@ -11,7 +11,7 @@ from typing import TypeVar, overload
 
 from keras_mae.trainers.config import AnyConfig
 
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound=AnyConfig)
 
 
 def names() -> list[str]:
@@ -33,7 +33,7 @@ def load(name: str) -> AnyConfig: ...
 def load(name: str, kind: type[Config]) -> Config: ...
 
 
-def load(name: str, kind: type | None = None):
+def load(name: str, kind: type[Config] | None = None):
     """The recipe `name`.
 
     Args:

@@ -1,6 +1,6 @@
 """Fine-tuning on digits, of the encoder in `--run`, whatever its size.
 
-Evidence: `python -m benchmarks.digits_evaluation`, which runs it with 10 labels a class (100 epochs) and with all labels
+Evidence: `python -m benchmarks.digits_evaluation`, which runs it with 10 labels a class (100 epochs) and with all
 (10 epochs), pretrained and not, over three seeds.
 Command: `keras-mae finetune --recipe=finetune_digits --run=runs/digits --data=digits --output=runs/finetuned`.
 Deviations from the paper: batches of 50, which small sets of labels want, a rate for small networks, layer-wise decay

@@ -1,6 +1,6 @@
 """Images of one's own, 64 to 96 pixels in colour, with a ViT of ViT-tiny's width on patches of 8 x 8.
 
-Evidence: that it trains, by the tests; no accuracy has been measured, as no such set of pictures comes with the package.
+Evidence: that it trains, by the tests; no accuracy was measured, as no such set of pictures comes with the package.
 Start here, and compare by `keras-mae knn`.
 Command: `keras-mae pretrain --recipe=mae_images_96 --data=folder:/data/pictures --output=runs/small`; for 64 pixels
 `--set image_size=64,64`.

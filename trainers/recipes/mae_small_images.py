@@ -1,6 +1,6 @@
 """Small images of one's own, 28 to 48 pixels in colour, with a ViT of ViT-tiny's width on patches of 4 x 4.
 
-Evidence: that it trains, by the tests; no accuracy has been measured, as no such set of pictures comes with the package.
+Evidence: that it trains, by the tests; no accuracy was measured, as no such set of pictures comes with the package.
 Start here, and compare by `keras-mae knn`.
 Command: `keras-mae pretrain --recipe=mae_small_images --data=folder:/data/pictures --output=runs/small`; for other
 sizes `--set image_size=28,28 --set channels=1`.
