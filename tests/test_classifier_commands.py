@@ -65,7 +65,7 @@ def test_recipes_shows_one(capsys):
         (["finetune", "--set=layer_decy=0.5"], "there is no setting 'layer_decy'; did you mean layer_decay"),
         (["linear-probe", "--set=mixup=0.8"], "there is no setting 'mixup'"),
         (["knn", "--set=k=5"], "k is of type tuple[int, ...], got '5'"),
-        (["knn", "--set=temperatur=1.0"], "there is no setting 'temperatur'; did you mean temperature"),
+        (["knn", "--set=temperatures=1.0"], "there is no setting 'temperatures'; did you mean temperature"),
         (["recipes", "--show=mae_digit"], "no recipe is called 'mae_digit'; did you mean mae_digits"),
         (
             ["pretrain", "--recipe=probe_digits"],
