@@ -11,9 +11,10 @@ from keras_mae.trainers.config import PretrainConfig
 def estimate(mae: MaskedAutoencoder, config: PretrainConfig, replicas: int = 1) -> int:
     """Bytes on each replica, about: weights, gradients and AdamW's two moments in float32, and activations.
 
-    A transformer block keeps for the backward pass, for each of its N tokens of width D, what its two norms (D each),
-    the projections to queries, keys and values (3 D), the attention (its N probabilities for each head, and D), and
-    the MLP (its hidden layer twice) take in; a block that is rematerialised keeps its input (D).
+    For the backward pass a transformer block of width D keeps, for each of its N tokens, some 16 D numbers (norms,
+    queries, keys and values and their reordered forms, residuals), the MLP's hidden layer three times (before, within
+    and after GELU), and the attention's logits and probabilities, N of each for each head. A block that is
+    rematerialised keeps its input (D). What TensorFlow itself takes, and its scratch space, comes on top.
 
     Args:
         mae: the model.
@@ -27,7 +28,7 @@ def estimate(mae: MaskedAutoencoder, config: PretrainConfig, replicas: int = 1) 
     every = encoder.num_patches + encoder.num_prefix_tokens
     numbers = 0
     for part, tokens in ((encoder, visible), (decoder, every)):
-        of_block = tokens * (8 * part.hidden_dim + 2 * part.mlp_dim + part.num_heads * tokens)
+        of_block = tokens * (16 * part.hidden_dim + 3 * part.mlp_dim + 2 * part.num_heads * tokens)
         if config.rematerialize:
             numbers += part.num_layers * tokens * part.hidden_dim + of_block
         else:

@@ -19,8 +19,8 @@ def test_estimate_is_weights_slots_and_activations():
     trainable = sum(np.size(variable) for variable in mae.trainable_variables)
     fixed = sum(np.size(weight) for weight in mae.non_trainable_weights)
     # 4 visible of 16 patches and the class token, 16 wide with 2 heads; all of them, 8 wide with 2 heads
-    encoder = 5 * (8 * 16 + 2 * 64 + 2 * 5)
-    decoder = 17 * (8 * 8 + 2 * 32 + 2 * 17)
+    encoder = 5 * (16 * 16 + 3 * 64 + 2 * 2 * 5)
+    decoder = 17 * (16 * 8 + 3 * 32 + 2 * 2 * 17)
     assert memory.estimate(mae, CONFIG) == 4 * fixed + 16 * trainable + 4 * 8 * (encoder + decoder)
     half = 4 * fixed + 16 * trainable + 4 * 4 * (encoder + decoder)
     for settings, replicas in ((["accumulation_steps=2"], 1), ([], 2), (["dtype_policy=mixed_bfloat16"], 1)):

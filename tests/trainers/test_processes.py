@@ -166,4 +166,4 @@ def test_rematerialising_needs_less_memory_and_about_what_was_estimated(runs):
     (kept, kept_estimate), (again, again_estimate) = runs["memory"]
     assert again < 0.6 * kept
     assert again_estimate < 0.6 * kept_estimate
-    assert 0.5 * kept_estimate < kept < 2 * kept_estimate
+    assert kept_estimate / 2 < kept < 2 * kept_estimate  # about: 1.0 times when this was written
