@@ -131,7 +131,7 @@ def test_wrong_words_and_flags(capfd, arguments, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--data=photos"], "data is given as digits, folder:PATH or npz:PATH; got 'photos'"),
+        (["--data=photos"], "data is given as digits, folder:PATH, npz:PATH, "),
         (["--data=folder:PICTURES/../empty"], "holds no image; looked for .jpg, .jpeg, .png, .bmp, .gif, at any depth"),
         (["--data=folder:/nowhere/at/all"], "folder:/nowhere/at/all: there is no such folder"),
         (["--data=npz:PICTURES/000.png"], "000.png: is not a file written by numpy.savez"),
