@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from keras_mae.data import (
     CorruptImages,
     FineTuningAugmentation,
     RandAugment,
+    Source,
     evaluation_dataset,
     mixed_dataset,
     training_dataset,
@@ -91,6 +93,42 @@ def finetune(
         )
     image_shape = classifier.encoder.image_shape
     corrupt, of_validation = (CorruptImages(each.num_images, each.name_of) for each in (source, validation))
+    dataset_at = training_batches(config, source, corrupt, image_shape, num_classes)
+    tested = evaluation_dataset(
+        validation,
+        image_shape,
+        min(config.batch_size, validation.num_images),
+        config.crop_ratio,
+        of_validation,
+        with_labels=True,
+    )
+    return train_classifier(
+        classifier,
+        config,
+        data,
+        output,
+        source.num_images,
+        dataset_at,
+        tested,
+        (corrupt, of_validation),
+        resume,
+        overwrite,
+    )
+
+
+def training_batches(
+    config: FinetuneConfig,
+    source: Source,
+    corrupt: CorruptImages,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+) -> Callable[[int, int, int], tf.data.Dataset]:
+    """What trains a classifier: augmented and, if the config says so, mixed.
+
+    Returns:
+        From (step, number of hosts, index of this host) to an endless stream of batches from that step on: uint8 images
+        and int64 labels, or mixed ones, float32 with soft labels `(B, num_classes)`.
+    """
     augmentation = _augmentation(config)
 
     def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
@@ -112,26 +150,7 @@ def finetune(
             dataset, num_classes, config.seed, step, config.mixup, config.cutmix, config.label_smoothing
         )
 
-    tested = evaluation_dataset(
-        validation,
-        image_shape,
-        min(config.batch_size, validation.num_images),
-        config.crop_ratio,
-        of_validation,
-        with_labels=True,
-    )
-    return train_classifier(
-        classifier,
-        config,
-        data,
-        output,
-        source.num_images,
-        dataset_at,
-        tested,
-        (corrupt, of_validation),
-        resume,
-        overwrite,
-    )
+    return dataset_at
 
 
 def _mixes(config: FinetuneConfig) -> bool:

@@ -81,7 +81,6 @@ def linear_probe(
 
 
 def _of_images(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> tuple:
-    """Number of images, training batches by step, validation batches, and the account of corrupt images."""
     image_shape = probe.encoder.image_shape
     augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio)
     corrupt, of_validation = (CorruptImages(each.num_images, each.name_of) for each in (source, validation))
@@ -112,7 +111,6 @@ def _of_images(probe: ImageClassifier, config: ProbeConfig, source: Source, vali
 
 
 def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> tuple:
-    """The same with features in place of images, of which those that are corrupt have been left out."""
     _log.info("features of %d and %d images, once", source.num_images, validation.num_images)
     train, test = (
         features_of(probe.encoder, each, config.pooling, config.crop_ratio, _ENCODED) for each in (source, validation)
