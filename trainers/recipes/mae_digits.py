@@ -25,7 +25,7 @@ def config() -> PretrainConfig:
         decoder_num_layers=1,
         decoder_num_heads=2,
         normalize_target=False,
-        epochs=45,
+        epochs=42,
         warmup_epochs=2.0,
         batch_size=25,
         base_learning_rate=1.024e-2,
