@@ -73,11 +73,21 @@ def linear_probe(
             optimizer=LARS(schedule, config.momentum, config.weight_decay),
             jit_compile="auto" if config.jit_compile is None else config.jit_compile and probe.supports_jit,
         )
-    make = _of_features if config.crop_scale is None and not config.flip else _of_images
-    num_images, dataset_at, batches, corrupt = make(probe, config, source, validation)
+    num_images, dataset_at, batches, corrupt = prepared(probe, config, source, validation)
     return train_classifier(
         probe, config, data, output, num_images, dataset_at, batches, corrupt, resume=resume, overwrite=overwrite
     )
+
+
+def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> tuple:
+    """What trains and tests a probe: images, or without random crop and flip the features of each, computed once.
+
+    Returns:
+        The number of training images; from (step, number of hosts, index of this host) to an endless stream of batches
+        from that step on; the validation batches; the account of corrupt images of both, empty for features.
+    """
+    make = _of_features if config.crop_scale is None and not config.flip else _of_images
+    return make(probe, config, source, validation)
 
 
 def _of_images(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> tuple:
