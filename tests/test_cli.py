@@ -111,7 +111,7 @@ def test_help_imports_neither_tensorflow_nor_keras():
         (["--data=digits", "pretrain"], "there is no command '--data=digits'"),
         (
             ["pretrain", "--dta=digits"],
-            "pretrain: Unknown command line flag 'dta'. Did you mean: data ?; see keras-mae",
+            "pretrain: Unknown command line flag 'dta'. Did you mean: data, data_service, stats ?; see keras-mae",
         ),
         (["pretrain"], "pretrain: needs --data and --output; see keras-mae pretrain --help"),
         (["pretrain", "--data=digits"], "pretrain: needs --output; see keras-mae pretrain --help"),

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -34,7 +35,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(saved_model, "verify_export", lambda *arguments: {})  # tests/export has this
         export_encoder(ViTEncoder((32, 32, 3), 8, **sizes), str(folder / "models" / "xrays"))
-        digits = ViTEncoder((28, 28, 1), 7, **sizes)
+        digits = ViTEncoder((28, 28, 1), 7, hidden_dim=64, num_layers=1, num_heads=2)
         export_encoder(digits, str(folder / "runs" / "demo" / "saved_model"))
     digits.save(folder / "runs" / "demo" / "encoder.keras")
     Image.fromarray(drawn(48, 64)).save(folder / "picture.jpg")
@@ -49,6 +50,7 @@ def test_python_blocks_run_in_order(folder, monkeypatch):
     from tests.export.prediction_service import prediction_service
 
     monkeypatch.chdir(folder)
+    keras.utils.set_random_seed(0)
     names: dict = {}
     connect = grpc.insecure_channel
     with prediction_service("xrays", "models/xrays/1") as address:

@@ -66,7 +66,7 @@ def train(
         on_start(done)
         progress = callbacks.Progress(batch_size, steps_per_epoch, epochs, done)
         of_chief = [
-            callbacks.Progress(batch_size, steps_per_epoch, epochs, done),
+            progress,
             callbacks.JsonLines(folder / run.LOG, batch_size, done),
             callbacks.TensorBoardScalars(folder / run.TENSORBOARD),
             *extra,

@@ -160,17 +160,21 @@ def evaluation_dataset(
 def first_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
     """The first `count` images that can be decoded, through the evaluation transform: uint8 `(n, H, W, C)`."""
     images: list[np.ndarray] = []
+    reason = ""
     for index in range(source.num_images):
         if len(images) == count:
             break
         try:
             image = source.image(tf.constant(index, tf.int64), image_shape[-1])
-        except tf.errors.OpError:  # also a file that went away, or may not be read: the stream drops these too
+        except tf.errors.OpError as error:  # also a file that went away, or may not be read: the stream drops these
+            reason = reason or " ".join(error.message.split())[:200]
             continue
         image = evaluation_transform(image, image_shape, crop_ratio).numpy()
         images.append(image if source.dtype == "uint8" else np.round(image / 257).astype("uint8"))
     if not images:
-        raise ValueError(f"none of the {source.num_images} images can be decoded, such as {source.name_of(0)}")
+        raise ValueError(
+            f"none of the {source.num_images} images can be decoded, such as {source.name_of(0)} ({reason})"
+        )
     return np.stack(images)
 
 

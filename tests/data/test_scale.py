@@ -32,7 +32,7 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_memory_is_flat_over_10_epochs_of_2000_images(tmp_path):
     contents = [encoded(as_image(drawn(40, 50, seed=n)), "JPEG") for n in range(8)]
     for number in range(2000):

@@ -17,6 +17,8 @@ from keras_mae.trainers.pretrain import build, pretrain
 from tests.base import random_images, run_python, weights_of
 from tests.drawn import TINY
 
+pytestmark = pytest.mark.slow  # each is a process of its own
+
 SETTINGS = [*TINY, "jit_compile=False", "image_size=(8,8)", "checkpoint_steps=1", "pictures_every=100", "epochs=4"]
 CONFIG = changed(recipes.load("mae_small_images"), SETTINGS)
 IMAGES, STEPS = 20, 2  # an epoch has two batches of 8
@@ -122,12 +124,10 @@ def assert_killed_alike(runs):
         assert losses(end_log) == losses(log)
 
 
-@pytest.mark.medium
 def test_killed_at_random_moments_ends_in_the_same_bits(runs):
     assert_killed_alike(runs)
 
 
-@pytest.mark.slow
 def test_killed_many_times_ends_in_the_same_bits(tmp_path):
     assert_killed_alike(in_own_process("slow", tmp_path))
 
@@ -140,12 +140,10 @@ def assert_close(one, other):
     )
 
 
-@pytest.mark.medium
 def test_mirrored(runs):
     assert_close(runs["mirrored"], runs["whole"])
 
 
-@pytest.mark.medium
 def test_workers(runs):
     for worker in runs["workers"]:
         assert_close(worker, runs["whole"])
@@ -161,7 +159,6 @@ def test_workers(runs):
     ]
 
 
-@pytest.mark.medium
 def test_rematerialising_needs_less_memory_and_about_what_was_estimated(runs):
     (kept, kept_estimate), (again, again_estimate) = runs["memory"]
     assert again < 0.6 * kept

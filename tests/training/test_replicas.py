@@ -17,15 +17,16 @@ IMAGES = random_images(2 * BATCH, (8, 12, 3))
 SGD = {"optimizer": "sgd"}
 CLIPPED = {"optimizer": "sgd", "clip_norm": 0.3}
 NORMAL = [
-    *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 2, 4)),
-    *(
-        {"kind": "mae", "replicas": replicas, "accumulation_steps": parts, **CLIPPED}
-        for replicas, parts in ((1, 1), (1, 4), (2, 2))
-    ),
-    *({"kind": "mae", "replicas": replicas, "optimizer": "adamw"} for replicas in (1, 2, 4)),
+    *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 2)),
+    *({"kind": "mae", "replicas": n, "accumulation_steps": n, **CLIPPED} for n in (1, 2)),
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "planted": 1, "dtype": "mixed_float16"},
-    {"kind": "mae", "replicas": 2, "optimizer": "sgd", "rematerialize": True},
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "uneven": True},
+]
+MORE = [
+    *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 4)),
+    *({"kind": "mae", "replicas": 1, "accumulation_steps": parts, **CLIPPED} for parts in (1, 4)),
+    *({"kind": "mae", "replicas": replicas, "optimizer": "adamw"} for replicas in (1, 2, 4)),
+    {"kind": "mae", "replicas": 2, "optimizer": "sgd", "rematerialize": True},
     # no threads for replicas: the branch is taken in each replica's function, as on a TPU
     {"kind": "mae", "replicas": 1, "optimizer": "sgd", "planted": 1, "one_device": True},
 ]
@@ -71,7 +72,8 @@ class State(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.weights.append(np.concatenate([weight.ravel() for weight in weights_of(self.model)]))
         self.skipped.append(int(self.model.skipped_steps.numpy()))
-        self.scales.append(float(getattr(self.model.optimizer, "dynamic_scale", 1.0)))
+        scale = getattr(self.model.optimizer, "dynamic_scale", None)
+        self.scales.append(1.0 if scale is None else float(scale.numpy()))
 
 
 def one_run(case):
@@ -190,7 +192,8 @@ def children(which):
         started = [Child(one_worker, "sgd", environment=environment) for environment in two_workers()]
         return [child.result() for child in started]
     # one child for all: a second MirroredStrategy in a process costs less than a second process
-    return Child(lambda: [one_run(case) for case in (NORMAL if which == "normal" else SLOW)], devices=4).result()
+    cases = {"normal": NORMAL, "more": MORE, "slow": SLOW}[which]
+    return Child(lambda: [one_run(case) for case in cases], devices=4).result()
 
 
 def in_own_process(which):
@@ -202,6 +205,11 @@ def in_own_process(which):
 @pytest.fixture(scope="module")
 def runs():
     return in_own_process("normal")
+
+
+@pytest.fixture(scope="module")
+def more_runs():
+    return in_own_process("more")
 
 
 def find(runs, cases=NORMAL, **wanted):
@@ -223,39 +231,55 @@ def check(run, expected, tolerance=1e-5, key_biases=True):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_replicas_take_the_step_of_one(runs, replicas):
-    one, several = find(runs, replicas=1, **SGD), find(runs, replicas=replicas, **SGD)
+def test_replicas_take_the_step_of_one(runs):
+    one, several = find(runs, replicas=1, **SGD), find(runs, replicas=2, **SGD)
     assert one["supports_jit"] and not several["supports_jit"]
     check(several, one)
 
 
-@pytest.mark.medium
-def test_rematerialised_blocks_on_two_replicas(runs):
-    check(find(runs, rematerialize=True), find(runs, replicas=1, **SGD))
+@pytest.mark.slow
+def test_four_replicas_take_the_step_of_one(more_runs):
+    check(find(more_runs, MORE, replicas=4, **SGD), find(more_runs, MORE, replicas=1, **SGD))
 
 
-@pytest.mark.medium
+@pytest.mark.slow
+def test_rematerialised_blocks_on_two_replicas(more_runs):
+    check(find(more_runs, MORE, rematerialize=True), find(more_runs, MORE, replicas=1, **SGD))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("replicas", [2, 4])
-def test_replicas_take_the_step_of_one_with_adamw(runs, replicas):
+def test_replicas_take_the_step_of_one_with_adamw(more_runs, replicas):
     """Every weight but the key biases, whose gradient is pure round-off that Adam normalises, to 2e-5."""
-    one, several = (find(runs, replicas=count, optimizer="adamw") for count in (1, replicas))
+    one, several = (find(more_runs, MORE, replicas=count, optimizer="adamw") for count in (1, replicas))
     check(several, one, 2e-5, key_biases=False)
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize(("replicas", "parts"), [(1, 4), (2, 2)])
-def test_in_parts_and_clipped(runs, replicas, parts):
+def test_in_parts_and_clipped_on_two_replicas(runs):
     one = find(runs, replicas=1, accumulation_steps=1, **CLIPPED)
     free = find(runs, replicas=1, **SGD)
     assert np.abs(np.array(one["losses"]) - free["losses"]).max() > 1e-2  # clipping bites
-    check(find(runs, replicas=replicas, accumulation_steps=parts, **CLIPPED), one)
+    check(find(runs, replicas=2, accumulation_steps=2, **CLIPPED), one)
+
+
+@pytest.mark.slow
+def test_in_four_parts_and_clipped(more_runs):
+    one = find(more_runs, MORE, accumulation_steps=1, **CLIPPED)
+    check(find(more_runs, MORE, accumulation_steps=4, **CLIPPED), one)
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_an_inf_on_the_last_replica_is_skipped_on_all(runs, replicas):
-    run = find(runs, planted=1, replicas=replicas)
+def test_an_inf_on_the_last_replica_is_skipped_on_all(runs):
+    check_skipped(find(runs, planted=1), replicas=2)
+
+
+@pytest.mark.slow
+def test_an_inf_on_one_device_is_skipped(more_runs):
+    check_skipped(find(more_runs, MORE, planted=1), replicas=1)
+
+
+def check_skipped(run, replicas):
     assert run["changed"] == [False] + [True] * (STEPS - 2)  # nothing from step 1 to step 2
     assert run["skipped"] == [0] + [1] * (STEPS - 1)
     if replicas > 1:  # float16
@@ -268,7 +292,7 @@ def test_a_batch_that_does_not_divide_is_refused(runs):
     assert "a training batch must be divisible by the 2 replicas" in find(runs, uneven=True)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_two_processes_take_the_step_of_one(runs):
     workers = in_own_process("workers")
     assert [worker["chief"] for worker in workers] == [True, False]

@@ -60,7 +60,7 @@ def test_in_parts_is_the_whole_batch(parts):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["graph", "xla"])
 def test_in_parts_clipped_and_skipped_in_a_graph(jit_compile):
     """What `tf.function` makes of loops and branches: the eager step's numbers."""
     arguments = {"planted": [1], "clip_norm": 0.5, "steps": 4}
