@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import tensorflow as tf
 
@@ -167,7 +169,7 @@ def first_images(source: Source, image_shape: tuple[int, int, int], count: int, 
         try:
             image = source.image(tf.constant(index, tf.int64), image_shape[-1])
         except tf.errors.OpError as error:  # also a file that went away, or may not be read: the stream drops these
-            reason = reason or " ".join(error.message.split())[:200]
+            reason = reason or _reason(error)
             continue
         image = evaluation_transform(image, image_shape, crop_ratio).numpy()
         images.append(image if source.dtype == "uint8" else np.round(image / 257).astype("uint8"))
@@ -212,7 +214,7 @@ def _look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None
             source.image(tf.constant(index, tf.int64), channels)
         except tf.errors.OpError as error:
             bad.append(index)
-            reason = reason or " ".join(error.message.split())[:200]
+            reason = reason or _reason(error)
     if len(bad) == len(indices):
         raise ValueError(
             f"none of the {len(bad)} images looked at, of {source.num_images}, can be decoded, such as "
@@ -221,3 +223,8 @@ def _look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None
     for index in bad:
         corrupt.report(int(index))
     corrupt.check()
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """TensorFlow's message on one line, without the names of nodes."""
+    return " ".join(re.sub(r"\{\{.*?\}\}", "", error.message).split())[:200]
