@@ -138,6 +138,11 @@ class MAEDecoder(keras.layers.Layer):
             patches = tf.gather(patches, mask.ids_masked, batch_dims=1)  # (B, L - K, D')
         return self.head(self.norm(patches))
 
+    def no_weight_decay(self) -> list[keras.Variable]:
+        """The trainable variables that are not decayed: biases, norms, the mask token, position embeddings."""
+        named = {id(self.mask_token), id(self.positions.table)}
+        return [v for v in self.trainable_variables if len(v.shape) <= 1 or id(v) in named]
+
     def get_config(self) -> dict[str, Any]:
         own = {
             "hidden_dim": self.hidden_dim,

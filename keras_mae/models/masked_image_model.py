@@ -1,0 +1,194 @@
+"""What all pretraining models have in common."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from keras_mae.example_seed import ExampleSeed
+from keras_mae.layers import unpatchify
+from keras_mae.masking import Mask, MaskSampler
+from keras_mae.models.vit_encoder import ViTEncoder
+from keras_mae.targets import PatchGeometry, Target
+from keras_mae.training import GlobalBatchModel
+
+_MASKED_GRAY = 127.5
+
+
+class MaskedImageModel(GlobalBatchModel):
+    """Images, a mask for each, and a prediction of what the mask hides.
+
+    Subclasses say how patches are predicted, `predict_patches`, and how a prediction is measured, `masked_loss`.
+
+    Args:
+        encoder: a `ViTEncoder`.
+        decoder: from the encoder's tokens to a prediction for each patch; it is attached here.
+        mask_sampler: a `MaskSampler`.
+        target: a `Target`; it is attached here.
+        seed: int, what the masks are drawn from, together with the step.
+
+    Call arguments:
+        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255]; or `{"images": ..., "noise": (B, L)}`, where the
+            patches with the smallest noise are visible; or `{"images": ..., "mask": (B, L)}`, 1 = masked, equal
+            counts in every row. In `fit` the counts must be those of the sampler's ratio.
+        mask_ratio: another mask ratio for this call.
+        training: whether drop path is active.
+        seed: None or an `ExampleSeed`; without it every call draws the masks of step 0.
+
+    Returns:
+        `{"prediction": (B, L, target.dim) float32, "mask": (B, L) float32, 1 = masked}`.
+
+    Raises:
+        ValueError: for a bad mask, mask ratio, image shape or dict.
+    """
+
+    _PARTS: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "mask_sampler", "target")  # in the config, as objects
+
+    def __init__(
+        self,
+        encoder: ViTEncoder,
+        decoder: keras.layers.Layer,
+        mask_sampler: MaskSampler,
+        target: Target,
+        seed: int,
+        name: str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(seed=seed, name=name, autocast=False, **kwargs)
+        self.encoder, self.decoder, self.mask_sampler, self.target = encoder, decoder, mask_sampler, target
+        self.num_visible()  # says so now if the ratio leaves nothing visible
+        target.attach(PatchGeometry(encoder.image_shape, encoder.patchify, encoder.normalize_pixels))
+        decoder.attach(encoder.hidden_dim, encoder.grid, encoder.num_prefix_tokens, target.dim)
+        self.built = True
+
+    @abc.abstractmethod
+    def predict_patches(
+        self, images, mask: Mask, masked_only=False, training=False, seed: ExampleSeed | None = None
+    ) -> tf.Tensor:
+        """Predictions for all patches, or for the masked ones only in the order of `mask.ids_masked`.
+
+        Returns:
+            `(B, N, target.dim)`.
+        """
+
+    @abc.abstractmethod
+    def masked_loss(self, target, prediction) -> tf.Tensor:
+        """The loss over masked patches, both arguments `(B, L - K, target.dim)`: a float32 scalar; 0 without any."""
+
+    def num_visible(self, mask_ratio: float | None = None) -> int:
+        """How many patches of an image a mask leaves visible, at the sampler's ratio or another."""
+        return self.mask_sampler.num_visible(self.encoder.num_patches, mask_ratio)
+
+    def call(self, inputs, mask_ratio: float | None = None, training=False, seed: ExampleSeed | None = None):
+        images, mask = self.mask(inputs, mask_ratio, seed)
+        prediction = self.predict_patches(images, mask, training=training, seed=seed)
+        return {"prediction": tf.cast(prediction, tf.float32), "mask": mask.mask}
+
+    def batch_loss(self, data, seed: ExampleSeed, training: bool) -> tf.Tensor:
+        """The error of the prediction on the masked patches; 0 if none is masked."""
+        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)  # labels are ignored
+        images, mask = self.mask(inputs, seed=seed, num_visible=self.num_visible())
+        prediction = self.predict_patches(images, mask, masked_only=True, training=training, seed=seed)
+        target = tf.gather(self.target(images), mask.ids_masked, batch_dims=1)  # (B, L - K, ...)
+        # every row of a mask has as many ones; a mask that broke this under XLA holds NaN
+        broken = tf.reduce_sum(mask.mask) * 0.0
+        return self.masked_loss(target, prediction) + broken
+
+    def mask(
+        self, inputs, mask_ratio: float | None = None, seed: ExampleSeed | None = None, num_visible: int | None = None
+    ) -> tuple[tf.Tensor, Mask]:
+        """The images in `inputs`, and their mask: the given one, or one from the given noise, or a drawn one.
+
+        Args:
+            inputs: as for a call.
+            mask_ratio: another ratio than the sampler's, for noise and for drawn masks.
+            seed: None or an `ExampleSeed`.
+            num_visible: what a given mask must leave visible; None takes what it does.
+        """
+        images, noise, mask = _unpack(inputs)
+        if mask is not None:
+            self._check_per_patch("mask", mask, images)
+            return images, Mask.from_mask(mask, num_visible)
+        if noise is not None:
+            self._check_per_patch("noise", noise, images)
+            return images, Mask.from_noise(noise, self.num_visible(mask_ratio))
+        batch_size = tf.shape(images)[0]
+        if seed is None:
+            seed = ExampleSeed.for_step(self.seed, 0, batch_size)
+        return images, self.mask_sampler(self.encoder.grid, batch_size, seed, mask_ratio)
+
+    def reconstruct(self, images, noise=None, mask=None, mask_ratio: float | None = None) -> dict[str, tf.Tensor]:
+        """Fills in the masked patches, for looking at.
+
+        Visible patches are shown as they came: no loss is computed on them in training, and the raw output there
+        (the call's `prediction` has it) means little. If the target is normalised pixels, the network predicts each
+        patch up to its mean and contrast; de-normalising then uses the statistics of the original patch, which the
+        network has not seen.
+
+        Args:
+            images: `(B, H, W, C)`, uint8 or float in [0, 255].
+            noise: None, or `(B, L)`; the smallest are visible.
+            mask: None, or `(B, L)`, 1 = masked.
+            mask_ratio: another mask ratio for this call.
+
+        Returns:
+            `{"reconstruction": (B, H, W, C) float32 in [0, 255], "masked_images": likewise, masked patches gray,
+            "mask": (B, L) float32}`.
+        """
+        inputs = {"images": images, "noise": noise, "mask": mask}
+        images, partition = self.mask({key: value for key, value in inputs.items() if value is not None}, mask_ratio)
+        prediction = self.predict_patches(images, partition)
+        predicted = self.target.to_pixels(prediction, images)  # (B, L, ph * pw * C)
+        patches = tf.cast(self.encoder.patchify(images), tf.float32)
+        hidden = partition.mask[..., None] > 0
+        geometry = (self.encoder.image_shape, self.encoder.patch_size)
+        return {
+            "reconstruction": unpatchify(tf.clip_by_value(tf.where(hidden, predicted, patches), 0.0, 255.0), *geometry),
+            "masked_images": unpatchify(tf.where(hidden, _MASKED_GRAY, patches), *geometry),
+            "mask": partition.mask,
+        }
+
+    def layer_groups(self) -> list[list[keras.Variable]]:
+        """The trainable variables by depth: the encoder's groups, then the decoder. Each exactly once."""
+        return [*self.encoder.layer_groups(), self.decoder.trainable_variables]
+
+    def no_weight_decay(self) -> list[keras.Variable]:
+        """The trainable variables that are not decayed: biases, norms, tokens, position embeddings."""
+        return [*self.encoder.no_weight_decay(), *self.decoder.no_weight_decay()]
+
+    def get_config(self) -> dict[str, Any]:
+        parts = {key: keras.saving.serialize_keras_object(getattr(self, key)) for key in self._PARTS}
+        own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, "seed": self.seed}
+        return {**own, **parts}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MaskedImageModel:
+        parts = {key: keras.saving.deserialize_keras_object(config[key]) for key in cls._PARTS}
+        return cls(**{**config, **parts})
+
+    def _check_per_patch(self, name: str, values, images) -> None:
+        shape = tuple(values.shape)
+        expected = (images.shape[0], self.encoder.num_patches)
+        if len(shape) != 2 or any(None not in (got, want) and got != want for got, want in zip(shape, expected)):
+            rows, columns = self.encoder.grid
+            raise ValueError(
+                f"{name} holds one number a patch, shape (batch, {rows * columns}) for the {rows} x {columns} grid and "
+                f"the images' batch of {images.shape[0]}; got {shape}"
+            )
+
+
+def _unpack(inputs) -> tuple[Any, Any, Any]:
+    """Images, noise and mask out of what a call or a data set gives."""
+    if not isinstance(inputs, dict):
+        return tf.convert_to_tensor(inputs), None, None
+    unknown = set(inputs) - {"images", "noise", "mask"}
+    if "images" not in inputs or unknown or {"noise", "mask"} <= set(inputs):
+        raise ValueError(
+            'a dict of inputs holds "images" and at most one of "noise" and "mask"; got the keys '
+            f"{', '.join(map(repr, inputs))}"
+        )
+    tensors = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
+    return tensors["images"], tensors.get("noise"), tensors.get("mask")
