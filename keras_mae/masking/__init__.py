@@ -1,7 +1,10 @@
 """Which patches the encoder sees."""
 
 from keras_mae import _backend  # noqa: F401
+from keras_mae.masking.block_masking import BlockMasking
+from keras_mae.masking.blockwise_masking import BlockwiseMasking
+from keras_mae.masking.grid_masking import GridMasking
 from keras_mae.masking.mask_sampler import Mask, MaskSampler
 from keras_mae.masking.random_masking import RandomMasking
 
-__all__ = ["Mask", "MaskSampler", "RandomMasking"]
+__all__ = ["BlockMasking", "BlockwiseMasking", "GridMasking", "Mask", "MaskSampler", "RandomMasking"]

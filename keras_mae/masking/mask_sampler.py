@@ -95,7 +95,31 @@ class MaskSampler(abc.ABC):
 
     @mask_ratio.setter
     def mask_ratio(self, mask_ratio: float) -> None:
-        self._mask_ratio = _checked_ratio(mask_ratio)
+        self._mask_ratio = self.checked_ratio(mask_ratio)
+
+    def checked_ratio(self, mask_ratio: float) -> float:
+        """The ratio, if it is one that the sampler can have.
+
+        Raises:
+            ValueError: if it is not.
+        """
+        if not 0 <= mask_ratio < 1:
+            raise ValueError(
+                f"a mask ratio lies in [0, 1), 0.75 masks three quarters of the patches; got {mask_ratio!r}"
+            )
+        return float(mask_ratio)
+
+    def attach(self, grid: tuple[int, int], patch_size: tuple[int, int]) -> None:
+        """Learns the patches of a model's encoder, which calls this once.
+
+        Args:
+            grid: number of patch rows and columns.
+            patch_size: height and width of a patch in pixels.
+
+        Raises:
+            ValueError: if such patches cannot be masked, or the ratio leaves none of them visible.
+        """
+        self.num_visible(grid[0] * grid[1])
 
     def num_visible(self, num_patches: int, mask_ratio: float | None = None) -> int:
         """`int(num_patches * (1 - mask_ratio))`, as in MAE: 196 patches at 0.75 leave 49.
@@ -103,7 +127,7 @@ class MaskSampler(abc.ABC):
         Raises:
             ValueError: if the ratio lies outside [0, 1) or leaves no visible patch.
         """
-        ratio = self.mask_ratio if mask_ratio is None else _checked_ratio(mask_ratio)
+        ratio = self.mask_ratio if mask_ratio is None else self.checked_ratio(mask_ratio)
         visible = int(num_patches * (1 - ratio))
         if visible < 1:
             raise ValueError(
@@ -139,9 +163,3 @@ class MaskSampler(abc.ABC):
     def from_config(cls, config: dict[str, Any]) -> MaskSampler:
         """The inverse of `get_config`."""
         return cls(**config)
-
-
-def _checked_ratio(mask_ratio: float) -> float:
-    if not 0 <= mask_ratio < 1:
-        raise ValueError(f"a mask ratio lies in [0, 1), 0.75 masks three quarters of the patches; got {mask_ratio!r}")
-    return float(mask_ratio)
