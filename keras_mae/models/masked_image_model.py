@@ -59,7 +59,7 @@ class MaskedImageModel(GlobalBatchModel):
     ) -> None:
         super().__init__(seed=seed, name=name, autocast=False, **kwargs)
         self.encoder, self.decoder, self.mask_sampler, self.target = encoder, decoder, mask_sampler, target
-        self.num_visible()  # says so now if the ratio leaves nothing visible
+        mask_sampler.attach(encoder.grid, encoder.patch_size)  # says so now if the ratio leaves nothing visible
         target.attach(PatchGeometry(encoder.image_shape, encoder.patchify, encoder.normalize_pixels))
         decoder.attach(encoder.hidden_dim, encoder.grid, encoder.num_prefix_tokens, target.dim)
         self.built = True
