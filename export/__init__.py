@@ -6,8 +6,10 @@ Imported and shipped as `keras_mae.export`.
 from keras_mae.export.saved_model import export_autoencoder, export_classifier, export_encoder
 from keras_mae.export.serving import write_models_config
 from keras_mae.export.tfsm_layer import mend_names
+from keras_mae.export.verify import VerificationError
 
 __all__ = [
+    "VerificationError",
     "export_autoencoder",
     "export_classifier",
     "export_encoder",

@@ -49,7 +49,7 @@ def verify(served: ServedModel, path: str, format: str, images: np.ndarray | Non
         The largest absolute difference by `signature/input/output`.
 
     Raises:
-        RuntimeError: if one is larger than 1e-5 of the largest value.
+        VerificationError: if one is larger than 1e-5 of the largest value.
     """
     signature = _signature(served)
     cases = {signature: example_cases(served, images)[signature]}

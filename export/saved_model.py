@@ -72,7 +72,7 @@ def export_encoder(
 
     Raises:
         ValueError: if the version is there already, an argument is bad, or a format needs a package that is missing.
-        RuntimeError: if the written model does not give what the live one gives; nothing is left behind then.
+        VerificationError: if the written model does not give what the live one gives; nothing is left behind then.
     """
     return _export(
         encoder,
@@ -113,7 +113,7 @@ def export_classifier(
         The path `<directory>/<version>`.
 
     Raises:
-        ValueError, RuntimeError: as for `export_encoder`.
+        ValueError, VerificationError: as for `export_encoder`.
     """
     return _export(
         classifier,
@@ -146,7 +146,7 @@ def export_autoencoder(
         The path `<directory>/<version>`.
 
     Raises:
-        ValueError, RuntimeError: as for `export_encoder`.
+        ValueError, VerificationError: as for `export_encoder`.
     """
     return _export(autoencoder, ServedAutoencoder, directory, version, images, dtype, "savedmodel")
 

@@ -41,6 +41,10 @@ Outputs = dict[str, dict[str, np.ndarray]]  # by signature and name
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.0125}
 
 
+class VerificationError(RuntimeError):
+    """What was written does not give what the live model gives."""
+
+
 def verify_export(
     served: ServedModel, path: str, images: np.ndarray | None = None, compute_dtype: str | None = None
 ) -> dict[str, float]:
@@ -56,8 +60,8 @@ def verify_export(
         The largest absolute difference by `signature/inputs/output`; for classes, how many differ.
 
     Raises:
-        RuntimeError: if the fresh process fails, or a difference exceeds 1e-5 of the largest value (0.1 of it if one
-            of the two computes in bfloat16, 0.0125 if in float16).
+        VerificationError: if the fresh process fails, or a difference exceeds 1e-5 of the largest value (0.1 of it if
+            one of the two computes in bfloat16, 0.0125 if in float16).
     """
     cases = example_cases(served, images)
     dtypes = {served.compute_dtype, compute_dtype or served.compute_dtype}
@@ -84,7 +88,7 @@ def compare(cases: Outputs, expected: Outputs, found: Outputs, dtypes: set[str])
     """The differences by `signature/inputs/output`.
 
     Raises:
-        RuntimeError: if one is too large for models that compute in `dtypes`.
+        VerificationError: if one is too large for models that compute in `dtypes`.
     """
     tolerance = max(TOLERANCES[dtype] for dtype in dtypes)
     differences = {}
@@ -94,7 +98,7 @@ def compare(cases: Outputs, expected: Outputs, found: Outputs, dtypes: set[str])
             key = f"{signature}/{','.join(cases[signature])}/{name}"
             difference, allowed = _difference(value, found[signature][name], undecided, tolerance)
             if not difference <= allowed:
-                raise RuntimeError(f"the exported model differs from the live one in {key} by {difference:.2e}")
+                raise VerificationError(f"the exported model differs from the live one in {key} by {difference:.2e}")
             differences[key] = difference
     return differences
 
@@ -130,7 +134,7 @@ def _outputs_of_fresh_process(path: str, cases: Outputs) -> Outputs:
         }
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode:
-            raise RuntimeError(f"a fresh process cannot use the exported model:\n{done.stderr[-2000:]}")
+            raise VerificationError(f"a fresh process cannot use the exported model:\n{done.stderr[-2000:]}")
         with open(found, "rb") as file:
             return pickle.load(file)
 
