@@ -13,26 +13,11 @@ from keras_mae import cli
 from keras_mae.trainers import recipes
 from tests.base import run_python
 from tests.drawn import TINY, as_image, drawn, encoded, write, write_pictures
+from tests.typed import keras_mae, refused
 
 SETTINGS = [f"--set={setting}" for setting in TINY]
 NAMES = "demo, pretrain, finetune, linear-probe, knn, reconstruct, export, convert, stats, tfrecords, recipes"
 RECIPE = ["--recipe=mae_small_images", *SETTINGS]
-
-
-def keras_mae(*arguments):
-    """Runs the command in a process of its own."""
-    return run_python("-m", "keras_mae", *map(str, arguments))
-
-
-def refused(capfd, *arguments):
-    """Runs the command here, asserts exit code 2 and one line on stderr, and returns that line."""
-    capfd.readouterr()
-    code = cli.main([str(argument) for argument in arguments])
-    captured = capfd.readouterr()
-    assert code == 2 and captured.out == ""
-    (line,) = captured.err.splitlines()
-    assert line.startswith("keras-mae ")
-    return line
 
 
 @pytest.fixture

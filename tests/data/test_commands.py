@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from keras_mae.cli import _stats_settings, main
+from keras_mae.cli import main
+from keras_mae.commands.pretraining import stats_settings
 from keras_mae.data import open_source
 from keras_mae.trainers.config import PretrainConfig, changed
 from tests.drawn import drawn, write_pictures
@@ -17,9 +18,9 @@ def test_stats_are_printed_written_and_put_into_the_config(tmp_path, capsys):
     pixels = np.stack([drawn(20, 24, 1, seed=n) for n in range(5)]) / 255
     np.testing.assert_allclose([record["mean"], record["std"]], [[pixels.mean()], [pixels.std()]], atol=1e-5)
     assert f"5 images, uint8: --set 'mean=({record['mean'][0]},)' --set 'std=(" in capsys.readouterr().out
-    config = changed(PretrainConfig(), _stats_settings(str(output)))
+    config = changed(PretrainConfig(), stats_settings(str(output)))
     assert (config.mean, config.std) == (tuple(record["mean"]), tuple(record["std"])) and config.channels == 1
-    assert _stats_settings(None) == []
+    assert stats_settings(None) == []
 
 
 def test_tfrecords_are_written_and_named(tmp_path, capsys):

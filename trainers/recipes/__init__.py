@@ -9,9 +9,12 @@ import pkgutil
 from types import ModuleType
 from typing import TypeVar, overload
 
-from keras_mae.trainers.config import AnyConfig
+from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.probe_config import ProbeConfig
 
-Config = TypeVar("Config", bound=AnyConfig)
+Recipe = PretrainConfig | FinetuneConfig | ProbeConfig
+Config = TypeVar("Config", bound=Recipe)
 
 
 def names() -> list[str]:
@@ -28,7 +31,7 @@ def by_program() -> dict[str, list[str]]:
 
 
 @overload
-def load(name: str) -> AnyConfig: ...
+def load(name: str) -> Recipe: ...
 @overload
 def load(name: str, kind: type[Config]) -> Config: ...
 

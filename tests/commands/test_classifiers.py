@@ -1,4 +1,4 @@
-"""`keras-mae finetune`, `linear-probe`, `knn` and `recipes` as a user types them."""
+"""`keras-mae finetune`, `linear-probe`, `knn` and `recipes --show` as a user types them."""
 
 import json
 
@@ -7,8 +7,8 @@ import pytest
 from keras_mae import cli
 from keras_mae.trainers import recipes
 from keras_mae.trainers.config import from_json
-from tests.test_cli import refused
 from tests.trainers.labelled import write_everything
+from tests.typed import refused
 
 QUICK = [
     "--set=epochs=2", "--set=warmup_epochs=1", "--set=batch_size=16", "--set=jit_compile=False",

@@ -1,0 +1,163 @@
+"""`keras-mae export`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from absl import flags
+
+from keras_mae.commands.command import Command
+
+
+def _export_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("run", None, "the folder of a run, or a model's file: FILE.keras", flag_values=values)
+    flags.DEFINE_string(
+        "output",
+        None,
+        "the model's folder, whose name is the model's for TF Serving; versions are subfolders of it, and a file "
+        "models.config beside it lists the models there",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "version", 1, "the version to write; one that is there is never overwritten", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "model", "encoder", ["encoder", "classifier", "autoencoder"],
+        "what to export: the encoder in it, or all of it, which must then be of this kind",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "pooling", "mean", ["mean", "cls", "both"],
+        "an embedding is the mean of the patch tokens, the class token, or the class token followed by the mean",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_bool("normalize", False, "scale embeddings to length 1", flag_values=values)
+    flags.DEFINE_enum(
+        "dtype", None, ["float32", "bfloat16"],
+        "what to compute in, outputs are float32 either way; what the model was trained in if not given",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "format", "savedmodel", ["savedmodel", "onnx", "litert"],
+        "onnx and litert write a file that takes uint8 images; they need pip install 'keras-mae[onnx]' or "
+        "'keras-mae[litert]'",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_float(
+        "crop_ratio", None,
+        "share of a scaled image file's side that is used; the run's own, or 0.875 for a .keras file, if not given",
+        lower_bound=0, upper_bound=1, flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string("labels", None, "a text file with a classifier's class names, one a line", flag_values=values)
+    flags.DEFINE_string(
+        "data", None, "images for the check, as for pretrain; the run's own if not given", flag_values=values
+    )
+    return values
+
+
+def _check(values: flags.FlagValues) -> None:
+    """Raises a `ValueError` for what cannot be exported."""
+    for flag, model in (("pooling", "encoder"), ("normalize", "encoder"), ("labels", "classifier")):
+        if values[flag].present and values.model != model:
+            raise ValueError(f"--{flag} is for --model={model}; the model is {values.model}")
+    if values.model == "autoencoder" and values.format != "savedmodel":
+        raise ValueError(f"an autoencoder is written as a SavedModel only, not as {values.format}")
+    if values.labels and not os.path.isfile(values.labels):
+        raise ValueError(f"--labels: there is no file {values.labels}")
+    _model_to_export(values)
+
+
+def _model_to_export(values: flags.FlagValues) -> tuple[str, float, str | None]:
+    """The model's file, the crop ratio, and the data specification, if there is one."""
+    if values.run.endswith(".keras"):
+        if not os.path.isfile(values.run):
+            raise ValueError(f"there is no file {values.run}")
+        path, crop_ratio, data = values.run, 0.875, None
+    else:
+        from keras_mae.trainers import run
+
+        folder = run.RunFolder(values.run)
+        config, data = folder.config()
+        path = folder.model_path(run.ENCODER if values.model == "encoder" else run.MODEL)
+        crop_ratio = 0.875 if config.crop_ratio is None else config.crop_ratio
+    return path, crop_ratio if values.crop_ratio is None else values.crop_ratio, values.data or data
+
+
+def _export(values: flags.FlagValues) -> None:
+    from keras_mae import export
+
+    try:
+        path = _write(values)
+    except export.VerificationError as error:  # of many lines, if it is what a fresh process said: its last one says it
+        first, *more = str(error).splitlines()
+        raise ValueError(" ".join([first, *more[-1:]])) from error
+    print(f"wrote {path}, and checked it in {'a fresh process' if values.format == 'savedmodel' else 'its runtime'}")
+    if values.format == "savedmodel":
+        written = export.write_models_config(os.path.dirname(os.path.abspath(values.output)))
+        if written:
+            logging.getLogger("keras_mae").info("wrote %s, for TF Serving's --model_config_file", written)
+
+
+def _write(values: flags.FlagValues) -> str:
+    """Writes the model in its format, and returns the path."""
+    from keras_mae import export
+
+    path, crop_ratio, data = _model_to_export(values)
+    model, encoder = _load_for_export(path, values.model)
+    images = _images_for_check(data, encoder.image_shape, crop_ratio, asked_for=values.data is not None)
+    arguments: dict[str, Any] = {"version": values.version, "images": images, "dtype": values.dtype}
+    if values.model == "encoder":
+        arguments |= {"crop_ratio": crop_ratio, "pooling": values.pooling, "normalize": values.normalize}
+        return export.export_encoder(model, values.output, format=values.format, **arguments)
+    if values.model == "classifier":
+        labels = None
+        if values.labels:
+            with open(values.labels, encoding="utf-8") as file:
+                labels = file.read().splitlines()
+        arguments |= {"crop_ratio": crop_ratio, "labels": labels}
+        return export.export_classifier(model, values.output, format=values.format, **arguments)
+    return export.export_autoencoder(model, values.output, **arguments)
+
+
+def _load_for_export(path: str, kind: str):
+    """The model of this kind in the file, and its encoder."""
+    import keras
+
+    from keras_mae import models
+
+    expected = {
+        "encoder": models.ViTEncoder,
+        "classifier": models.ImageClassifier,
+        "autoencoder": models.MaskedAutoencoder,
+    }[kind]
+    model = keras.saving.load_model(path, compile=False)
+    if kind == "encoder":
+        model = getattr(model, "encoder", model)
+    if not isinstance(model, expected):
+        raise ValueError(f"--model={kind} needs {expected.__name__}, and {path} holds {type(model).__name__}")
+    return model, getattr(model, "encoder", model)
+
+
+def _images_for_check(data: str | None, image_shape: tuple[int, int, int], crop_ratio: float, asked_for: bool):
+    """Some of the images in `data`, or None if it is gone and nobody asked for it."""
+    from keras_mae.data import first_images, open_source
+
+    try:
+        return None if data is None else first_images(open_source(data), image_shape, 8, crop_ratio)
+    except ValueError as error:
+        if asked_for:
+            raise
+        logging.getLogger("keras_mae").info("checking with drawn images, as %s", error)
+        return None
+
+
+EXPORT = Command(
+    "write a run's encoder, or a whole model, for TF Serving and other programs",
+    _export_flags,
+    _export,
+    ("run", "output"),
+    _check,
+)

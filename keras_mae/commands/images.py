@@ -1,0 +1,59 @@
+"""`keras-mae stats` and `tfrecords`: what is done with images before they are trained on."""
+
+from __future__ import annotations
+
+import os
+
+from absl import flags
+
+from keras_mae.commands.command import Command, define_data
+
+
+def _stats_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    define_data(values)
+    flags.DEFINE_integer("channels", 3, "how many channels the images are read with", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("count", 1000, "how many images to look at", lower_bound=1, flag_values=values)
+    flags.DEFINE_string("output", None, "a JSON file to write, for pretrain --stats", flag_values=values)
+    return values
+
+
+def _stats(values: flags.FlagValues) -> None:
+    from keras_mae.data import measure_stats, open_source
+
+    stats = measure_stats(open_source(values.data), values.channels, values.count)
+    print(f"{stats.num_images} images, {stats.dtype}: --set 'mean={stats.mean}' --set 'std={stats.std}'")
+    if values.output:
+        stats.write(values.output)
+        print(f"wrote {values.output}, for keras-mae pretrain --stats={values.output}")
+
+
+def _tfrecords_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    define_data(values)
+    flags.DEFINE_string("output", None, "the folder to write; files that are there stay", flag_values=values)
+    flags.DEFINE_integer("files", None, "how many files; one for 1,024 images if not given", flag_values=values)
+    flags.DEFINE_enum(
+        "split", None, ["train", "validation"], "only this part of the images; everything if not given",
+        flag_values=values,
+    )  # fmt: skip
+    return values
+
+
+def _tfrecords(values: flags.FlagValues) -> None:
+    from keras_mae.data import open_source, write_records
+
+    source = open_source(values.data, split=values.split)
+    paths = write_records(source, values.output, values.files)
+    print(
+        f"{source.num_images} images in {len(paths)} files: --data=tfrecord:{os.path.join(values.output, '*.tfrecord')}"
+    )
+
+
+STATS = Command("measure the mean and std of images, for pretrain --stats", _stats_flags, _stats, ("data",))
+TFRECORDS = Command(
+    "write image files into TFRecord files, which network disks read faster",
+    _tfrecords_flags,
+    _tfrecords,
+    ("data", "output"),
+)

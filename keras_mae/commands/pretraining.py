@@ -1,0 +1,111 @@
+"""`keras-mae demo`, `pretrain` and `reconstruct`."""
+
+from __future__ import annotations
+
+import os
+
+from absl import flags
+
+from keras_mae.commands.command import Command, define_data, define_overwrite, define_set, define_training
+
+
+def _demo_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("output", "runs/demo", "the run folder to write", flag_values=values)
+    define_overwrite(values)
+    flags.DEFINE_integer("seed", 0, "what every random number is a function of", flag_values=values)
+    return values
+
+
+def _demo(values: flags.FlagValues) -> None:
+    from keras_mae import demo
+
+    demo.run_demo(values.output, overwrite=values.overwrite, seed=values.seed)
+
+
+def _pretrain_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    define_data(values)
+    flags.DEFINE_string(
+        "stats", None, "the file of keras-mae stats, whose mean and std the run's config takes", flag_values=values
+    )
+    flags.DEFINE_string("output", None, "the run folder to write", flag_values=values)
+    flags.DEFINE_string("recipe", "mae_vit_base", "what to train and how; see keras-mae recipes", flag_values=values)
+    define_set(values)
+    define_overwrite(values)
+    define_training(
+        values,
+        strategy="what to train on: one device, all GPUs of this machine, the machines in TF_CONFIG, or a TPU; auto "
+        "takes the machines if there are several, else the GPUs if there are several",
+    )
+    flags.DEFINE_string(
+        "data_service", None, "a tf.data service that prepares the images: grpc://HOST:PORT", flag_values=values
+    )
+    return values
+
+
+def _pretrain(values: flags.FlagValues) -> None:
+    from keras_mae.trainers import recipes
+    from keras_mae.trainers.config import PretrainConfig, changed
+    from keras_mae.trainers.pretrain import pretrain
+
+    config = changed(recipes.load(values.recipe, PretrainConfig), [*stats_settings(values.stats), *values.set])
+    pretrain(
+        config,
+        values.data,
+        values.output,
+        resume=values.resume,
+        overwrite=values.overwrite,
+        strategy=values.strategy,
+        tpu=values.tpu,
+        data_service=values.data_service,
+    )
+    print(f"wrote {values.output}")
+
+
+def stats_settings(path: str | None) -> list[str]:
+    """Mean and standard deviation that `keras-mae stats` has written, as settings."""
+    if path is None:
+        return []
+    from keras_mae.data.stats import read_stats
+
+    stats = read_stats(path)
+    return [f"mean={stats.mean}", f"std={stats.std}", f"channels={len(stats.mean)}"]
+
+
+def _reconstruct_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("run", None, "the folder of a pretraining run", flag_values=values)
+    flags.DEFINE_string("data", None, "the images, as for pretrain; the run's own if not given", flag_values=values)
+    flags.DEFINE_string("output", None, "the PNG to write; in the run folder if not given", flag_values=values)
+    flags.DEFINE_integer("count", 16, "how many images", lower_bound=1, flag_values=values)
+    flags.DEFINE_float(
+        "mask_ratio", None, "share of the patches to mask; the run's own if not given", flag_values=values
+    )
+    return values
+
+
+def _reconstruct(values: flags.FlagValues) -> None:
+    import keras
+
+    import keras_mae.models  # noqa: F401  registers the classes
+    from keras_mae.data import first_images, open_source
+    from keras_mae.trainers import run
+    from keras_mae.trainers.config import PretrainConfig
+    from keras_mae.trainers.pretrain import draw_reconstructions
+
+    folder = run.RunFolder(values.run)
+    config, data = folder.config()
+    if not isinstance(config, PretrainConfig):
+        raise ValueError(f"{values.run} is a run of keras-mae {config.program}; reconstruct needs one of pretrain")
+    source = open_source(values.data or data)
+    mae = keras.saving.load_model(folder.model_path(run.MODEL), compile=False)
+    images = first_images(source, config.image_shape, values.count, config.crop_ratio)
+    output = values.output or os.path.join(values.run, run.PICTURES, "reconstructions.png")
+    draw_reconstructions(mae, images, output, mask_ratio=values.mask_ratio)
+    print(f"wrote {output}")
+
+
+DEMO = Command("pretrain, look, probe and export on built-in digits, in minutes", _demo_flags, _demo)
+PRETRAIN = Command("pretrain a masked autoencoder on your images", _pretrain_flags, _pretrain, ("data", "output"))
+RECONSTRUCT = Command("draw what a pretrained model makes of masked images", _reconstruct_flags, _reconstruct, ("run",))
