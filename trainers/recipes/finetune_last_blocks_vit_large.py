@@ -8,16 +8,12 @@ Deviations from the paper: it takes the best of 50, 100 and 200 epochs for each 
 more; 100 is in between.
 """
 
+import dataclasses
+
 from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.recipes import finetune_vit_large
 
 
 def config() -> FinetuneConfig:
     """The settings of full fine-tuning, with all but the last block frozen."""
-    return FinetuneConfig(
-        preset="vit_large_patch16",
-        num_trainable_layers=1,
-        epochs=100,
-        base_learning_rate=1e-3,
-        layer_decay=0.75,
-        drop_path_rate=0.2,
-    )
+    return dataclasses.replace(finetune_vit_large.config(), num_trainable_layers=1, epochs=100)

@@ -1,30 +1,17 @@
 """Fine-tuning on small images, 28 to 96 pixels, of the encoder in `--run`, whatever its size.
 
-Evidence: that it trains, by the tests; the settings without augmentation are those of finetune_digits.
+Evidence: that it trains, by the tests; all but the crops and flips is as in finetune_digits, where it was measured.
 Command: `keras-mae finetune --recipe=finetune_small_images --run=runs/small --data=folder:/data/pictures
 --output=runs/finetuned`.
-Deviations from the paper: batches of 50, which small sets of labels want, a rate for small networks, layer-wise decay
-of 0.75, and crops and flips alone, as short runs of small networks want little augmentation.
+Deviations from the paper: as in finetune_digits, but for crops and flips; no RandAugment, mixup, cutmix or erasing.
 """
 
+import dataclasses
+
 from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.recipes import finetune_digits
 
 
 def config() -> FinetuneConfig:
-    """The peak learning rate is 1e-3."""
-    return FinetuneConfig(
-        epochs=50,
-        warmup_epochs=5.0,
-        batch_size=50,
-        base_learning_rate=5.12e-3,
-        layer_decay=0.75,
-        drop_path_rate=0.0,
-        label_smoothing=0.1,
-        mixup=0.0,
-        cutmix=0.0,
-        rand_augment=None,
-        random_erasing=0.0,
-        crop_scale=(0.35, 1.0),
-        crop_ratio=1.0,
-        jit_compile=True,
-    )
+    """The settings of finetune_digits, with crops and flips."""
+    return dataclasses.replace(finetune_digits.config(), crop_scale=(0.35, 1.0), flip=True)

@@ -33,5 +33,4 @@ def config() -> PretrainConfig:
         flip=False,
         crop_ratio=1.0,
         jit_compile=True,
-        pictures_every=20,
     )

@@ -7,24 +7,12 @@ Command: `keras-mae pretrain --recipe=mae_images_96 --data=folder:/data/pictures
 Deviations from the paper: as in mae_small_images, on a grid of 12 x 12.
 """
 
+import dataclasses
+
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.recipes import mae_small_images
 
 
 def config() -> PretrainConfig:
     """192 wide, 6 deep, on 96 x 96 pixels; the peak learning rate is 7.5e-4."""
-    return PretrainConfig(
-        preset="vit_tiny_patch16",
-        image_size=(96, 96),
-        patch_size=(8, 8),
-        num_layers=6,
-        position_temperature=10.0,
-        decoder_hidden_dim=96,
-        decoder_num_layers=2,
-        decoder_num_heads=3,
-        epochs=80,
-        warmup_epochs=5.0,
-        batch_size=128,
-        base_learning_rate=1.5e-3,
-        crop_ratio=1.0,
-        jit_compile=True,
-    )
+    return dataclasses.replace(mae_small_images.config(), image_size=(96, 96), patch_size=(8, 8))

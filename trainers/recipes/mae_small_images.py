@@ -4,8 +4,8 @@ Evidence: that it trains, by the tests; no accuracy was measured, as no such set
 Start here, and compare by `keras-mae knn`.
 Command: `keras-mae pretrain --recipe=mae_small_images --data=folder:/data/pictures --output=runs/small`; for other
 sizes `--set image_size=28,28 --set channels=1`.
-Deviations from the paper: a network of 192 x 6 with a decoder of 96 x 2, batches of 128 with a rate ten times the
-paper's, as small networks take it, waves of the positions that suit a grid of 8 x 8, a tenth of the epochs.
+Deviations from the paper: a network of 192 x 6 with a decoder of 96 x 2, batches of 128 with a base learning
+rate ten times the paper's, waves of the positions that suit a grid of 8 x 8, and a tenth of the epochs.
 """
 
 from keras_mae.trainers.config import PretrainConfig

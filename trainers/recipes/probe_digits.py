@@ -3,8 +3,8 @@
 Evidence: `python -m benchmarks.digits_evaluation`, which runs it on pretrained and on untrained encoders over three
 seeds.
 Command: `keras-mae linear-probe --recipe=probe_digits --run=runs/digits --data=digits --output=runs/probe`.
-Deviations from the paper: no augmentation, so that features are computed once and the rest takes seconds; the mean of
-the patch tokens; batches of 250.
+Deviations from the paper: no augmentation, so that features are computed once; the mean of the patch tokens; batches of
+250, and half the warm-up.
 """
 
 from keras_mae.trainers.probe_config import ProbeConfig
@@ -14,7 +14,6 @@ def config() -> ProbeConfig:
     """The peak learning rate is 6."""
     return ProbeConfig(
         pooling="mean",
-        epochs=90,
         warmup_epochs=5.0,
         batch_size=250,
         base_learning_rate=6.144,
