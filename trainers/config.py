@@ -24,11 +24,19 @@ class PretrainConfig:
         channels: 1 or 3.
         patch_size: height and width of a patch in pixels.
         hidden_dim, num_layers, num_heads: in place of the preset's, if not None.
-        position_temperature: of the sin-cos position embeddings, see `ViTEncoder`.
+        use_cls_token, position_embedding, position_temperature: of the encoder, see `ViTEncoder`; the decoder's
+            positions are of the same kind.
         mean, std: pixel normalisation, a number a channel; None for ImageNet's (three channels) or 0.5.
         decoder_hidden_dim, decoder_num_layers, decoder_num_heads: the decoder's size.
+        mask_tokens_in_encoder: whether the encoder sees mask tokens, see `MaskedAutoencoder`.
+        sampler: which patches are masked: `random`, `units` (`BlockMasking`), `blocks` (`BlockwiseMasking`) or `grid`.
         mask_ratio: share of the patches that is masked.
-        normalize_target: whether each patch of the target is normalised by its own mean and variance.
+        mask_unit: of the sampler `units`, in pixels; None for its own default.
+        target: what is predicted: `pixels`, `pca` (fitted before the first step) or `tokens`.
+        normalize_target: of `pixels`: whether each patch is normalised by its own mean and variance.
+        pca_components: of `pca`: how many coefficients.
+        tokenizer, vocabulary_size: of `tokens`: the folder of a SavedModel, and how many tokens it has, see
+            `TokenTarget`.
         epochs: passes over the images.
         warmup_epochs: of these, how many the learning rate takes to rise from 0.
         batch_size: images in a step.
@@ -37,6 +45,7 @@ class PretrainConfig:
         beta_2: AdamW's second moment.
         crop_scale: area of the random resized crop, as shares of the image's; None for no random crop.
         flip: whether half of the images are mirrored.
+        jitter: by which share brightness, contrast and saturation vary; 0 for not.
         crop_ratio: of the evaluation transform: images are scaled to `image_size / crop_ratio`, then cut.
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
         jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without. On
@@ -61,14 +70,23 @@ class PretrainConfig:
     hidden_dim: int | None = None
     num_layers: int | None = None
     num_heads: int | None = None
+    use_cls_token: bool = True
+    position_embedding: str = "sincos"
     position_temperature: float = 10000.0
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     decoder_hidden_dim: int = 512
     decoder_num_layers: int = 8
     decoder_num_heads: int = 16
+    mask_tokens_in_encoder: bool = False
+    sampler: str = "random"
     mask_ratio: float = 0.75
+    mask_unit: int | None = None
+    target: str = "pixels"
     normalize_target: bool = True
+    pca_components: int = 96
+    tokenizer: str | None = None
+    vocabulary_size: int | None = None
     epochs: int = 800
     warmup_epochs: float = 40.0
     batch_size: int = 4096
@@ -77,6 +95,7 @@ class PretrainConfig:
     beta_2: float = 0.95
     crop_scale: tuple[float, float] | None = (0.2, 1.0)
     flip: bool = True
+    jitter: float = 0.0
     crop_ratio: float = 0.875
     dtype_policy: str = "float32"
     jit_compile: bool | None = None

@@ -11,18 +11,19 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import Augmentation, CorruptImages, first_images, open_source, training_dataset
-from keras_mae.masking import RandomMasking
+from keras_mae.data.subset import random_subset
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
 from keras_mae.optimizers import WarmupCosine, adamw
-from keras_mae.targets import PixelTarget
 from keras_mae.trainers import callbacks, memory, pictures, run
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.data_service import from_service
 from keras_mae.trainers.loop import train
+from keras_mae.trainers.model_parts import make_sampler, make_target
 from keras_mae.trainers.strategy import any_worker, check_batch, is_chief, make_strategy
 
 _log = logging.getLogger("keras_mae")
 _SHOWN = 16
+_FITTED_ON = 1000  # images that a target learns from
 
 
 def build(config: PretrainConfig) -> MaskedAutoencoder:
@@ -34,6 +35,8 @@ def build(config: PretrainConfig) -> MaskedAutoencoder:
         config.preset,
         image_shape=config.image_shape,
         patch_size=config.patch_size,
+        use_cls_token=config.use_cls_token,
+        position_embedding=config.position_embedding,
         position_temperature=config.position_temperature,
         mean=config.mean,
         std=config.std,
@@ -44,14 +47,21 @@ def build(config: PretrainConfig) -> MaskedAutoencoder:
         config.decoder_hidden_dim,
         config.decoder_num_layers,
         config.decoder_num_heads,
+        position_embedding=config.position_embedding,
         position_temperature=config.position_temperature,
         dtype=config.dtype_policy,
     )
     for block in (*encoder.blocks, *decoder.blocks):
         block.rematerialize = config.rematerialize
-    target = PixelTarget(normalize=config.normalize_target)
-    sampler = RandomMasking(config.mask_ratio)
-    return MaskedAutoencoder(encoder, decoder, sampler, target, seed=config.seed, dtype=config.dtype_policy)
+    return MaskedAutoencoder(
+        encoder,
+        decoder,
+        make_sampler(config),
+        make_target(config),
+        seed=config.seed,
+        mask_tokens_in_encoder=config.mask_tokens_in_encoder,
+        dtype=config.dtype_policy,
+    )
 
 
 def pretrain(
@@ -105,8 +115,11 @@ def pretrain(
             clip_norm=config.clip_norm,
         )
     corrupt = CorruptImages(source.num_images, source.name_of)
+    if mae.target.needs_fit:
+        sample = random_subset(source, _FITTED_ON)
+        mae.target.fit(first_images(sample, config.image_shape, _FITTED_ON, config.crop_ratio))
     shown = first_images(source, config.image_shape, _SHOWN, config.crop_ratio)
-    augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio)
+    augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio, config.jitter)
 
     folder, chief = run.RunFolder(output), is_chief(scope)
     if chief:
@@ -140,12 +153,16 @@ def pretrain(
             f" on each of {replicas} replicas" if replicas > 1 else "",
         )
 
-    pictures_of = callbacks.Pictures(
-        lambda path: draw_reconstructions(mae, shown, path),
-        folder / run.PICTURES,
-        config.pictures_every,
-        config.epochs,
-    )
+    extra = []
+    if mae.target.has_pixels:
+        extra.append(
+            callbacks.Pictures(
+                lambda path: draw_reconstructions(mae, shown, path),
+                folder / run.PICTURES,
+                config.pictures_every,
+                config.epochs,
+            )
+        )
     try:
         train(
             mae,
@@ -158,7 +175,7 @@ def pretrain(
             config.checkpoint_steps,
             config.checkpoint_minutes,
             config.max_skipped_steps,
-            extra=[pictures_of],
+            extra=extra,
             everywhere=[callbacks.StopOnTooManyCorrupt(corrupt)],
             on_start=announce,
         )

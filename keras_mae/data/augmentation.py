@@ -8,7 +8,7 @@ import math
 import tensorflow as tf
 
 from keras_mae.data.decoding import decode_and_crop, decode_file
-from keras_mae.data.preprocessing import evaluation_transform, resize
+from keras_mae.data.preprocessing import LUMA, evaluation_transform, resize_at_once
 from keras_mae.example_seed import ExampleSeed
 
 RATIO = (3 / 4, 4 / 3)
@@ -23,15 +23,17 @@ class Augmentation:
             centre instead.
         flip: whether half of the images are mirrored.
         crop_ratio: of the evaluation transform, used if there is no random crop.
+        jitter: brightness, contrast and saturation vary by up to this share, see `color_jitter`; 0 for none.
     """
 
     crop_scale: tuple[float, float] | None = (0.2, 1.0)
     flip: bool = True
     crop_ratio: float = 0.875
+    jitter: float = 0.0
 
     def keeps(self, source_shape: tuple[int, int, int] | None, image_shape: tuple[int, int, int]) -> bool:
         """Whether images of `source_shape` (None: of all sizes) stay what they are."""
-        return self.crop_is_whole(source_shape, image_shape) and not self.flip
+        return self.crop_is_whole(source_shape, image_shape) and not self.flip and not self.jitter
 
     def crop_is_whole(self, source_shape: tuple[int, int, int] | None, image_shape: tuple[int, int, int]) -> bool:
         """Whether images of `source_shape` (None: of all sizes) have the size already and are not cropped."""
@@ -66,7 +68,8 @@ class Augmentation:
 
     def after_crop(self, image, seed: ExampleSeed) -> tf.Tensor:
         """What is done to the image once it has its size."""
-        return random_flip(image, seed.fold_in(0).uniform(1, ())[0]) if self.flip else image
+        image = random_flip(image, seed.fold_in(0).uniform(1, ())[0]) if self.flip else image
+        return color_jitter(image, jitter_seed(seed).uniform(1, (3,))[0], self.jitter) if self.jitter else image
 
 
 def crop_draws(seed: ExampleSeed) -> tf.Tensor:
@@ -100,7 +103,7 @@ def random_resized_crop(
     """
     top, left, height, width = tf.unstack(crop_window(tf.shape(image)[:2], draws, scale, ratio))
     crop = image[top : top + height, left : left + width]
-    return tf.ensure_shape(resize(crop, size), (*size, image.shape[-1]))
+    return tf.ensure_shape(resize_at_once(crop, size), (*size, image.shape[-1]))
 
 
 def crop_window(size, draws, scale: tuple[float, float], ratio: tuple[float, float]) -> tf.Tensor:
@@ -139,3 +142,41 @@ def crop_window(size, draws, scale: tuple[float, float], ratio: tuple[float, flo
 def random_flip(image, draw) -> tf.Tensor:
     """The image, mirrored left to right if the uniform number `draw` is below one half."""
     return tf.cond(draw < 0.5, lambda: image[:, ::-1], lambda: image)
+
+
+def jitter_seed(seed: ExampleSeed) -> ExampleSeed:
+    """Where `color_jitter` draws from; other augmentations have the numbers below."""
+    return seed.fold_in(4)
+
+
+def color_jitter(images, draws, strength: float) -> tf.Tensor:
+    """Scales brightness, then contrast, then saturation, each by a factor uniform in `1 - strength` to `1 + strength`.
+
+    Contrast is the distance from the image's mean gray, saturation that of a pixel from its own gray; gray is the luma
+    of ITU-R BT.601. Images with another number of channels than three have their mean for gray, and no saturation.
+
+    Args:
+        images: uint8 or uint16 `(..., H, W, C)`.
+        draws: uniform numbers in [0, 1), float32 `(..., 3)`.
+        strength: in [0, 1].
+
+    Returns:
+        The same shape and dtype.
+
+    Reference: arXiv 2002.05709, appendix A (in a fixed order, without the change of hue); arXiv 2111.06377, Table 1e.
+    """
+    brightness, contrast, saturation = tf.unstack(1 + strength * (2 * draws - 1), axis=-1)
+
+    def scaled(pixels, around, factor):
+        factor = factor[..., None, None, None]
+        return tf.clip_by_value(around + (pixels - around) * factor, 0.0, float(images.dtype.max))
+
+    colour = images.shape[-1] == 3
+
+    def gray(pixels):
+        return tf.reduce_sum(pixels * LUMA, -1, True) if colour else tf.reduce_mean(pixels, -1, True)
+
+    pixels = scaled(tf.cast(images, tf.float32), 0.0, brightness)
+    pixels = scaled(pixels, tf.reduce_mean(gray(pixels), [-3, -2], True), contrast)
+    pixels = scaled(pixels, gray(pixels), saturation) if colour else pixels
+    return tf.cast(tf.round(pixels), images.dtype)

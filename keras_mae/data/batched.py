@@ -1,4 +1,4 @@
-"""The random resized crop and the flip for a batch of small images of one size at once."""
+"""The random resized crop, the flip and the colour jitter for a batch of small images of one size at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from keras_mae.data.augmentation import RATIO, Augmentation, crop_window
+from keras_mae.data.augmentation import RATIO, Augmentation, color_jitter, crop_window, jitter_seed
 from keras_mae.example_seed import ExampleSeed
 
 _LARGEST = 128 * 128  # pixels; the resize as a product of matrices pays up to about here
@@ -40,6 +40,13 @@ def augment_batch(
         `(B, height, width, C)` of the images' dtype.
     """
     base = ExampleSeed.of(seed, epoch)
+    images = _crop_and_flip(augmentation, images, image_shape, base, indices)
+    if augmentation.jitter:
+        images = color_jitter(images, jitter_seed(base).uniform_at(indices, (3,)), augmentation.jitter)
+    return images
+
+
+def _crop_and_flip(augmentation: Augmentation, images, image_shape, base: ExampleSeed, indices) -> tf.Tensor:
     mirrored = tf.zeros_like(indices, tf.bool)
     if augmentation.flip:
         mirrored = base.fold_in(0).uniform_at(indices, ()) < 0.5

@@ -48,3 +48,8 @@ class Subset(Source):
 
     def name_of(self, index: int) -> str:
         return self.source.name_of(int(self.indices[index]))
+
+
+def random_subset(source: Source, count: int) -> Subset:
+    """A random sample of `count` images, or all if there are fewer; always the same one of the same source."""
+    return Subset(source, np.random.RandomState(0).permutation(source.num_images)[:count])

@@ -7,4 +7,12 @@ from keras_mae.masking.grid_masking import GridMasking
 from keras_mae.masking.mask_sampler import Mask, MaskSampler
 from keras_mae.masking.random_masking import RandomMasking
 
-__all__ = ["BlockMasking", "BlockwiseMasking", "GridMasking", "Mask", "MaskSampler", "RandomMasking"]
+# by name, for configs; each takes mask_ratio
+SAMPLERS: dict[str, type[MaskSampler]] = {
+    "random": RandomMasking,
+    "units": BlockMasking,
+    "blocks": BlockwiseMasking,
+    "grid": GridMasking,
+}
+
+__all__ = ["SAMPLERS", "BlockMasking", "BlockwiseMasking", "GridMasking", "Mask", "MaskSampler", "RandomMasking"]

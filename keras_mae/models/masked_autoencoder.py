@@ -30,6 +30,8 @@ class MaskedAutoencoder(MaskedImageModel):
         mask_sampler: a `MaskSampler`; its `mask_ratio` may be set again before `compile`.
         target: a `Target`.
         seed: int, what the masks are drawn from, together with the step.
+        mask_tokens_in_encoder: whether the encoder sees a mask token in place of each masked patch, where MAE leaves
+            it out: the ablation of Table 1c, slower and by the paper worse. The decoder then has nothing to fill in.
 
     Call arguments, returns and errors are those of `MaskedImageModel`: images in, or a dict with noise or a mask;
     `{"prediction": (B, L, target.dim), "mask": (B, L)}` out.
@@ -52,6 +54,7 @@ class MaskedAutoencoder(MaskedImageModel):
         mask_sampler: MaskSampler | None = None,
         target: Target | None = None,
         seed: int = 0,
+        mask_tokens_in_encoder: bool = False,
         name: str = "masked_autoencoder",
         **kwargs: Any,
     ) -> None:
@@ -64,6 +67,13 @@ class MaskedAutoencoder(MaskedImageModel):
             name,
             **kwargs,
         )
+        self.mask_tokens_in_encoder = mask_tokens_in_encoder
+        if mask_tokens_in_encoder:
+            self.mask_token = self.add_weight(
+                shape=(1, 1, encoder.hidden_dim),
+                initializer=keras.initializers.RandomNormal(stddev=0.02),
+                name="mask_token",
+            )
 
     @classmethod
     def from_preset(
@@ -103,12 +113,35 @@ class MaskedAutoencoder(MaskedImageModel):
         self, images, mask: Mask, masked_only=False, training=False, seed: ExampleSeed | None = None
     ) -> tf.Tensor:
         """Encodes the visible patches and decodes all of them, or the masked ones only: `(B, N, target.dim)`."""
+        if self.mask_tokens_in_encoder:
+            return self._predict_from_all_tokens(images, mask, masked_only, training, seed)
         tokens = self.encoder.norm(
             self.encoder.tokens(images, ids_keep=mask.ids_keep, training=training, seed=seed)
         )  # (B, P + K, D)
         return self.decoder(tokens, mask, masked_only=masked_only)
 
+    def _predict_from_all_tokens(self, images, mask: Mask, masked_only, training, seed) -> tf.Tensor:
+        tokens = self.encoder.norm(
+            self.encoder.tokens(images, mask=mask.mask, mask_token=self.mask_token, training=training, seed=seed)
+        )  # (B, P + L, D)
+        nothing_missing = Mask.from_noise(tf.zeros_like(mask.mask), self.encoder.num_patches)
+        prediction = self.decoder(tokens, nothing_missing)  # (B, L, dim)
+        return tf.gather(prediction, mask.ids_masked, batch_dims=1) if masked_only else prediction
+
     def masked_loss(self, target, prediction) -> tf.Tensor:
         """The target's error, averaged over the masked patches."""
         error = self.target.loss(target, prediction)  # (B, L - K)
         return tf.math.divide_no_nan(tf.reduce_sum(error), tf.cast(tf.size(error), tf.float32))
+
+    def layer_groups(self) -> list[list[keras.Variable]]:
+        stem, *others = super().layer_groups()
+        return [[*stem, *self._own_tokens()], *others]
+
+    def no_weight_decay(self) -> list[keras.Variable]:
+        return [*super().no_weight_decay(), *self._own_tokens()]
+
+    def _own_tokens(self) -> list[keras.Variable]:
+        return [self.mask_token] if self.mask_tokens_in_encoder else []
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mask_tokens_in_encoder": self.mask_tokens_in_encoder}

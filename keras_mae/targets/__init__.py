@@ -1,7 +1,9 @@
 """What the decoder has to predict."""
 
 from keras_mae import _backend  # noqa: F401
+from keras_mae.targets.pca import PCATarget
 from keras_mae.targets.pixels import PixelTarget
 from keras_mae.targets.target import PatchGeometry, Target
+from keras_mae.targets.tokens import TokenTarget
 
-__all__ = ["PatchGeometry", "PixelTarget", "Target"]
+__all__ = ["PCATarget", "PatchGeometry", "PixelTarget", "Target", "TokenTarget"]

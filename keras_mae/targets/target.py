@@ -43,9 +43,13 @@ class Target(keras.layers.Layer):
 
     Attributes:
         dim: width of the prediction for one patch; known once attached.
+        needs_fit: whether `fit` must see a sample of the images before training.
+        has_pixels: whether a prediction can be drawn, by `to_pixels`.
     """
 
     dim: int
+    needs_fit: bool = False
+    has_pixels: bool = True
 
     def __init__(self, **kwargs) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -76,12 +80,18 @@ class Target(keras.layers.Layer):
         self._geometry = geometry
         self.dim = geometry.values_per_patch
 
+    def fit(self, images) -> None:
+        """Learns what the target needs to know of a sample of images `(N, H, W, C)`, once attached; mostly nothing."""
+
     def call(self, images):
-        """Images `(B, H, W, C)` in [0, 255] to float32 targets `(B, L, dim)`."""
+        """Images `(B, H, W, C)` in [0, 255] to targets: float32 `(B, L, dim)`, or one integer a patch `(B, L)`."""
         raise NotImplementedError
 
     def loss(self, target, prediction) -> tf.Tensor:
-        """The error of each patch, float32: `(B, N, dim)` twice to `(B, N)`. Here the mean squared error."""
+        """The error of each patch, float32 `(B, N)`, of targets as `call` returns them and predictions `(B, N, dim)`.
+
+        Here the mean squared error.
+        """
         return tf.reduce_mean(tf.square(tf.cast(prediction, tf.float32) - target), axis=-1)
 
     def to_pixels(self, prediction, images) -> tf.Tensor:

@@ -1,0 +1,108 @@
+"""Principal components of patches as the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.targets.target import PatchGeometry, Target
+
+_BATCH = 64
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class PCATarget(Target):
+    """The coefficients of each patch in the basis of the patches' largest principal components.
+
+    "We perform PCA in the patch space and predict the largest PCA coefficients": `(patch - mean) @ components`, where
+    the components are the orthonormal eigenvectors of the patches' covariance with the largest eigenvalues. Patches
+    are as the network sees them (mean and std of the data set taken out). The basis is learnt once from a sample of
+    images, by `fit` (`keras-mae pretrain` does so), and saved with the model.
+
+    Args:
+        num_components: how many coefficients; at most `ph * pw * C`.
+
+    Call arguments:
+        images: `(B, H, W, C)`, uint8 or float in [0, 255].
+
+    Returns:
+        float32 `(B, L, num_components)`.
+
+    Raises:
+        ValueError: if a patch has fewer values than `num_components`, or `fit` was not called before.
+
+    Reference: arXiv 2111.06377, Table 1d, "PCA"; section 5, "Reconstruction target".
+    """
+
+    needs_fit = True
+
+    def __init__(self, num_components: int = 96, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_components = num_components
+        self._fitted = False
+
+    def attach(self, geometry: PatchGeometry) -> None:
+        values = geometry.values_per_patch
+        if not 1 <= self.num_components <= values:
+            raise ValueError(
+                f"a patch of {values} values has at least 1 and at most {values} principal components, got "
+                f"num_components={self.num_components}"
+            )
+        first_time = self._geometry is None
+        super().attach(geometry)
+        self.dim = self.num_components
+        if first_time:
+            self.mean = self._fixed("mean", (values,))
+            self.components = self._fixed("components", (values, self.num_components))
+            self.built = True
+
+    def fit(self, images) -> None:
+        """Learns the basis; the sign of a component is such that its largest entry is positive.
+
+        Args:
+            images: a sample, `(N, H, W, C)`, uint8 or float in [0, 255].
+
+        Raises:
+            ValueError: if there are no more patches than components.
+        """
+        count, total, products = 0, 0.0, 0.0
+        for begin in range(0, len(images), _BATCH):
+            patches = self.geometry.normalized_patches(images[begin : begin + _BATCH])
+            patches = np.reshape(patches, (-1, patches.shape[-1])).astype("float64")
+            count, total, products = count + len(patches), total + patches.sum(axis=0), products + patches.T @ patches
+        if count <= self.num_components:
+            raise ValueError(
+                f"{self.num_components} components need more patches than that, these {len(images)} images have {count}"
+            )
+        mean = total / count
+        _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))  # in the order of rising eigenvalues
+        components = vectors[:, ::-1][:, : self.num_components]
+        largest = np.take_along_axis(components, np.abs(components).argmax(axis=0)[None], axis=0)
+        self.mean.assign(mean)
+        self.components.assign(components * np.sign(largest))
+        self._fitted = True
+
+    def call(self, images):
+        if not self._fitted:
+            raise ValueError(
+                "the principal components are not known yet: call target.fit(images) with a sample of the images"
+            )
+        return tf.matmul(self.geometry.normalized_patches(images) - self.mean, self.components)
+
+    def to_pixels(self, prediction, images) -> tf.Tensor:
+        """Pixels of the patch that has these coefficients, and none of the components left out."""
+        patches = tf.matmul(tf.cast(prediction, tf.float32), self.components, transpose_b=True) + self.mean
+        return self.geometry.normalize_pixels.inverse(patches)
+
+    def load_own_variables(self, store) -> None:
+        super().load_own_variables(store)
+        self._fitted = bool(np.any(keras.ops.convert_to_numpy(self.components)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_components": self.num_components}
+
+    def _fixed(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
+        return self.add_weight(shape=shape, initializer="zeros", dtype="float32", trainable=False, name=name)

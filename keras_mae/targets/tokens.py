@@ -1,0 +1,97 @@
+"""Discrete tokens as the target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_mae.targets.target import PatchGeometry, Target
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class TokenTarget(Target):
+    """The number that a tokenizer gives each patch; the network predicts it by cross-entropy, as BEiT does.
+
+    The tokenizer, such as a discrete VAE's encoder, is yours. It takes images float32 `(B, H, W, C)` in [0, 255], and
+    returns either integers (the tokens, `(B, L)` or `(B, rows, columns)`) or floats (logits, of which the largest
+    counts, `(B, L, vocabulary_size)` or `(B, rows, columns, vocabulary_size)`), alone or as the one value of a dict.
+    It is not trained. A Keras model is saved with the model that predicts its tokens; of a SavedModel, the path is.
+
+    Args:
+        tokenizer: a Keras layer or model; or the folder of a SavedModel, whose signature `serving_default` is used.
+        vocabulary_size: how many tokens there are: they are 0 to `vocabulary_size - 1`.
+
+    Call arguments:
+        images: `(B, H, W, C)`, uint8 or float in [0, 255].
+
+    Returns:
+        int32 `(B, L)`; the prediction for a patch is `vocabulary_size` logits, so `dim` is that.
+
+    Raises:
+        ValueError: when it is attached to a model, if the tokenizer returns something else.
+
+    Reference: arXiv 2111.06377, Table 1d, "dVAE token"; arXiv 2106.08254.
+    """
+
+    has_pixels = False
+
+    def __init__(self, tokenizer: keras.layers.Layer | str, vocabulary_size: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.tokenizer, self.vocabulary_size = tokenizer, vocabulary_size
+        self._tokenize = keras.layers.TFSMLayer(tokenizer) if isinstance(tokenizer, str) else tokenizer
+        self._tokenize.trainable = False
+
+    def attach(self, geometry: PatchGeometry) -> None:
+        super().attach(geometry)
+        self.dim = self.vocabulary_size
+        tokens = self(tf.zeros((1, *geometry.image_shape)))
+        height, width = geometry.patchify.patch_size
+        patches = (geometry.image_shape[0] // height) * (geometry.image_shape[1] // width)
+        if tokens.shape[1] != patches:
+            raise ValueError(
+                f"the tokenizer gives {tokens.shape[1]} tokens an image, and the encoder has {patches} patches: choose "
+                "the patch size, or the image size, so that they agree"
+            )
+
+    def call(self, images):
+        output = self._tokenize(tf.cast(images, tf.float32), training=False)
+        if isinstance(output, dict):
+            if len(output) != 1:
+                raise ValueError(f"a tokenizer has one output, this one has {', '.join(output)}")
+            (output,) = output.values()
+        if output.dtype.is_floating:
+            if output.shape[-1] != self.vocabulary_size:
+                raise ValueError(
+                    f"the tokenizer's logits are {output.shape[-1]} for each token, vocabulary_size is "
+                    f"{self.vocabulary_size}"
+                )
+            output = tf.argmax(output, axis=-1)
+        if output.shape.rank not in (2, 3):
+            raise ValueError(
+                "a tokenizer returns integers of shape (B, L) or (B, rows, columns), or floats with the vocabulary as "
+                f"one more axis; got {output.dtype.name} {tuple(output.shape)}"
+            )
+        return tf.reshape(tf.cast(output, tf.int32), [-1, output.shape[1:].num_elements()])
+
+    def loss(self, target, prediction) -> tf.Tensor:
+        """Cross-entropy of each patch, float32: int `(B, N)` and logits `(B, N, dim)` to `(B, N)`."""
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(target, tf.cast(prediction, tf.float32))
+
+    def to_pixels(self, prediction, images) -> tf.Tensor:
+        """Raises a ValueError: a tokenizer does not say what a token looks like."""
+        raise ValueError("tokens cannot be drawn: the tokenizer does not say what they look like")
+
+    def get_config(self) -> dict[str, Any]:
+        tokenizer = self.tokenizer
+        if not isinstance(tokenizer, str):
+            tokenizer = keras.saving.serialize_keras_object(tokenizer)
+        return {**super().get_config(), "tokenizer": tokenizer, "vocabulary_size": self.vocabulary_size}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TokenTarget:
+        tokenizer = config["tokenizer"]
+        if not isinstance(tokenizer, str):
+            tokenizer = keras.saving.deserialize_keras_object(tokenizer)
+        return cls(**{**config, "tokenizer": tokenizer})
