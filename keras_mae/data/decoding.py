@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.orientation import orientation, stored_window, upright
-from keras_mae.data.preprocessing import decode_image, resize, to_channels
+from keras_mae.data.preprocessing import decode_image, resize_at_once, to_channels
 
 _SCALES = (8, 4, 2)  # what libjpeg can shrink by while it decodes
 _MARGIN = 2  # a crop is decoded at no less than this many times the target's size
@@ -74,7 +74,7 @@ def decode_and_crop(contents, channels: int, size: tuple[int, int], window_for) 
 
     image = tf.switch_case(branch, [lambda scale=scale: decode(scale) for scale in (1, *_SCALES[::-1])])
     image = upright(to_channels(image, channels), noted)
-    return tf.ensure_shape(resize(image, size), (*size, channels))
+    return tf.ensure_shape(resize_at_once(image, size), (*size, channels))
 
 
 def bits_of(header: bytes) -> int:

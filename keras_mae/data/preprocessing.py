@@ -83,8 +83,8 @@ def evaluation_transform(image, image_shape: tuple[int, int, int], crop_ratio: f
 def resize(image, size) -> tf.Tensor:
     """Bicubic, antialiased resize of a uint8 or uint16 image, rounded to its dtype after each direction.
 
-    That is how Pillow does it, width first: its uint8 result is met but for one level in one value of a thousand. Where
-    the filter overshoots, at the edge of white, rounding once would differ by several levels.
+    That is how Pillow does it, width first: on photographs its uint8 result is met to one level in 999 values of 1,000.
+    Where the filter overshoots, at the edge of white, rounding only once can differ by several levels.
     """
     image = tf.convert_to_tensor(image)
     return resize_at_once(resize_at_once(image, (tf.shape(image)[0], size[1])), size)

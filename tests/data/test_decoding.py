@@ -11,7 +11,7 @@ from PIL import Image
 from keras_mae.data import Augmentation, random_resized_crop
 from keras_mae.data.augmentation import RATIO, crop_draws, crop_window
 from keras_mae.data.decoding import decode_and_crop, decode_file
-from keras_mae.data.preprocessing import decode_image, resize
+from keras_mae.data.preprocessing import decode_image, resize_at_once
 from keras_mae.example_seed import ExampleSeed
 from tests.data.test_orientation import photograph
 from tests.drawn import as_image, drawn, encoded
@@ -109,7 +109,7 @@ def test_the_crop_of_a_jpeg_is_the_crop_of_the_whole(noted, subsampling):
         draws = crop_draws(ExampleSeed.of(3, 0, number))
         window_for = lambda size: crop_window(size, draws, (0.2, 1.0), RATIO)  # noqa: B023, E731
         top, left, height, width = window_for(tf.shape(whole)[:2]).numpy()
-        expected = resize(whole[top : top + height, left : left + width], (64, 56))
+        expected = resize_at_once(whole[top : top + height, left : left + width], (64, 56))
         found = decode_and_crop(contents, 3, (64, 56), window_for)
         difference = np.abs(found.numpy().astype(int) - expected.numpy())
         if subsampling:  # colour is interpolated between samples, of which the crop lacks those just outside
@@ -126,7 +126,7 @@ def test_the_crop_of_a_large_jpeg_is_decoded_smaller_and_hardly_differs():
     whole = decode_image(contents, 3)
     for window in ([100, 200, 700, 800], [0, 0, 900, 1200], [333, 417, 516, 735], [3, 5, 300, 256]):
         top, left, height, width = window
-        expected = resize(whole[top : top + height, left : left + width], (64, 64)).numpy().astype(int)
+        expected = resize_at_once(whole[top : top + height, left : left + width], (64, 64)).numpy().astype(int)
         found = decode_and_crop(contents, 3, (64, 64), lambda _: tf.constant(window)).numpy().astype(int)  # noqa: B023
         assert np.abs(found - expected).mean() < 1.0 and np.abs(found - expected).max() <= 12
 

@@ -104,15 +104,16 @@ def test_channels():
     assert decode.structured_outputs.shape.as_list() == [None, None, 3]
 
 
-def by_float_pillow(image, image_shape, crop_ratio):
-    """The evaluation transform by its definition, with Pillow's bicubic resize on floats: float `(H, W, C)`."""
+def by_pillows_resize(image, image_shape, crop_ratio):
+    """The evaluation transform by its definition, with Pillow's bicubic resize of uint8, width first: `(H, W, C)`."""
     height, width, _ = image_shape
     scale = max(height / crop_ratio / image.shape[0], width / crop_ratio / image.shape[1])
     rows, columns = (max(round(old * scale), new) for old, new in zip(image.shape, (height, width)))
-    channels = [Image.fromarray(image[..., channel].astype("float32")) for channel in range(image.shape[-1])]
-    resized = [np.asarray(channel.resize((columns, rows), Image.Resampling.BICUBIC)) for channel in channels]
+    channels = [Image.fromarray(image[..., channel]) for channel in range(image.shape[-1])]
+    for new_size in ((columns, len(image)), (columns, rows)):  # at once, Pillow 13 may begin with the height
+        channels = [channel.resize(new_size, Image.Resampling.BICUBIC) for channel in channels]
     top, left = (rows - height) // 2, (columns - width) // 2
-    return np.clip(np.stack(resized, axis=-1), 0, 255)[top : top + height, left : left + width]
+    return np.stack(channels, axis=-1)[top : top + height, left : left + width]
 
 
 SIZES = [(60, 90), (90, 60), (33, 33), (16, 16), (7, 5), (1, 1), (2, 3), (1, 50), (50, 1), (200, 31)]
@@ -120,13 +121,13 @@ SIZES = [(60, 90), (90, 60), (33, 33), (16, 16), (7, 5), (1, 1), (2, 3), (1, 50)
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("image_shape", "crop_ratio"), [((16, 16, 3), 0.875), ((16, 24, 1), 1.0), ((25, 10, 3), 0.6)])
-def test_numbers_are_those_of_pillows_float_bicubic(size, image_shape, crop_ratio):
+def test_numbers_are_those_of_pillows_bicubic(size, image_shape, crop_ratio):
     image = drawn(*size, image_shape[-1])
     result = evaluation_transform(image, image_shape, crop_ratio)
     assert result.shape == image_shape and result.dtype == tf.uint8
-    # rounding to uint8 is 0.5; the two implementations' filter tables differ by some 0.01, at most 0.05, levels
-    expected = by_float_pillow(image, image_shape, crop_ratio)
-    assert np.abs(result.numpy() - expected).max() <= 0.55
+    apart = np.abs(result.numpy().astype(int) - by_pillows_resize(image, image_shape, crop_ratio))
+    # Pillow's filter tables hold 22 bits, and are not float32's: what is almost half is rounded another way
+    assert apart.max() <= 1 and (apart > 0).mean() <= 0.05
 
 
 def test_an_image_of_the_size_is_untouched():
