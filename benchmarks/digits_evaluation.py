@@ -25,7 +25,7 @@ from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.probe_config import ProbeConfig
 
-FEW, FEW_EPOCHS, ALL_EPOCHS = 10, 100, 10
+FEW, FEW_EPOCHS, ALL_EPOCHS = 10, 40, 5
 ENCODERS = ("pretrained", "not pretrained")
 
 
