@@ -16,7 +16,7 @@ class ClassifierConfig:
             given here and differs there is an error, but for `image_size`, for which positions are resized. Without a
             run the preset is needed, and None stands for its sizes.
         image_size: height and width of the images that the model sees, in pixels.
-        channels: 1 or 3.
+        channels: how many the images are read with.
         patch_size: height and width of a patch in pixels.
         hidden_dim, num_layers, num_heads: in place of the preset's.
         position_temperature: of the sin-cos position embeddings, see `ViTEncoder`.

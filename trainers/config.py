@@ -21,7 +21,7 @@ class PretrainConfig:
     Attributes:
         preset: the encoder's size, such as `vit_base_patch16`.
         image_size: height and width of the images that the model sees, in pixels.
-        channels: 1 or 3.
+        channels: how many the images are read with; other than 1 and 3, `mean` and `std` have as many.
         patch_size: height and width of a patch in pixels.
         hidden_dim, num_layers, num_heads: in place of the preset's, if not None.
         use_cls_token, position_embedding, position_temperature: of the encoder, see `ViTEncoder`; the decoder's

@@ -19,7 +19,7 @@ def reconstruction_grid(originals, masked, reconstructed, columns: int = 4) -> I
     """Triples (original, masked, reconstructed), several in a row, with headings.
 
     Args:
-        originals, masked, reconstructed: `(N, H, W, C)` in [0, 255], `C` 1 or 3.
+        originals, masked, reconstructed: `(N, H, W, C)` in [0, 255]; of more than three channels, the first three.
         columns: triples in a row.
     """
     tiles = [

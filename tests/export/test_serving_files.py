@@ -170,7 +170,7 @@ def test_grpc_client(served):
         request.model_spec.name = "encoder"
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(FILES[:2]))
         embedding = tf.make_ndarray(stub.Predict(request, timeout=60).outputs["embedding"])
-        np.testing.assert_allclose(embedding, served.live_of_files(FILES[:2]), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(embedding, served.live_of_files(FILES[:2]), rtol=0, atol=1e-5)  # round-off
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([FILES[0], b"no image"]))
         with pytest.raises(grpc.RpcError) as error:
             stub.Predict(request, timeout=60)
@@ -180,4 +180,4 @@ def test_grpc_client(served):
         images = drawn_images((28, 28, 3))
         request.inputs["images"].CopyFrom(tf.make_tensor_proto(images))
         embedding = tf.make_ndarray(stub.Predict(request, timeout=60).outputs["embedding"])
-        np.testing.assert_allclose(embedding, served.live(images), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(embedding, served.live(images), rtol=0, atol=1e-5)  # round-off

@@ -23,7 +23,7 @@ def test_knn_is_that_of_scikit_learn(k):
     test_x, test_y = features(90, seed=1)
     classifier = KNeighborsClassifier(k, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.07))
     expected = classifier.fit(train_x, train_y).score(test_x, test_y)
-    assert evaluation.knn_accuracy(train_x, train_y, test_x, test_y, k=k) == pytest.approx(expected, abs=1e-9)
+    assert evaluation.knn_accuracy(train_x, train_y, test_x, test_y, k=k) == pytest.approx(expected, abs=1e-9)  # counts
     assert 0.3 < expected < 0.95  # neither trivial nor hopeless, and so sensitive to the votes
 
 
@@ -47,6 +47,7 @@ def test_linear_accuracy_tells_what_is_linear_from_what_is_not():
     x = rng.normal(size=(300, 3)) * [1, 100, 1e-3]
     linear, product = (x[:, 1] / 100 + x[:, 2] * 1e3 > 0).astype(int), (x[:, 0] * x[:, 1] > 0).astype(int)
     train, test = evaluation.standardized(x[:200], x[200:])
+    # float64 round-off, of values up to 300
     np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-9)
     np.testing.assert_allclose(train.std(axis=0), 1, atol=1e-9)
     np.testing.assert_allclose(test * x[:200].std(axis=0) + x[:200].mean(axis=0), x[200:], atol=1e-9)

@@ -56,7 +56,7 @@ def test_headings_are_written():
     ],
 )
 def test_ticks_are_round_numbers_inside(low, high, whole, expected):
-    assert pictures._ticks(low, high, whole) == pytest.approx(expected, rel=1e-9)
+    assert pictures._ticks(low, high, whole) == pytest.approx(expected, rel=1e-9)  # float64 round-off
 
 
 @pytest.mark.parametrize("losses", [[0.9], [0.5, 0.5], [1.0, 0.6, 0.7, 0.2], list(np.geomspace(1, 1e-3, 300))])
