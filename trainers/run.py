@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
@@ -119,7 +120,9 @@ class RunFolder:
     def replace(self, name: str, write) -> None:
         """Calls `write(path)` for a new file and puts it in the place of `name` at once."""
         stem, extension = os.path.splitext(self / name)
-        aside = f"{stem}.{uuid.uuid4().hex[:8]}{extension}"
+        for left in glob.glob(f"{glob.escape(stem)}.writing-????????{extension}"):
+            os.remove(left)  # of a run that was killed while it wrote
+        aside = f"{stem}.writing-{uuid.uuid4().hex[:8]}{extension}"
         try:
             write(aside)
             os.replace(aside, self / name)

@@ -139,3 +139,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(taken):
     assert sorted(os.listdir(taken.path)) == before
     with open(taken / "results.json") as file:
         assert file.read() == "of the run"
+
+
+def test_what_a_killed_run_was_writing_goes_when_the_file_is_written_again(taken):
+    left, mine = "results.writing-0123abcd.json", "results.mine.json"
+    for name in (left, mine):
+        with open(taken / name, "w") as file:
+            file.write("half of")
+    taken.write_json("results.json", {"top1": 0.5})
+    assert not os.path.exists(taken / left) and os.path.exists(taken / mine)
+    with open(taken / "results.json") as file:
+        assert json.load(file) == {"top1": 0.5}
