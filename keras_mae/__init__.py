@@ -19,7 +19,9 @@ if not os.path.isdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "t
 _HOME = {
     "ViTEncoder": "keras_mae.models.vit_encoder",
     "MAEDecoder": "keras_mae.models.decoder",
+    "LinearDecoder": "keras_mae.models.linear_decoder",
     "MaskedAutoencoder": "keras_mae.models.masked_autoencoder",
+    "SimMIM": "keras_mae.models.simmim",
     "ImageClassifier": "keras_mae.models.image_classifier",
     "load_checkpoint": "keras_mae.checkpoints.load",
     "save_checkpoint": "keras_mae.checkpoints.save",

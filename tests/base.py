@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_mae.masking import RandomMasking
-from keras_mae.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
+from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.targets import PixelTarget
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -64,6 +64,15 @@ def small_mae(encoder=None, mask_ratio=0.5, normalize=False, decoder=None, seed=
         dtype=encoder.dtype_policy,
     )
     return fill_randomly(mae)
+
+
+def small_simmim(mask_ratio=0.5, normalize=False, seed=0, **encoder_overrides):
+    """A SimMIM in the published form: shared relative positions, gains, no absolute positions; every weight random."""
+    form = {"position_embedding": None, "relative_position_bias": "shared", "layer_scale": 0.1}
+    encoder = small_encoder(**{**form, **encoder_overrides})
+    return fill_randomly(
+        SimMIM(encoder, RandomMasking(mask_ratio), PixelTarget(normalize), seed, dtype=encoder.dtype_policy)
+    )
 
 
 class LossPerStep(keras.callbacks.Callback):

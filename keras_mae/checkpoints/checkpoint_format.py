@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection
 import keras
 
 from keras_mae.checkpoints.layouts import Slot
-from keras_mae.models import ImageClassifier, MaskedAutoencoder
+from keras_mae.models import ImageClassifier, MaskedAutoencoder, SimMIM
 
+ZEROS = ""  # in place of a name: the format has no tensor for a piece that has no influence, and it becomes zeros
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 _LEAVES = {"kernel": "weight", "gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}
 
@@ -44,7 +45,7 @@ class CheckpointFormat:
         return any(re.search(self.signature, self.canonical(name)) for name in names)
 
     def file_names(self, slot: Slot) -> tuple[str, ...]:
-        """The canonical names of a variable: one, three, or none if the format has no place for it."""
+        """The canonical names of a variable: one, three, or none if the format has no place for it; or `ZEROS`."""
         numbers = _NUMBER.findall(slot.owner)
         named = self.names.get(_NUMBER.sub("{}", slot.owner), ())
         modules: tuple[str, ...] = (named,) if isinstance(named, str) else named
@@ -75,6 +76,6 @@ class CheckpointFormat:
 
 def parts_of(model: keras.Model) -> set[str]:
     """The parts of a file that a model has a place for."""
-    if isinstance(model, MaskedAutoencoder):
+    if isinstance(model, (MaskedAutoencoder, SimMIM)):
         return {"encoder", "decoder"}
     return {"encoder", "head"} if isinstance(model, ImageClassifier) else {"encoder"}

@@ -9,6 +9,7 @@ from keras_mae.checkpoints.hf import HFFormat
 from keras_mae.checkpoints.layouts import Slot
 from keras_mae.checkpoints.mae_torch import MAETorchFormat
 from keras_mae.checkpoints.report import listed
+from keras_mae.checkpoints.simmim_torch import SimMIMTorchFormat
 from keras_mae.checkpoints.timm import TimmFormat
 
 
@@ -21,7 +22,7 @@ class KerasFormat(CheckpointFormat):
 
     name = "keras"
     names = {}
-    parts = {"decoder": r"^decoder\.", "head": r"^(head|batch_norm)\."}
+    parts = {"decoder": r"^(decoder\.|mask_token$)", "head": r"^(head|batch_norm)\."}
     signature = r"^encoder\.patch_projection\.kernel$"
 
     def file_names(self, slot: Slot) -> tuple[str, ...]:
@@ -29,7 +30,7 @@ class KerasFormat(CheckpointFormat):
 
 
 FORMATS: dict[str, CheckpointFormat] = {
-    each.name: each for each in (MAETorchFormat(), TimmFormat(), HFFormat(), KerasFormat())
+    each.name: each for each in (MAETorchFormat(), TimmFormat(), HFFormat(), SimMIMTorchFormat(), KerasFormat())
 }
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_mae.layers import PositionEmbedding
-from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
+from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 
 _CACHE_LINE = 64
 
@@ -75,6 +75,28 @@ class PatchKernel(Layout):
 
 
 @dataclasses.dataclass(frozen=True)
+class PixelShuffled(Layout):
+    """A linear layer `(D, ph * pw * C)` here, a convolution `(C * ph * pw, D, 1, 1)` before a PixelShuffle in PyTorch.
+
+    Its bias likewise.
+    """
+
+    patch_size: tuple[int, int]
+    channels: int
+
+    def file_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape if len(shape) == 1 else (*shape[::-1], 1, 1)
+
+    def from_file(self, array: np.ndarray) -> np.ndarray:
+        values = np.moveaxis(array.reshape(self.channels, *self.patch_size, -1), (3, 0), (0, 3))  # (D, ph, pw, C)
+        return values.reshape(-1) if array.ndim == 1 else values.reshape(array.shape[1], -1)
+
+    def to_file(self, array: np.ndarray) -> np.ndarray:
+        values = np.moveaxis(array.reshape(-1, *self.patch_size, self.channels), (0, 3), (3, 0))  # (C, ph, pw, D)
+        return values.reshape(-1) if array.ndim == 1 else values.reshape(-1, array.shape[0], 1, 1)
+
+
+@dataclasses.dataclass(frozen=True)
 class Table(Layout):
     """Position embeddings: `(P + L, D)` here, `(1, P + L, D)` in PyTorch. Knows its layer, for another grid."""
 
@@ -126,7 +148,7 @@ def slots(model: keras.Model) -> list[Slot]:
     """Every weight of a model, exactly once.
 
     Args:
-        model: a `ViTEncoder`, `MaskedAutoencoder` or `ImageClassifier`.
+        model: a `ViTEncoder`, `MaskedAutoencoder`, `SimMIM` or `ImageClassifier`.
 
     Raises:
         ValueError: for another kind of model, or one with weights that no published format has.
@@ -135,12 +157,14 @@ def slots(model: keras.Model) -> list[Slot]:
         found = list(_encoder(model))
     elif isinstance(model, MaskedAutoencoder) and isinstance(model.decoder, MAEDecoder):
         found = [*_encoder(model.encoder), *_decoder(model.decoder)]
+    elif isinstance(model, SimMIM):
+        found = [*_encoder(model.encoder), *_simmim(model)]
     elif isinstance(model, ImageClassifier):
         found = [*_encoder(model.encoder), *_classifier(model)]
     else:
         raise ValueError(
-            "checkpoints are of a ViTEncoder, a MaskedAutoencoder with an MAEDecoder, or an ImageClassifier; got a "
-            f"{type(model).__name__}: pass its encoder, or save it with model.save(...)"
+            "checkpoints are of a ViTEncoder, a MaskedAutoencoder with an MAEDecoder, a SimMIM or an ImageClassifier; "
+            f"got a {type(model).__name__}: pass its encoder, or save it with model.save(...)"
         )
     known = {id(slot.variable) for slot in found}
     unknown = [variable.path for variable in model.weights if id(variable) not in known]
@@ -173,12 +197,17 @@ def _blocks(owner: str, blocks: list) -> Iterator[Slot]:
         yield from _norm(f"{path}.norm2", block.norm2)
         yield from _dense(f"{path}.mlp_hidden", block.mlp_hidden)
         yield from _dense(f"{path}.mlp_output", block.mlp_output)
+        for name in ("attention_scale", "mlp_scale") if block.layer_scale is not None else ():
+            yield Slot(f"{path}.{name}.gamma", "", getattr(block, name).gamma, Same())
 
 
 def _encoder(encoder: ViTEncoder) -> Iterator[Slot]:
     if encoder.use_cls_token:
         yield Slot("encoder.cls_token", "", encoder.cls_token, Same())
-    yield Slot("encoder.positions.table", "", encoder.positions.table, Table(encoder.positions))
+    if encoder.position_embedding is not None:
+        yield Slot("encoder.positions.table", "", encoder.positions.table, Table(encoder.positions))
+    for index, layer in enumerate(encoder.relative_positions):
+        yield Slot(f"encoder.relative_positions.{index}.table", "", layer.table, Same())
     kernel, bias = _dense("encoder.patch_projection", encoder.patch_projection)
     yield dataclasses.replace(kernel, layout=PatchKernel(encoder.patch_size, encoder.image_shape[-1]))
     yield bias
@@ -193,6 +222,13 @@ def _decoder(decoder: MAEDecoder) -> Iterator[Slot]:
     yield from _blocks("decoder.blocks", decoder.blocks)
     yield from _norm("decoder.norm", decoder.norm)
     yield from _dense("decoder.head", decoder.head)
+
+
+def _simmim(model: SimMIM) -> Iterator[Slot]:
+    yield Slot("mask_token", "", model.mask_token, Same())
+    layout = PixelShuffled(model.encoder.patch_size, model.encoder.image_shape[-1])
+    for slot in _dense("decoder.projection", model.decoder.projection):
+        yield dataclasses.replace(slot, layout=layout)
 
 
 def _classifier(classifier: ImageClassifier) -> Iterator[Slot]:

@@ -41,10 +41,11 @@ def load_checkpoint(
     timm, 1e-12 by default in Hugging Face), mean and std of the pixels, the grid of a non-square image.
 
     Args:
-        model: a `ViTEncoder`, `MaskedAutoencoder` or `ImageClassifier`.
+        model: a `ViTEncoder`, `MaskedAutoencoder`, `SimMIM` or `ImageClassifier`.
         path: a `.safetensors`, `.pth`, `.pt`, `.bin` or `.keras` file, or a URL of one. Files of PyTorch's are read
             with `weights_only=True`: code in them is refused.
-        format: `"mae_torch"` (the official names), `"timm"`, `"hf"` (Hugging Face) or `"keras"` (ours).
+        format: `"mae_torch"` (the official names), `"timm"`, `"hf"` (Hugging Face), `"simmim_torch"` (the names of
+            SimMIM's code) or `"keras"` (ours).
         skip: patterns (as in `fnmatch`) of names to leave out, in the file's words or in ours: `"head.*"`,
             `"decoder.*"`. One that matches nothing is an error.
         resize_positions: True, or (rows, columns) of the file's grid if it is not square, allows position embeddings
@@ -74,7 +75,7 @@ def load_checkpoint(
         path,
         format,
         type(model).__name__,
-        {each.slot.name: each.names for each in plan.assignments},
+        {each.slot.name: tuple(filter(None, each.names)) for each in plan.assignments},
         plan.skipped,
         plan.dropped,
         plan.encoder_only,
@@ -98,7 +99,7 @@ def _format(name: str, file: TensorFile) -> CheckpointFormat:
 def _check_values(file: TensorFile, plan: Plan) -> None:
     """Looks for NaN and infinity in everything that will be assigned, before anything is."""
     bad = []
-    for name in (name for each in plan.assignments for name in each.names):
+    for name in (name for each in plan.assignments for name in each.names if name):
         array = file.read(name)
         if array.dtype not in _FLOATS:
             raise ValueError(f"{file.path}: {name} holds {array.dtype}, and weights are floats; leave it out with skip")
@@ -125,7 +126,9 @@ def _is_finite(array: np.ndarray) -> bool:
 def _assign(file: TensorFile, assignment: Assignment) -> str | None:
     """Reads a variable's tensors and assigns them; returns what the report should say of it."""
     slot, note = assignment.slot, None
-    pieces = [slot.layout.from_file(file.read(name)) for name in assignment.names]
+    pieces = [slot.layout.from_file(file.read(name)) if name else None for name in assignment.names]
+    example = next(piece for piece in pieces if piece is not None)
+    pieces = [np.zeros_like(example) if piece is None else piece for piece in pieces]
     value = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1)
     if isinstance(slot.layout, Table):
         layer, value = slot.layout.layer, value.astype("float32")

@@ -51,7 +51,7 @@ class MAETorchFormat(CheckpointFormat):
     name = "mae_torch"
     names = {**ENCODER, **_DECODER, "head": "head"}
     parts = {"decoder": r"^(decoder_|mask_token$)", "nothing": r"\.num_batches_tracked$", "head": r"^head\."}
-    signature = r"^blocks\.\d+\.attn\.qkv\."
+    signature = r"^blocks\.\d+\.attn\.qkv\.bias$"
     wrapper: str | None = "model"
 
     def for_model(

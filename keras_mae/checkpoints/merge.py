@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import keras
 
-from keras_mae.checkpoints.checkpoint_format import CheckpointFormat, parts_of
+from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat, parts_of
 from keras_mae.checkpoints.layouts import Slot, Table, slots
 from keras_mae.checkpoints.positions import grid_of_table
 from keras_mae.checkpoints.report import listed
@@ -24,7 +24,7 @@ class Assignment:
 
     Attributes:
         slot: the variable.
-        names: the tensors, by their names in the file.
+        names: the tensors, by their names in the file; or `ZEROS`.
         old_grid: for position embeddings that have to change, the grid of the file's; else None.
     """
 
@@ -84,16 +84,17 @@ def plan_merge(
     left = dict(found)  # what no variable has taken yet
     for slot in ours:
         canonical = fmt.file_names(slot)
-        names = tuple(left.pop(name) for name in canonical if name in left)
-        if skipping.matches([slot.name, *canonical, *names]):
-            skipped += [slot.name, *names]
-        elif not canonical or len(names) < len(canonical):
-            difference.missing.append((slot, [name for name in canonical if name not in found]))
+        names = tuple(left.pop(name) if name in left else ZEROS for name in canonical)
+        present, absent = [name for name in names if name], [name for name in canonical if name and name not in found]
+        if skipping.matches([slot.name, *filter(None, canonical), *present]):
+            skipped += [slot.name, *present]
+        elif not canonical or absent:
+            difference.missing.append((slot, absent))
         else:
             old_grid = _grid_to_change(slot, shapes[names[0]], resize_positions)
             if old_grid is None:
                 expected = _expected_shape(slot, len(names))
-                wrong = (name for name in names if shapes[name] != expected)
+                wrong = (name for name in present if shapes[name] != expected)
                 difference.misfits += [Misfit(slot, name, shapes[name], expected) for name in wrong]
             assignments.append(Assignment(slot, names, old_grid))
 

@@ -29,10 +29,10 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
     A file appears whole or not at all, and replaces one that is there.
 
     Args:
-        model: a `ViTEncoder`, `MaskedAutoencoder` or `ImageClassifier`.
+        model: a `ViTEncoder`, `MaskedAutoencoder`, `SimMIM` or `ImageClassifier`.
         path: a `.safetensors`, `.pth`, `.pt` or `.bin` file; `.keras` for the format `"keras"`.
-        format: `"mae_torch"`, `"timm"`, `"hf"` or `"keras"`. For Hugging Face, `config.json` is written beside the
-            file, so that `from_pretrained(folder)` takes it if it is called `model.safetensors`.
+        format: `"mae_torch"`, `"timm"`, `"hf"`, `"simmim_torch"` or `"keras"`. For Hugging Face, `config.json` is
+            written beside the file, so that `from_pretrained(folder)` takes it if it is called `model.safetensors`.
 
     Returns:
         A report; `print` it.
@@ -50,7 +50,7 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
     check_target(path, format)
     ours = slots(model)
     fmt, _ = format_called(format).for_model(model, None, lambda name: False)
-    names = {slot.name: fmt.file_names(slot) for slot in ours}
+    names = {slot.name: tuple(filter(None, fmt.file_names(slot))) for slot in ours}
     homeless = [name for name, theirs in names.items() if not theirs]
     if homeless:
         raise ValueError(
@@ -106,7 +106,7 @@ def _tensors(ours: list[Slot], fmt: CheckpointFormat) -> dict[str, np.ndarray]:
     for slot in ours:
         names = fmt.file_names(slot)
         pieces = np.split(value_of(slot), len(names), axis=-1)
-        tensors |= {name: slot.layout.to_file(piece) for name, piece in zip(names, pieces, strict=True)}
+        tensors |= {name: slot.layout.to_file(piece) for name, piece in zip(names, pieces, strict=True) if name}
     return tensors
 
 

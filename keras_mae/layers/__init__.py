@@ -2,20 +2,30 @@
 
 from keras_mae import _backend  # noqa: F401
 from keras_mae.layers.drop_path import DropPath
+from keras_mae.layers.layer_scale import LayerScale
 from keras_mae.layers.patches import Patchify, unpatchify
 from keras_mae.layers.pixel_normalization import PixelNormalization
 from keras_mae.layers.position_embedding import PositionEmbedding, resize_position_embedding, sincos_position_embedding
+from keras_mae.layers.relative_position_bias import (
+    RelativePositionBias,
+    relative_position_index,
+    resize_relative_position_bias,
+)
 from keras_mae.layers.self_attention import SelfAttention
 from keras_mae.layers.transformer_block import TransformerBlock
 
 __all__ = [
     "DropPath",
+    "LayerScale",
     "Patchify",
     "PixelNormalization",
     "PositionEmbedding",
+    "RelativePositionBias",
     "SelfAttention",
     "TransformerBlock",
+    "relative_position_index",
     "resize_position_embedding",
+    "resize_relative_position_bias",
     "sincos_position_embedding",
     "unpatchify",
 ]

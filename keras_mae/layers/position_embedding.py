@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 _log = logging.getLogger("keras_mae")
-KINDS = ("sincos", "learned")
+KINDS = ("sincos", "learned", None)
 
 
 def sincos_position_embedding(
@@ -105,7 +105,8 @@ class PositionEmbedding(keras.layers.Layer):
     Args:
         grid: number of patch rows and columns.
         num_prefix_tokens: rows that come before those of the patches.
-        kind: `"sincos"` (fixed, as in MAE; zeros for the prefix) or `"learned"` (normal, std 0.02).
+        kind: `"sincos"` (fixed, as in MAE; zeros for the prefix), `"learned"` (normal, std 0.02), or None, which adds
+            nothing and has no table.
         temperature: of the sin-cos table.
 
     Call arguments:
@@ -120,18 +121,20 @@ class PositionEmbedding(keras.layers.Layer):
         self,
         grid: tuple[int, int],
         num_prefix_tokens: int = 0,
-        kind: str = "sincos",
+        kind: str | None = "sincos",
         temperature: float = 10000.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if kind not in KINDS:
-            raise ValueError(f"a position embedding is one of {', '.join(KINDS)}; got {kind!r}")
+            raise ValueError(f"a position embedding is one of {', '.join(map(str, KINDS))}; got {kind!r}")
         self.grid, self.num_prefix_tokens = (grid[0], grid[1]), num_prefix_tokens
         self.kind, self.temperature = kind, temperature
 
     def build(self, input_shape) -> None:
         dim, rows = input_shape[-1], self.num_prefix_tokens + self.grid[0] * self.grid[1]
+        if self.kind is None:
+            return
         if self.kind == "sincos":
             table = sincos_position_embedding(self.grid, dim, self.num_prefix_tokens, self.temperature)
 
@@ -144,10 +147,14 @@ class PositionEmbedding(keras.layers.Layer):
         )
 
     def prefix(self) -> tf.Tensor:
-        """The rows of the prefix tokens, `(num_prefix_tokens, D)`."""
+        """The rows of the prefix tokens, `(num_prefix_tokens, D)`; a scalar zero without a table."""
+        if self.kind is None:
+            return tf.zeros([])
         return tf.convert_to_tensor(self.table)[: self.num_prefix_tokens]
 
     def call(self, patch_tokens, ids=None):
+        if self.kind is None:
+            return patch_tokens
         positions = tf.convert_to_tensor(self.table)[self.num_prefix_tokens :]  # (L, D)
         if ids is not None:
             positions = tf.gather(positions, ids)  # (B, N, D)

@@ -12,8 +12,8 @@ import tensorflow as tf
 class SelfAttention(keras.layers.Layer):
     """Multi-head self-attention with queries, keys and values from one matrix.
 
-    `softmax(q k^T / sqrt(head_dim)) v`, heads concatenated, then a linear layer. One matrix for all three sets the
-    limit of its Xavier-uniform initialisation, and is what published checkpoints hold.
+    `softmax(q k^T / sqrt(head_dim) + bias) v`, heads concatenated, then a linear layer. One matrix for all three sets
+    the limit of its Xavier-uniform initialisation, and is what published checkpoints hold.
 
     Args:
         hidden_dim: width `D`.
@@ -21,6 +21,7 @@ class SelfAttention(keras.layers.Layer):
 
     Call arguments:
         x: tensor `(B, N, D)`.
+        bias: None, or what is added to the logits, broadcastable to `(B, heads, N, N)`.
 
     Returns:
         Tensor `(B, N, D)`.
@@ -42,13 +43,16 @@ class SelfAttention(keras.layers.Layer):
         self.qkv.build(input_shape)
         self.projection.build(input_shape)
 
-    def call(self, x):
+    def call(self, x, bias=None):
         length, head_dim = x.shape[1], self.hidden_dim // self.num_heads
         length = tf.shape(x)[1] if length is None else length
         qkv = tf.reshape(self.qkv(x), [-1, length, 3, self.num_heads, head_dim])
         # unstack, not indexing: the gradient of a slice writes three whole tensors of zeros
         q, k, v = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]), num=3)  # each (B, heads, N, head_dim)
-        weights = tf.nn.softmax(tf.matmul(q * head_dim**-0.5, k, transpose_b=True))  # (B, heads, N, N)
+        logits = tf.matmul(q * head_dim**-0.5, k, transpose_b=True)  # (B, heads, N, N)
+        if bias is not None:
+            logits += tf.cast(bias, logits.dtype)
+        weights = tf.nn.softmax(logits)
         x = tf.transpose(tf.matmul(weights, v), [0, 2, 1, 3])  # (B, N, heads, head_dim)
         return self.projection(tf.reshape(x, [-1, length, self.hidden_dim]))
 

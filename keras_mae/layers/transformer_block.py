@@ -8,6 +8,7 @@ import keras
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.drop_path import DropPath
+from keras_mae.layers.layer_scale import LayerScale
 from keras_mae.layers.self_attention import SelfAttention
 
 
@@ -21,9 +22,11 @@ class TransformerBlock(keras.layers.Layer):
         mlp_dim: width of the MLP's hidden layer.
         drop_path_rate: probability, in [0, 1), that a residual branch is dropped for an example.
         layer_norm_epsilon: epsilon of both LayerNorms.
+        layer_scale: None, or what the gains of both branches start from, see `LayerScale`.
 
     Call arguments:
         x: tensor `(B, N, D)`.
+        bias: None, or what is added to the attention's logits, broadcastable to `(B, heads, N, N)`.
         training: whether drop path is active.
         seed: None or an `ExampleSeed` for drop path.
 
@@ -44,11 +47,13 @@ class TransformerBlock(keras.layers.Layer):
         mlp_dim: int,
         drop_path_rate: float = 0.0,
         layer_norm_epsilon: float = 1e-6,
+        layer_scale: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.hidden_dim, self.num_heads, self.mlp_dim = hidden_dim, num_heads, mlp_dim
         self.drop_path_rate, self.layer_norm_epsilon = drop_path_rate, layer_norm_epsilon
+        self.layer_scale = layer_scale
         policy = {"dtype": self.dtype_policy}
         self.norm1 = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm1", **policy)
         self.attention = SelfAttention(hidden_dim, num_heads, name="attention", **policy)
@@ -56,23 +61,31 @@ class TransformerBlock(keras.layers.Layer):
         self.mlp_hidden = keras.layers.Dense(mlp_dim, name="mlp_hidden", **policy)
         self.mlp_output = keras.layers.Dense(hidden_dim, name="mlp_output", **policy)
         self.drop_path = DropPath(drop_path_rate, name="drop_path", **policy)
+        self.attention_scale, self.mlp_scale = (
+            keras.layers.Identity(name=name, **policy)
+            if layer_scale is None
+            else LayerScale(layer_scale, name=name, **policy)
+            for name in ("attention_scale", "mlp_scale")
+        )
         self.rematerialize = False
 
     def build(self, input_shape) -> None:
-        for layer in (self.norm1, self.attention, self.norm2, self.mlp_hidden):
+        for layer in (self.norm1, self.attention, self.attention_scale, self.norm2, self.mlp_hidden, self.mlp_scale):
             layer.build(input_shape)
         self.mlp_output.build((*input_shape[:-1], self.mlp_dim))
 
-    def call(self, x, training=False, seed: ExampleSeed | None = None):
-        if self.rematerialize:  # of x alone: in a graph, TensorFlow's recomputation takes no keywords
-            return keras.remat(lambda x: self._transform(x, training, seed))(x)
-        return self._transform(x, training, seed)
+    def call(self, x, bias=None, training=False, seed: ExampleSeed | None = None):
+        tensors = (x,) if bias is None else (x, bias)
+        if self.rematerialize:  # of tensors alone: in a graph, TensorFlow's recomputation takes no keywords
+            return keras.remat(lambda *tensors: self._transform(training, seed, *tensors))(*tensors)
+        return self._transform(training, seed, *tensors)
 
-    def _transform(self, x, training, seed: ExampleSeed | None):
+    def _transform(self, training, seed: ExampleSeed | None, x, bias=None):
         seeds = (None, None) if seed is None else (seed.fold_in(0), seed.fold_in(1))
-        x = x + self.drop_path(self.attention(self.norm1(x)), training=training, seed=seeds[0])
+        attention = self.attention_scale(self.attention(self.norm1(x), bias=bias))
+        x = x + self.drop_path(attention, training=training, seed=seeds[0])
         mlp = self.mlp_output(keras.activations.gelu(self.mlp_hidden(self.norm2(x)), approximate=False))
-        return x + self.drop_path(mlp, training=training, seed=seeds[1])
+        return x + self.drop_path(self.mlp_scale(mlp), training=training, seed=seeds[1])
 
     def get_config(self) -> dict[str, Any]:
         own = {
@@ -81,5 +94,6 @@ class TransformerBlock(keras.layers.Layer):
             "mlp_dim": self.mlp_dim,
             "drop_path_rate": self.drop_path_rate,
             "layer_norm_epsilon": self.layer_norm_epsilon,
+            "layer_scale": self.layer_scale,
         }
         return {**super().get_config(), **own}

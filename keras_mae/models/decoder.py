@@ -9,14 +9,14 @@ import tensorflow as tf
 
 from keras_mae.layers import PositionEmbedding, TransformerBlock
 from keras_mae.masking import Mask
+from keras_mae.models.attached_decoder import AttachedDecoder
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
-class MAEDecoder(keras.layers.Layer):
+class MAEDecoder(AttachedDecoder):
     """MAE's light decoder: a narrow transformer that sees visible tokens and mask tokens in their places.
 
-    It is used in pretraining only. Its width need not be the encoder's; the model that owns it calls `attach` once,
-    which tells it the sizes around it and makes its weights.
+    It is used in pretraining only. Its width need not be the encoder's.
 
     Args:
         hidden_dim: width `D'` of its tokens.
@@ -37,8 +37,6 @@ class MAEDecoder(keras.layers.Layer):
 
     Reference: arXiv 2111.06377, section 3, "MAE decoder"; Table 1a, 1b.
     """
-
-    _surroundings: tuple[int, tuple[int, int], int, int]
 
     def __init__(
         self,
@@ -72,38 +70,13 @@ class MAEDecoder(keras.layers.Layer):
         ]
         self.norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm", **policy)
 
-    def attach(self, input_dim: int, grid: tuple[int, int], num_prefix_tokens: int, output_dim: int) -> None:
-        """Makes the weights for these surroundings.
-
-        Args:
-            input_dim: width `D` of the encoder's tokens.
-            grid: number of patch rows and columns.
-            num_prefix_tokens: tokens before those of the patches.
-            output_dim: width of the prediction for one patch, `target.dim`.
-
-        Raises:
-            ValueError: if it was attached to other surroundings before.
-        """
-        surroundings = (input_dim, (grid[0], grid[1]), num_prefix_tokens, output_dim)
-        if self.built:
-            if surroundings != self._surroundings:
-                raise ValueError(
-                    "this decoder belongs to a model with (encoder width, grid, prefix tokens, target width) = "
-                    f"{self._surroundings}, and cannot serve one with {surroundings}; make another decoder"
-                )
-            return
-        self._surroundings = surroundings
-        self.num_prefix_tokens = num_prefix_tokens
+    def build(self, input_shape) -> None:
+        _, grid, num_prefix_tokens, output_dim = self.surroundings
         policy = {"dtype": self.dtype_policy}
         self.positions = PositionEmbedding(
             grid, num_prefix_tokens, self.position_embedding, self.position_temperature, name="positions", **policy
         )
         self.head = keras.layers.Dense(output_dim, name="head", **policy)
-        self.build((None, None, input_dim))
-
-    def build(self, input_shape) -> None:
-        if not hasattr(self, "_surroundings"):
-            raise ValueError("a decoder needs to know its surroundings: pass it to a MaskedAutoencoder, or call attach")
         tokens = (None, None, self.hidden_dim)
         self.mask_token = self.add_weight(
             shape=(1, 1, self.hidden_dim), initializer=keras.initializers.RandomNormal(stddev=0.02), name="mask_token"
@@ -114,13 +87,6 @@ class MAEDecoder(keras.layers.Layer):
             block.build(tokens)
         self.norm.build(tokens)
         self.head.build(tokens)
-
-    def get_build_config(self) -> dict[str, Any] | None:
-        return {"surroundings": self._surroundings} if self.built else None
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        input_dim, grid, num_prefix_tokens, output_dim = config["surroundings"]
-        self.attach(input_dim, tuple(grid), num_prefix_tokens, output_dim)
 
     def call(self, tokens, mask: Mask, masked_only=False):
         prefix_length = self.num_prefix_tokens
@@ -140,8 +106,8 @@ class MAEDecoder(keras.layers.Layer):
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables that are not decayed: biases, norms, the mask token, position embeddings."""
-        named = {id(self.mask_token), id(self.positions.table)}
-        return [v for v in self.trainable_variables if len(v.shape) <= 1 or id(v) in named]
+        tokens = [v for v in (self.mask_token, self.positions.table) if v.trainable]
+        return [*super().no_weight_decay(), *tokens]
 
     def get_config(self) -> dict[str, Any]:
         own = {

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import unpatchify
 from keras_mae.masking import Mask, MaskSampler
+from keras_mae.models.attached_decoder import AttachedDecoder
 from keras_mae.models.vit_encoder import ViTEncoder
 from keras_mae.targets import PatchGeometry, Target
 from keras_mae.training import GlobalBatchModel
@@ -50,7 +51,7 @@ class MaskedImageModel(GlobalBatchModel):
     def __init__(
         self,
         encoder: ViTEncoder,
-        decoder: keras.layers.Layer,
+        decoder: AttachedDecoder,
         mask_sampler: MaskSampler,
         target: Target,
         seed: int,

@@ -32,6 +32,22 @@ ENCODERS: dict[str, dict[str, Any]] = {
 # arXiv 2111.06377, table 1a and 1b: the default decoder
 MAE_DECODER: dict[str, Any] = {"hidden_dim": 512, "num_layers": 8, "num_heads": 16}
 
+# arXiv 2111.09886, appendix A, and the ViT of its code; the second is a ViT as timm has it
+SIMMIM_ENCODERS: dict[str, dict[str, Any]] = {
+    "simmim_vit_base_patch16": {
+        **ENCODERS["vit_base_patch16"],
+        "position_embedding": None,
+        "relative_position_bias": "shared",
+        "layer_scale": 0.1,
+    },
+    "simmim_plain_vit_base_patch16": {**ENCODERS["vit_base_patch16"], "position_embedding": "learned"},
+}
+# arXiv 2111.09886, table 1: 0.6 is published with the weights, and 0.5 is as good at this unit
+SIMMIM_MASKS: dict[str, dict[str, Any]] = {
+    "simmim_vit_base_patch16": {"unit": 32, "mask_ratio": 0.6},
+    "simmim_plain_vit_base_patch16": {"unit": 32, "mask_ratio": 0.5},
+}
+
 
 def encoder_arguments(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """The constructor arguments of the encoder preset `name`, with `overrides` put in their place.
@@ -39,11 +55,12 @@ def encoder_arguments(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: for an unknown preset; the near names are shown.
     """
-    if name not in ENCODERS:
-        near = difflib.get_close_matches(name, ENCODERS, n=2, cutoff=0.4)
+    known = ENCODERS | SIMMIM_ENCODERS
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
         hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        raise ValueError(f"no preset is called {name!r}{hint} There are: {', '.join(ENCODERS)}")
-    arguments = {**ENCODERS[name], **overrides}
+        raise ValueError(f"no preset is called {name!r}{hint} There are: {', '.join(known)}")
+    arguments = {**known[name], **overrides}
     if "hidden_dim" in overrides and "mlp_dim" not in overrides:
         arguments["mlp_dim"] = 4 * overrides["hidden_dim"]
     return arguments
@@ -66,7 +83,7 @@ def fill_from_checkpoint(
     if checkpoint is None or format is None:
         raise ValueError(
             f"checkpoint and format go together: got checkpoint={checkpoint!r} and format={format!r}; the formats are "
-            "'mae_torch', 'timm', 'hf' and 'keras'"
+            "'mae_torch', 'timm', 'hf', 'simmim_torch' and 'keras'"
         )
     # by its public name, which is resolved here and now: checkpoints know the models, and not the other way around
     keras_mae.load_checkpoint(model, checkpoint, format, skip, resize_positions)

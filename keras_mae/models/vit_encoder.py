@@ -13,13 +13,16 @@ from keras_mae.layers import (
     Patchify,
     PixelNormalization,
     PositionEmbedding,
+    RelativePositionBias,
     TransformerBlock,
-    resize_position_embedding,
 )
 from keras_mae.layers.patches import patch_grid
 from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_mae.layers.pixel_range import warn_if_unit_range
+from keras_mae.models.encoder_changes import with_image_shape, with_relative_position_bias
 from keras_mae.models.presets import encoder_arguments, fill_from_checkpoint
+
+RELATIVE = (None, "shared", "per_block")
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
@@ -39,8 +42,11 @@ class ViTEncoder(keras.Model):
         drop_path_rate: drop path of the last block; it grows linearly from 0 at the first.
         use_cls_token: whether a class token is prepended. Without it, `cls_token` in the output is the mean of the
             patch tokens.
-        position_embedding: `"sincos"` (fixed) or `"learned"`.
+        position_embedding: `"sincos"` (fixed), `"learned"`, or None for no absolute positions.
         position_temperature: of the sin-cos table; 10,000 in the papers, a small one suits a grid of a few patches.
+        relative_position_bias: None, or a learned bias of the attention for each offset between patches: `"shared"` by
+            all blocks, or `"per_block"`.
+        layer_scale: None, or what the learned gains of the residual branches start from, see `LayerScale`.
         layer_norm_epsilon: epsilon of every LayerNorm.
         mean, std: normalisation of the pixels, one number a channel in units of 255 levels. None: ImageNet's for
             three channels, 0.5 otherwise.
@@ -74,8 +80,10 @@ class ViTEncoder(keras.Model):
         mlp_dim: int | None = None,
         drop_path_rate: float = 0.0,
         use_cls_token: bool = True,
-        position_embedding: str = "sincos",
+        position_embedding: str | None = "sincos",
         position_temperature: float = 10000.0,
+        relative_position_bias: str | None = None,
+        layer_scale: float | None = None,
         layer_norm_epsilon: float = 1e-6,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
@@ -92,6 +100,11 @@ class ViTEncoder(keras.Model):
         self.drop_path_rate, self.layer_norm_epsilon = drop_path_rate, layer_norm_epsilon
         self.use_cls_token = use_cls_token
         self.position_embedding, self.position_temperature = position_embedding, position_temperature
+        if relative_position_bias not in RELATIVE:
+            raise ValueError(
+                f"relative_position_bias is one of {', '.join(map(repr, RELATIVE))}; got {relative_position_bias!r}"
+            )
+        self.relative_position_bias, self.layer_scale = relative_position_bias, layer_scale
         self.num_prefix_tokens = int(use_cls_token)
         channels = self.image_shape[-1]
         mean, std = (
@@ -108,6 +121,12 @@ class ViTEncoder(keras.Model):
         self.positions = PositionEmbedding(
             self.grid, self.num_prefix_tokens, position_embedding, position_temperature, name="positions", **policy
         )
+        self.relative_positions = [
+            RelativePositionBias(
+                self.grid, num_heads, self.num_prefix_tokens, name=f"relative_positions_{index}", **policy
+            )
+            for index in range({None: 0, "shared": 1, "per_block": num_layers}[relative_position_bias])
+        ]
         self.blocks = [
             TransformerBlock(
                 hidden_dim,
@@ -115,6 +134,7 @@ class ViTEncoder(keras.Model):
                 self.mlp_dim,
                 drop_path_rate=drop_path_rate * index / max(num_layers - 1, 1),
                 layer_norm_epsilon=layer_norm_epsilon,
+                layer_scale=layer_scale,
                 name=f"block_{index}",
                 **policy,
             )
@@ -166,8 +186,8 @@ class ViTEncoder(keras.Model):
                 initializer=keras.initializers.RandomNormal(stddev=0.02),
                 name="cls_token",
             )
-        for block in self.blocks:
-            block.build(tokens)
+        for layer in (*self.relative_positions, *self.blocks):
+            layer.build(tokens)
         self.norm.build(tokens)
         self.built = True
 
@@ -195,11 +215,18 @@ class ViTEncoder(keras.Model):
         return self.split(tokens)
 
     def tokens(
-        self, images, ids_keep=None, mask=None, mask_token=None, training=False, seed: ExampleSeed | None = None
+        self,
+        images,
+        ids_keep=None,
+        mask=None,
+        mask_token=None,
+        training=False,
+        seed: ExampleSeed | None = None,
+        num_blocks: int | None = None,
     ) -> tf.Tensor:
         """The forward pass before the final LayerNorm: prefix and patch tokens in one sequence, `(B, P + N, D)`.
 
-        The arguments are those of `encode`.
+        The arguments are those of `encode`, and `num_blocks`: stop after so many blocks; None for all.
         """
         if ids_keep is not None and mask is not None:
             raise ValueError("encode takes ids_keep (patches to keep) or mask (patches to replace), not both")
@@ -219,8 +246,10 @@ class ViTEncoder(keras.Model):
         if self.use_cls_token:
             prefix = tf.cast(self.cls_token, x.dtype) + tf.cast(self.positions.prefix(), x.dtype)  # (1, 1, D)
             x = tf.concat([tf.repeat(prefix, tf.shape(x)[0], axis=0), x], axis=1)  # (B, 1 + N, D)
-        for index, block in enumerate(self.blocks):
-            x = block(x, training=training, seed=None if seed is None else seed.fold_in(index))
+        biases = [layer(ids=ids_keep) for layer in self.relative_positions] or [None]  # each (heads, N, N), or (B, ...)
+        for index, block in enumerate(self.blocks[:num_blocks]):
+            block_seed = None if seed is None else seed.fold_in(index)
+            x = block(x, bias=biases[index % len(biases)], training=training, seed=block_seed)
         return x
 
     def split(self, tokens) -> dict[str, tf.Tensor]:
@@ -235,23 +264,26 @@ class ViTEncoder(keras.Model):
     def with_image_shape(self, image_shape: tuple[int, int, int]) -> ViTEncoder:
         """A new encoder for images of another size, with these weights.
 
-        Learned position embeddings are resized (bicubic); a sin-cos table is computed anew for the other grid.
+        Learned position embeddings and tables of relative positions are resized (bicubic); a sin-cos table is computed
+        anew for the other grid.
 
         Args:
             image_shape: `(H, W, C)`; `C` must be the same.
         """
-        if image_shape[-1] != self.image_shape[-1]:
-            raise ValueError(f"the encoder has {self.image_shape[-1]} channels, cannot take {image_shape[-1]}")
-        other = type(self).from_config({**self.get_config(), "image_shape": tuple(image_shape)})
-        for target, source in zip(other.weights, self.weights, strict=True):
-            if source is not self.positions.table:
-                target.assign(source)
-        if self.position_embedding == "learned":
-            table = keras.ops.convert_to_numpy(self.positions.table)
-            other.positions.table.assign(
-                resize_position_embedding(table, self.grid, other.grid, self.num_prefix_tokens)
-            )
-        return other
+        return with_image_shape(self, image_shape)
+
+    def with_relative_position_bias(self, kind: str) -> ViTEncoder:
+        """A new encoder with another kind of relative-position bias that computes the same.
+
+        SimMIM pretrains one table for all blocks, and fine-tunes one for each, which starts as a copy of it.
+
+        Args:
+            kind: `"per_block"`, from a bias that is shared (or from none: the tables are then zeros).
+
+        Raises:
+            ValueError: if the kind cannot say what the present one does.
+        """
+        return with_relative_position_bias(self, kind)
 
     def train_last_layers(self, count: float | None) -> None:
         """Freezes everything but the last `count` blocks and the final norm.
@@ -267,29 +299,41 @@ class ViTEncoder(keras.Model):
                 f"the number of trainable layers is None, or a multiple of 0.5 up to {self.num_layers}; got {count!r}"
             )
         whole = self.num_layers if count is None else int(count)
-        for layer in (self.patch_projection, self.positions):
+        shared = self.relative_positions if self.relative_position_bias == "shared" else []
+        for layer in (self.patch_projection, self.positions, *shared):
             layer.trainable = count is None
         if self.use_cls_token:
             self.cls_token.trainable = count is None
         for index, block in enumerate(self.blocks):
             block.trainable = False  # setting True where it is True already would not reach the layers inside
             block.trainable = index >= self.num_layers - whole
+            if self.relative_position_bias == "per_block":
+                self.relative_positions[index].trainable = block.trainable
         if count is not None and count != whole:
             block = self.blocks[self.num_layers - whole - 1]
             block.trainable = True
-            block.norm1.trainable = block.attention.trainable = False
+            block.norm1.trainable = block.attention.trainable = block.attention_scale.trainable = False
         self.norm.trainable = count != 0
 
     def layer_groups(self) -> list[list[keras.Variable]]:
-        """The trainable variables by depth: the stem, each block, the final norm. Each exactly once."""
+        """The trainable variables by depth: the stem, each block, the final norm. Each exactly once.
+
+        A bias that all blocks share goes with the last of them, as in SimMIM's code.
+        """
         stem = [*self.patch_projection.trainable_variables, *self.positions.trainable_variables]
         if self.use_cls_token and self.cls_token.trainable:
             stem.append(self.cls_token)
-        return [stem, *(block.trainable_variables for block in self.blocks), self.norm.trainable_variables]
+        blocks, last = [list(block.trainable_variables) for block in self.blocks], list(self.norm.trainable_variables)
+        for index, layer in enumerate(self.relative_positions):
+            (last if self.relative_position_bias == "shared" else blocks[index]).extend(layer.trainable_variables)
+        return [stem, *blocks, last]
 
     def no_weight_decay(self) -> list[keras.Variable]:
-        """The trainable variables that are not decayed: biases, norms, the class token, position embeddings."""
-        tokens = [self.positions.table] + ([self.cls_token] if self.use_cls_token else [])
+        """The trainable variables that are not decayed: biases, norms, the class token, position embeddings.
+
+        Tables of relative positions are decayed, as in SimMIM's code.
+        """
+        tokens = self.positions.weights + ([self.cls_token] if self.use_cls_token else [])
         named = {id(variable) for variable in tokens}
         return [v for v in self.trainable_variables if len(v.shape) <= 1 or id(v) in named]
 
@@ -305,6 +349,8 @@ class ViTEncoder(keras.Model):
             "use_cls_token": self.use_cls_token,
             "position_embedding": self.position_embedding,
             "position_temperature": self.position_temperature,
+            "relative_position_bias": self.relative_position_bias,
+            "layer_scale": self.layer_scale,
             "layer_norm_epsilon": self.layer_norm_epsilon,
             "mean": self.normalize_pixels.mean,
             "std": self.normalize_pixels.std,

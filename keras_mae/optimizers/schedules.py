@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -45,4 +46,42 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         own = ("peak", "warmup_steps", "total_steps", "minimum")
+        return {name: getattr(self, name) for name in own}
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class WarmupMultiStep(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear from 0 to the peak during warm-up, then constant but for sudden drops.
+
+    `peak * step / warmup_steps`, then `peak * factor ** (number of milestones up to and including step)`.
+
+    Args:
+        peak: the learning rate at the end of warm-up.
+        warmup_steps: in optimizer steps.
+        milestones: the steps at which the learning rate is multiplied, increasing, the first not before warm-up ends.
+        factor: by what.
+
+    Raises:
+        ValueError: if the milestones are not increasing, or begin during warm-up.
+
+    Reference: arXiv 2111.09886, appendix A ("step learning rate scheduler").
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, milestones: Sequence[int], factor: float = 0.1) -> None:
+        milestones = list(milestones)
+        if not milestones or milestones != sorted(set(milestones)) or milestones[0] < warmup_steps:
+            raise ValueError(
+                "milestones are one or more increasing steps that come after warm-up: got "
+                f"{milestones} and {warmup_steps} warm-up steps"
+            )
+        self.peak, self.warmup_steps, self.milestones, self.factor = peak, warmup_steps, milestones, factor
+
+    def __call__(self, step):
+        step = tf.cast(step, tf.float32)
+        rising = self.peak * step / max(self.warmup_steps, 1)
+        drops = sum(tf.cast(step >= milestone, tf.float32) for milestone in self.milestones)
+        return tf.where(step < self.warmup_steps, rising, self.peak * self.factor**drops)
+
+    def get_config(self) -> dict[str, Any]:
+        own = ("peak", "warmup_steps", "milestones", "factor")
         return {name: getattr(self, name) for name in own}

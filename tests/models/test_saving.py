@@ -9,24 +9,30 @@ import numpy as np
 import pytest
 
 from keras_mae import layers, masking, models, targets
-from tests.base import fill_randomly, random_images, random_noise, small_encoder, small_mae, weights_of
+from tests.base import fill_randomly, random_images, random_noise, small_encoder, small_mae, small_simmim, weights_of
 
 IMAGES = random_images(3, (8, 12, 3))
 
 # how to make one of each registered class, with no argument left at its default
 EXAMPLES = {
     "DropPath": lambda: layers.DropPath(0.3, name="drop"),
+    "LayerScale": lambda: layers.LayerScale(0.2, name="gain"),
+    "RelativePositionBias": lambda: layers.RelativePositionBias((2, 3), 4, 1, name="offsets"),
     "Patchify": lambda: layers.Patchify((4, 2), name="cut"),
     "PixelNormalization": lambda: layers.PixelNormalization((0.1, 0.2), (0.3, 0.4), name="pixels"),
     "PositionEmbedding": lambda: layers.PositionEmbedding((2, 3), 1, "learned", 10.0, name="where"),
     "SelfAttention": lambda: layers.SelfAttention(12, 3, name="look", dtype="mixed_bfloat16"),
     "TransformerBlock": lambda: layers.TransformerBlock(
-        12, 3, 20, drop_path_rate=0.1, layer_norm_epsilon=1e-5, name="block", dtype="mixed_float16"
+        12, 3, 20, drop_path_rate=0.1, layer_norm_epsilon=1e-5, layer_scale=0.1, name="block", dtype="mixed_float16"
     ),
     "RandomMasking": lambda: masking.RandomMasking(0.6),
     "PixelTarget": lambda: targets.PixelTarget(normalize=True),
     "MAEDecoder": lambda: models.MAEDecoder(
         12, 1, 3, 20, "learned", position_temperature=10.0, layer_norm_epsilon=1e-5, name="narrow"
+    ),
+    "LinearDecoder": lambda: models.LinearDecoder(name="line"),
+    "SimMIM": lambda: models.SimMIM(
+        every_argument(), masking.BlockMasking(4, 0.5), targets.PixelTarget(True), 7, "sim"
     ),
     "ViTEncoder": lambda: every_argument(),
     "MaskedAutoencoder": lambda: models.MaskedAutoencoder(
@@ -34,7 +40,13 @@ EXAMPLES = {
     ),
     "ImageClassifier": lambda: models.ImageClassifier(every_argument(), 4, "cls", 0.5, 0.1, 7, "classifier"),
 }
-BUILD_SHAPES = {"PositionEmbedding": (None, 6, 8), "SelfAttention": (None, 5, 12), "TransformerBlock": (None, 5, 12)}
+BUILD_SHAPES = {
+    "LayerScale": (None, 5, 12),
+    "PositionEmbedding": (None, 6, 8),
+    "RelativePositionBias": None,
+    "SelfAttention": (None, 5, 12),
+    "TransformerBlock": (None, 5, 12),
+}
 
 
 def every_argument():
@@ -49,6 +61,8 @@ def every_argument():
         use_cls_token=False,
         position_embedding="learned",
         position_temperature=10.0,
+        relative_position_bias="per_block",
+        layer_scale=0.1,
         layer_norm_epsilon=1e-5,
         mean=(0.1, 0.2),
         std=(0.3, 0.4),
@@ -100,7 +114,7 @@ def test_config_round_trip(name):
 
     if name in BUILD_SHAPES:
         original.build(BUILD_SHAPES[name])
-    if name == "MAEDecoder":
+    if name in ("MAEDecoder", "LinearDecoder"):
         original.attach(16, (2, 3), 1, 48)
     assert original.get_config() == config  # unchanged by build
 
@@ -129,11 +143,15 @@ def probe():
     return fill_randomly(models.ImageClassifier(learned_encoder(), 4, num_trainable_layers=0))
 
 
-MODELS = [encoder, learned_encoder, mae, learned_mae, classifier, probe]
+def simmim():
+    return small_simmim(relative_position_bias="per_block")
+
+
+MODELS = [encoder, learned_encoder, mae, learned_mae, simmim, classifier, probe]
 
 
 def outputs(model):
-    inputs = {"images": IMAGES, "noise": random_noise(3, 6)} if isinstance(model, models.MaskedAutoencoder) else IMAGES
+    inputs = {"images": IMAGES, "noise": random_noise(3, 6)} if hasattr(model, "mask_sampler") else IMAGES
     return keras.tree.flatten(model(inputs))
 
 

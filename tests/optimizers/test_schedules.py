@@ -1,11 +1,11 @@
-"""The warm-up and cosine schedule, by numbers worked out by hand."""
+"""The schedules, by numbers worked out by hand and against PyTorch's."""
 
 import keras
 import numpy as np
 import pytest
 import torch
 
-from keras_mae.optimizers import WarmupCosine
+from keras_mae.optimizers import WarmupCosine, WarmupMultiStep
 
 
 @pytest.mark.parametrize(
@@ -73,3 +73,39 @@ def test_is_that_of_torch():
         np.testing.assert_allclose(schedule(step), optimizer.param_groups[0]["lr"], rtol=1e-5, atol=1e-7)
         optimizer.step()
         reference.step()
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0.0), (3, 0.6), (4, 0.8), (6, 0.8), (7, 0.08), (9, 0.08), (10, 0.008)]
+)
+def test_steps_by_hand(step, expected):
+    schedule = WarmupMultiStep(peak=0.8, warmup_steps=4, milestones=(7, 10))
+    np.testing.assert_allclose(schedule(step), expected, rtol=1e-6)
+
+
+def test_steps_are_those_of_torch():
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.8)
+    schedulers = torch.optim.lr_scheduler
+    parts = [
+        schedulers.LinearLR(optimizer, start_factor=1e-12, total_iters=5),
+        schedulers.MultiStepLR(optimizer, milestones=[15, 18], gamma=0.3),  # counted from the end of warm-up
+    ]
+    reference = schedulers.SequentialLR(optimizer, parts, milestones=[5])
+    schedule = WarmupMultiStep(peak=0.8, warmup_steps=5, milestones=[20, 23], factor=0.3)
+    for step in range(26):
+        np.testing.assert_allclose(schedule(step), optimizer.param_groups[0]["lr"], rtol=1e-5, atol=1e-7)
+        optimizer.step()
+        reference.step()
+
+
+@pytest.mark.parametrize("milestones", [(), (3,), (7, 6), (6, 6)])
+def test_milestones_come_after_warmup_and_rise(milestones):
+    with pytest.raises(ValueError, match="milestones are one or more increasing steps that come after warm-up: got "):
+        WarmupMultiStep(1e-3, 4, milestones)
+
+
+def test_steps_config_round_trip():
+    schedule = WarmupMultiStep(0.8, 4, (7, 10), 0.5)
+    copy = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    assert isinstance(copy, WarmupMultiStep) and copy.get_config() == schedule.get_config()
+    assert schedule.get_config() == {"peak": 0.8, "warmup_steps": 4, "milestones": [7, 10], "factor": 0.5}

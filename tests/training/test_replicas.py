@@ -8,7 +8,16 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.models import ImageClassifier
-from tests.base import LossPerStep, fill_randomly, random_images, run_python, small_encoder, small_mae, weights_of
+from tests.base import (
+    LossPerStep,
+    fill_randomly,
+    random_images,
+    run_python,
+    small_encoder,
+    small_mae,
+    small_simmim,
+    weights_of,
+)
 
 STEPS, BATCH = 10, 8
 IMAGES = random_images(2 * BATCH, (8, 12, 3))
@@ -17,13 +26,14 @@ IMAGES = random_images(2 * BATCH, (8, 12, 3))
 SGD = {"optimizer": "sgd"}
 CLIPPED = {"optimizer": "sgd", "clip_norm": 0.3}
 NORMAL = [
-    *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 2)),
+    *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 2, 4)),
     *({"kind": "mae", "replicas": n, "accumulation_steps": n, **CLIPPED} for n in (1, 2)),
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "planted": 1, "dtype": "mixed_float16"},
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "uneven": True},
+    *({"kind": "simmim", "replicas": n, "accumulation_steps": n, "rematerialize": n > 1, **SGD} for n in (1, 2)),
 ]
 MORE = [
-    *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 4)),
+    {"kind": "mae", "replicas": 1, **SGD},
     *({"kind": "mae", "replicas": 1, "accumulation_steps": parts, **CLIPPED} for parts in (1, 4)),
     *({"kind": "mae", "replicas": replicas, "optimizer": "adamw"} for replicas in (1, 2, 4)),
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "rematerialize": True},
@@ -41,6 +51,8 @@ SLOW = [
 def make_model(kind, dtype="float32"):
     if kind == "mae":
         return small_mae(num_layers=2, drop_path_rate=0.3, seed=3, dtype=dtype)
+    if kind == "simmim":
+        return small_simmim(num_layers=2, drop_path_rate=0.3, seed=3)
     return fill_randomly(ImageClassifier(small_encoder(), 4, num_trainable_layers=0 if kind == "probe" else None))
 
 
@@ -95,7 +107,7 @@ def one_run(case):
             accumulation_steps=case.get("accumulation_steps", 1),
             clip_norm=case.get("clip_norm"),
         )
-    data = IMAGES if case["kind"] == "mae" else (IMAGES, np.arange(len(IMAGES)) % 4)
+    data = IMAGES if case["kind"] in ("mae", "simmim") else (IMAGES, np.arange(len(IMAGES)) % 4)
     if case.get("uneven"):
         return refusal(model, tf.data.Dataset.from_tensor_slices(IMAGES[:11]).batch(BATCH))  # 3 remain, for 2 replicas
     batches = tf.data.Dataset.from_tensor_slices(data).batch(BATCH, drop_remainder=True)
@@ -231,15 +243,11 @@ def check(run, expected, tolerance=1e-5, key_biases=True):
 
 
 @pytest.mark.medium
-def test_replicas_take_the_step_of_one(runs):
-    one, several = find(runs, replicas=1, **SGD), find(runs, replicas=2, **SGD)
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_replicas_take_the_step_of_one(runs, replicas):
+    one, several = find(runs, replicas=1, **SGD), find(runs, replicas=replicas, **SGD)
     assert one["supports_jit"] and not several["supports_jit"]
     check(several, one)
-
-
-@pytest.mark.slow
-def test_four_replicas_take_the_step_of_one(more_runs):
-    check(find(more_runs, MORE, replicas=4, **SGD), find(more_runs, MORE, replicas=1, **SGD))
 
 
 @pytest.mark.slow
@@ -261,6 +269,11 @@ def test_in_parts_and_clipped_on_two_replicas(runs):
     free = find(runs, replicas=1, **SGD)
     assert np.abs(np.array(one["losses"]) - free["losses"]).max() > 1e-2  # clipping bites
     check(find(runs, replicas=2, accumulation_steps=2, **CLIPPED), one)
+
+
+@pytest.mark.medium
+def test_simmim_in_parts_on_two_replicas(runs):
+    check(*(find(runs, kind="simmim", replicas=replicas) for replicas in (2, 1)))
 
 
 @pytest.mark.slow
@@ -292,7 +305,7 @@ def test_a_batch_that_does_not_divide_is_refused(runs):
     assert "a training batch must be divisible by the 2 replicas" in find(runs, uneven=True)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_two_processes_take_the_step_of_one(runs):
     workers = in_own_process("workers")
     assert [worker["chief"] for worker in workers] == [True, False]

@@ -1,0 +1,86 @@
+"""The names of microsoft/SimMIM's Vision Transformer, which are BEiT's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+
+import keras
+
+from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat
+from keras_mae.checkpoints.layouts import Slot
+from keras_mae.checkpoints.mae_torch import ENCODER, MAETorchFormat
+from keras_mae.models import SimMIM
+
+_SHARED = "rel_pos_bias.relative_position_bias_table"
+_PER_BLOCK = "blocks.{}.attn.relative_position_bias_table"
+
+
+class SimMIMTorchFormat(MAETorchFormat):
+    """Files of SimMIM's PyTorch code: pretrained, the encoder alone, fine-tuned.
+
+    Pretrained files have the prefix `encoder.`; the mask token is inside of it. Queries and values have a bias each and
+    keys none: ours is zero then. (A key's bias adds the same number to all logits of a query, which softmax cancels; so
+    it is left out when a file is written.) The linear head is a convolution of 1 x 1 before a PixelShuffle, which has a
+    patch's values in the order channel, row, column. The indices of relative positions, which are no weights, are not
+    read.
+    """
+
+    name = "simmim_torch"
+    names = {
+        **ENCODER,
+        "encoder.blocks.{}.attention_scale.gamma": "blocks.{}.gamma_1",
+        "encoder.blocks.{}.mlp_scale.gamma": "blocks.{}.gamma_2",
+        "mask_token": "mask_token",
+        "decoder.projection": "decoder.0",
+        "head": "head",
+    }
+    parts = {
+        "decoder": r"^(decoder\.|mask_token$)",
+        "nothing": r"(^|\.)relative_position_index$|\.num_batches_tracked$",
+        "head": r"^head\.",
+    }
+    signature = r"^blocks\.\d+\.attn\.q_bias$"
+
+    def canonical(self, name: str) -> str:
+        return name.removeprefix("encoder.")
+
+    def file_names(self, slot: Slot) -> tuple[str, ...]:
+        names = super().file_names(slot)
+        if slot.owner.endswith(".attention.qkv") and slot.leaf == "bias":
+            module = names[0].removesuffix("qkv.bias")
+            return f"{module}q_bias", ZEROS, f"{module}v_bias"
+        return names
+
+    def for_model(
+        self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
+    ) -> tuple[CheckpointFormat, list[str]]:
+        own, notes = super().for_model(model, found, skipped)
+        encoder = getattr(model, "encoder", model)
+        kind = encoder.relative_position_bias
+        if kind is not None:
+            own.names = {
+                **own.names,
+                "encoder.relative_positions.{}.table": _SHARED if kind == "shared" else _PER_BLOCK,
+            }
+        if found is not None:
+            _check_kind(kind, found)
+        elif isinstance(model, SimMIM):  # as in its pretrained files
+            ours = ("decoder.projection",)
+            own.names = {key: name if key in ours else f"encoder.{name}" for key, name in own.names.items()}
+        return own, notes
+
+
+def _check_kind(kind: str | None, found: Collection[str]) -> None:
+    """Raises if the file has a bias of relative positions of another kind than the model's."""
+    of_file = None
+    if _SHARED in found:
+        of_file = "shared"
+    elif any(re.fullmatch(re.escape(_PER_BLOCK).replace(r"\{\}", r"\d+"), name) for name in found):
+        of_file = "per_block"
+    if kind == of_file:
+        return
+    remedy = f"build the model with relative_position_bias={of_file!r}"
+    if (of_file, kind) == ("shared", "per_block"):
+        remedy += ", load, and then take encoder.with_relative_position_bias('per_block')"
+    raise ValueError(f"the file's relative_position_bias is {of_file!r}, and the model's {kind!r}: {remedy}")

@@ -1,0 +1,108 @@
+"""Relative positions: a learned number for each offset between two patches, added to the attention's logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.layers.position_embedding import resize_position_embedding
+
+_OF_PREFIX = 3  # rows for prefix to patch, patch to prefix, and prefix to prefix
+
+
+def relative_position_index(grid: tuple[int, int], num_prefix_tokens: int = 0) -> np.ndarray:
+    """The row of a table of relative positions that belongs to each pair of tokens.
+
+    A patch in row `r` and column `c` that looks at one in `r'` and `c'` has the row
+    `(r - r' + R - 1) (2 C - 1) + (c - c' + C - 1)` on a grid of `R` rows and `C` columns. With prefix tokens three rows
+    follow: for a prefix token that looks at a patch, a patch that looks at a prefix token, and two prefix tokens.
+
+    Args:
+        grid: number of patch rows and columns, `(R, C)`.
+        num_prefix_tokens: tokens before those of the patches, `P`.
+
+    Returns:
+        int32 array `(P + R C, P + R C)`, first axis the one that looks.
+
+    Reference: arXiv 2103.14030 (Swin), equation 4; arXiv 2106.08254 (BEiT), whose order of rows this is.
+    """
+    rows, columns = grid
+    row, column = (axis.reshape(-1) for axis in np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"))
+    down, across = (axis[:, None] - axis[None, :] for axis in (row, column))
+    offsets = (down + rows - 1) * (2 * columns - 1) + across + columns - 1
+    first = _num_offsets(grid)
+    index = np.full((num_prefix_tokens + rows * columns,) * 2, first + 2)
+    index[:num_prefix_tokens, num_prefix_tokens:] = first
+    index[num_prefix_tokens:, :num_prefix_tokens] = first + 1
+    index[num_prefix_tokens:, num_prefix_tokens:] = offsets
+    return index.astype("int32")
+
+
+def resize_relative_position_bias(
+    table: np.ndarray, old_grid: tuple[int, int], new_grid: tuple[int, int]
+) -> np.ndarray:
+    """A table of relative positions for another grid, bicubic over the offsets; the rows of prefix tokens are kept.
+
+    It is `resize_position_embedding` on the `(2 R - 1, 2 C - 1)` offsets, as Swin resizes its tables. (BEiT's code
+    interpolates between offsets in geometric progression instead, for square grids.)
+
+    Args:
+        table: float array `((2 R - 1)(2 C - 1) + 0 or 3, heads)`.
+        old_grid, new_grid: (rows, columns).
+
+    Returns:
+        float32 array of the same width.
+    """
+    extra = len(table) - _num_offsets(old_grid)
+    sides = ((2 * grid[0] - 1, 2 * grid[1] - 1) for grid in (old_grid, new_grid))
+    return np.roll(resize_position_embedding(np.roll(table, extra, axis=0), *sides, extra), -extra, axis=0)
+
+
+def _num_offsets(grid: tuple[int, int]) -> int:
+    return (2 * grid[0] - 1) * (2 * grid[1] - 1)
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class RelativePositionBias(keras.layers.Layer):
+    """A bias on the attention's logits for each head and each offset between two patches.
+
+    `softmax(q k^T / sqrt(head_dim) + bias) v`. Its table starts from zeros.
+
+    Args:
+        grid: number of patch rows and columns, `(R, C)`.
+        num_heads: attention heads.
+        num_prefix_tokens: tokens before those of the patches, which have three more rows in the table.
+
+    Call arguments:
+        ids: None for all patches, or int `(B, K)`, the patches that are there, in their order.
+
+    Returns:
+        `(heads, N, N)` for all patches, or `(B, heads, N, N)`; `N` counts the prefix tokens.
+
+    Reference: arXiv 2103.14030, section 3.2; arXiv 2111.09886, appendix A ("relative position bias").
+    """
+
+    def __init__(self, grid: tuple[int, int], num_heads: int, num_prefix_tokens: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.grid, self.num_heads, self.num_prefix_tokens = (grid[0], grid[1]), num_heads, num_prefix_tokens
+        self._index = relative_position_index(self.grid, num_prefix_tokens)
+
+    def build(self, input_shape=None) -> None:
+        rows = _num_offsets(self.grid) + (_OF_PREFIX if self.num_prefix_tokens else 0)
+        self.table = self.add_weight(shape=(rows, self.num_heads), initializer="zeros", name="table")
+
+    def call(self, ids=None):
+        table = tf.convert_to_tensor(self.table)
+        if ids is None:
+            return tf.transpose(tf.gather(table, self._index), [2, 0, 1])
+        prefix = tf.zeros_like(ids[:, :1]) + tf.range(self.num_prefix_tokens, dtype=ids.dtype)  # (B, P)
+        tokens = tf.concat([prefix, ids + self.num_prefix_tokens], axis=1)  # (B, N)
+        index = tf.gather(tf.gather(self._index, tokens), tokens, axis=2, batch_dims=1)  # (B, N, N)
+        return tf.transpose(tf.gather(table, index), [0, 3, 1, 2])
+
+    def get_config(self) -> dict[str, Any]:
+        own = ("grid", "num_heads", "num_prefix_tokens")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}

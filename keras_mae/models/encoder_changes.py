@@ -1,0 +1,56 @@
+"""An encoder for another image size, or with another kind of relative positions: the methods of `ViTEncoder`."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import keras
+
+from keras_mae.layers import resize_position_embedding, resize_relative_position_bias
+
+Encoder = TypeVar("Encoder", bound=keras.Model)
+
+
+def with_image_shape(encoder: Encoder, image_shape: tuple[int, int, int]) -> Encoder:
+    """See `ViTEncoder.with_image_shape`."""
+    if image_shape[-1] != encoder.image_shape[-1]:
+        raise ValueError(f"the encoder has {encoder.image_shape[-1]} channels, cannot take {image_shape[-1]}")
+    other = _changed(encoder, image_shape=tuple(image_shape))
+    if encoder.position_embedding == "learned":
+        table = keras.ops.convert_to_numpy(encoder.positions.table)
+        other.positions.table.assign(
+            resize_position_embedding(table, encoder.grid, other.grid, encoder.num_prefix_tokens)
+        )
+    for target, source in zip(other.relative_positions, encoder.relative_positions, strict=True):
+        table = keras.ops.convert_to_numpy(source.table)
+        target.table.assign(resize_relative_position_bias(table, encoder.grid, other.grid))
+    return other
+
+
+def with_relative_position_bias(encoder: Encoder, kind: str) -> Encoder:
+    """See `ViTEncoder.with_relative_position_bias`."""
+    if kind != "per_block":
+        raise ValueError(
+            f"a relative-position bias can be turned into one 'per_block', and no other kind; got {kind!r}"
+        )
+    other = _changed(encoder, relative_position_bias=kind)
+    for target, source in zip(other.positions.weights, encoder.positions.weights, strict=True):
+        target.assign(source)
+    for index, layer in enumerate(other.relative_positions):
+        if encoder.relative_positions:
+            layer.table.assign(encoder.relative_positions[index % len(encoder.relative_positions)].table)
+    return other
+
+
+def _changed(encoder: Encoder, **arguments: Any) -> Encoder:
+    """A new encoder with other arguments, and all weights but those that say where patches are."""
+    other = type(encoder).from_config({**encoder.get_config(), **arguments})
+    for target, source in zip(_placeless_weights(other), _placeless_weights(encoder), strict=True):
+        target.assign(source)
+    return other
+
+
+def _placeless_weights(encoder: keras.Model) -> list[keras.Variable]:
+    layers = (encoder.positions, *encoder.relative_positions)
+    tables = {id(weight) for layer in layers for weight in layer.weights}
+    return [weight for weight in encoder.weights if id(weight) not in tables]
