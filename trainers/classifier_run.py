@@ -4,40 +4,61 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data import CorruptImages
+from keras_mae.data import Augmentation, CorruptImages, FineTuningAugmentation, Source, evaluation_dataset
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import WarmupCosine
-from keras_mae.trainers import callbacks, run
+from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.finetune_config import FinetuneConfig
-from keras_mae.trainers.loop import train
 from keras_mae.trainers.probe_config import ProbeConfig
-from keras_mae.trainers.strategy import any_worker, is_chief
+from keras_mae.trainers.programs import DatasetAt, batches_of, save_finished, steps_per_epoch, train_to_the_end
+from keras_mae.trainers.strategy import is_chief
 
 _log = logging.getLogger("keras_mae")
 
 
-def steps_per_epoch(config: ClassifierConfig, num_images: int) -> int:
-    """How many whole batches the images give; the rest is left out of an epoch, another one each time.
+class ClassifierData(NamedTuple):
+    """What trains and tests a classifier.
 
-    Raises:
-        ValueError: if there is none.
+    Attributes:
+        num_images: how many there are to train on.
+        dataset_at: from (step, number of hosts, index of this host) to an endless stream of training batches.
+        validation: batches `(images, labels)`, each image once.
+        corrupt: the accounts of the two sets of images.
     """
-    steps = num_images // config.batch_size
-    if not steps:
-        smaller = max(1, 2 ** int(np.log2(max(num_images // 4, 1))))
-        raise ValueError(
-            f"a batch of {config.batch_size} needs as many images, and there are {num_images} to train on; set a "
-            f"smaller one, such as --set batch_size={smaller}"
-        )
-    return steps
+
+    num_images: int
+    dataset_at: DatasetAt
+    validation: tf.data.Dataset
+    corrupt: tuple[CorruptImages, ...] = ()
+
+
+def image_batches(
+    config: FinetuneConfig | ProbeConfig,
+    source: Source,
+    validation: Source,
+    image_shape: tuple[int, int, int],
+    augmentation: Augmentation | FineTuningAugmentation,
+    tested_together: int,
+) -> ClassifierData:
+    """Labelled images, augmented to train on, and `tested_together` at a time, at most, to test on."""
+    corrupt, of_validation = (CorruptImages(each.num_images, each.name_of) for each in (source, validation))
+    tested = evaluation_dataset(
+        validation,
+        image_shape,
+        min(tested_together, validation.num_images),
+        config.crop_ratio,
+        of_validation,
+        with_labels=True,
+    )
+    dataset_at = batches_of(config, source, image_shape, augmentation, corrupt, with_labels=True)
+    return ClassifierData(source.num_images, dataset_at, tested, (corrupt, of_validation))
 
 
 def schedule_of(config: ClassifierConfig, steps: int) -> WarmupCosine:
@@ -54,12 +75,9 @@ def schedule_of(config: ClassifierConfig, steps: int) -> WarmupCosine:
 def train_classifier(
     classifier: ImageClassifier,
     config: FinetuneConfig | ProbeConfig,
+    prepared: ClassifierData,
     data: str,
     output: str,
-    num_images: int,
-    dataset_at: Callable[[int, int, int], tf.data.Dataset],
-    validation: tf.data.Dataset,
-    corrupt: tuple[CorruptImages, ...] = (),
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -68,12 +86,9 @@ def train_classifier(
     Args:
         classifier: compiled in the scope of its strategy.
         config: the run's.
+        prepared: what it is trained and tested on.
         data: what `config.json` says of the data.
         output: the run folder.
-        num_images: how many there are to train on.
-        dataset_at: from (step, number of hosts, index of this host) to an endless stream of training batches.
-        validation: batches `(images, labels)`, each image once.
-        corrupt: of the two sets of images.
         resume, overwrite: what to do with the run that is there.
 
     Returns:
@@ -84,24 +99,23 @@ def train_classifier(
         ValueError: for an output that is taken, or too many corrupt images or steps that were not finite.
     """
     begin = time.perf_counter()
-    strategy = classifier.distribute_strategy
-    folder, chief = run.RunFolder(output), is_chief(strategy)
+    folder, chief = run.RunFolder(output), is_chief(classifier.distribute_strategy)
     if chief:
         folder.start(config, data, resume, overwrite)
-    steps = steps_per_epoch(config, num_images)
+    steps = steps_per_epoch(config, prepared.num_images)
 
-    def save(name: str) -> None:
+    def save_best() -> None:
         if chief:
-            folder.replace(name, lambda path: classifier.save(path, include_optimizer=False))
+            folder.replace(run.BEST, lambda path: classifier.save(path, include_optimizer=False))
 
-    best = BestModel(lambda: save(run.BEST), folder / run.LOG, config.stop_after)
+    best = BestModel(save_best, folder / run.LOG, config.stop_after)
 
     def announce(done: int) -> None:
         classifier.stop_training = best.start(done // steps)
         _log.info(
             "%d images of %d classes, %d steps an epoch, %d epochs%s; %s parameters, %s of them trained; peak learning "
             "rate %.3g",
-            num_images,
+            prepared.num_images,
             classifier.num_classes,
             steps,
             config.epochs,
@@ -111,46 +125,29 @@ def train_classifier(
             config.peak_learning_rate,
         )
 
-    try:
-        train(
-            classifier,
-            dataset_at,
-            folder,
-            config.epochs,
-            steps,
-            config.batch_size,
-            resume,
-            config.checkpoint_steps,
-            config.checkpoint_minutes,
-            config.max_skipped_steps,
-            everywhere=[*map(callbacks.StopOnTooManyCorrupt, corrupt), best],
-            on_start=announce,
-            validation_data=validation,
-        )
-    except (run.Preempted, OSError):
-        raise
-    except BaseException:
-        for each in corrupt:
-            each.check()  # if a stream ended because of corrupt images, that is the message
-        raise
-    last = classifier.evaluate(validation, verbose=0, return_dict=True)
+    train_to_the_end(
+        classifier,
+        config,
+        prepared.dataset_at,
+        folder,
+        steps,
+        prepared.corrupt,
+        resume,
+        everywhere=[best],
+        on_start=announce,
+        validation_data=prepared.validation,
+    )
+    last = classifier.evaluate(prepared.validation, verbose=0, return_dict=True)
     results = {
         "program": config.program,
         **_named(last),
         "best": {"epoch": best.epoch, "top1": best.accuracy} if best.epoch else None,
         "epochs": int(classifier.batches_seen) // steps,
         "num_classes": classifier.num_classes,
-        "train_images": num_images,
+        "train_images": prepared.num_images,
         "seconds": round(time.perf_counter() - begin, 1),
     }
-    if chief:
-        save(run.MODEL)
-        folder.replace(run.ENCODER, classifier.encoder.save)
-        folder.write_json(run.RESULTS, results)
-    any_worker(strategy, [False])  # who leaves before the chief has saved would end its process too
-    for each in corrupt:
-        if each.names:
-            _log.warning(each.summary())
+    save_finished(classifier, folder, prepared.corrupt, results)
     return results
 
 

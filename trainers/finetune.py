@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data import (
-    Augmentation,
-    CorruptImages,
-    FineTuningAugmentation,
-    RandAugment,
-    Source,
-    evaluation_dataset,
-    mixed_dataset,
-    training_dataset,
-)
+from keras_mae.data import Augmentation, FineTuningAugmentation, RandAugment, Source, mixed_dataset
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import adamw
-from keras_mae.trainers.classifier_run import schedule_of, steps_per_epoch, train_classifier
+from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.programs import jit_of, steps_per_epoch
 from keras_mae.trainers.strategy import check_batch, make_strategy
 
 
@@ -81,76 +72,42 @@ def finetune(
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, config.accumulation_steps, scope)
     source, validation, num_classes = labelled_sources(config, data)
-    steps = steps_per_epoch(config, source.num_images)
-    schedule = schedule_of(config, steps)
+    schedule = schedule_of(config, steps_per_epoch(config, source.num_images))
     with scope.scope():
         classifier = build(config, num_classes)
         classifier.compile(
             optimizer=adamw(classifier, schedule, config.weight_decay, config.beta_2, config.layer_decay),
-            jit_compile="auto" if config.jit_compile is None else config.jit_compile and classifier.supports_jit,
+            jit_compile=jit_of(config, classifier),
             accumulation_steps=config.accumulation_steps,
             clip_norm=config.clip_norm,
         )
-    image_shape = classifier.encoder.image_shape
-    corrupt, of_validation = (CorruptImages(each.num_images, each.name_of) for each in (source, validation))
-    dataset_at = training_batches(config, source, corrupt, image_shape, num_classes)
-    tested = evaluation_dataset(
-        validation,
-        image_shape,
-        min(config.batch_size, validation.num_images),
-        config.crop_ratio,
-        of_validation,
-        with_labels=True,
-    )
-    return train_classifier(
-        classifier,
-        config,
-        data,
-        output,
-        source.num_images,
-        dataset_at,
-        tested,
-        (corrupt, of_validation),
-        resume,
-        overwrite,
-    )
+    batches = prepared(classifier, config, source, validation)
+    return train_classifier(classifier, config, batches, data, output, resume, overwrite)
 
 
-def training_batches(
-    config: FinetuneConfig,
-    source: Source,
-    corrupt: CorruptImages,
-    image_shape: tuple[int, int, int],
-    num_classes: int,
-) -> Callable[[int, int, int], tf.data.Dataset]:
-    """What trains a classifier: augmented and, if the config says so, mixed.
+def prepared(classifier: ImageClassifier, config: FinetuneConfig, source: Source, validation: Source) -> ClassifierData:
+    """What trains and tests a classifier: images that are augmented and, if the config says so, mixed.
 
     Returns:
-        From (step, number of hosts, index of this host) to an endless stream of batches from that step on: uint8 images
-        and int64 labels, or mixed ones, float32 with soft labels `(B, num_classes)`.
+        Batches of uint8 images and int64 labels; mixed ones are float32 with soft labels `(B, num_classes)`.
     """
-    augmentation = _augmentation(config)
+    image_shape = classifier.encoder.image_shape
+    batches = image_batches(config, source, validation, image_shape, _augmentation(config), config.batch_size)
+    if not _mixes(config):
+        return batches
 
-    def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
-        dataset = training_dataset(
-            source,
-            image_shape,
-            config.batch_size,
-            config.seed,
-            augmentation,
-            corrupt,
-            first_step=step,
-            with_labels=True,
-            num_hosts=num_hosts,
-            host=host,
-        )
-        if not _mixes(config):
-            return dataset
+    def mixed_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
         return mixed_dataset(
-            dataset, num_classes, config.seed, step, config.mixup, config.cutmix, config.label_smoothing
+            batches.dataset_at(step, num_hosts, host),
+            classifier.num_classes,
+            config.seed,
+            step,
+            config.mixup,
+            config.cutmix,
+            config.label_smoothing,
         )
 
-    return dataset_at
+    return batches._replace(dataset_at=mixed_at)
 
 
 def _mixes(config: FinetuneConfig) -> bool:

@@ -9,14 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data import Augmentation, CorruptImages, Source, evaluation_dataset, training_dataset
+from keras_mae.data import Augmentation, Source
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import LARS
-from keras_mae.trainers.classifier_run import schedule_of, steps_per_epoch, train_classifier
+from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.features import features_of
 from keras_mae.trainers.labelled_data import labelled_sources
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.programs import jit_of, steps_per_epoch
 from keras_mae.trainers.strategy import check_batch, make_strategy
 
 _log = logging.getLogger("keras_mae")
@@ -71,56 +72,21 @@ def linear_probe(
         probe = build(config, num_classes)
         probe.compile(
             optimizer=LARS(schedule, config.momentum, config.weight_decay),
-            jit_compile="auto" if config.jit_compile is None else config.jit_compile and probe.supports_jit,
+            jit_compile=jit_of(config, probe),
         )
-    num_images, dataset_at, batches, corrupt = prepared(probe, config, source, validation)
-    return train_classifier(
-        probe, config, data, output, num_images, dataset_at, batches, corrupt, resume=resume, overwrite=overwrite
-    )
+    batches = prepared(probe, config, source, validation)
+    return train_classifier(probe, config, batches, data, output, resume, overwrite)
 
 
-def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> tuple:
-    """What trains and tests a probe: images, or without random crop and flip the features of each, computed once.
-
-    Returns:
-        The number of training images; from (step, number of hosts, index of this host) to an endless stream of batches
-        from that step on; the validation batches; the account of corrupt images of both, empty for features.
-    """
-    make = _of_features if config.crop_scale is None and not config.flip else _of_images
-    return make(probe, config, source, validation)
-
-
-def _of_images(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> tuple:
-    image_shape = probe.encoder.image_shape
+def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
+    """What trains and tests a probe: images, or without random crop and flip the features of each, computed once."""
+    if config.crop_scale is None and not config.flip:
+        return _of_features(probe, config, source, validation)
     augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio)
-    corrupt, of_validation = (CorruptImages(each.num_images, each.name_of) for each in (source, validation))
-
-    def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
-        return training_dataset(
-            source,
-            image_shape,
-            config.batch_size,
-            config.seed,
-            augmentation,
-            corrupt,
-            first_step=step,
-            with_labels=True,
-            num_hosts=num_hosts,
-            host=host,
-        )
-
-    tested = evaluation_dataset(
-        validation,
-        image_shape,
-        min(_ENCODED, validation.num_images),
-        config.crop_ratio,
-        of_validation,
-        with_labels=True,
-    )
-    return source.num_images, dataset_at, tested, (corrupt, of_validation)
+    return image_batches(config, source, validation, probe.encoder.image_shape, augmentation, _ENCODED)
 
 
-def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> tuple:
+def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
     _log.info("features of %d and %d images, once", source.num_images, validation.num_images)
     train, test = (
         features_of(probe.encoder, each, config.pooling, config.crop_ratio, _ENCODED) for each in (source, validation)
@@ -129,7 +95,7 @@ def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, va
     def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
         return feature_batches(*train, config.batch_size, config.seed, step, num_hosts, host)
 
-    return len(train[0]), dataset_at, tf.data.Dataset.from_tensor_slices(test).batch(4 * _ENCODED), ()
+    return ClassifierData(len(train[0]), dataset_at, tf.data.Dataset.from_tensor_slices(test).batch(4 * _ENCODED))
 
 
 def feature_batches(

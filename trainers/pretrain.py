@@ -10,16 +10,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data import Augmentation, CorruptImages, first_images, open_source, training_dataset
+from keras_mae.data import Augmentation, CorruptImages, first_images, open_source
 from keras_mae.data.subset import random_subset
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
 from keras_mae.optimizers import WarmupCosine, adamw
 from keras_mae.trainers import callbacks, memory, pictures, run
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.data_service import from_service
-from keras_mae.trainers.loop import train
 from keras_mae.trainers.model_parts import make_sampler, make_target
-from keras_mae.trainers.strategy import any_worker, check_batch, is_chief, make_strategy
+from keras_mae.trainers.programs import batches_of, jit_of, save_finished, steps_per_epoch, train_to_the_end
+from keras_mae.trainers.strategy import check_batch, is_chief, make_strategy
 
 _log = logging.getLogger("keras_mae")
 _SHOWN = 16
@@ -99,18 +99,13 @@ def pretrain(
         raise ValueError(f"checkpoint_steps counts from 1 on, or is None; got {config.checkpoint_steps}")
     check_batch(config.batch_size, config.accumulation_steps, scope)
     source = open_source(data)
-    steps = source.num_images // config.batch_size
-    if not steps:
-        raise ValueError(
-            f"a batch of {config.batch_size} needs as many images, the data has {source.num_images}; "
-            f"set a smaller one, such as --set batch_size={max(1, 2 ** int(np.log2(max(source.num_images // 4, 1))))}"
-        )
+    steps = steps_per_epoch(config, source.num_images)
     schedule = WarmupCosine(config.peak_learning_rate, round(config.warmup_epochs * steps), config.epochs * steps)
     with scope.scope():
         mae = build(config)
         mae.compile(
             optimizer=adamw(mae, schedule, config.weight_decay, config.beta_2),
-            jit_compile="auto" if config.jit_compile is None else config.jit_compile and mae.supports_jit,
+            jit_compile=jit_of(config, mae),
             accumulation_steps=config.accumulation_steps,
             clip_norm=config.clip_norm,
         )
@@ -121,22 +116,14 @@ def pretrain(
     shown = first_images(source, config.image_shape, _SHOWN, config.crop_ratio)
     augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio, config.jitter)
 
-    folder, chief = run.RunFolder(output), is_chief(scope)
-    if chief:
+    folder = run.RunFolder(output)
+    if is_chief(scope):
         folder.start(config, data, resume, overwrite)
 
+    batches_at = batches_of(config, source, config.image_shape, augmentation, corrupt)
+
     def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
-        dataset = training_dataset(
-            source,
-            config.image_shape,
-            config.batch_size,
-            config.seed,
-            augmentation,
-            corrupt,
-            first_step=step,
-            num_hosts=num_hosts,
-            host=host,
-        )
+        dataset = batches_at(step, num_hosts, host)
         return dataset if data_service is None else from_service(dataset, data_service)
 
     def announce(done: int) -> None:
@@ -163,33 +150,8 @@ def pretrain(
                 config.epochs,
             )
         )
-    try:
-        train(
-            mae,
-            dataset_at,
-            folder,
-            config.epochs,
-            steps,
-            config.batch_size,
-            resume,
-            config.checkpoint_steps,
-            config.checkpoint_minutes,
-            config.max_skipped_steps,
-            extra=extra,
-            everywhere=[callbacks.StopOnTooManyCorrupt(corrupt)],
-            on_start=announce,
-        )
-    except (run.Preempted, OSError):
-        raise
-    except BaseException:
-        corrupt.check()  # if the stream ended because of corrupt images, that is the message
-        raise
-    if chief:
-        folder.replace(run.MODEL, lambda path: mae.save(path, include_optimizer=False))
-        folder.replace(run.ENCODER, mae.encoder.save)
-    any_worker(scope, [False])  # who leaves before the chief has saved would end its process too
-    if corrupt.names:
-        _log.warning(corrupt.summary())
+    train_to_the_end(mae, config, dataset_at, folder, steps, [corrupt], resume, extra=extra, on_start=announce)
+    save_finished(mae, folder, [corrupt])
     return mae
 
 

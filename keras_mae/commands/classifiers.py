@@ -11,14 +11,18 @@ from absl import flags
 from keras_mae.commands.command import Command, define_overwrite, define_set, define_training
 
 
-def _flags(recipe: str | None) -> flags.FlagValues:
-    """The flags of a program that trains with this recipe if it is not told another, or that trains nothing."""
+def _flags(recipe: str | None, fresh: bool = False) -> flags.FlagValues:
+    """The flags of a program.
+
+    Args:
+        recipe: what it trains with if it is not told another, or None if it trains nothing.
+        fresh: whether it may start from fresh weights.
+    """
     values = flags.FlagValues()
     flags.DEFINE_string(
         "run",
         None,
-        "whose encoder: the folder of a pretraining run, or a .keras file"
-        + ("; fresh weights if not given" if recipe else ""),
+        "whose encoder: the folder of a run, or a .keras file" + ("; fresh weights if not given" if fresh else ""),
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -86,7 +90,7 @@ def _with_flags(config: Any, values: flags.FlagValues) -> Any:
 
 FINETUNE = Command(
     "train a classifier on a pretrained encoder, or its last blocks",
-    lambda: _flags("finetune_vit_base"),
+    lambda: _flags("finetune_vit_base", fresh=True),
     _finetune,
     ("data", "output"),
 )

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from keras_mae.masking import RandomMasking
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
 from keras_mae.targets import PixelTarget
+from tests.reference.torch_weights import randomize
 
 torch.set_num_threads(1)  # these models are small, and threads that wait for each other cost more than they bring
 MASK_RATIO = 0.6
@@ -26,19 +27,6 @@ SMALL_DECODER = {
     "decoder_num_attention_heads": 4,
     "decoder_intermediate_size": 28,
 }
-
-
-def randomize(module, seed=0):
-    """Fills every parameter with random numbers of a sensible size."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in module.named_parameters():
-        values = torch.randn(tensor.shape, generator=generator)
-        if "norm" in name:
-            values = 0.2 * values + (1 if name.endswith("weight") else 0)
-        else:
-            values *= tensor[0].numel() ** -0.5 if name.endswith("weight") else 0.3
-        tensor.data.copy_(values)
-    return module.eval()
 
 
 def hf_mae(sizes=SMALL, image_size=16, patch_size=4, channels=3, epsilon=1e-6, normalize=True, seed=0):

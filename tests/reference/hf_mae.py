@@ -1,8 +1,9 @@
 """Hugging Face's ViTMAEForPreTraining with random weights, and how its tensors correspond to ours."""
 
 import numpy as np
-import torch
 import transformers
+
+from tests.reference.torch_weights import randomize
 
 
 def hf_mae(image_size, patch_size, normalize, mask_ratio, seed=0):
@@ -26,16 +27,9 @@ def hf_mae(image_size, patch_size, normalize, mask_ratio, seed=0):
         mask_ratio=mask_ratio,
         norm_pix_loss=normalize,
     )
-    model = transformers.ViTMAEForPreTraining(config).eval()
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in model.named_parameters():
+    model = randomize(transformers.ViTMAEForPreTraining(config), seed)
+    for tensor in model.parameters():
         tensor.requires_grad_(True)  # the position tables are frozen in a fresh model
-        values = torch.randn(tensor.shape, generator=generator)
-        if "norm" in name:
-            values = 0.2 * values + (1 if name.endswith("weight") else 0)
-        else:
-            values *= tensor[0].numel() ** -0.5 if name.endswith("weight") else 0.3
-        tensor.data.copy_(values)
     return model
 
 

@@ -29,3 +29,10 @@ def write_everything(folder):
         "data": f"npz:{folder / 'train.npz'}",
         "validation_data": f"npz:{folder / 'test.npz'}",
     }
+
+
+def quick(kind, given, **settings):
+    """A config of this kind, of short epochs on what `write_everything` has written, without augmentation."""
+    plain = {"crop_scale": None, "flip": False, "crop_ratio": 1.0, "jit_compile": False}
+    sources = {"run": given["run"], "validation_data": given["validation_data"]}
+    return kind(**{**sources, **plain, "warmup_epochs": 1.0, "batch_size": 16, **settings})

@@ -16,34 +16,15 @@ from keras_mae.trainers.best_model import BestModel
 from keras_mae.trainers.finetune import build, finetune
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from tests.base import weights_of
-from tests.trainers.labelled import CLASSES, drawn_images, write_everything
+from tests.trainers.labelled import CLASSES, drawn_images, quick
+from tests.trainers.pretraining import Interrupted, log_of
 
 PLAIN = {"crop_scale": None, "flip": False, "rand_augment": None, "random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0}
 
 
-@pytest.fixture(scope="module")
-def given(tmp_path_factory):
-    return write_everything(tmp_path_factory.mktemp("given"))
-
-
 @pytest.fixture
 def config(given):
-    return FinetuneConfig(
-        run=given["run"],
-        validation_data=given["validation_data"],
-        epochs=3,
-        warmup_epochs=1.0,
-        batch_size=16,
-        base_learning_rate=0.1,
-        crop_ratio=1.0,
-        jit_compile=False,
-        **PLAIN,
-    )
-
-
-def records(output):
-    with open(os.path.join(output, "log.jsonl"), encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    return quick(FinetuneConfig, given, epochs=3, base_learning_rate=0.1, **PLAIN)
 
 
 @pytest.mark.medium
@@ -62,7 +43,7 @@ def test_a_run(given, config, tmp_path):
     assert (results["num_classes"], results["train_images"], results["epochs"]) == (CLASSES, 48, 6)
 
     # an evaluation each epoch; the best is the first of the highest, the last is what model.keras is
-    lines = records(output)
+    lines = log_of(folder)
     accuracies = [line["val_accuracy"] for line in lines]
     assert len(lines) == 6 and all({"val_loss", "val_top5_accuracy", "accuracy"} <= set(line) for line in lines)
     assert results["best"] == {"epoch": 1 + accuracies.index(max(accuracies)), "top1": max(accuracies)}
@@ -70,7 +51,7 @@ def test_a_run(given, config, tmp_path):
     for name, expected in ((run.MODEL, results["top1"]), (run.BEST, results["best"]["top1"])):
         classifier = keras.saving.load_model(folder / name, compile=False)
         found = np.mean(np.argmax(classifier(images), axis=1) == labels)
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_allclose(found, expected, atol=1e-6)  # results have six decimals
     assert results["top1"] == accuracies[-1]
 
 
@@ -80,21 +61,15 @@ def test_resume_is_exact(given, config, tmp_path, monkeypatch):
     config = dataclasses.replace(config, mixup=0.8, cutmix=1.0, drop_path_rate=0.3)
     whole = finetune(config, given["data"], str(tmp_path / "whole"))
 
-    class Interrupted(Exception):
-        pass
+    original = BestModel.on_epoch_end
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch == 1:  # before the second epoch's checkpoint is written
             raise Interrupted
+        original(self, epoch, logs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(keras.callbacks.TensorBoard, "x", None, raising=False)
-        original = BestModel.on_epoch_end
-        patch.setattr(
-            BestModel,
-            "on_epoch_end",
-            lambda self, epoch, logs=None: (on_epoch_end(self, epoch), original(self, epoch, logs)),
-        )
+        patch.setattr(BestModel, "on_epoch_end", on_epoch_end)
         with pytest.raises(Interrupted):
             finetune(config, given["data"], str(tmp_path / "parts"))
     assert not (tmp_path / "parts" / "model.keras").exists()
@@ -103,7 +78,7 @@ def test_resume_is_exact(given, config, tmp_path, monkeypatch):
     for one, other in zip(*map(weights_of, models), strict=True):
         np.testing.assert_array_equal(one, other)
     assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
-    assert [line["epoch"] for line in records(tmp_path / "parts")] == [1, 2, 3]
+    assert [line["epoch"] for line in log_of(tmp_path / "parts")] == [1, 2, 3]
 
 
 @pytest.mark.medium
@@ -115,7 +90,7 @@ def test_stops_early_and_stays_stopped(given, config, tmp_path):
     results = finetune(config, given["data"], str(tmp_path / "run"))
     assert (results["epochs"], results["best"]["epoch"]) == (3, 1)
     again = finetune(config, given["data"], str(tmp_path / "run"), resume=True)
-    assert {**again, "seconds": 0} == {**results, "seconds": 0} and len(records(tmp_path / "run")) == 3
+    assert {**again, "seconds": 0} == {**results, "seconds": 0} and len(log_of(tmp_path / "run")) == 3
 
 
 @pytest.mark.medium

@@ -10,12 +10,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from keras_mae.trainers.knn import knn
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.nearest_neighbours import knn_scores
-from tests.trainers.labelled import write_everything
-
-
-@pytest.fixture(scope="module")
-def given(tmp_path_factory):
-    return write_everything(tmp_path_factory.mktemp("given"))
 
 
 def test_votes_are_those_of_scikit_learn():

@@ -11,28 +11,13 @@ import keras_mae.models  # noqa: F401  registers the classes
 from keras_mae.trainers import linear_probe as program
 from keras_mae.trainers.linear_probe import build, feature_batches, linear_probe
 from keras_mae.trainers.probe_config import ProbeConfig
-from tests.trainers.labelled import CLASSES, write_everything
-
-
-@pytest.fixture(scope="module")
-def given(tmp_path_factory):
-    return write_everything(tmp_path_factory.mktemp("given"))
+from tests.trainers.labelled import CLASSES, quick
+from tests.trainers.pretraining import log_of
 
 
 @pytest.fixture
 def config(given):
-    return ProbeConfig(
-        run=given["run"],
-        validation_data=given["validation_data"],
-        epochs=12,
-        warmup_epochs=1.0,
-        batch_size=16,
-        base_learning_rate=100.0,
-        crop_scale=None,
-        flip=False,
-        crop_ratio=1.0,
-        jit_compile=False,
-    )
+    return quick(ProbeConfig, given, epochs=12, base_learning_rate=100.0)
 
 
 @pytest.mark.medium
@@ -47,7 +32,7 @@ def test_a_run(given, config, tmp_path, monkeypatch, augmented):
     results = linear_probe(config, given["data"], str(tmp_path / "run"))
     assert calls == ([] if augmented else [48, 24])
     assert (results["num_classes"], results["train_images"], results["epochs"]) == (CLASSES, 48, config.epochs)
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [record["loss"] for record in log_of(tmp_path / "run")]
     assert len(losses) == config.epochs
     assert augmented or losses[-1] < losses[0]  # two epochs, one of them warm-up, are too few to ask that of
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
@@ -79,7 +64,7 @@ def test_feature_batches():
 
     x, y = next(iter(feature_batches(features, labels, 4, seed=0)))
     np.testing.assert_array_equal(x, features[y.numpy()])
-    steps = batches(6, seed=0)  # two a epoch
+    steps = batches(6, seed=0)  # two an epoch
     for epoch in range(3):
         assert len(set(np.concatenate(steps[2 * epoch : 2 * epoch + 2]))) == 8  # all different
     assert not np.array_equal(steps[0:2], steps[2:4])  # another order

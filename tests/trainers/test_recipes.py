@@ -6,7 +6,7 @@ import importlib
 import numpy as np
 import pytest
 
-from keras_mae.data import CorruptImages, open_source
+from keras_mae.data import open_source
 from keras_mae.optimizers import LARS, WarmupCosine, adamw
 from keras_mae.trainers import finetune, linear_probe, recipes
 from keras_mae.trainers.config import PretrainConfig
@@ -28,7 +28,7 @@ def test_loads_and_states_its_evidence(name):
     # the schedule is made, as the program does, for as many images as ImageNet has
     steps = IMAGENET // config.batch_size
     schedule = WarmupCosine(config.peak_learning_rate, round(config.warmup_epochs * steps), config.epochs * steps)
-    np.testing.assert_allclose(schedule(schedule.warmup_steps), config.peak_learning_rate, rtol=1e-6)
+    np.testing.assert_allclose(schedule(schedule.warmup_steps), config.peak_learning_rate, rtol=1e-6)  # float32
 
 
 def test_every_recipe_is_for_one_program():
@@ -114,9 +114,7 @@ def test_fine_tuning_takes_a_step(name, squares):
     classifier = finetune.build(config, 6)
     optimizer = adamw(classifier, config.peak_learning_rate, config.weight_decay, config.beta_2, config.layer_decay)
     source = open_source(squares)
-    corrupt = CorruptImages(source.num_images, source.name_of)
-    batches = finetune.training_batches(config, source, corrupt, classifier.encoder.image_shape, 6)
-    step(classifier, optimizer, batches(0, 1, 0))
+    step(classifier, optimizer, finetune.prepared(classifier, config, source, source).dataset_at(0, 1, 0))
 
 
 @pytest.mark.medium
@@ -126,8 +124,7 @@ def test_probing_takes_a_step(name, squares):
     probe = linear_probe.build(config, 6)
     optimizer = LARS(config.peak_learning_rate, config.momentum, config.weight_decay)
     source = open_source(squares)
-    _, batches, _, _ = linear_probe.prepared(probe, config, source, source)
-    step(probe, optimizer, batches(0, 1, 0))
+    step(probe, optimizer, linear_probe.prepared(probe, config, source, source).dataset_at(0, 1, 0))
 
 
 def test_unknown_recipe_shows_the_near_ones():

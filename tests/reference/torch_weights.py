@@ -1,0 +1,16 @@
+"""Random weights for PyTorch's models."""
+
+import torch
+
+
+def randomize(module, seed=0):
+    """Fills every parameter with seeded random numbers of a sensible size; the module, in evaluation mode."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in module.named_parameters():
+        values = torch.randn(tensor.shape, generator=generator)
+        if "norm" in name:
+            values = 0.2 * values + (1 if name.endswith("weight") else 0)
+        else:
+            values *= tensor[0].numel() ** -0.5 if name.endswith("weight") else 0.3
+        tensor.data.copy_(values)
+    return module.eval()

@@ -1,0 +1,54 @@
+"""A small pretraining run, and how tests interrupt runs and compare them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from keras_mae.trainers import callbacks, recipes, run
+from keras_mae.trainers.config import changed
+from tests.base import weights_of
+from tests.drawn import TINY
+
+CONFIG = changed(recipes.load("mae_small_images"), [*TINY, "jit_compile=False"])
+STEPS = 2  # an epoch, of 8 out of 20 pictures
+
+
+def log_of(output):
+    with open(output / run.LOG) as file:
+        return [json.loads(line) for line in file]
+
+
+class Interrupted(BaseException):
+    """Stands for whatever ends a process; not an Exception, so that nothing handles it."""
+
+
+def after_step(patch, step, act):
+    """Lets `act` be called after `step` of a run, before anything that comes after a step."""
+    original = callbacks.StopOnTooManyCorrupt.on_train_batch_end
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.batches_seen) == step:
+            act()
+        original(self, batch, logs)
+
+    patch.setattr(callbacks.StopOnTooManyCorrupt, "on_train_batch_end", on_train_batch_end)
+
+
+def interrupt():
+    raise Interrupted
+
+
+def assert_finished_alike(output, resumed, finished):
+    """Weights and log of a run that was interrupted are those of one that was not."""
+    assert int(resumed.optimizer.iterations) == 3 * STEPS
+    for after, expected in zip(weights_of(resumed), weights_of(finished[1]), strict=True):
+        # bitwise equal on most machines; round-off of sums that threads split in another way is below 1e-6
+        np.testing.assert_allclose(after, expected, rtol=0, atol=1e-6)
+    keys = ("epoch", "step", "learning_rate", "skipped_steps")
+    logs = [log_of(folder) for folder in (run.RunFolder(output), finished[0])]
+    assert [[record[key] for key in keys] for record in logs[0]] == [
+        [record[key] for key in keys] for record in logs[1]
+    ]
+    losses = [[record["loss"] for record in log] for log in logs]
+    assert losses[0] == pytest.approx(losses[1], abs=2e-6)  # six decimals

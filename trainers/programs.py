@@ -1,0 +1,134 @@
+"""What every program that trains does alike: its steps, its batches, the loop, and what it leaves behind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.data import Augmentation, CorruptImages, FineTuningAugmentation, Source, training_dataset
+from keras_mae.models import ImageClassifier
+from keras_mae.models.masked_image_model import MaskedImageModel
+from keras_mae.trainers import callbacks, run
+from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.loop import train
+from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.strategy import any_worker, is_chief
+
+_log = logging.getLogger("keras_mae")
+
+Config = PretrainConfig | FinetuneConfig | ProbeConfig
+# From (step, number of hosts, index of this host) to an endless stream of batches from that step on
+DatasetAt = Callable[[int, int, int], tf.data.Dataset]
+
+
+def jit_of(config: Config, model: keras.Model) -> bool | str:
+    """What `compile` takes as `jit_compile`: the config's choice as far as the model can, or Keras'."""
+    return "auto" if config.jit_compile is None else config.jit_compile and model.supports_jit
+
+
+def steps_per_epoch(config: Config, num_images: int) -> int:
+    """How many whole batches the images give; the rest is left out of an epoch, another one each time.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    steps = num_images // config.batch_size
+    if not steps:
+        smaller = max(1, 2 ** int(np.log2(max(num_images // 4, 1))))
+        raise ValueError(
+            f"a batch of {config.batch_size} needs as many images, and there are {num_images} to train on; set a "
+            f"smaller one, such as --set batch_size={smaller}"
+        )
+    return steps
+
+
+def batches_of(
+    config: Config,
+    source: Source,
+    image_shape: tuple[int, int, int],
+    augmentation: Augmentation | FineTuningAugmentation,
+    corrupt: CorruptImages,
+    with_labels: bool = False,
+) -> DatasetAt:
+    """The batches of a config, seed and size, see `training_dataset`."""
+
+    def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
+        return training_dataset(
+            source,
+            image_shape,
+            config.batch_size,
+            config.seed,
+            augmentation,
+            corrupt,
+            first_step=step,
+            with_labels=with_labels,
+            num_hosts=num_hosts,
+            host=host,
+        )
+
+    return dataset_at
+
+
+def train_to_the_end(
+    model: MaskedImageModel | ImageClassifier,
+    config: Config,
+    dataset_at: DatasetAt,
+    folder: run.RunFolder,
+    steps: int,
+    corrupt: Sequence[CorruptImages],
+    resume: bool,
+    everywhere: Sequence[keras.callbacks.Callback] = (),
+    **arguments: Any,
+) -> None:
+    """`train` with the settings of a config, watching the accounts of corrupt images.
+
+    Raises:
+        Preempted, OSError: as `train`.
+        ValueError: as `train`; or for too many corrupt images, which is the message also if the input ended over them.
+    """
+    try:
+        train(
+            model,
+            dataset_at,
+            folder,
+            config.epochs,
+            steps,
+            config.batch_size,
+            resume,
+            config.checkpoint_steps,
+            config.checkpoint_minutes,
+            config.max_skipped_steps,
+            everywhere=[*map(callbacks.StopOnTooManyCorrupt, corrupt), *everywhere],
+            **arguments,
+        )
+    except (run.Preempted, OSError):
+        raise
+    except BaseException:
+        for each in corrupt:
+            each.check()
+        raise
+
+
+def save_finished(
+    model: MaskedImageModel | ImageClassifier,
+    folder: run.RunFolder,
+    corrupt: Sequence[CorruptImages],
+    results: dict[str, Any] | None = None,
+) -> None:
+    """Writes model, encoder and results, if there are any, and says how many images were corrupt."""
+    strategy = model.distribute_strategy
+    if is_chief(strategy):
+        folder.replace(run.MODEL, lambda path: model.save(path, include_optimizer=False))
+        folder.replace(run.ENCODER, model.encoder.save)
+        if results is not None:
+            folder.write_json(run.RESULTS, results)
+    any_worker(strategy, [False])  # who leaves before the chief has saved would end its process too
+    for each in corrupt:
+        if each.names:
+            _log.warning(each.summary())
