@@ -18,7 +18,7 @@ from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.programs import DatasetAt, batches_of, save_finished, steps_per_epoch, train_to_the_end
-from keras_mae.trainers.strategy import is_chief
+from keras_mae.trainers.strategy import on_chief
 
 _log = logging.getLogger("keras_mae")
 
@@ -99,16 +99,14 @@ def train_classifier(
         ValueError: for an output that is taken, or too many corrupt images or steps that were not finite.
     """
     begin = time.perf_counter()
-    folder, chief = run.RunFolder(output), is_chief(classifier.distribute_strategy)
-    if chief:
-        folder.start(config, data, resume, overwrite)
+    folder, strategy = run.RunFolder(output), classifier.distribute_strategy
+    on_chief(strategy, lambda: folder.start(config, data, resume, overwrite))
     steps = steps_per_epoch(config, prepared.num_images)
 
     def save_best() -> None:
-        if chief:
-            folder.replace(run.BEST, lambda path: classifier.save(path, include_optimizer=False))
+        folder.replace(run.BEST, lambda path: classifier.save(path, include_optimizer=False))
 
-    best = BestModel(save_best, folder / run.LOG, config.stop_after)
+    best = BestModel(lambda: on_chief(strategy, save_best), folder / run.LOG, config.stop_after)
 
     def announce(done: int) -> None:
         classifier.stop_training = best.start(done // steps)

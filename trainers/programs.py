@@ -18,7 +18,7 @@ from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.loop import train
 from keras_mae.trainers.probe_config import ProbeConfig
-from keras_mae.trainers.strategy import any_worker, is_chief
+from keras_mae.trainers.strategy import on_chief
 
 _log = logging.getLogger("keras_mae")
 
@@ -122,13 +122,14 @@ def save_finished(
     results: dict[str, Any] | None = None,
 ) -> None:
     """Writes model, encoder and results, if there are any, and says how many images were corrupt."""
-    strategy = model.distribute_strategy
-    if is_chief(strategy):
+
+    def write() -> None:
         folder.replace(run.MODEL, lambda path: model.save(path, include_optimizer=False))
         folder.replace(run.ENCODER, model.encoder.save)
         if results is not None:
             folder.write_json(run.RESULTS, results)
-    any_worker(strategy, [False])  # who leaves before the chief has saved would end its process too
+
+    on_chief(model.distribute_strategy, write)  # who leaves before the chief has saved would end its process too
     for each in corrupt:
         if each.names:
             _log.warning(each.summary())

@@ -100,6 +100,22 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver.task_type == "chief" or ("chief" not in cluster and resolver.task_id == 0)
 
 
+def on_chief(strategy: tf.distribute.Strategy, act: Callable[[], None]) -> None:
+    """Calls `act` on the chief alone, while the others wait; if it cannot be done, no worker goes on.
+
+    Raises:
+        ValueError, OSError: what `act` raised on the chief; elsewhere a ValueError that points there.
+    """
+    error: ValueError | OSError | None = None
+    if is_chief(strategy):
+        try:
+            act()
+        except (ValueError, OSError) as raised:
+            error = raised
+    if any_worker(strategy, [error is not None])[0]:
+        raise error or ValueError("the first worker could not go on: its message says why")
+
+
 def check_batch(batch_size: int, accumulation_steps: int, strategy: tf.distribute.Strategy) -> None:
     """Raises a ValueError if a batch cannot be divided among the replicas and their parts."""
     replicas = strategy.num_replicas_in_sync

@@ -72,7 +72,8 @@ def mixed_dataset(
 ) -> tf.data.Dataset:
     """`mix_batch` for every batch of a `training_dataset` with labels that begins at `first_step`.
 
-    Images leave it as float32, four times the bytes of uint8; `mix_batch` in the train step keeps them small.
+    Images leave it as float32, four times the bytes of uint8; `mix_batch` in the train step keeps them small. Each of
+    several hosts mixes within its own share of a batch: who is mixed with whom depends on their number.
     """
 
     def mix(step, batch):

@@ -17,8 +17,6 @@ from keras_mae.trainers.pretrain import build, pretrain
 from tests.base import random_images, run_python, weights_of
 from tests.drawn import TINY
 
-pytestmark = pytest.mark.slow  # each is a process of its own
-
 SETTINGS = [*TINY, "jit_compile=False", "image_size=(8,8)", "checkpoint_steps=1", "pictures_every=100", "epochs=4"]
 CONFIG = changed(recipes.load("mae_small_images"), SETTINGS)
 IMAGES, STEPS = 20, 2  # an epoch has two batches of 8
@@ -68,10 +66,12 @@ def children(which, folder):
     data = f"npz:{folder}/images.npz"
     np.savez(os.path.join(folder, "images.npz"), images=random_images(IMAGES, (8, 8, 3)))
     found = {"whole": Child(whole_run, f"{folder}/whole", data).result()}
-    if which == "slow":
-        found["killed"] = [killed_until_done(f"{folder}/killed{seed}", data, 3, seed) for seed in range(4)]
+    if which == "killed":
+        found["killed"] = [killed_until_done(f"{folder}/killed", data, 2, seed=0)]
         return found
-    found["killed"] = [killed_until_done(f"{folder}/killed", data, 2, 0)]
+    if which == "killed often":
+        found["killed"] = [killed_until_done(f"{folder}/killed{seed}", data, 3, seed) for seed in range(1, 5)]
+        return found
     found["mirrored"] = Child(whole_run, f"{folder}/mirrored", data, False, "mirrored", devices=2).result()
     workers = [
         Child(whole_run, f"{folder}/workers", data, False, "auto", environment=environment)
@@ -109,7 +109,7 @@ def in_own_process(which, folder):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    return {**in_own_process("normal", folder), "folder": str(folder)}
+    return {**in_own_process("many", folder), "folder": str(folder)}
 
 
 def losses(log):
@@ -124,12 +124,14 @@ def assert_killed_alike(runs):
         assert losses(end_log) == losses(log)
 
 
-def test_killed_at_random_moments_ends_in_the_same_bits(runs):
-    assert_killed_alike(runs)
+@pytest.mark.medium
+def test_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
+    assert_killed_alike(in_own_process("killed", tmp_path))
 
 
+@pytest.mark.slow
 def test_killed_many_times_ends_in_the_same_bits(tmp_path):
-    assert_killed_alike(in_own_process("slow", tmp_path))
+    assert_killed_alike(in_own_process("killed often", tmp_path))
 
 
 def assert_close(one, other):
@@ -140,10 +142,12 @@ def assert_close(one, other):
     )
 
 
+@pytest.mark.slow
 def test_mirrored(runs):
     assert_close(runs["mirrored"], runs["whole"])
 
 
+@pytest.mark.slow
 def test_workers(runs):
     for worker in runs["workers"]:
         assert_close(worker, runs["whole"])
@@ -159,6 +163,7 @@ def test_workers(runs):
     ]
 
 
+@pytest.mark.slow
 def test_rematerialising_needs_less_memory_and_about_what_was_estimated(runs):
     (kept, kept_estimate), (again, again_estimate) = runs["memory"]
     assert again < 0.6 * kept
