@@ -20,7 +20,8 @@ from keras_mae.export.served_autoencoder import ServedAutoencoder
 from keras_mae.export.served_classifier import ServedClassifier
 from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import verify_export
-from keras_mae.models import ImageClassifier, MaskedAutoencoder, ViTEncoder
+from keras_mae.models import ImageClassifier, ViTEncoder
+from keras_mae.models.masked_image_model import MaskedImageModel
 
 FORMATS = ("savedmodel", *exchange_formats.FILES)
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -127,7 +128,7 @@ def export_classifier(
 
 
 def export_autoencoder(
-    autoencoder: MaskedAutoencoder,
+    autoencoder: MaskedImageModel,
     directory: str,
     version: int = 1,
     images: np.ndarray | None = None,
@@ -139,7 +140,7 @@ def export_autoencoder(
     every row -> `reconstruction` and `masked_images`, both `(B, H, W, C)` in [0, 255].
 
     Args:
-        autoencoder: what is exported.
+        autoencoder: what is exported, a `MaskedAutoencoder` or a `SimMIM`.
         directory, version, images, dtype: as for `export_encoder`.
 
     Returns:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.export.signatures import ServedModel
-from keras_mae.models import MaskedAutoencoder
+from keras_mae.models.masked_image_model import MaskedImageModel
 
 
 class ServedAutoencoder(ServedModel):
@@ -16,7 +16,7 @@ class ServedAutoencoder(ServedModel):
         autoencoder: what is served.
     """
 
-    def __init__(self, autoencoder: MaskedAutoencoder) -> None:
+    def __init__(self, autoencoder: MaskedImageModel) -> None:
         super().__init__(autoencoder, autoencoder.encoder, crop_ratio=1.0)  # images come in the model's size
         call = autoencoder.reconstruct
         mask = tf.TensorSpec((None, autoencoder.encoder.num_patches), tf.float32, name="mask")

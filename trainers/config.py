@@ -19,13 +19,15 @@ class PretrainConfig:
     """A pretraining run. The defaults are the paper's recipe for ViT-B/16 (arXiv 2111.06377, table 8).
 
     Attributes:
+        method: `mae`, a `MaskedAutoencoder`, or `simmim`, a `SimMIM`, which has no decoder to choose.
         preset: the encoder's size, such as `vit_base_patch16`.
         image_size: height and width of the images that the model sees, in pixels.
         channels: how many the images are read with; other than 1 and 3, `mean` and `std` have as many.
         patch_size: height and width of a patch in pixels.
         hidden_dim, num_layers, num_heads: in place of the preset's, if not None.
         use_cls_token, position_embedding, position_temperature: of the encoder, see `ViTEncoder`; the decoder's
-            positions are of the same kind.
+            positions are of the same kind, or sin-cos for an encoder without.
+        relative_position_bias, layer_scale, drop_path_rate: of the encoder, see `ViTEncoder`.
         mean, std: pixel normalisation, a number a channel; None for ImageNet's (three channels) or 0.5.
         decoder_hidden_dim, decoder_num_layers, decoder_num_heads: the decoder's size.
         mask_tokens_in_encoder: whether the encoder sees mask tokens, see `MaskedAutoencoder`.
@@ -39,6 +41,8 @@ class PretrainConfig:
             `TokenTarget`.
         epochs: passes over the images.
         warmup_epochs: of these, how many the learning rate takes to rise from 0.
+        milestones: None for half a cosine after that, or the epochs from which on the learning rate, constant
+            otherwise, is a tenth of what it was.
         batch_size: images in a step.
         base_learning_rate: for 256 images; the peak is `base_learning_rate * batch_size / 256`.
         weight_decay: AdamW's; biases, norms and tokens are not decayed.
@@ -63,6 +67,7 @@ class PretrainConfig:
 
     program: ClassVar[str] = "pretrain"
 
+    method: str = "mae"
     preset: str = "vit_base_patch16"
     image_size: tuple[int, int] = (224, 224)
     channels: int = 3
@@ -71,8 +76,11 @@ class PretrainConfig:
     num_layers: int | None = None
     num_heads: int | None = None
     use_cls_token: bool = True
-    position_embedding: str = "sincos"
+    position_embedding: str | None = "sincos"
     position_temperature: float = 10000.0
+    relative_position_bias: str | None = None
+    layer_scale: float | None = None
+    drop_path_rate: float = 0.0
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     decoder_hidden_dim: int = 512
@@ -89,6 +97,7 @@ class PretrainConfig:
     vocabulary_size: int | None = None
     epochs: int = 800
     warmup_epochs: float = 40.0
+    milestones: tuple[float, ...] | None = None
     batch_size: int = 4096
     base_learning_rate: float = 1.5e-4
     weight_decay: float = 0.05

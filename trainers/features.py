@@ -10,7 +10,12 @@ from keras_mae.models import ViTEncoder
 
 
 def features_of(
-    encoder: ViTEncoder, source: Source, pooling: str, crop_ratio: float, batch_size: int = 256
+    encoder: ViTEncoder,
+    source: Source,
+    pooling: str,
+    crop_ratio: float,
+    batch_size: int = 256,
+    block: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One vector an image, as a served encoder would give it, and the labels.
 
@@ -20,6 +25,7 @@ def features_of(
         pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
         crop_ratio: of the evaluation transform.
         batch_size: images that are encoded together.
+        block: None for the encoder's output, or the block whose tokens are taken.
 
     Returns:
         Features, float32 `(N, D)`, and labels, int64 `(N,)`.
@@ -37,9 +43,7 @@ def features_of(
 
     @tf.function(input_signature=[dataset.element_spec[0]])  # the last batch is smaller, and traces nothing new
     def embed(images):
-        outputs = encoder(images)
-        tokens = outputs["cls_token"] if pooling == "cls" else tf.reduce_mean(outputs["patch_tokens"], axis=1)
-        return tf.cast(tokens, tf.float32)
+        return tf.cast(encoder.features(images, pooling, block), tf.float32)
 
     features, labels = zip(*((embed(images).numpy(), batch.numpy()) for images, batch in dataset), strict=True)
     corrupt.check()

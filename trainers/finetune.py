@@ -27,6 +27,8 @@ def build(config: FinetuneConfig, num_classes: int) -> ImageClassifier:
     """
     keras.utils.set_random_seed(config.seed)
     encoder = choose_encoder(config, config.drop_path_rate)
+    if config.relative_position_bias is not None:
+        encoder = encoder.with_relative_position_bias(config.relative_position_bias)
     if config.pooling == "mean":
         encoder.norm.gamma.assign(np.ones(encoder.hidden_dim))
         encoder.norm.beta.assign(np.zeros(encoder.hidden_dim))

@@ -15,6 +15,8 @@ class FinetuneConfig(ClassifierConfig):
     Attributes, beside those of `ClassifierConfig`:
         num_trainable_layers: None trains everything; `n` the last n blocks, the last norm and the head; 0.5 counts the
             MLP of the last block.
+        relative_position_bias: None for the encoder's, or `per_block`: each block starts from a copy of the table that
+            they shared, as in SimMIM.
         beta_2: AdamW's second moment.
         layer_decay: factor of the learning rate from a layer to the one below; None for one rate.
         drop_path_rate: drop path of the last block; it grows linearly from 0 at the first.
@@ -29,6 +31,7 @@ class FinetuneConfig(ClassifierConfig):
     program: ClassVar[str] = "finetune"
 
     num_trainable_layers: float | None = None
+    relative_position_bias: str | None = None
     min_learning_rate: float = 1e-6
     weight_decay: float = 0.05
     beta_2: float = 0.999

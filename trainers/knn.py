@@ -45,8 +45,8 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     if folder is not None:
         folder.start(config, data, resume=False, overwrite=overwrite)
     _log.info("features of %d and %d images", train.num_images, validation.num_images)
-    train_x, train_y = features_of(encoder, train, config.pooling, crop_ratio, config.batch_size)
-    test_x, test_y = features_of(encoder, validation, config.pooling, crop_ratio, config.batch_size)
+    train_x, train_y = features_of(encoder, train, config.pooling, crop_ratio, config.batch_size, config.block)
+    test_x, test_y = features_of(encoder, validation, config.pooling, crop_ratio, config.batch_size, config.block)
     scores = knn_scores(train_x, train_y, test_x, config.k, num_classes, config.temperature)
     ranked = {k: np.argsort(-votes, axis=1, kind="stable") for k, votes in scores.items()}
     matches = {k: order == test_y[:, None] for k, order in ranked.items()}

@@ -16,6 +16,7 @@ class KnnConfig:
         k: numbers of neighbours that vote.
         temperature: a neighbour votes with the weight `exp(cosine / temperature)`.
         pooling: `mean` of the patch tokens, or `cls`, the class token.
+        block: None for the encoder's output, or the block whose tokens are compared, counted from 1.
         num_classes: None for as many as the data has.
         labels_per_class: None, or take neighbours from so many images of each class, which the seed chooses.
         crop_ratio: of the evaluation transform; None for the run's, or 0.875 for a file.
@@ -30,6 +31,7 @@ class KnnConfig:
     k: tuple[int, ...] = (1, 5, 10, 20)
     temperature: float = 0.07
     pooling: str = "mean"
+    block: int | None = None
     num_classes: int | None = None
     labels_per_class: int | None = None
     crop_ratio: float | None = None

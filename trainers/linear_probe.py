@@ -33,6 +33,7 @@ def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
         config.pooling,
         num_trainable_layers=0,
         seed=config.seed,
+        block=config.block,
         dtype=config.dtype_policy,
     )
 
@@ -89,7 +90,8 @@ def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, valida
 def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
     _log.info("features of %d and %d images, once", source.num_images, validation.num_images)
     train, test = (
-        features_of(probe.encoder, each, config.pooling, config.crop_ratio, _ENCODED) for each in (source, validation)
+        features_of(probe.encoder, each, config.pooling, config.crop_ratio, _ENCODED, config.block)
+        for each in (source, validation)
     )
 
     def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import keras
 
-from keras_mae.models import MaskedAutoencoder
+from keras_mae.models import MAEDecoder
+from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.trainers.config import PretrainConfig
 
 
-def estimate(mae: MaskedAutoencoder, config: PretrainConfig, replicas: int = 1) -> int:
+def estimate(model: MaskedImageModel, config: PretrainConfig, replicas: int = 1) -> int:
     """Bytes on each replica, about: weights, gradients and AdamW's two moments in float32, and activations.
 
     For the backward pass a transformer block of width D keeps, for each of its N tokens, some 16 D numbers (norms,
@@ -17,17 +18,19 @@ def estimate(mae: MaskedAutoencoder, config: PretrainConfig, replicas: int = 1) 
     rematerialised keeps its input (D). What TensorFlow itself takes, and its scratch space, comes on top.
 
     Args:
-        mae: the model.
+        model: the model.
         config: its batch, accumulation, rematerialisation and dtype.
         replicas: how many share a batch.
     """
-    trainable = sum(int(variable.shape.num_elements()) for variable in mae.trainable_variables)
-    weights = sum(int(variable.shape.num_elements()) for variable in mae.weights)
-    encoder, decoder = mae.encoder, mae.decoder
-    visible = mae.mask_sampler.num_visible(encoder.num_patches) + encoder.num_prefix_tokens
+    trainable = sum(int(variable.shape.num_elements()) for variable in model.trainable_variables)
+    weights = sum(int(variable.shape.num_elements()) for variable in model.weights)
+    encoder, decoder = model.encoder, model.decoder
     every = encoder.num_patches + encoder.num_prefix_tokens
+    hides = getattr(model, "mask_token", None) is None  # with a mask token, the encoder has all tokens
+    parts = [(encoder, model.num_visible() + encoder.num_prefix_tokens if hides else every)]
+    parts += [(decoder, every)] if isinstance(decoder, MAEDecoder) else []
     numbers = 0
-    for part, tokens in ((encoder, visible), (decoder, every)):
+    for part, tokens in parts:
         of_block = tokens * (16 * part.hidden_dim + 3 * part.mlp_dim + 2 * part.num_heads * tokens)
         if config.rematerialize:
             numbers += part.num_layers * tokens * part.hidden_dim + of_block

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,22 +13,29 @@ import tensorflow as tf
 
 from keras_mae.data import Augmentation, CorruptImages, first_images, open_source
 from keras_mae.data.subset import random_subset
-from keras_mae.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
-from keras_mae.optimizers import WarmupCosine, adamw
+from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
+from keras_mae.models.masked_image_model import MaskedImageModel
+from keras_mae.optimizers import WarmupCosine, WarmupMultiStep, adamw
 from keras_mae.trainers import callbacks, memory, pictures, run
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.data_service import from_service
 from keras_mae.trainers.model_parts import make_sampler, make_target
 from keras_mae.trainers.programs import batches_of, jit_of, save_finished, steps_per_epoch, train_to_the_end
-from keras_mae.trainers.strategy import check_batch, is_chief, make_strategy
+from keras_mae.trainers.strategy import check_batch, make_strategy, on_chief
 
 _log = logging.getLogger("keras_mae")
 _SHOWN = 16
 _FITTED_ON = 1000  # images that a target learns from
 
 
-def build(config: PretrainConfig) -> MaskedAutoencoder:
-    """The freshly initialised model of a config; the weights are a function of its seed."""
+def build(config: PretrainConfig) -> MaskedImageModel:
+    """The freshly initialised model of a config; the weights are a function of its seed.
+
+    Raises:
+        ValueError: for an unknown method, or settings that do not go together.
+    """
+    if config.method not in METHODS:
+        raise ValueError(f"no method is called {config.method!r}; there are: {', '.join(METHODS)}")
     keras.utils.set_random_seed(config.seed)
     sizes = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers, "num_heads": config.num_heads}
     overrides: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
@@ -38,21 +46,29 @@ def build(config: PretrainConfig) -> MaskedAutoencoder:
         use_cls_token=config.use_cls_token,
         position_embedding=config.position_embedding,
         position_temperature=config.position_temperature,
+        relative_position_bias=config.relative_position_bias,
+        layer_scale=config.layer_scale,
+        drop_path_rate=config.drop_path_rate,
         mean=config.mean,
         std=config.std,
         dtype=config.dtype_policy,
         **overrides,
     )
+    model = METHODS[config.method](config, encoder)
+    for block in (*encoder.blocks, *getattr(model.decoder, "blocks", ())):
+        block.rematerialize = config.rematerialize
+    return model
+
+
+def _mae(config: PretrainConfig, encoder: ViTEncoder) -> MaskedAutoencoder:
     decoder = MAEDecoder(
         config.decoder_hidden_dim,
         config.decoder_num_layers,
         config.decoder_num_heads,
-        position_embedding=config.position_embedding,
+        position_embedding=config.position_embedding or "sincos",
         position_temperature=config.position_temperature,
         dtype=config.dtype_policy,
     )
-    for block in (*encoder.blocks, *decoder.blocks):
-        block.rematerialize = config.rematerialize
     return MaskedAutoencoder(
         encoder,
         decoder,
@@ -64,6 +80,31 @@ def build(config: PretrainConfig) -> MaskedAutoencoder:
     )
 
 
+def _simmim(config: PretrainConfig, encoder: ViTEncoder) -> SimMIM:
+    sampler, target = make_sampler(config), make_target(config)
+    return SimMIM(encoder, sampler, target, seed=config.seed, dtype=config.dtype_policy)
+
+
+METHODS: dict[str, Callable[[PretrainConfig, ViTEncoder], MaskedImageModel]] = {"mae": _mae, "simmim": _simmim}
+
+
+def schedule_of(config: PretrainConfig, steps: int) -> WarmupCosine | WarmupMultiStep:
+    """The learning rate by step, for an epoch of so many steps.
+
+    Raises:
+        ValueError: if the warm-up is not shorter than the run, or the milestones do not lie between them.
+    """
+    warmup = round(config.warmup_epochs * steps)
+    if config.milestones is None:
+        return WarmupCosine(config.peak_learning_rate, warmup, config.epochs * steps)
+    if any(epoch >= config.epochs for epoch in config.milestones):
+        raise ValueError(
+            f"milestones lie within the run: got {config.milestones} for {config.epochs} epochs; set earlier ones, or "
+            "milestones=None for half a cosine"
+        )
+    return WarmupMultiStep(config.peak_learning_rate, warmup, [round(epoch * steps) for epoch in config.milestones])
+
+
 def pretrain(
     config: PretrainConfig,
     data: str,
@@ -73,8 +114,8 @@ def pretrain(
     strategy: str = "auto",
     tpu: str = "local",
     data_service: str | None = None,
-) -> MaskedAutoencoder:
-    """Trains a masked autoencoder, and fills a run folder.
+) -> MaskedImageModel:
+    """Trains a masked autoencoder or a SimMIM, and fills a run folder.
 
     Args:
         config: what is trained, and how.
@@ -100,25 +141,24 @@ def pretrain(
     check_batch(config.batch_size, config.accumulation_steps, scope)
     source = open_source(data)
     steps = steps_per_epoch(config, source.num_images)
-    schedule = WarmupCosine(config.peak_learning_rate, round(config.warmup_epochs * steps), config.epochs * steps)
+    schedule = schedule_of(config, steps)
     with scope.scope():
-        mae = build(config)
-        mae.compile(
-            optimizer=adamw(mae, schedule, config.weight_decay, config.beta_2),
-            jit_compile=jit_of(config, mae),
+        model = build(config)
+        model.compile(
+            optimizer=adamw(model, schedule, config.weight_decay, config.beta_2),
+            jit_compile=jit_of(config, model),
             accumulation_steps=config.accumulation_steps,
             clip_norm=config.clip_norm,
         )
     corrupt = CorruptImages(source.num_images, source.name_of)
-    if mae.target.needs_fit:
+    if model.target.needs_fit:
         sample = random_subset(source, _FITTED_ON)
-        mae.target.fit(first_images(sample, config.image_shape, _FITTED_ON, config.crop_ratio))
+        model.target.fit(first_images(sample, config.image_shape, _FITTED_ON, config.crop_ratio))
     shown = first_images(source, config.image_shape, _SHOWN, config.crop_ratio)
     augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio, config.jitter)
 
     folder = run.RunFolder(output)
-    if is_chief(scope):
-        folder.start(config, data, resume, overwrite)
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite))
 
     batches_at = batches_of(config, source, config.image_shape, augmentation, corrupt)
 
@@ -134,32 +174,32 @@ def pretrain(
             steps,
             config.epochs,
             f", resumed after {done} of {config.epochs * steps} steps" if done else "",
-            f"{mae.encoder.count_params():,}",
-            f"{mae.count_params():,}",
-            memory.as_text(memory.estimate(mae, config, replicas)),
+            f"{model.encoder.count_params():,}",
+            f"{model.count_params():,}",
+            memory.as_text(memory.estimate(model, config, replicas)),
             f" on each of {replicas} replicas" if replicas > 1 else "",
         )
 
     extra = []
-    if mae.target.has_pixels:
+    if model.target.has_pixels:
         extra.append(
             callbacks.Pictures(
-                lambda path: draw_reconstructions(mae, shown, path),
+                lambda path: draw_reconstructions(model, shown, path),
                 folder / run.PICTURES,
                 config.pictures_every,
                 config.epochs,
             )
         )
-    train_to_the_end(mae, config, dataset_at, folder, steps, [corrupt], resume, extra=extra, on_start=announce)
-    save_finished(mae, folder, [corrupt])
-    return mae
+    train_to_the_end(model, config, dataset_at, folder, steps, [corrupt], resume, extra=extra, on_start=announce)
+    save_finished(model, folder, [corrupt])
+    return model
 
 
 def draw_reconstructions(
-    mae: MaskedAutoencoder, images: np.ndarray, path: str, mask_ratio: float | None = None
+    model: MaskedImageModel, images: np.ndarray, path: str, mask_ratio: float | None = None
 ) -> None:
     """Writes a PNG with the original, masked and reconstructed form of each image."""
-    outputs = mae.reconstruct(images, mask_ratio=mask_ratio)
+    outputs = model.reconstruct(images, mask_ratio=mask_ratio)
     grid = pictures.reconstruction_grid(images, outputs["masked_images"], outputs["reconstruction"])
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     pictures.save(grid, path)

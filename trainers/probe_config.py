@@ -16,6 +16,7 @@ class ProbeConfig(ClassifierConfig):
 
     Attributes, beside those of `ClassifierConfig`:
         momentum: of LARS.
+        block: None for the encoder's output, or the block whose tokens are probed, counted from 1.
     """
 
     program: ClassVar[str] = "linear-probe"
@@ -26,3 +27,4 @@ class ProbeConfig(ClassifierConfig):
     batch_size: int = 16384
     base_learning_rate: float = 0.1
     momentum: float = 0.9
+    block: int | None = None

@@ -13,7 +13,7 @@ from keras_mae.checkpoints.known_files import local_path
 from keras_mae.checkpoints.load import load_checkpoint
 from keras_mae.checkpoints.reading import KerasFile, open_tensors
 from keras_mae.checkpoints.save import check_target, config_path, save_checkpoint
-from keras_mae.models import ImageClassifier, MaskedAutoencoder, ViTEncoder
+from keras_mae.models import ImageClassifier, MaskedAutoencoder, SimMIM, ViTEncoder
 
 
 def convert_checkpoint(
@@ -38,7 +38,8 @@ def convert_checkpoint(
         source_format: its format.
         output: the file to write.
         output_format: its format.
-        preset: the model in `source`, such as `vit_base_patch16` or `mae_vit_base_patch16`; not for `.keras` files.
+        preset: the model in `source`, such as `vit_base_patch16`, `mae_vit_base_patch16` or `simmim_vit_base_patch16`;
+            not for `.keras` files.
         num_classes: makes it a classifier on the encoder `preset`.
         pooling: the classifier's.
         skip, resize_positions: as for `load_checkpoint`.
@@ -70,6 +71,8 @@ def convert_checkpoint(
         model = ImageClassifier.from_preset(preset, num_classes, pooling, **overrides)
     elif preset.startswith("mae_"):
         model = MaskedAutoencoder.from_preset(preset, **overrides)
+    elif preset.startswith("simmim_"):
+        model = SimMIM.from_preset(preset, **overrides)
     else:
         model = ViTEncoder.from_preset(preset, **overrides)
     loaded = load_checkpoint(model, source, source_format, skip, resize_positions)

@@ -129,15 +129,16 @@ def _load_for_export(path: str, kind: str):
     from keras_mae import models
 
     expected = {
-        "encoder": models.ViTEncoder,
-        "classifier": models.ImageClassifier,
-        "autoencoder": models.MaskedAutoencoder,
+        "encoder": (models.ViTEncoder,),
+        "classifier": (models.ImageClassifier,),
+        "autoencoder": (models.MaskedAutoencoder, models.SimMIM),
     }[kind]
     model = keras.saving.load_model(path, compile=False)
     if kind == "encoder":
         model = getattr(model, "encoder", model)
     if not isinstance(model, expected):
-        raise ValueError(f"--model={kind} needs {expected.__name__}, and {path} holds {type(model).__name__}")
+        names = " or ".join(each.__name__ for each in expected)
+        raise ValueError(f"--model={kind} needs {names}, and {path} holds {type(model).__name__}")
     return model, getattr(model, "encoder", model)
 
 

@@ -33,6 +33,7 @@ class ImageClassifier(GlobalBatchModel):
             of the last block; 0 the head alone.
         label_smoothing: share of a label that is spread over all classes in training, in [0, 1).
         seed: int, what drop path is drawn from, together with the step.
+        block: None, or the block whose tokens a linear probe takes, see `ViTEncoder.features`.
 
     Call arguments:
         inputs: images `(B, H, W, C)`, uint8 or float in [0, 255]; or what `features` made of them, `(B, D)`, so that
@@ -65,6 +66,7 @@ class ImageClassifier(GlobalBatchModel):
         label_smoothing: float = 0.0,
         seed: int = 0,
         name: str = "image_classifier",
+        block: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(seed=seed, name=name, autocast=False, **kwargs)
@@ -75,7 +77,12 @@ class ImageClassifier(GlobalBatchModel):
         self.encoder, self.num_classes, self.pooling = encoder, num_classes, pooling
         self.num_trainable_layers, self.label_smoothing = num_trainable_layers, label_smoothing
         encoder.train_last_layers(num_trainable_layers)
-        self.is_probe = num_trainable_layers == 0
+        self.is_probe, self.block = num_trainable_layers == 0, block
+        if block is not None and not (self.is_probe and 1 <= block <= encoder.num_layers):
+            raise ValueError(
+                f"block is one of the encoder's {encoder.num_layers} blocks, counted from 1, for a linear probe "
+                f"(num_trainable_layers=0); got block={block} and num_trainable_layers={num_trainable_layers}"
+            )
         if self.is_probe:
             # momentum 0.9 is what PyTorch calls 0.1
             self.batch_norm = keras.layers.BatchNormalization(
@@ -141,10 +148,9 @@ class ImageClassifier(GlobalBatchModel):
 
     def features(self, inputs, training=False, seed: ExampleSeed | None = None) -> tf.Tensor:
         """What the head sees: pooled tokens, `(B, D)`."""
-        tokens = self.encoder.tokens(inputs, training=training, seed=seed)  # (B, P + L, D)
         if self.pooling == "cls" or self.is_probe:
-            outputs = self.encoder.split(self.encoder.norm(tokens))
-            return outputs["cls_token"] if self.pooling == "cls" else tf.reduce_mean(outputs["patch_tokens"], axis=1)
+            return self.encoder.features(inputs, self.pooling, self.block, training=training, seed=seed)
+        tokens = self.encoder.tokens(inputs, training=training, seed=seed)  # (B, P + L, D)
         return self.encoder.norm(tf.reduce_mean(self.encoder.split(tokens)["patch_tokens"], axis=1))
 
     def batch_loss(self, data, seed: ExampleSeed, training: bool) -> tf.Tensor:
@@ -199,6 +205,7 @@ class ImageClassifier(GlobalBatchModel):
             "num_trainable_layers": self.num_trainable_layers,
             "label_smoothing": self.label_smoothing,
             "seed": self.seed,
+            "block": self.block,
         }
         return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, **own}
 

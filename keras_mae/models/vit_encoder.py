@@ -233,6 +233,8 @@ class ViTEncoder(keras.Model):
         if (mask is None) != (mask_token is None):
             raise ValueError("mask and mask_token go together: the pretraining model owns the token and passes it")
         self._check_images(images)
+        if num_blocks is not None and not 0 <= num_blocks <= self.num_layers:
+            raise ValueError(f"the encoder has {self.num_layers} blocks, and {num_blocks} were asked for")
 
         patches = self.patchify(images)  # (B, L, ph * pw * C), as they came
         if ids_keep is not None:
@@ -251,6 +253,22 @@ class ViTEncoder(keras.Model):
             block_seed = None if seed is None else seed.fold_in(index)
             x = block(x, bias=biases[index % len(biases)], training=training, seed=block_seed)
         return x
+
+    def features(
+        self, images, pooling: str = "mean", block: int | None = None, training=False, seed: ExampleSeed | None = None
+    ) -> tf.Tensor:
+        """One vector an image, `(B, D)`, for probes and neighbours.
+
+        Args:
+            images: `(B, H, W, C)`, uint8 or float in [0, 255].
+            pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
+            block: None for the output, or from which block on, counted from 1, tokens are taken as they leave it: the
+                final norm belongs to the last one. SimMIM's linear probe takes the 8th of 12.
+            training, seed: as for `encode`.
+        """
+        tokens = self.tokens(images, training=training, seed=seed, num_blocks=block)
+        outputs = self.split(self.norm(tokens) if block is None else tokens)
+        return outputs["cls_token"] if pooling == "cls" else tf.reduce_mean(outputs["patch_tokens"], axis=1)
 
     def split(self, tokens) -> dict[str, tf.Tensor]:
         """One sequence `(B, P + N, D)` as the two outputs."""

@@ -87,7 +87,7 @@ def test_litert_file(files, tmp_path, capsys):
         (
             "encoder",
             ["--model=autoencoder"],
-            "--model=autoencoder needs MaskedAutoencoder, and .* holds ViTEncoder",
+            "--model=autoencoder needs MaskedAutoencoder or SimMIM, and .* holds ViTEncoder",
         ),
         (
             "mae",

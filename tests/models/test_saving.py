@@ -38,7 +38,7 @@ EXAMPLES = {
     "MaskedAutoencoder": lambda: models.MaskedAutoencoder(
         every_argument(), models.MAEDecoder(12, 1, 3), masking.RandomMasking(0.5), targets.PixelTarget(True), 7, "mae"
     ),
-    "ImageClassifier": lambda: models.ImageClassifier(every_argument(), 4, "cls", 0.5, 0.1, 7, "classifier"),
+    "ImageClassifier": lambda: models.ImageClassifier(every_argument(), 4, "cls", 0, 0.1, 7, "classifier", 1),
 }
 BUILD_SHAPES = {
     "LayerScale": (None, 5, 12),

@@ -43,7 +43,7 @@ def test_pretraining_takes_a_step(name):
     recipe = recipes.load(name)
     config = dataclasses.replace(
         recipe,
-        image_size=tuple(3 * side for side in recipe.patch_size),
+        image_size=tuple(4 * side for side in recipe.patch_size),  # units of masks may be two patches wide
         hidden_dim=4 * (recipe.num_heads or 12),
         num_layers=1,
         num_heads=recipe.num_heads or 12,
@@ -80,7 +80,8 @@ def squares(tmp_path_factory):
 
 def toy(config, squares):
     """A narrow network of one block on one epoch of few images; all else is the recipe's."""
-    last_blocks = {"num_trainable_layers": 0.5} if getattr(config, "num_trainable_layers", None) else {}
+    of_one_block = {"num_trainable_layers": 0.5, "block": 1}  # where the recipe chooses among blocks
+    of_one_block = {key: value for key, value in of_one_block.items() if getattr(config, key, None)}
     return dataclasses.replace(
         config,
         preset=config.preset or "vit_tiny_patch16",
@@ -94,7 +95,7 @@ def toy(config, squares):
         warmup_epochs=0.5,
         batch_size=6,
         jit_compile=False,
-        **last_blocks,
+        **of_one_block,
     )
 
 

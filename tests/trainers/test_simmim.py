@@ -1,0 +1,166 @@
+"""SimMIM through every program: pretraining, resuming, pictures, fine-tuning, probing, neighbours and export."""
+
+import dataclasses
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mae import export
+from keras_mae.models import SimMIM
+from keras_mae.optimizers import WarmupCosine, WarmupMultiStep
+from keras_mae.trainers import memory, recipes, run
+from keras_mae.trainers.config import PretrainConfig, changed, from_json, to_json
+from keras_mae.trainers.finetune import finetune
+from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.knn import knn
+from keras_mae.trainers.knn_config import KnnConfig
+from keras_mae.trainers.linear_probe import build as build_probe
+from keras_mae.trainers.linear_probe import linear_probe
+from keras_mae.trainers.pretrain import build, draw_reconstructions, pretrain, schedule_of
+from keras_mae.trainers.probe_config import ProbeConfig
+from tests.base import weights_of
+from tests.trainers.labelled import IMAGE_SHAPE, quick
+from tests.trainers.pretraining import Interrupted, after_step, interrupt
+
+CONFIG = dataclasses.replace(
+    recipes.load("simmim_vit_base"),
+    preset="vit_tiny_patch16",
+    image_size=IMAGE_SHAPE[:2],
+    channels=1,
+    patch_size=(2, 2),
+    hidden_dim=16,
+    num_layers=2,
+    num_heads=2,
+    mask_unit=4,
+    mask_ratio=0.5,
+    epochs=3,
+    warmup_epochs=0.5,
+    milestones=(2.0,),
+    batch_size=16,
+    base_learning_rate=1e-2,
+    crop_ratio=1.0,
+    jit_compile=False,
+)
+
+
+@pytest.fixture(scope="module")
+def pretrained(given, tmp_path_factory):
+    """A run that was interrupted in its second epoch, and resumed."""
+    output = str(tmp_path_factory.mktemp("runs") / "simmim")
+    with pytest.MonkeyPatch.context() as patch:
+        after_step(patch, 4, interrupt)
+        with pytest.raises(Interrupted):
+            pretrain(CONFIG, given["data"], output)
+    return output, pretrain(CONFIG, given["data"], output, resume=True)
+
+
+@pytest.mark.medium
+def test_a_run_leaves_models_that_load(pretrained):
+    output, model = pretrained
+    assert isinstance(model, SimMIM) and int(model.optimizer.iterations) == 9
+    # the third epoch has a tenth of the learning rate
+    np.testing.assert_allclose(model.optimizer.learning_rate, CONFIG.peak_learning_rate / 10, rtol=1e-6)
+    folder = run.RunFolder(output)
+    loaded = keras.saving.load_model(folder.model_path(run.MODEL), compile=False)
+    for ours, theirs in zip(weights_of(model), weights_of(loaded), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert loaded.mask_sampler.unit == 4 and folder.config()[0] == CONFIG
+    encoder = keras.saving.load_model(folder.model_path(run.ENCODER), compile=False)
+    assert encoder.relative_position_bias == "shared" and encoder.positions.weights == []
+    images = np.random.default_rng(0).integers(0, 256, (4, *IMAGE_SHAPE)).astype("uint8")
+    draw_reconstructions(loaded, images, folder / "again.png")
+    assert os.path.getsize(folder / "again.png") > 1000
+
+
+@pytest.mark.medium
+def test_programs_that_take_the_encoder(pretrained, given, tmp_path):
+    given = {**given, "run": pretrained[0]}
+    tuned = quick(FinetuneConfig, given, epochs=2, relative_position_bias="per_block", rand_augment=None)
+    results = finetune(tuned, given["data"], str(tmp_path / "tuned"))
+    assert 0 <= results["top1"] <= 1
+    classifier = keras.saving.load_model(tmp_path / "tuned" / run.MODEL, compile=False)
+    tables = [layer.table.numpy() for layer in classifier.encoder.relative_positions]
+    assert len(tables) == 2 and (tables[0] != tables[1]).any()  # each has learned its own
+
+    first = quick(ProbeConfig, given, epochs=2, block=1, pooling="mean")
+    assert 0 <= linear_probe(first, given["data"], str(tmp_path / "probe"))["top1"] <= 1
+    scores = [knn(quick_knn(given, block=block), given["data"])["top1"]["5"] for block in (None, 1)]
+    assert all(0 <= score <= 1 for score in scores)
+
+
+def quick_knn(given, **settings):
+    return KnnConfig(run=given["run"], validation_data=given["validation_data"], k=(5,), **settings)
+
+
+@pytest.mark.medium
+def test_export(pretrained, tmp_path):
+    _, model = pretrained
+    images = np.random.default_rng(0).integers(0, 256, (4, *IMAGE_SHAPE)).astype("uint8")
+    export.export_encoder(model.encoder, str(tmp_path / "encoder"), images=images)  # checks itself
+    export.export_autoencoder(model, str(tmp_path / "simmim"), images=images)
+
+
+def test_a_probe_of_a_block_sees_that_blocks_tokens(given):
+    config = quick(ProbeConfig, given, block=1, pooling="mean")
+    probe = build_probe(config, 6)
+    images = np.random.default_rng(0).integers(0, 256, (4, *IMAGE_SHAPE)).astype("uint8")
+    encoder = probe.encoder
+    tokens = encoder.blocks[0](encoder.tokens(images, num_blocks=0))  # by hand
+    np.testing.assert_allclose(probe.features(images), np.mean(tokens[:, 1:], axis=1), atol=1e-6)
+    np.testing.assert_allclose(encoder.features(images, "cls", 1), tokens[:, 0], atol=1e-6)
+    last = encoder.features(images, "mean")
+    np.testing.assert_allclose(last, np.mean(encoder(images)["patch_tokens"], axis=1), atol=1e-6)
+    for block in (0, 3):
+        with pytest.raises(
+            ValueError, match=f"block is one of the encoder's 2 blocks, counted from 1, .* block={block}"
+        ):
+            build_probe(dataclasses.replace(config, block=block), 6)
+    with pytest.raises(ValueError, match="the encoder has 2 blocks, and 3 were asked for"):
+        encoder.features(images, block=3)
+
+
+def test_schedules():
+    assert isinstance(schedule_of(PretrainConfig(), 10), WarmupCosine)
+    schedule = schedule_of(recipes.load("simmim_vit_base"), 625)
+    assert isinstance(schedule, WarmupMultiStep)
+    expected = [0.0, 2e-4, 4e-4, 4e-4, 4e-5]  # 10 epochs up, then a tenth from epoch 700 on
+    found = [schedule(step) for step in (0, 5 * 625, 10 * 625, 700 * 625 - 1, 700 * 625)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"milestones lie within the run: got \(700.0,\) for 100 epochs; set earlier"):
+        schedule_of(changed(recipes.load("simmim_vit_base"), ["epochs=100"]), 625)
+
+
+def test_settings():
+    config = changed(PretrainConfig(), ["method=simmim", "position_embedding=None", "relative_position_bias=shared"])
+    assert config.position_embedding is None and from_json(to_json(config)) == config
+    with pytest.raises(ValueError, match="no method is called 'beit'; there are: mae, simmim"):
+        build(changed(config, ["method=beit"]))
+
+
+def test_memory_counts_every_token_in_the_encoder_and_no_decoder():
+    model = build(CONFIG)
+    weights = sum(np.size(weight) for weight in model.weights)
+    encoder = 2 * 17 * (16 * 16 + 3 * 64 + 2 * 2 * 17)  # 16 patches and the class token
+    assert memory.estimate(model, CONFIG) == 16 * weights + 4 * 16 * encoder
+
+
+def test_the_papers_recipes():
+    """arXiv 2111.09886, appendix A, and its code's configurations; learning rates there are for 512 images."""
+    config = recipes.load("simmim_vit_base")
+    assert (config.sampler, config.mask_unit, config.mask_ratio, config.normalize_target) == ("units", 32, 0.6, False)
+    assert (config.epochs, config.warmup_epochs, config.milestones, config.batch_size) == (800, 10, (700,), 2048)
+    assert config.peak_learning_rate == pytest.approx(1e-4 * 2048 / 512) and config.weight_decay == 0.05
+    assert (config.clip_norm, config.drop_path_rate, config.beta_2, config.crop_scale) == (5, 0.1, 0.999, (0.67, 1))
+    assert (config.position_embedding, config.relative_position_bias, config.layer_scale) == (None, "shared", 0.1)
+    plain = recipes.load("simmim_plain_vit_base")
+    assert (plain.position_embedding, plain.relative_position_bias, plain.layer_scale) == ("learned", None, None)
+    assert (plain.mask_unit, plain.mask_ratio, plain.method) == (32, 0.5, "simmim")
+    tuned = recipes.load("finetune_simmim_vit_base")
+    assert tuned.peak_learning_rate == pytest.approx(1.25e-3 * 2048 / 512)
+    assert (tuned.epochs, tuned.warmup_epochs, tuned.batch_size, tuned.layer_decay) == (100, 20, 2048, 0.65)
+    assert (tuned.relative_position_bias, tuned.drop_path_rate, tuned.clip_norm) == ("per_block", 0.1, 5)
+    assert tuned.min_learning_rate == pytest.approx(2.5e-7 * 2048 / 512)
+    probe = recipes.load("probe_simmim_vit_base")
+    assert (probe.block, probe.pooling) == (8, "mean")
