@@ -163,7 +163,7 @@ class ViTEncoder(keras.Model):
         resize_positions: bool | tuple[int, int] = False,
         **overrides: Any,
     ) -> ViTEncoder:
-        """The encoder `vit_{tiny,small,base,large}_patch16` or `vit_huge_patch14`.
+        """The encoder `vit_{tiny,small,base,large}_patch16` or `vit_huge_patch14`, or that of a `SimMIM` preset.
 
         Args:
             name: the preset.

@@ -9,6 +9,7 @@ import tensorflow as tf
 import torch
 
 from keras_mae import load_checkpoint, save_checkpoint
+from keras_mae.checkpoints import convert_checkpoint
 from keras_mae.checkpoints.layouts import slots
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.masking import BlockMasking
@@ -180,6 +181,26 @@ def test_files_that_do_not_fit(tmp_path):
     plain = SimMIM(encoder_like(None, False, True), BlockMasking(unit=8))
     with pytest.raises(ValueError, match="format 'mae_torch' has no place for mask_token"):
         save_checkpoint(plain, tmp_path / "no.pth", "mae_torch")
+
+
+def test_a_pretrained_file_is_converted(tmp_path):
+    theirs = filled(TorchSimMIM(patch=16, grid=(4, 4), depth=1, heads=2, mlp_dim=64, **FORMS["published"]))
+    path = saved(theirs, tmp_path / "file.pth")
+    sizes = {"image_shape": (64, 64, 3), "hidden_dim": 16, "num_layers": 1, "num_heads": 2}
+    output = str(tmp_path / "model.keras")
+    convert_checkpoint(str(path), "simmim_torch", output, "keras", preset="simmim_vit_base_patch16", **sizes)
+    images, mask = random_images(2, (64, 64, 3)), np.array([[1, 0] * 8, [0, 1] * 8], "float32")
+    expected, _ = theirs(as_seen(images), torch.from_numpy(mask.reshape(2, 4, 4)))
+    model = keras.saving.load_model(output)
+    loss = model.masked_loss(*masked(model, images, mask))
+    np.testing.assert_allclose(loss, expected.item(), **TOLERANCE)
+
+
+def masked(model, images, mask):
+    """Target and prediction of the masked patches."""
+    hidden = mask > 0
+    prediction = model({"images": images, "mask": mask})["prediction"].numpy()[hidden]
+    return tf.constant(model.target(images).numpy()[hidden][None]), tf.constant(prediction[None])
 
 
 def test_our_own_files_fill_an_encoder(tmp_path):

@@ -63,7 +63,7 @@ def test_attaching_again_changes_nothing_or_is_refused():
 
 
 def test_needs_surroundings():
-    with pytest.raises(ValueError, match="pass it to a MaskedAutoencoder, or call attach"):
+    with pytest.raises(ValueError, match="pass it to a model, or call attach"):
         decoder().build((None, None, 16))
 
 
