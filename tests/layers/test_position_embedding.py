@@ -97,5 +97,5 @@ def test_initial_tables():
 
 
 def test_unknown_kind():
-    with pytest.raises(ValueError, match="one of sincos, learned; got 'rope'"):
+    with pytest.raises(ValueError, match="one of sincos, learned, None; got 'rope'"):
         PositionEmbedding((2, 3), kind="rope")
