@@ -133,7 +133,7 @@ def test_unknown_recipe_shows_the_near_ones():
         ValueError, match="no recipe is called 'mae_digit'; did you mean mae_digits.* There are: finetune_di"
     ):
         recipes.load("mae_digit")
-    with pytest.raises(ValueError, match="no recipe is called '' There are: finetune_digits, .*, probe_vit_large$"):
+    with pytest.raises(ValueError, match="no recipe is called '' There are: finetune_digits, .*, simmim_vit_base$"):
         recipes.load("")
 
 

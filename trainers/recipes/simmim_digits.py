@@ -1,0 +1,25 @@
+"""SimMIM on digits, 28 x 28, one channel.
+
+Evidence: none; the settings are those of mae_digits where the paper does not say otherwise.
+Command: `keras-mae pretrain --recipe=simmim_digits --data=digits --output=runs/simmim`.
+Deviations from the paper: a far smaller network without LayerScale, no augmentation, units of one patch, half a cosine.
+"""
+
+import dataclasses
+
+from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.recipes import mae_digits
+
+
+def config() -> PretrainConfig:
+    """The encoder of mae_digits with relative positions in place of absolute ones."""
+    return dataclasses.replace(
+        mae_digits.config(),
+        method="simmim",
+        position_embedding=None,
+        relative_position_bias="shared",
+        sampler="units",
+        mask_unit=4,
+        mask_ratio=0.75,
+        epochs=20,
+    )
