@@ -8,6 +8,7 @@ import keras
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.drop_path import DropPath
+from keras_mae.layers.gelu import gelu
 from keras_mae.layers.layer_scale import LayerScale
 from keras_mae.layers.self_attention import SelfAttention
 
@@ -84,7 +85,7 @@ class TransformerBlock(keras.layers.Layer):
         seeds = (None, None) if seed is None else (seed.fold_in(0), seed.fold_in(1))
         attention = self.attention_scale(self.attention(self.norm1(x), bias=bias))
         x = x + self.drop_path(attention, training=training, seed=seeds[0])
-        mlp = self.mlp_output(keras.activations.gelu(self.mlp_hidden(self.norm2(x)), approximate=False))
+        mlp = self.mlp_output(gelu(self.mlp_hidden(self.norm2(x))))
         return x + self.drop_path(self.mlp_scale(mlp), training=training, seed=seeds[1])
 
     def get_config(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_mae.optimizers.layer_decay import layer_decay_scales
 from keras_mae.optimizers.parameter_groups import depth_groups, select, split
@@ -69,7 +70,31 @@ class AdamW(keras.optimizers.AdamW):
         learning_rate = keras.ops.cast(learning_rate, variable.dtype) * self._scales[index]
         if self._decayed[index] and self.weight_decay:
             self.assign_sub(variable, variable * (learning_rate * self.weight_decay))
-        super().update_step(gradient, variable, learning_rate)
+        if self.amsgrad or tf.distribute.has_strategy():  # there a variable is several
+            super().update_step(gradient, variable, learning_rate)
+        else:
+            self._adam_in_one_pass(gradient, variable, learning_rate, index)
+
+    def _adam_in_one_pass(self, gradient, variable, learning_rate, index: int) -> None:
+        """The step of `keras.optimizers.Adam` by TensorFlow's kernel, which reads and writes every number once."""
+        variable, momentum, velocity = (
+            each.value if isinstance(each, keras.Variable) else each
+            for each in (variable, self._momentums[index], self._velocities[index])
+        )
+        dtype, step = variable.dtype, tf.cast(self.iterations + 1, variable.dtype)
+        beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=momentum.handle,
+            v=velocity.handle,
+            beta1_power=beta_1**step,
+            beta2_power=beta_2**step,
+            lr=learning_rate,
+            beta1=beta_1,
+            beta2=beta_2,
+            epsilon=tf.cast(self.epsilon, dtype),
+            grad=tf.cast(gradient, dtype),
+        )
 
     def _apply_weight_decay(self, variables) -> None:
         """Nothing: `update_step` decays, at each variable's own rate."""

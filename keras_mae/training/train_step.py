@@ -9,8 +9,10 @@ import keras
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
+from keras_mae.layers.gelu import gelu_of_training
 from keras_mae.layers.pixel_range import warn_if_unit_range
 from keras_mae.training.guarded_update import guarded_update
+from keras_mae.training.kept_memory import keep_freed_memory
 
 
 class GlobalBatchModel(keras.Model):
@@ -120,6 +122,8 @@ class GlobalBatchModel(keras.Model):
         if not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
+        if not _has_accelerator():
+            keep_freed_memory()
         return super().make_train_function(force)
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
@@ -160,10 +164,11 @@ class GlobalBatchModel(keras.Model):
         parts = self.accumulation_steps
 
         def of(data, seed):
-            with tf.GradientTape() as tape:
-                loss = self.batch_loss(data, seed, training=True) / (replicas * parts)
-                scaled_loss = self.optimizer.scale_loss(loss)
-            gradients = tape.gradient(scaled_loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            with gelu_of_training(compiled=self._runs_as_graph_on_processor(replicas)):
+                with tf.GradientTape() as tape:
+                    loss = self.batch_loss(data, seed, training=True) / (replicas * parts)
+                    scaled_loss = self.optimizer.scale_loss(loss)
+                gradients = tape.gradient(scaled_loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             return loss, [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
 
         if parts == 1:
@@ -180,6 +185,13 @@ class GlobalBatchModel(keras.Model):
         # one part after the other: unrolled, TensorFlow may hold the activations of all at once
         _, loss, *gradients = tf.while_loop(lambda part, *_: part < parts, add, [0, *zeros], parallel_iterations=1)
         return loss, gradients
+
+    def _runs_as_graph_on_processor(self, replicas: int) -> bool:
+        """Whether the step is a graph of TensorFlow's kernels there, and XLA may compile parts of it.
+
+        It cannot on several replicas: a processor is divided into logical devices then, which XLA does not know.
+        """
+        return not (tf.executing_eagerly() or self.jit_compile or replicas > 1 or _has_accelerator())
 
     def _batch_norms(self) -> list[keras.layers.Layer]:
         return [layer for layer in self.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -204,6 +216,10 @@ class GlobalBatchModel(keras.Model):
         each log, which a scalar does not have: hence their shape in `_logs`.
         tests/training/test_replicas.py::test_two_processes_take_the_step_of_one tells when Keras needs neither.
         """
+
+
+def _has_accelerator() -> bool:
+    return any(device.device_type != "CPU" for device in tf.config.list_logical_devices())
 
 
 def _batch_size(data):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.models import ImageClassifier
-from keras_mae.optimizers import adamw
+from keras_mae.optimizers import AdamW, adamw
 from tests.base import small_encoder, small_mae
 
 RATE, DECAY = 0.1, 0.25
@@ -72,3 +72,23 @@ def test_settings():
     optimizer = adamw(small_encoder(), 1e-3, 0.05, beta_2=0.999)
     assert (optimizer.beta_1, optimizer.beta_2, optimizer.weight_decay, optimizer.epsilon) == (0.9, 0.999, 0.05, 1e-8)
     assert adamw(small_encoder(), 1e-3).beta_2 == 0.95
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_one_pass_over_the_weights_gives_what_keras_gives(jit_compile):
+    """Five steps, and both moments, in graphs, against the operations of Keras' Adam."""
+    results = []
+    for one_pass in (True, False):
+        variable = keras.Variable(np.linspace(-1, 1, 7), dtype="float32")
+        optimizer = AdamW(RATE, DECAY, beta_2=0.95)
+        optimizer.build([variable])
+        if not one_pass:
+            optimizer._adam_in_one_pass = lambda gradient, variable, rate, index, optimizer=optimizer: (
+                keras.optimizers.Adam.update_step(optimizer, gradient, variable, rate)
+            )
+        apply = tf.function(lambda gradient, optimizer=optimizer: optimizer.apply([gradient]), jit_compile=jit_compile)
+        for step in range(5):
+            apply(tf.constant(np.random.default_rng(step).normal(size=7), tf.float32))
+        results.append([keras.ops.convert_to_numpy(each) for each in (variable, *optimizer.variables[2:])])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-7)  # another order of a few roundings

@@ -1,0 +1,117 @@
+"""The exported encoder against PyTorch, ONNX Runtime and, where it is installed, OpenVINO."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+
+import numpy as np
+
+from benchmarks.sizes import SIZES
+from benchmarks.turns import Side, take_turns
+
+
+def result(name: str = "vit_base", batch_size: int = 16, dtype: str = "float32", rounds: int = 7) -> str:
+    """Images a second of each, and our rate over that of each other one.
+
+    ONNX Runtime computes in float32 whatever `dtype` is; OpenVINO takes bfloat16 where the processor has it.
+    """
+    model = {"name": name, "batch_size": batch_size, "dtype": dtype}
+    with tempfile.TemporaryDirectory() as folder:
+        export(name, dtype, folder)
+        sides = {
+            "ours": Side("benchmarks.encoder_serving:saved_model", {**model, "folder": folder}),
+            "torch": Side("benchmarks.encoder_serving:torch_model", model),
+            "onnxruntime": Side("benchmarks.encoder_serving:onnx_runtime", {**model, "folder": folder}),
+        }
+        if importlib.util.find_spec("openvino"):
+            sides["openvino"] = Side("benchmarks.encoder_serving:openvino_model", {**model, "folder": folder})
+        else:
+            print("openvino is not installed: left out (pip install openvino)", file=sys.stderr)
+        measured = take_turns(sides, rounds)
+    record = {f"{side}_images_per_second": round(batch_size / each.seconds, 1) for side, each in measured.items()}
+    ours = measured["ours"].seconds
+    record |= {f"ratio_to_{side}": round(each.seconds / ours, 2) for side, each in measured.items() if side != "ours"}
+    return json.dumps({"benchmark": f"encoder_serving_{name}_{dtype}_batch_{batch_size}", **record})
+
+
+def export(name: str, dtype: str, folder: str) -> None:
+    """Writes an encoder with fresh weights to `<folder>/savedmodel/1` and `<folder>/onnx/1`."""
+    from keras_mae.export import export_encoder
+    from keras_mae.models import ViTEncoder
+
+    size = SIZES[name]
+    encoder = ViTEncoder(size.image_shape, size.patch_size, size.hidden_dim, size.num_layers, size.num_heads)
+    images = _images(name, 1)
+    export_encoder(encoder, os.path.join(folder, "savedmodel"), images=images, dtype=dtype)
+    export_encoder(encoder, os.path.join(folder, "onnx"), images=images, format="onnx")
+
+
+def _images(name: str, batch_size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (batch_size, *SIZES[name].image_shape), dtype="uint8")
+
+
+def saved_model(name: str, batch_size: int, dtype: str, folder: str) -> Callable[[], None]:
+    """What `tf.saved_model.load` gives of our export."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(os.path.join(folder, "savedmodel", "1"))
+    embed, images = loaded.signatures["embed"], tf.constant(_images(name, batch_size))
+
+    def turn() -> None:
+        embed(images=images)["embedding"].numpy()
+
+    turn.keep = loaded  # type: ignore[attr-defined]  # its variables live as long as it does
+    return turn
+
+
+def torch_model(name: str, batch_size: int, dtype: str) -> Callable[[], None]:
+    """Hugging Face's `ViTModel`, its weights in `dtype`; the mean of the patch tokens."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(2)
+    size = SIZES[name]
+    config = transformers.ViTConfig(
+        image_size=size.image_size,
+        patch_size=size.patch_size,
+        hidden_size=size.hidden_dim,
+        num_hidden_layers=size.num_layers,
+        num_attention_heads=size.num_heads,
+        intermediate_size=4 * size.hidden_dim,
+    )
+    model = transformers.ViTModel(config, add_pooling_layer=False).eval().to(getattr(torch, dtype))
+    pixels = torch.from_numpy(_images(name, batch_size)).permute(0, 3, 1, 2)
+
+    def turn() -> None:
+        with torch.inference_mode():
+            normalized = (pixels.float() / 127.5 - 1).to(getattr(torch, dtype))
+            model(pixel_values=normalized).last_hidden_state[:, 1:].mean(1).float().numpy()
+
+    return turn
+
+
+def onnx_runtime(name: str, batch_size: int, dtype: str, folder: str) -> Callable[[], None]:
+    """Our ONNX file in ONNX Runtime, two threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(os.path.join(folder, "onnx", "1", "model.onnx"), options)
+    images = _images(name, batch_size)
+    return lambda: session.run(None, {"images": images}) and None
+
+
+def openvino_model(name: str, batch_size: int, dtype: str, folder: str) -> Callable[[], None]:
+    """Our ONNX file in OpenVINO."""
+    import openvino
+
+    precision = {"float32": "f32", "bfloat16": "bf16"}[dtype]
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 2}
+    model = openvino.Core().compile_model(os.path.join(folder, "onnx", "1", "model.onnx"), "CPU", settings)
+    images = _images(name, batch_size)
+    return lambda: model(images) and None

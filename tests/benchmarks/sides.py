@@ -1,0 +1,18 @@
+"""Turns whose time and memory are known."""
+
+import time
+
+
+def sleeping(seconds, megabytes=0):
+    calls = []
+
+    def turn():
+        calls.append(None)
+        time.sleep(seconds)
+        return bytearray(megabytes * 2**20).count(1)  # written, read, and given back
+
+    return turn
+
+
+def failing():
+    raise OSError("no such library")
