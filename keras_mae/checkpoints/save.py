@@ -151,6 +151,8 @@ def _notes(model: keras.Model, path: str, format: str, config: dict[str, Any] | 
         f"pixels are scaled to [0, 1], then normalised by mean {pixels.mean} and std {pixels.std}; {encoder.num_heads} "
         f"heads, LayerNorm epsilon {encoder.layer_norm_epsilon}"
     )
+    if format == "simmim_torch":
+        yield "biases of keys, which have no influence, are left out"
     if config is not None:
         yield f"its config is {config_path(path)}"
     elif format == "hf":

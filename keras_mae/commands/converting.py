@@ -11,14 +11,14 @@ from keras_mae.commands.command import Command
 
 
 def _convert_flags() -> flags.FlagValues:
-    formats = ["mae_torch", "timm", "hf", "keras"]
+    formats = ["mae_torch", "timm", "hf", "simmim_torch", "keras"]
     values = flags.FlagValues()
     flags.DEFINE_string(
         "checkpoint", None, "a .safetensors, .pth, .pt, .bin or .keras file, or a URL of one", flag_values=values
     )
     flags.DEFINE_enum(
         "format", None, formats,
-        "whose names it has: the official MAE code's, timm's, Hugging Face's or ours",
+        "whose names it has: the official MAE code's, timm's, Hugging Face's, SimMIM's or ours",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string("output", None, "the file to write, with one of these endings", flag_values=values)

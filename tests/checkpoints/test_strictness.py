@@ -190,7 +190,13 @@ def test_the_right_format_is_suggested_and_not_taken(files, kind, wrong):
 
 
 def test_an_unknown_format_is_refused_with_a_suggestion(files):
-    refused(small_encoder(), files["encoder", "hf"], "huggingface", "'mae_torch', 'timm', 'hf', 'keras'", "format='hf'")
+    refused(
+        small_encoder(),
+        files["encoder", "hf"],
+        "huggingface",
+        "'mae_torch', 'timm', 'hf', 'simmim_torch', 'keras'",
+        "format='hf'",
+    )
     with pytest.raises(ValueError, match="format is one of"):
         keras_mae.save_checkpoint(small_encoder(), "never-written.safetensors", "pytorch")
 
