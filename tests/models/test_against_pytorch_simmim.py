@@ -15,7 +15,8 @@ from keras_mae.example_seed import ExampleSeed
 from keras_mae.masking import BlockMasking
 from keras_mae.models import ImageClassifier, SimMIM, ViTEncoder
 from tests.base import random_images
-from tests.reference.torch_simmim import Encoder, TorchSimMIM, filled
+from tests.reference.torch_simmim import Encoder, TorchSimMIM
+from tests.reference.torch_weights import randomize
 
 IMAGES = random_images(3, (16, 24, 3))
 SIZES = {"depth": 2, "heads": 2, "mlp_dim": 24}
@@ -62,7 +63,7 @@ def saved(model, path):
 def pair(request, tmp_path):
     """The reference, and our model with its weights."""
     form = FORMS[request.param]
-    theirs = filled(TorchSimMIM(grid=(4, 6), **SIZES, **form))
+    theirs = randomize(TorchSimMIM(grid=(4, 6), **SIZES, **form))
     ours = SimMIM(encoder_like(**form), BlockMasking(unit=8, mask_ratio=0.5))
     load_checkpoint(ours, saved(theirs, tmp_path / "file.pth"), "simmim_torch")
     return theirs, ours
@@ -124,7 +125,7 @@ def test_a_file_that_is_saved_is_the_file_that_was_loaded(pair, tmp_path):
 
 
 def test_an_encoder_takes_its_part_of_a_pretrained_file(tmp_path):
-    theirs = filled(TorchSimMIM(grid=(4, 6), **SIZES, **FORMS["published"]))
+    theirs = randomize(TorchSimMIM(grid=(4, 6), **SIZES, **FORMS["published"]))
     path = saved(theirs, tmp_path / "file.pth")
     ours = encoder_like(**FORMS["published"])
     report = load_checkpoint(ours, path, "simmim_torch")
@@ -148,7 +149,7 @@ def test_an_encoder_takes_its_part_of_a_pretrained_file(tmp_path):
 
 
 def test_a_fine_tuned_file(tmp_path):
-    theirs = filled(
+    theirs = randomize(
         Encoder((4, 6), 4, 16, **SIZES, relative="per_block", layer_scale=True, absolute=False, num_classes=5)
     )
     ours = ImageClassifier(encoder_like("per_block", True, False), num_classes=5)
@@ -162,7 +163,7 @@ def test_a_fine_tuned_file(tmp_path):
 
 
 def test_files_that_do_not_fit(tmp_path):
-    theirs = filled(TorchSimMIM(grid=(4, 6), **SIZES, **FORMS["published"]))
+    theirs = randomize(TorchSimMIM(grid=(4, 6), **SIZES, **FORMS["published"]))
     path = saved(theirs, tmp_path / "file.pth")
     with pytest.raises(
         ValueError, match="is 'shared', and the model's 'per_block': .* then take encoder.with_relative"
@@ -184,7 +185,7 @@ def test_files_that_do_not_fit(tmp_path):
 
 
 def test_a_pretrained_file_is_converted(tmp_path):
-    theirs = filled(TorchSimMIM(patch=16, grid=(4, 4), depth=1, heads=2, mlp_dim=64, **FORMS["published"]))
+    theirs = randomize(TorchSimMIM(patch=16, grid=(4, 4), depth=1, heads=2, mlp_dim=64, **FORMS["published"]))
     path = saved(theirs, tmp_path / "file.pth")
     sizes = {"image_shape": (64, 64, 3), "hidden_dim": 16, "num_layers": 1, "num_heads": 2}
     output = str(tmp_path / "model.keras")

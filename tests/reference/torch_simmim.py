@@ -118,16 +118,3 @@ class TorchSimMIM(nn.Module):
         hidden = functional.interpolate(mask[:, None], scale_factor=self.patch, mode="nearest")  # (B, 1, H, W)
         loss = ((x - prediction).abs() * hidden).sum() / (hidden.sum() + 1e-5) / x.shape[1]
         return loss, prediction
-
-
-def filled(model, seed=0):
-    """The model with seeded random numbers of a sensible size everywhere."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in model.named_parameters():
-        values = torch.randn(tensor.shape, generator=generator)
-        if "norm" in name:
-            values = 0.2 * values + (1 if name.endswith("weight") else 0)
-        else:
-            values *= tensor[0].numel() ** -0.5 if name.endswith("weight") else 0.3
-        tensor.data.copy_(values)
-    return model.eval()
