@@ -192,6 +192,8 @@ def _finish(dataset: tf.data.Dataset, source: Source) -> tf.data.Dataset:
     options.deterministic = True
     # an iterator may wait for the tuner to wake up, and it sleeps up to a minute: arrays have nothing to tune
     options.autotune.enabled = source.encoded
+    if source.encoded:
+        options.threading.max_intra_op_parallelism = 1  # many images at a time, each on one thread
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
