@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,19 +124,22 @@ def train_classifier(
             config.peak_learning_rate,
         )
 
-    train_to_the_end(
-        classifier,
-        config,
-        prepared.dataset_at,
-        folder,
-        steps,
-        prepared.corrupt,
-        resume,
-        everywhere=[best],
-        on_start=announce,
-        validation_data=prepared.validation,
-    )
-    last = classifier.evaluate(prepared.validation, verbose=0, return_dict=True)
+    with warnings.catch_warnings():
+        # how many validation images can be decoded is known once they have been: to Keras, the data ran out
+        warnings.filterwarnings("ignore", "Your input ran out of data")
+        train_to_the_end(
+            classifier,
+            config,
+            prepared.dataset_at,
+            folder,
+            steps,
+            prepared.corrupt,
+            resume,
+            everywhere=[best],
+            on_start=announce,
+            validation_data=prepared.validation,
+        )
+        last = classifier.evaluate(prepared.validation, verbose=0, return_dict=True)
     results = {
         "program": config.program,
         **_named(last),

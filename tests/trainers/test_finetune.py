@@ -28,6 +28,7 @@ def config(given):
 
 
 @pytest.mark.medium
+@pytest.mark.filterwarnings("error:Your input ran out of data")
 def test_a_run(given, config, tmp_path):
     output = str(tmp_path / "run")
     results = finetune(dataclasses.replace(config, epochs=6), given["data"], output)
