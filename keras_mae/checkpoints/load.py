@@ -126,9 +126,9 @@ def _is_finite(array: np.ndarray) -> bool:
 def _assign(file: TensorFile, assignment: Assignment) -> str | None:
     """Reads a variable's tensors and assigns them; returns what the report should say of it."""
     slot, note = assignment.slot, None
-    pieces = [slot.layout.from_file(file.read(name)) if name else None for name in assignment.names]
-    example = next(piece for piece in pieces if piece is not None)
-    pieces = [np.zeros_like(example) if piece is None else piece for piece in pieces]
+    read = [slot.layout.from_file(file.read(name)) if name else None for name in assignment.names]
+    example = next(piece for piece in read if piece is not None)
+    pieces = [np.zeros_like(example) if piece is None else piece for piece in read]
     value = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1)
     if isinstance(slot.layout, Table):
         layer, value = slot.layout.layer, value.astype("float32")

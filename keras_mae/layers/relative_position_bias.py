@@ -57,8 +57,8 @@ def resize_relative_position_bias(
         float32 array of the same width.
     """
     extra = len(table) - _num_offsets(old_grid)
-    sides = ((2 * grid[0] - 1, 2 * grid[1] - 1) for grid in (old_grid, new_grid))
-    return np.roll(resize_position_embedding(np.roll(table, extra, axis=0), *sides, extra), -extra, axis=0)
+    old, new = ((2 * grid[0] - 1, 2 * grid[1] - 1) for grid in (old_grid, new_grid))
+    return np.roll(resize_position_embedding(np.roll(table, extra, axis=0), old, new, extra), -extra, axis=0)
 
 
 def _num_offsets(grid: tuple[int, int]) -> int:

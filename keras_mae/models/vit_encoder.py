@@ -186,8 +186,10 @@ class ViTEncoder(keras.Model):
                 initializer=keras.initializers.RandomNormal(stddev=0.02),
                 name="cls_token",
             )
-        for layer in (*self.relative_positions, *self.blocks):
-            layer.build(tokens)
+        for bias in self.relative_positions:
+            bias.build(tokens)
+        for block in self.blocks:
+            block.build(tokens)
         self.norm.build(tokens)
         self.built = True
 
