@@ -165,6 +165,7 @@ def color_jitter(images, draws, strength: float) -> tf.Tensor:
 
     Reference: arXiv 2002.05709, appendix A (in a fixed order, without the change of hue); arXiv 2111.06377, Table 1e.
     """
+    images = tf.convert_to_tensor(images)
     brightness, contrast, saturation = tf.unstack(1 + strength * (2 * draws - 1), axis=-1)
 
     def scaled(pixels, around, factor):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from keras_mae.data import Augmentation, evaluation_transform, random_flip, random_resized_crop
-from keras_mae.data.augmentation import crop_window
+from keras_mae.data.augmentation import color_jitter, crop_window
 from keras_mae.example_seed import ExampleSeed
 from tests.drawn import drawn
 
@@ -140,3 +140,45 @@ def test_without_a_random_crop_it_is_the_evaluation_transform():
     image = drawn(30, 44)
     result = Augmentation(crop_scale=None, flip=False, crop_ratio=0.7)(image, (16, 12, 3), ExampleSeed.of(1, 2))
     np.testing.assert_array_equal(result, evaluation_transform(image, (16, 12, 3), 0.7))
+
+
+def slow_jitter(image, draws, strength):
+    """Brightness, contrast, saturation in float64; gray is the luma of three channels, or the mean."""
+    brightness, contrast, saturation = 1 + strength * (2 * np.asarray(draws, float) - 1)
+    weights = (0.299, 0.587, 0.114) if image.shape[-1] == 3 else (1 / image.shape[-1],) * image.shape[-1]
+    pixels = np.clip(image * brightness, 0, 255)
+    mean = (pixels @ weights).mean()
+    pixels = np.clip(mean + contrast * (pixels - mean), 0, 255)
+    if image.shape[-1] == 3:
+        gray = (pixels @ weights)[..., None]
+        pixels = np.clip(gray + saturation * (pixels - gray), 0, 255)
+    return pixels
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("draws", [(0.1, 0.9, 0.2), (0.9, 0.3, 0.95), (0.0, 0.0, 0.0), (LAST, LAST, LAST)])
+def test_color_jitter(channels, draws):
+    images = np.stack([drawn(9, 7, channels, seed=seed) for seed in (0, 1)])
+    both = np.float32([draws, (0.5, 0.5, 0.5)])  # the second image keeps its levels
+    result = color_jitter(images, tf.constant(both), 0.4)
+    assert result.dtype == tf.uint8 and result.shape == images.shape
+    # 0.5 for rounding, and what float32 may shift at a half
+    assert np.abs(result[0].numpy() - slow_jitter(images[0].astype(float), draws, 0.4)).max() <= 0.501
+    np.testing.assert_array_equal(result[1], images[1])
+    np.testing.assert_array_equal(color_jitter(images[0], both[0], 0.4), result[0])  # one image alone
+
+
+def test_color_jitter_of_sixteen_bits_is_that_of_eight():
+    image = drawn(9, 7)
+    deep = color_jitter(image.astype("uint16") * 257, tf.constant([0.2, 0.8, 0.7]), 0.3)
+    assert deep.dtype == tf.uint16
+    difference = deep.numpy() / 257 - color_jitter(image, tf.constant([0.2, 0.8, 0.7]), 0.3).numpy()
+    assert np.abs(difference).max() <= 0.51  # of which 0.5 is the rounding to eight bits
+
+
+def test_jitter_is_drawn_for_each_example():
+    image, jitter = drawn(12, 12), Augmentation(None, False, 1.0, jitter=0.4)
+    assert not jitter.keeps((12, 12, 3), (12, 12, 3))
+    first, again, other = (jitter(image, (12, 12, 3), ExampleSeed.of(0, 1, n)).numpy() for n in (4, 4, 5))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any() and (first != image).any()

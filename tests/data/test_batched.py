@@ -44,6 +44,17 @@ def test_flip_alone_is_exact():
     assert 0 < (found.numpy() == images).all(axis=(1, 2, 3)).sum() < len(INDICES)
 
 
+def test_jitter_is_that_of_one_image_at_a_time():
+    """Sums of the same float32 terms: they round differently where one is within 1e-3 of a half."""
+    images = np.stack([drawn(9, 11, seed=n) for n in range(len(INDICES))])
+    augmentation = Augmentation(None, True, 1.0, jitter=0.4)
+    assert applies_to(augmentation, (9, 11, 3), (9, 11, 3))
+    found = augment_batch(augmentation, tf.constant(images), (9, 11, 3), 3, tf.constant(9, tf.int64), INDICES)
+    expected = one_by_one(augmentation, images, (9, 11, 3), 3, 9, INDICES).astype(int)
+    difference = np.abs(found.numpy() - expected)
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.001
+
+
 def test_where_it_applies():
     crop = Augmentation()
     assert applies_to(crop, (28, 28, 1), (28, 28, 1))

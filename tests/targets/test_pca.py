@@ -1,0 +1,84 @@
+"""Principal components of patches, under the contract of all targets and against NumPy's singular values."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mae.layers import Patchify, PixelNormalization
+from keras_mae.models import MaskedAutoencoder
+from keras_mae.targets import PatchGeometry, PCATarget
+from tests.base import random_images, small_encoder, small_mae
+from tests.contracts import TargetContract
+
+IMAGES = random_images(40, (8, 12, 3), seed=5)
+
+
+class TestAllComponents(TargetContract):
+    """As many components as values in a patch: nothing is lost."""
+
+    def make(self):
+        return PCATarget(12)
+
+
+class TestSomeComponents(TargetContract):
+    invertible = False
+
+    def make(self):
+        return PCATarget(5)
+
+
+def attached(num_components, image_shape=(8, 12, 3), patch_size=(4, 4)):
+    target = PCATarget(num_components)
+    pixels = PixelNormalization((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
+    target.attach(PatchGeometry(image_shape, Patchify(patch_size), pixels))
+    return target
+
+
+def test_against_singular_values():
+    """40 images of 6 patches of 48 values, of which 7 coefficients; 40 are fitted in batches of 64 or less."""
+    target = attached(7)
+    ramp = np.linspace(0, 1, 12)[:, None] * [1.0, 0.7, 0.4]  # so that some directions vary more than others
+    images = (IMAGES * ramp).astype("uint8")
+    target.fit(np.tile(images, (2, 1, 1, 1)))  # 80 images, two batches
+    patches = np.asarray(target.geometry.normalized_patches(images), "float64").reshape(-1, 48)
+    mean = patches.mean(axis=0)
+    _, _, rows = np.linalg.svd(patches - mean, full_matrices=False)
+    basis = rows[:7].T
+    basis *= np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(7)])
+    # float32 components, and coefficients of size 1 to 10 summed over 48 values
+    np.testing.assert_allclose(target.components, basis, atol=1e-5)
+    np.testing.assert_allclose(np.reshape(target(images), (-1, 7)), (patches - mean) @ basis, atol=2e-5)
+    restored = np.reshape(target.to_pixels(target(images), images), (-1, 48))
+    expected = target.geometry.normalize_pixels.inverse(((patches - mean) @ basis @ basis.T + mean).astype("float32"))
+    np.testing.assert_allclose(restored, expected, atol=2e-3)
+
+
+def test_components_are_orthonormal_and_sorted():
+    target = attached(10)
+    target.fit(IMAGES)
+    components = target.components.numpy()
+    np.testing.assert_allclose(components.T @ components, np.eye(10), atol=1e-6)
+    variances = np.reshape(target(IMAGES), (-1, 10)).var(axis=0)
+    assert (np.diff(variances) < 0).all()
+
+
+def test_the_fit_is_saved_with_the_model(tmp_path):
+    mae = MaskedAutoencoder(small_encoder(), small_mae().decoder.from_config(small_mae().decoder.get_config()),
+                            target=PCATarget(6), seed=3)  # fmt: skip
+    with pytest.raises(ValueError, match="call target.fit"):
+        mae.batch_loss(IMAGES, None, training=False)
+    mae.target.fit(IMAGES)
+    assert not mae.target.trainable_variables and mae.decoder.head.kernel.shape[-1] == 6
+    mae.save(tmp_path / "model.keras")
+    copy = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(copy.target(IMAGES), mae.target(IMAGES))
+    pictures = copy.reconstruct(IMAGES[:2])
+    assert pictures["reconstruction"].shape == (2, 8, 12, 3) and np.isfinite(pictures["reconstruction"]).all()
+
+
+def test_what_cannot_be():
+    for count in (0, 49):
+        with pytest.raises(ValueError, match=f"48 values .* at most 48 principal .* num_components={count}"):
+            attached(count)
+    with pytest.raises(ValueError, match="7 components need more patches than that, these 1 images have 6"):
+        attached(7).fit(IMAGES[:1])

@@ -1,0 +1,111 @@
+"""Samplers and targets by name, from `--set` to a run."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from keras_mae.masking import SAMPLERS, BlockMasking, RandomMasking
+from keras_mae.targets import PCATarget, PixelTarget
+from keras_mae.trainers.config import PretrainConfig, changed
+from keras_mae.trainers.model_parts import make_sampler, make_target
+from keras_mae.trainers.pretrain import build, pretrain
+from tests.base import random_images
+from tests.drawn import TINY
+
+
+def config(*settings):
+    return changed(PretrainConfig(), [*TINY, "image_size=(16, 24)", *settings])
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_by_name(name):
+    units = ["mask_unit=8"] if name == "units" else []
+    model = build(config(f"sampler={name}", *units))  # 4 x 6 patches of 4 x 4 pixels
+    assert type(model.mask_sampler) is SAMPLERS[name] and model.mask_sampler.mask_ratio == 0.75
+    # 6 units of 4 patches, of which ceil(4.5) are masked
+    assert model.num_visible() == (4 if name == "units" else 6)
+
+
+def test_a_sampler_is_registered_in_one_line(monkeypatch):
+    class Mine(RandomMasking):
+        pass
+
+    monkeypatch.setitem(SAMPLERS, "mine", Mine)
+    assert type(build(config("sampler=mine")).mask_sampler) is Mine
+
+
+def test_the_unit_has_a_default_of_its_own():
+    assert make_sampler(PretrainConfig(sampler="units")).unit == BlockMasking().unit
+
+
+def test_every_target_by_name():
+    assert make_target(config("normalize_target=False")).get_config()["normalize"] is False
+    assert isinstance(make_target(config()), PixelTarget) and make_target(config()).normalize
+    assert make_target(config("target=pca", "pca_components=5")).num_components == 5
+
+
+def test_the_encoders_variants():
+    model = build(config("use_cls_token=False", "position_embedding=learned", "mask_tokens_in_encoder=True"))
+    assert model.encoder.num_prefix_tokens == 0 and model.mask_tokens_in_encoder
+    for part in (model.encoder, model.decoder):
+        assert part.positions.table.trainable
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["sampler=block"],
+            "no sampler is called 'block'; did you mean blocks.* There are: random, units, blocks, grid",
+        ),
+        (["sampler=random", "mask_unit=8"], "mask_unit is for sampler=units; the sampler is random"),
+        (["sampler=grid", "mask_ratio=0.5"], "one of every four patches, a mask ratio of 0.75"),
+        (["target=pixel"], "no target is called 'pixel'; did you mean pixels"),
+        (["target=tokens"], "target=tokens needs a tokenizer, the folder of a SavedModel, and its vocabulary_size"),
+        (["target=pca"], "at most 48 principal components, got num_components=96"),
+    ],
+)
+def test_what_does_not_go_together(settings, message):
+    with pytest.raises(ValueError, match=message):
+        build(config(*settings))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("data") / "images.npz")
+    np.savez(path, images=random_images(16, (16, 24, 3), seed=4))
+    return f"npz:{path}"
+
+
+@pytest.mark.medium
+def test_components_are_fitted_before_the_run_and_saved_with_it(data, tmp_path):
+    settings = config("target=pca", "pca_components=6", "jitter=0.4", "sampler=blocks", "epochs=1", "warmup_epochs=0")
+    output = str(tmp_path / "run")
+    trained = pretrain(settings, data, output)
+    assert os.path.exists(os.path.join(output, "reconstructions", "epoch_0001.png"))
+    loaded = keras.saving.load_model(os.path.join(output, "model.keras"))
+    images = random_images(16, (16, 24, 3), seed=4)
+    expected = PCATarget(6)
+    expected.attach(loaded.target.geometry)
+    expected.fit(images)  # crop_ratio 0.875 shows the fit less than the whole images
+    assert np.abs(loaded.target.components - expected.components).max() > 1e-3
+    np.testing.assert_array_equal(loaded.target(images), trained.target(images))
+
+
+@pytest.mark.medium
+def test_a_run_on_tokens_draws_no_pictures(data, tmp_path):
+    inputs = keras.Input((16, 24, 3))
+    tokens = keras.layers.Conv2D(11, 4, strides=4)(inputs)
+    keras.Model(inputs, tokens).export(str(tmp_path / "tokenizer"), verbose=False)
+    settings = config(
+        "target=tokens", f"tokenizer={tmp_path / 'tokenizer'}", "vocabulary_size=11", "epochs=1", "warmup_epochs=0"
+    )
+    output = str(tmp_path / "run")
+    pretrain(settings, data, output)
+    assert not os.path.exists(os.path.join(output, "reconstructions"))
+    with open(os.path.join(output, "log.jsonl"), encoding="utf-8") as file:
+        assert np.isfinite(json.loads(file.readline())["loss"])
+    assert os.path.exists(os.path.join(output, "encoder.keras"))
