@@ -208,7 +208,7 @@ def test_16_bits_become_levels_with_fractions(shape):
     sixteen, eight = ArraySource(images), ArraySource(IMAGES[:8])
     for one, other in zip(evaluated_as(sixteen, shape), evaluated_as(eight, shape), strict=True):
         assert one.dtype == np.float32 and other.dtype == np.uint8
-        assert np.abs(one - other).max() <= 0.9  # 100 / 257, and 0.5 for rounding to whole levels
+        assert np.abs(one - other).max() <= 1.4  # 100 / 257, and 0.5 twice: each direction is rounded
     assert np.abs(evaluated_as(sixteen, shape)[0][0] % 1).max() > 0.3
     corrupt = CorruptImages(8, str)
     stream = training_dataset(sixteen, shape, 4, 0, Augmentation(), corrupt)

@@ -184,7 +184,7 @@ def test_mean_and_std_defaults():
         ({"image_shape": (8, 12)}, r"image_shape is \(height, width, channels\), got \(8, 12\)"),
         ({"num_heads": 3}, "divisible by num_heads: got hidden_dim=16 and num_heads=3"),
         ({"hidden_dim": 18, "num_heads": 3}, "a width divisible by 4, got 18"),
-        ({"position_embedding": "rope"}, "one of sincos, learned; got 'rope'"),
+        ({"position_embedding": "rope"}, "one of sincos, learned, None; got 'rope'"),
         ({"mean": (0.5,)}, "one number a channel: got 1 for 3 channels"),
         ({"std": (0.5, 0.5, 0.0)}, "every std above 0"),
         ({"num_layers": 2, "drop_path_rate": 1.0}, r"a drop path rate lies in \[0, 1\)"),
