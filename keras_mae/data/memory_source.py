@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from keras_mae.data.options import untuned
 from keras_mae.data.source import EncodedSource, Source
 from keras_mae.data.subset import Subset
 
@@ -29,7 +30,7 @@ class MemorySource(EncodedSource):
             return found.concatenate(tf.data.Dataset.from_tensors("")).take(1).get_single_element()
 
         dataset = tf.data.Dataset.range(self.num_images).map(read, num_parallel_calls=tf.data.AUTOTUNE)
-        self._contents = dataset.batch(self.num_images).get_single_element()
+        self._contents = untuned(dataset.batch(self.num_images)).get_single_element()
 
     def read(self, index) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.gather(self._contents, index), self.label(index)

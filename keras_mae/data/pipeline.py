@@ -11,6 +11,7 @@ from keras_mae.data import batched
 from keras_mae.data.augmentation import Augmentation
 from keras_mae.data.corrupt_images import CorruptImages, replace_corrupt, report_corrupt
 from keras_mae.data.decoding import decode_file
+from keras_mae.data.options import untuned
 from keras_mae.data.order import index_at
 from keras_mae.data.preprocessing import evaluation_transform
 from keras_mae.data.source import Source
@@ -188,13 +189,7 @@ def _finish(dataset: tf.data.Dataset, source: Source) -> tf.data.Dataset:
             return (images, *labels) if labels else images
 
         dataset = dataset.map(to_levels, tf.data.AUTOTUNE)
-    options = tf.data.Options()
-    options.deterministic = True
-    # an iterator may wait for the tuner to wake up, and it sleeps up to a minute: arrays have nothing to tune
-    options.autotune.enabled = source.encoded
-    if source.encoded:
-        options.threading.max_intra_op_parallelism = 1  # many images at a time, each on one thread
-    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return untuned(dataset, one_thread_each=source.encoded).prefetch(tf.data.AUTOTUNE)
 
 
 def _share(batch_size: int, num_hosts: int, host: int) -> int:

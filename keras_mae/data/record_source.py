@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import bits_of
+from keras_mae.data.options import untuned
 from keras_mae.data.record_index import RecordIndex, RecordReader
 from keras_mae.data.source import NO_LABEL, EncodedSource
 
@@ -82,7 +83,7 @@ class RecordSource(EncodedSource):
         dataset = tf.data.Dataset.range(self.num_images).map(
             lambda index: self.read(index)[1], num_parallel_calls=tf.data.AUTOTUNE
         )
-        return np.fromiter(dataset.as_numpy_iterator(), "int64", self.num_images)
+        return np.fromiter(untuned(dataset).as_numpy_iterator(), "int64", self.num_images)
 
     def name_of(self, index: int) -> str:
         return f"{self.paths[self.index.file[index]]}, record at byte {self.index.offset[index] - 12}"

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.corrupt_images import CorruptImages, report_corrupt
+from keras_mae.data.options import untuned
 from keras_mae.data.source import Source
 
 _SEED = 0
@@ -59,7 +60,7 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
 
     numbers = range(len(chosen))
     dataset = tf.data.Dataset.range(len(chosen)).map(moments, tf.data.AUTOTUNE)
-    found = np.array(list(report_corrupt(dataset, numbers, corrupt).as_numpy_iterator()))
+    found = np.array(list(untuned(report_corrupt(dataset, numbers, corrupt)).as_numpy_iterator()))
     if not len(found):
         raise ValueError(f"none of the {len(chosen)} images looked at can be decoded, such as {corrupt.names[0]}")
     corrupt.check()

@@ -28,7 +28,7 @@ def test_step_against_torch():
     assert record["ratio"] > 0 and record["ours_peak_megabytes"] > 0
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_serving_sides(tmp_path):
     encoder_serving.export("toy", "float32", str(tmp_path))
     model = {"name": "toy", "batch_size": 2, "dtype": "float32"}
