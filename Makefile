@@ -23,7 +23,7 @@ demo: .venv/.demo  ## pretrain on digits, look at it, probe it, export it: some 
 test: .venv/.dev  ## every test but the slow ones
 	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)
 
-test-fast: .venv/.dev  ## the tests of under two minutes, for the loop of editing and testing
+test-fast: .venv/.dev  ## the quick tests, for the loop of editing and testing
 	$(PYTEST) -m "not slow and not medium" $(PYTEST_FLAGS)
 
 test-slow: .venv/.dev  ## the tests that take minutes each
