@@ -69,11 +69,7 @@ class MaskedAutoencoder(MaskedImageModel):
         )
         self.mask_tokens_in_encoder = mask_tokens_in_encoder
         if mask_tokens_in_encoder:
-            self.mask_token = self.add_weight(
-                shape=(1, 1, encoder.hidden_dim),
-                initializer=keras.initializers.RandomNormal(stddev=0.02),
-                name="mask_token",
-            )
+            self._add_mask_token()
 
     @classmethod
     def from_preset(

@@ -65,6 +65,14 @@ class MaskedImageModel(GlobalBatchModel):
         decoder.attach(encoder.hidden_dim, encoder.grid, encoder.num_prefix_tokens, target.dim)
         self.built = True
 
+    def _add_mask_token(self) -> None:
+        """For models whose encoder sees all patches: what stands in place of the masked ones, `(1, 1, D)`."""
+        self.mask_token = self.add_weight(
+            shape=(1, 1, self.encoder.hidden_dim),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="mask_token",
+        )
+
     @abc.abstractmethod
     def predict_patches(
         self, images, mask: Mask, masked_only=False, training=False, seed: ExampleSeed | None = None

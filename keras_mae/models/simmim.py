@@ -71,11 +71,7 @@ class SimMIM(MaskedImageModel):
             name,
             **kwargs,
         )
-        self.mask_token = self.add_weight(
-            shape=(1, 1, encoder.hidden_dim),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
-            name="mask_token",
-        )
+        self._add_mask_token()
 
     @classmethod
     def from_preset(
