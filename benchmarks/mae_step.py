@@ -7,6 +7,7 @@ import json
 from benchmarks import flops
 from benchmarks.sizes import SIZES
 from benchmarks.turns import Measured, Side, take_turns
+from keras_mae.cli import TENSORFLOW_ENVIRONMENT
 
 _OURS, _TORCH, _MATMUL = (
     "benchmarks.our_step:our_step",
@@ -21,11 +22,16 @@ def against_torch(name: str = "vit_tiny", dtype: str = "float32", rounds: int = 
     """Images a second and peak memory of both, and the share of the machine's matmul rate that the step reaches."""
     model = {"size": name, "dtype": dtype}
     sides = {
-        "ours": Side(_OURS, model),
+        "ours": _ours(**model),
         "torch": Side(_TORCH, model),
         "matmul": Side(_MATMUL, {**_PRODUCTS, "dtype": dtype}),
     }
     return _record(f"mae_step_{name}_{dtype}", name, take_turns(sides, rounds))
+
+
+def _ours(**arguments) -> Side:
+    """Our step as the programs take it."""
+    return Side(_OURS, arguments, TENSORFLOW_ENVIRONMENT)
 
 
 def _record(benchmark: str, name: str, measured: dict[str, Measured]) -> str:
@@ -52,9 +58,9 @@ def mask_ratios(name: str = "vit_tiny", rounds: int = 5) -> str:
 
     `speed_up_share` is how much of the ratio of operations the clock sees: 1 if time were nothing but them.
     """
-    sides = {f"{ratio:g}": Side(_OURS, {"size": name, "mask_ratio": ratio}) for ratio in MASK_RATIOS}
+    sides = {f"{ratio:g}": _ours(size=name, mask_ratio=ratio) for ratio in MASK_RATIOS}
     base = sides.pop("0.75")
-    sides["mask_tokens"] = Side(_OURS, {"size": name, "mask_tokens_in_encoder": True})
+    sides["mask_tokens"] = _ours(size=name, mask_tokens_in_encoder=True)
     measured = _against(base, sides, rounds)
     operations = flops.by_hand(SIZES[name], mask_tokens_in_encoder=True) / flops.by_hand(SIZES[name])
     record = {f"time_at_{side}": round(time, 2) for side, (time, _) in measured.items()}
@@ -67,12 +73,12 @@ def memory(name: str = "vit_tiny", rounds: int = 2) -> str:
     """Peak memory and time of the graph's step in four parts, rematerialised, and both, in units of the plain one's."""
     graph = {"size": name, "jit_compile": False}
     sides = {
-        "in_4_parts": Side(_OURS, {**graph, "accumulation_steps": 4}),
-        "rematerialized": Side(_OURS, {**graph, "rematerialize": True}),
-        "both": Side(_OURS, {**graph, "accumulation_steps": 4, "rematerialize": True}),
+        "in_4_parts": _ours(**graph, accumulation_steps=4),
+        "rematerialized": _ours(**graph, rematerialize=True),
+        "both": _ours(**graph, accumulation_steps=4, rematerialize=True),
     }
     record: dict[str, float] = {}
-    for side, (time, peak) in _against(Side(_OURS, graph), sides, rounds).items():
+    for side, (time, peak) in _against(_ours(**graph), sides, rounds).items():
         record |= {f"{side}_memory_ratio": round(peak, 2), f"{side}_time_ratio": round(time, 2)}
     return json.dumps({"benchmark": f"memory_{name}", **record})
 

@@ -2,6 +2,7 @@
 
 from keras_mae import _backend  # noqa: F401
 from keras_mae.layers.drop_path import DropPath
+from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.layer_scale import LayerScale
 from keras_mae.layers.patches import Patchify, unpatchify
 from keras_mae.layers.pixel_normalization import PixelNormalization
@@ -16,6 +17,7 @@ from keras_mae.layers.transformer_block import TransformerBlock
 
 __all__ = [
     "DropPath",
+    "LayerNorm",
     "LayerScale",
     "Patchify",
     "PixelNormalization",

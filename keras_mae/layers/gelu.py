@@ -1,76 +1,57 @@
-"""GELU, and a faster gradient of it for training."""
+"""GELU, and its gradient for training."""
 
 from __future__ import annotations
-
-import contextlib
-import contextvars
-from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
+from keras_mae.layers.train_kernels import has_train_kernels, in_one_pass
+
 _SQRT_HALF = 0.7071067811865476
 _DENSITY_AT_0 = 0.3989422804014327
 
-_how = contextvars.ContextVar("how GELU is differentiated", default="by TensorFlow")
 
+def dense_of_gelu(dense: keras.layers.Dense, x) -> tf.Tensor:
+    """`dense(gelu(x))`: `gelu(x) = x Phi(x)`, with `Phi` the distribution function of the normal one (exact, by erf).
 
-def gelu(x) -> tf.Tensor:
-    """`x Phi(x)`, where `Phi` is the distribution function of the normal distribution: the exact GELU, with erf.
+    Outside of `train_kernels` this is Keras' GELU, which TensorFlow fuses into the product before it. Its gradient
+    makes some fifteen passes over a tensor that is four times as wide as the tokens, and keeps four such tensors;
+    within, it is `dy (Phi(x) + x phi(x))`, and `x` alone is kept: `gelu(x)`, which the layer's gradient needs, is
+    computed again in the same pass.
 
-    Outside of `gelu_of_training` this is Keras', which TensorFlow fuses into the product before it. Its gradient
-    makes some fifteen passes over a tensor that is four times as wide as the tokens, and keeps three such tensors;
-    within, it is `dy (Phi(x) + x phi(x))`, and `x` alone is kept.
+    Args:
+        dense: a built layer without an activation.
+        x: tensor `(..., dim)`.
 
     Reference: arXiv 1606.08415.
     """
-    how = _how.get()
-    if how == "by TensorFlow":
-        return keras.activations.gelu(x, approximate=False)
-    return (_with_gradient_compiled if how == "compiled" else _with_gradient)(x)
+    if not has_train_kernels():
+        return dense(keras.activations.gelu(x, approximate=False))
+    kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
+    y = _gelu_and_product(tf.reshape(x, [-1, x.shape[-1]]), kernel)
+    shape = [-1, *x.shape[1:-1], y.shape[-1]] if None not in x.shape[1:] else tf.concat([tf.shape(x)[:-1], [y.shape[-1]]], 0)
+    return tf.reshape(tf.nn.bias_add(y, bias), shape)
 
 
-@contextlib.contextmanager
-def gelu_of_training(compiled: bool) -> Iterator[None]:
-    """Lets `gelu` have its own gradient here; to be around the forward and the backward pass.
+@tf.custom_gradient
+def _gelu_and_product(x, kernel):
+    def gradient_of(gradient):
+        with tf.control_dependencies([gradient]):  # not before it is needed
+            of_x, activation = _backward(tf.identity(x), tf.matmul(gradient, kernel, transpose_b=True))
+        return of_x, tf.matmul(activation, gradient, transpose_a=True)
 
-    Args:
-        compiled: whether XLA compiles both directions, each to one pass. For graphs that run on a processor; where
-            the whole step is compiled there is nothing to gain.
-    """
-    token = _how.set("compiled" if compiled else "own")
-    try:
-        yield
-    finally:
-        _how.reset(token)
+    return tf.matmul(_forward(x), kernel), gradient_of
 
 
+@in_one_pass
 def _forward(x):
     wide = tf.cast(x, tf.float32)
     return tf.cast(0.5 * wide * tf.math.erfc(-_SQRT_HALF * wide), x.dtype)
 
 
+@in_one_pass
 def _backward(x, gradient):
     wide = tf.cast(x, tf.float32)
-    slope = 0.5 * tf.math.erfc(-_SQRT_HALF * wide) + wide * (_DENSITY_AT_0 * tf.exp(-0.5 * wide * wide))
-    return tf.cast(tf.cast(gradient, tf.float32) * slope, x.dtype)
-
-
-_forward_compiled = tf.function(_forward, jit_compile=True, autograph=False)
-_backward_compiled = tf.function(_backward, jit_compile=True, autograph=False)
-
-
-@tf.custom_gradient
-def _with_gradient(x):
-    def gradient_of(gradient):
-        return _backward(x, gradient)
-
-    return _forward(x), gradient_of
-
-
-@tf.custom_gradient
-def _with_gradient_compiled(x):
-    def gradient_of(gradient):
-        return _backward_compiled(x, gradient)
-
-    return _forward_compiled(x), gradient_of
+    share = 0.5 * tf.math.erfc(-_SQRT_HALF * wide)
+    slope = share + wide * (_DENSITY_AT_0 * tf.exp(-0.5 * wide * wide))
+    return tf.cast(tf.cast(gradient, tf.float32) * slope, x.dtype), tf.cast(wide * share, x.dtype)

@@ -8,7 +8,8 @@ import keras
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.drop_path import DropPath
-from keras_mae.layers.gelu import gelu
+from keras_mae.layers.gelu import dense_of_gelu
+from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.layer_scale import LayerScale
 from keras_mae.layers.self_attention import SelfAttention
 
@@ -56,9 +57,9 @@ class TransformerBlock(keras.layers.Layer):
         self.drop_path_rate, self.layer_norm_epsilon = drop_path_rate, layer_norm_epsilon
         self.layer_scale = layer_scale
         policy = {"dtype": self.dtype_policy}
-        self.norm1 = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm1", **policy)
+        self.norm1 = LayerNorm(epsilon=layer_norm_epsilon, name="norm1", **policy)
         self.attention = SelfAttention(hidden_dim, num_heads, name="attention", **policy)
-        self.norm2 = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm2", **policy)
+        self.norm2 = LayerNorm(epsilon=layer_norm_epsilon, name="norm2", **policy)
         self.mlp_hidden = keras.layers.Dense(mlp_dim, name="mlp_hidden", **policy)
         self.mlp_output = keras.layers.Dense(hidden_dim, name="mlp_output", **policy)
         self.drop_path = DropPath(drop_path_rate, name="drop_path", **policy)
@@ -85,7 +86,7 @@ class TransformerBlock(keras.layers.Layer):
         seeds = (None, None) if seed is None else (seed.fold_in(0), seed.fold_in(1))
         attention = self.attention_scale(self.attention(self.norm1(x), bias=bias))
         x = x + self.drop_path(attention, training=training, seed=seeds[0])
-        mlp = self.mlp_output(gelu(self.mlp_hidden(self.norm2(x))))
+        mlp = dense_of_gelu(self.mlp_output, self.mlp_hidden(self.norm2(x)))
         return x + self.drop_path(self.mlp_scale(mlp), training=training, seed=seeds[1])
 
     def get_config(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import (
+    LayerNorm,
     Patchify,
     PixelNormalization,
     PositionEmbedding,
@@ -140,7 +141,7 @@ class ViTEncoder(keras.Model):
             )
             for index in range(num_layers)
         ]
-        self.norm = keras.layers.LayerNormalization(epsilon=layer_norm_epsilon, name="norm", **policy)
+        self.norm = LayerNorm(epsilon=layer_norm_epsilon, name="norm", **policy)
         self.build((None, *self.image_shape))
 
     @property

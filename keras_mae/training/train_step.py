@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.gelu import gelu_of_training
+from keras_mae.layers.train_kernels import train_kernels
 from keras_mae.layers.pixel_range import warn_if_unit_range
 from keras_mae.training.guarded_update import guarded_update
 from keras_mae.training.kept_memory import keep_freed_memory
@@ -164,7 +164,7 @@ class GlobalBatchModel(keras.Model):
         parts = self.accumulation_steps
 
         def of(data, seed):
-            with gelu_of_training(compiled=self._runs_as_graph_on_processor(replicas)):
+            with train_kernels(self._runs_as_graph_on_processor(replicas)):
                 with tf.GradientTape() as tape:
                     loss = self.batch_loss(data, seed, training=True) / (replicas * parts)
                     scaled_loss = self.optimizer.scale_loss(loss)

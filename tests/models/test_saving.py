@@ -16,6 +16,7 @@ IMAGES = random_images(3, (8, 12, 3))
 # how to make one of each registered class, with no argument left at its default
 EXAMPLES = {
     "DropPath": lambda: layers.DropPath(0.3, name="drop"),
+    "LayerNorm": lambda: layers.LayerNorm(epsilon=1e-5, name="norm"),
     "LayerScale": lambda: layers.LayerScale(0.2, name="gain"),
     "RelativePositionBias": lambda: layers.RelativePositionBias((2, 3), 4, 1, name="offsets"),
     "Patchify": lambda: layers.Patchify((4, 2), name="cut"),
@@ -52,6 +53,7 @@ EXAMPLES = {
     "ImageClassifier": lambda: models.ImageClassifier(every_argument(), 4, "cls", 0, 0.1, 7, "classifier", 1),
 }
 BUILD_SHAPES = {
+    "LayerNorm": (None, 5, 12),
     "LayerScale": (None, 5, 12),
     "PositionEmbedding": (None, 6, 8),
     "RelativePositionBias": None,

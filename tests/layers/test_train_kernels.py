@@ -1,0 +1,169 @@
+"""The gradients that layers have in a train step on a processor: against float64, and against TensorFlow's own."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_mae.layers import LayerNorm, SelfAttention, TransformerBlock
+from keras_mae.layers.gelu import dense_of_gelu
+from keras_mae.layers.train_kernels import train_kernels
+
+X = np.concatenate([np.linspace(-12, 12, 401), [0.0, 1e-4, -1e-4]]).astype("float32")
+# bfloat16 has 8 bits: what is computed in float32 is rounded once
+TOLERANCE = {"float32": 1e-6, "bfloat16": 2**-8}
+
+
+def graph_of(function, *tensors):
+    """A train step's graph, and its concrete function: value and gradients of all tensors."""
+
+    def value_and_gradients(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            y = function(*tensors)
+        direction = tf.cast(tf.reshape(tf.sin(tf.range(tf.size(y), dtype=tf.float32)), tf.shape(y)), y.dtype)
+        return y, *tape.gradient(y, tensors, output_gradients=direction)
+
+    return tf.function(value_and_gradients, autograph=False).get_concrete_function(
+        *(tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors)
+    )
+
+
+def both(function, *tensors):
+    """Value and gradients by TensorFlow and by the kernels, in float64."""
+    plain = graph_of(function, *tensors)(*tensors)
+    with train_kernels():
+        fast = graph_of(function, *tensors)(*tensors)
+    assert [tensor.dtype for tensor in fast] == [tensor.dtype for tensor in plain]
+    return tuple([tensor.numpy().astype("float64") for tensor in tensors] for tensors in (plain, fast))
+
+
+def calls_into_xla(graph):
+    return [op for op in graph.get_operations() if op.type.endswith("PartitionedCall")]
+
+
+def unit(dtype):
+    """A layer that multiplies a column by one."""
+    dense = keras.layers.Dense(1, kernel_initializer="ones", dtype=dtype)
+    dense.build((None, 1))
+    return dense
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gelu(dtype):
+    x = tf.cast(X[:, None], dtype)
+    rounded = x.numpy().astype("float64")[:, 0]
+    phi = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in rounded])
+    density = np.exp(-0.5 * rounded**2) / math.sqrt(2 * math.pi)
+    dense = unit(dtype)
+    with train_kernels():
+        y, gradient = graph_of(lambda x: dense_of_gelu(dense, x), x)(x)
+    direction = tf.cast(tf.sin(tf.range(len(X), dtype=tf.float32)), dtype).numpy().astype("float64")
+    for got, expected in ((y, rounded * phi), (gradient, direction * (phi + rounded * density))):
+        assert got.dtype == x.dtype
+        np.testing.assert_allclose(got.numpy().astype("float64")[:, 0], expected, rtol=TOLERANCE[dtype], atol=2e-7)
+
+
+def test_outside_of_a_train_step_gelu_is_that_of_keras():
+    """Which TensorFlow fuses in an exported graph."""
+    dense = unit("float32")
+    graph = tf.function(lambda x: dense_of_gelu(dense, x)).get_concrete_function(tf.TensorSpec([3, 1])).graph
+    assert "Erfc" in {operation.type for operation in graph.get_operations()}
+    assert not {"IdentityN", "PartitionedCall", "StatefulPartitionedCall"} & {op.type for op in graph.get_operations()}
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 8), (3, 8), (1, 2, 3, 8), (4, 1, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_layer_norm(shape, dtype):
+    rng = np.random.default_rng(0)
+    x = tf.cast(rng.normal(3.0, 2.0, shape), dtype)
+    norm = LayerNorm(epsilon=1e-6, dtype="float32" if dtype == "float32" else "mixed_bfloat16")
+    norm.build(shape)
+    for weight in norm.trainable_variables:
+        weight.assign(rng.normal(size=shape[-1]))
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = norm(x)
+        direction = tf.cast(tf.reshape(tf.sin(tf.range(tf.size(y), dtype=tf.float32)), tf.shape(y)), y.dtype)
+        return y, *tape.gradient(y, [x, *norm.trainable_variables], output_gradients=direction)
+
+    plain = tf.function(step, autograph=False)(x)
+    with train_kernels():
+        fast = tf.function(step, autograph=False)(x)
+    for got, expected in zip(fast, plain, strict=True):
+        assert got.dtype == expected.dtype
+        got, expected = (tensor.numpy().astype("float64") for tensor in (got, expected))
+        scale = max(np.abs(expected).max(), 1.0)
+        np.testing.assert_allclose(got, expected, rtol=TOLERANCE[dtype] * 4, atol=4 * TOLERANCE[dtype] * scale)
+
+
+def test_layer_norm_against_float64():
+    rng = np.random.default_rng(1)
+    x = rng.normal(100.0, 1.0, (64, 192))  # a mean that is large against the deviation
+    norm = LayerNorm(epsilon=1e-6)
+    norm.build(x.shape)
+    with train_kernels():
+        y, _ = graph_of(norm, tf.constant(x, tf.float32))(tf.constant(x, tf.float32))
+    rounded = x.astype("float32").astype("float64")
+    expected = (rounded - rounded.mean(1, keepdims=True)) / np.sqrt(rounded.var(1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(y, expected, atol=3e-5)
+
+
+@pytest.mark.parametrize("length", [1, 7])
+def test_attention(length):
+    attention = SelfAttention(12, 3)
+    attention.build((None, length, 12))
+    attention.qkv.bias.assign(np.random.default_rng(0).normal(size=36))
+    x = tf.constant(np.random.default_rng(1).normal(size=(4, length, 12)), tf.float32)
+    plain, fast = both(attention, x)
+    for got, expected in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(got, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_block(dtype):
+    """With every weight's gradient, and an unknown number of images."""
+    block = TransformerBlock(12, 3, 24, dtype=dtype)
+    block.build((None, 5, 12))
+    for weight in block.trainable_variables:
+        weight.assign(np.random.default_rng(len(weight.shape)).normal(scale=0.5, size=weight.shape))
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.cast(block(x), tf.float32) ** 2)
+        return loss, *tape.gradient(loss, block.trainable_variables)
+
+    x = tf.cast(np.random.default_rng(1).normal(size=(4, 5, 12)), block.compute_dtype)
+    signature = [tf.TensorSpec([None, 5, 12], x.dtype)]
+    plain = tf.function(step, autograph=False, input_signature=signature)(x)
+    with train_kernels():
+        fast = tf.function(step, autograph=False, input_signature=signature)(x)
+    for got, expected, weight in zip(fast[1:], plain[1:], block.trainable_variables, strict=True):
+        assert got.dtype == expected.dtype == weight.dtype
+        got, expected = np.asarray(got), np.asarray(expected)
+        bound = 1e-5 if dtype == "float32" else 0.02
+        assert np.abs(got - expected).max() <= bound * max(np.abs(expected).max(), 1), weight.path
+
+
+def test_what_is_kept_for_the_backward_pass():
+    """GELU's reads x, attention's the queries, keys and values: nothing that the forward pass computed from them."""
+    dense = unit("float32")
+    with train_kernels():
+        graph = graph_of(lambda x: dense_of_gelu(dense, x), tf.constant(X[:, None])).graph
+    forward, backward = calls_into_xla(graph)
+    again = backward.inputs[0].op
+    assert again.type == "Identity" and again.control_inputs
+    assert again.inputs[0].op.inputs[0] is graph.inputs[0] and forward.inputs[0].op.inputs[0] is graph.inputs[0]
+
+    attention = SelfAttention(12, 3)
+    attention.build((None, 5, 12))
+    with train_kernels():
+        graph = graph_of(attention, tf.zeros((2, 5, 12))).graph
+    weights = [op for op in graph.get_operations() if op.type == "Softmax"]
+    assert len(weights) == 2
+    assert {op.type for op in weights[0].outputs[0].consumers()} == {"BatchMatMulV2"}
+    assert len(weights[0].outputs[0].consumers()) == 1
