@@ -8,6 +8,7 @@ import math
 import tensorflow as tf
 
 from keras_mae.data.decoding import decode_and_crop, decode_file
+from keras_mae.data.rare_branch import rarely
 from keras_mae.data.preprocessing import LUMA, evaluation_transform, resize_at_once
 from keras_mae.example_seed import ExampleSeed
 
@@ -58,7 +59,7 @@ class Augmentation:
         if self.crop_scale is None or dtype != "uint8" or image_shape[-1] not in (1, 3):
             image = whole()
         else:
-            image = tf.cond(tf.io.is_jpeg(contents), part, whole)
+            image = tf.cond(tf.io.is_jpeg(contents), part, rarely(whole))
         return tf.ensure_shape(self.after_crop(image, seed), image_shape)
 
     def _crop(self, image, image_shape: tuple[int, int, int], seed: ExampleSeed) -> tf.Tensor:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_mae.data.rare_branch import rarely
+
 _log = logging.getLogger("keras_mae")
 _TOLERATED = 0.01
 
@@ -43,36 +45,40 @@ class CorruptImages:
         return f"{len(self.names)} of {self.num_images} images were skipped because they cannot be decoded"
 
 
-def replace_corrupt(dataset: tf.data.Dataset, first: int, index_at, corrupt: CorruptImages) -> tf.data.Dataset:
-    """Drops elements that raise an error, and puts the next good one in their place.
+def replace_corrupt(
+    dataset: tf.data.Dataset, first: int, batch_size: int, index_at: Callable, corrupt: CorruptImages
+) -> tf.data.Dataset:
+    """Batches without the elements that raise an error; the next good one comes in their place.
 
     A stream keeps its length and every element its place, so that step k means the same whatever is corrupt.
 
     Args:
-        dataset: yields `(position, element)`, positions counting up from `first`; getting an element may fail.
+        dataset: yields `(position, element)`, positions counting up from `first`, without an end; getting an element
+            may fail.
         first: the first position.
+        batch_size: elements in a batch.
         index_at: from an int64 tensor of a position to the image's index.
         corrupt: what is dropped is reported here.
     """
 
-    def report(begin, end) -> int:
-        for position in range(int(begin), int(end)):
+    def report(begin, positions) -> int:
+        for position in sorted({*range(int(begin), int(positions[-1]))} - {*positions.numpy().tolist()}):
             corrupt.report(int(index_at(tf.constant(position, tf.int64))))
         return 0
 
-    def count_dropped(expected, numbered):
-        position, element = numbered
-        dropped = position - expected
-        with tf.control_dependencies(
-            [tf.cond(dropped > 0, lambda: tf.py_function(report, [expected, position], tf.int32), lambda: 0)]
-        ):
-            return position + 1, (tf.identity(dropped), element)
+    def fill(expected, numbered):
+        positions, elements = numbered
+        copies = positions - tf.concat([[expected - 1], positions[:-1]], axis=0)
 
-    def refill(dropped, element):
-        return tf.data.Dataset.from_tensors(element).repeat(dropped + 1)
+        def repeated():
+            with tf.control_dependencies([tf.py_function(report, [expected, positions], tf.int32)]):
+                return tf.nest.map_structure(lambda x: tf.repeat(x, copies, axis=0), elements)
 
-    dataset = dataset.ignore_errors().scan(tf.constant(first, tf.int64), count_dropped)
-    return dataset.flat_map(refill)
+        return positions[-1] + 1, tf.cond(tf.reduce_all(copies == 1), lambda: elements, rarely(repeated))
+
+    # batch by batch, as each operation on single images takes a part of the time that decoding one takes
+    dataset = dataset.ignore_errors().batch(batch_size, drop_remainder=True)
+    return dataset.scan(tf.constant(first, tf.int64), fill).rebatch(batch_size, drop_remainder=True)
 
 
 def report_corrupt(dataset: tf.data.Dataset, positions: range, corrupt: CorruptImages) -> tf.data.Dataset:

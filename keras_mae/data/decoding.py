@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.orientation import orientation, stored_window, upright
+from keras_mae.data.rare_branch import rarely
 from keras_mae.data.preprocessing import decode_image, resize_at_once, to_channels
 
 _SCALES = (8, 4, 2)  # what libjpeg can shrink by while it decodes
@@ -68,11 +69,13 @@ def decode_and_crop(contents, channels: int, size: tuple[int, int], window_for) 
         return tf.image.decode_and_crop_jpeg(
             contents,
             tf.concat([begin, end - begin], axis=0),
+            channels=3 if channels == 3 else 0,
             ratio=scale,
             dct_method="INTEGER_ACCURATE",
         )
 
-    image = tf.switch_case(branch, [lambda scale=scale: decode(scale) for scale in (1, *_SCALES[::-1])])
+    branches = [lambda scale=scale: decode(scale) for scale in (1, *_SCALES[::-1])]
+    image = tf.switch_case(branch, [branches[0], *map(rarely, branches[1:])])
     image = upright(to_channels(image, channels), noted)
     return tf.ensure_shape(resize_at_once(image, size), (*size, channels))
 

@@ -103,8 +103,7 @@ def training_dataset(
         dataset = tf.data.Dataset.range(first_step, endless).map(load_batch, tf.data.AUTOTUNE)
     else:
         dataset = tf.data.Dataset.range(first_step * local, endless).map(load, tf.data.AUTOTUNE)
-        dataset = replace_corrupt(dataset, first_step * local, index_of, corrupt)
-        dataset = dataset.batch(local, drop_remainder=True)
+        dataset = replace_corrupt(dataset, first_step * local, local, index_of, corrupt)
     return _finish(dataset, source)
 
 

@@ -41,6 +41,8 @@ def decode_image(contents, channels: int) -> tf.Tensor:
 
 def to_channels(image, channels: int) -> tf.Tensor:
     """An image of any number of channels with 1 or 3: gray, gray and alpha, RGB, or RGB and alpha to gray or RGB."""
+    if image.shape[-1] == channels:
+        return image
     colour = tf.shape(image)[-1] >= 3  # otherwise gray, perhaps with alpha
 
     def to_gray():
