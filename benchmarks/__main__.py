@@ -32,6 +32,7 @@ def _parts() -> tuple[dict[str, Callable[[], str]], dict[str, Callable[[], str]]
                     encoder_serving.result, name, batch_size, dtype
                 )
         parts[f"mask_ratios_{name}"] = functools.partial(mae_step.mask_ratios, name)
+        parts[f"onednn_{name}"] = functools.partial(mae_step.without_onednn, name)
         parts[f"memory_{name}"] = functools.partial(mae_step.memory, name)
     short |= {"start_up": start_up.result, "digits_step": digits_step.result, "digits_input": digits_input.result}
     short["photo_input"] = photo_input.result

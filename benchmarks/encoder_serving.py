@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.sizes import SIZES
 from benchmarks.turns import Side, take_turns
+from keras_mae.cli import TENSORFLOW_ENVIRONMENT
 
 
 def result(name: str = "vit_base", batch_size: int = 16, dtype: str = "float32", rounds: int = 7) -> str:
@@ -24,7 +25,7 @@ def result(name: str = "vit_base", batch_size: int = 16, dtype: str = "float32",
     with tempfile.TemporaryDirectory() as folder:
         export(name, dtype, folder)
         sides = {
-            "ours": Side("benchmarks.encoder_serving:saved_model", {**model, "folder": folder}),
+            "ours": Side("benchmarks.encoder_serving:saved_model", {**model, "folder": folder}, TENSORFLOW_ENVIRONMENT),
             "torch": Side("benchmarks.encoder_serving:torch_model", model),
             "onnxruntime": Side("benchmarks.encoder_serving:onnx_runtime", {**model, "folder": folder}),
         }

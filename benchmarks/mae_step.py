@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 from benchmarks import flops
@@ -81,6 +82,14 @@ def memory(name: str = "vit_tiny", rounds: int = 2) -> str:
     for side, (time, peak) in _against(_ours(**graph), sides, rounds).items():
         record |= {f"{side}_memory_ratio": round(peak, 2), f"{side}_time_ratio": round(time, 2)}
     return json.dumps({"benchmark": f"memory_{name}", **record})
+
+
+def without_onednn(name: str = "vit_tiny", rounds: int = 5) -> str:
+    """Time and peak memory of the graph's step without oneDNN's products, in units of the step with them."""
+    side = dataclasses.replace(_ours(size=name), environment={**TENSORFLOW_ENVIRONMENT, "TF_ENABLE_ONEDNN_OPTS": "0"})
+    time, peak = _against(_ours(size=name), {"without": side}, rounds)["without"]
+    record = {"without_time_ratio": round(time, 2), "without_memory_ratio": round(peak, 2)}
+    return json.dumps({"benchmark": f"onednn_{name}", **record})
 
 
 def _against(base: Side, others: dict[str, Side], rounds: int) -> dict[str, tuple[float, float]]:

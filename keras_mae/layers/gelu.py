@@ -29,7 +29,11 @@ def dense_of_gelu(dense: keras.layers.Dense, x) -> tf.Tensor:
         return dense(keras.activations.gelu(x, approximate=False))
     kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
     y = _gelu_and_product(tf.reshape(x, [-1, x.shape[-1]]), kernel)
-    shape = [-1, *x.shape[1:-1], y.shape[-1]] if None not in x.shape[1:] else tf.concat([tf.shape(x)[:-1], [y.shape[-1]]], 0)
+    shape = (
+        [-1, *x.shape[1:-1], y.shape[-1]]
+        if None not in x.shape[1:]
+        else tf.concat([tf.shape(x)[:-1], [y.shape[-1]]], 0)
+    )
     return tf.reshape(tf.nn.bias_add(y, bias), shape)
 
 

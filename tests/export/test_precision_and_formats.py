@@ -7,7 +7,9 @@ import os
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.datasets import load_sample_images
 
+from keras_mae.data import evaluation_transform
 from keras_mae.export import exchange_formats, export_classifier, export_encoder, saved_model, verify
 from keras_mae.export.signatures import ServedEncoder
 from keras_mae.models import ImageClassifier, ViTEncoder
@@ -55,6 +57,20 @@ def test_the_tolerance_of_bfloat16_holds_with_room_for_deep_networks(num_layers)
     }
     difference = np.abs(tokens["bfloat16"] - tokens["float32"]).max() / np.abs(tokens["float32"]).max()
     assert 1e-4 < difference < verify.TOLERANCES["bfloat16"] / 2
+
+
+@pytest.mark.parametrize("preset", ["vit_tiny_patch16", pytest.param("vit_base_patch16", marks=pytest.mark.slow)])
+def test_embeddings_of_photographs_in_bfloat16_point_the_same_way(preset):
+    encoder = ViTEncoder.from_preset(preset)
+    photographs = [image[:, left : left + 400] for image in load_sample_images().images for left in (0, 240)]
+    images = np.stack([evaluation_transform(tf.constant(image), encoder.image_shape) for image in photographs])
+    for pooling in ("mean", "cls"):
+        one, other = (
+            tf.cast(saved_model._in_dtype(encoder, dtype).features(images, pooling), tf.float32).numpy()
+            for dtype in ("float32", "bfloat16")
+        )
+        cosines = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+        assert 0.999 < cosines.min() and not np.array_equal(one, other)
 
 
 def test_a_model_trained_in_float16_is_written_in_float32():
