@@ -8,8 +8,8 @@ import math
 import tensorflow as tf
 
 from keras_mae.data.decoding import decode_and_crop, decode_file
-from keras_mae.data.rare_branch import rarely
 from keras_mae.data.preprocessing import LUMA, evaluation_transform, resize_at_once
+from keras_mae.data.rare_branch import rarely
 from keras_mae.example_seed import ExampleSeed
 
 RATIO = (3 / 4, 4 / 3)

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.orientation import orientation, stored_window, upright
-from keras_mae.data.rare_branch import rarely
 from keras_mae.data.preprocessing import decode_image, resize_at_once, to_channels
+from keras_mae.data.rare_branch import rarely
 
 _SCALES = (8, 4, 2)  # what libjpeg can shrink by while it decodes
 _MARGIN = 2  # a crop is decoded at no less than this many times the target's size

@@ -9,8 +9,8 @@ import keras
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.train_kernels import train_kernels
 from keras_mae.layers.pixel_range import warn_if_unit_range
+from keras_mae.layers.train_kernels import train_kernels
 from keras_mae.training.guarded_update import guarded_update
 from keras_mae.training.kept_memory import keep_freed_memory
 
