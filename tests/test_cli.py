@@ -172,6 +172,14 @@ def test_flags_of_one_call_do_not_reach_the_next(capfd, monkeypatch):
     assert (second.data, second.output, second.set, second.resume) == ("c", "d", ["seed=3"], False)
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")])
+def test_programs_turn_onednn_on_unless_it_is_turned_off(monkeypatch, given, expected):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"} | given
+    monkeypatch.setattr(os, "environ", environment)
+    cli._start_tensorflow()
+    assert environment["TF_ENABLE_ONEDNN_OPTS"] == expected
+
+
 def test_an_interrupted_command_says_so(capfd, monkeypatch):
     def interrupted(values):
         raise KeyboardInterrupt

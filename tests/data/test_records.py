@@ -1,5 +1,6 @@
 """TFRecord files: written, continued, opened again; the same images as the folder they were made from."""
 
+import io
 import os
 
 import numpy as np
@@ -200,3 +201,23 @@ def test_kept_in_memory_or_on_disk(folder, tmp_path, cache):
     again = open_source(f"{prefix}folder:{folder}", split="validation")
     assert_same(batches(again), batches(open_source(f"folder:{folder}", split="validation")))
     assert open_source(f"{prefix}digits").num_images == 4000  # is in memory already
+
+
+def test_paths_of_other_file_systems(folder):
+    """TensorFlow's file in memory stands in for gs://: no call may go past `tf.io.gfile`."""
+    for place, _, names in os.walk(folder):
+        below = os.path.join("ram://photographs", os.path.relpath(place, folder))
+        tf.io.gfile.makedirs(below)
+        for name in names:
+            tf.io.gfile.copy(os.path.join(place, name), os.path.join(below, name), overwrite=True)
+    remote = open_source("folder:ram://photographs")
+    assert remote.num_images == open_source(f"folder:{folder}").num_images
+    write_records(remote, "ram://records", num_files=2)
+    records = open_source("tfrecord:ram://records/*.tfrecord")
+    assert_same(batches(records), batches(open_source(f"folder:{folder}")))
+
+    contents = io.BytesIO()
+    np.savez(contents, images=np.zeros((20, 4, 4, 1), "uint8"))
+    with tf.io.gfile.GFile("ram://arrays.npz", "wb") as file:
+        file.write(contents.getvalue())
+    assert open_source("npz:ram://arrays.npz").num_images == 20
