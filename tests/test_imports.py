@@ -49,6 +49,7 @@ def test_importing_the_models_takes_at_most_300_ms_more_than_tensorflow_and_kera
     assert with_models - without <= 0.3
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("module", ["layers", "masking", "targets", "data", "training", "models"])
 def test_another_backend_is_refused_before_keras_is_imported(module):
     process = run_python("-c", f"import keras_mae.{module}", KERAS_BACKEND="jax")

@@ -85,6 +85,7 @@ def test_a_result_is_taken_as_it_is_unless_the_settings_differ(tmp_path, monkeyp
         ablations.measure(ROWS[0], 1, *arguments)
 
 
+@pytest.mark.medium
 def test_the_linear_probe_of_an_encoder(monkeypatch):
     """On 300 of the digits: an encoder that was not trained is far above chance."""
     monkeypatch.setattr(ablations, "open_source", lambda data, split: _first(open_source(data, split=split)))

@@ -10,6 +10,7 @@ from benchmarks.our_step import matmul, our_step
 from benchmarks.torch_step import torch_step
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_both_sides_take_a_step(dtype):
     our_step("toy", dtype)()
@@ -17,6 +18,7 @@ def test_both_sides_take_a_step(dtype):
     matmul(dtype, size=8, times=2)()
 
 
+@pytest.mark.medium
 def test_our_other_steps():
     our_step("toy", mask_tokens_in_encoder=True, accumulation_steps=2, rematerialize=True)()
 

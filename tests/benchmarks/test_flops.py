@@ -11,6 +11,7 @@ from benchmarks.sizes import SIZES
 TOY, BASE = SIZES["toy"], SIZES["vit_base"]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "model", [{}, {"mask_ratio": 0.5}, {"mask_ratio": 0.0}, {"mask_tokens_in_encoder": True}], ids=str
 )

@@ -72,6 +72,7 @@ def check_mae(mae, images, noise, features, prediction, loss):
     np.testing.assert_allclose(mae.batch_loss(inputs, ExampleSeed.of(0, 0), training=False), loss, rtol=1e-5)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "names, format, shape",
     [
@@ -103,6 +104,7 @@ def test_mae_on_non_square_images(tmp_path):
     check_mae(mae, images, noise, *expected)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "names, format, shape",
     [

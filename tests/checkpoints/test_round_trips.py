@@ -68,6 +68,7 @@ def test_half_precision_variables_keep_their_bits(ending, tmp_path):
         np.testing.assert_array_equal(variable, again)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("format", ["mae_torch", "hf"])
 def test_theirs_and_back(format, tmp_path):
     theirs = published.hf_mae()

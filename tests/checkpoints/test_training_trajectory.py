@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 
 import keras_mae
@@ -46,6 +47,7 @@ def without_key_bias(slot, values):
     return values
 
 
+@pytest.mark.medium
 def test_losses_and_final_weights(tmp_path):
     theirs = published.hf_mae()
     mae = published.our_mae(theirs.config, position_embedding="sincos")

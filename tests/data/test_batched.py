@@ -65,6 +65,7 @@ def test_where_it_applies():
     assert not applies_to(FineTuningAugmentation(), (28, 28, 3), (28, 28, 3))
 
 
+@pytest.mark.medium
 def test_the_stream_takes_it_and_restarts_within():
     source = ArraySource(np.stack([drawn(14, 14, 1, seed=n) for n in range(23)]))
 

@@ -98,6 +98,7 @@ def test_what_has_other_channels_or_types_or_is_damaged_is_refused(contents, cha
         decode_file(contents, channels)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("subsampling", [0, 2])
 @pytest.mark.parametrize("noted", [1, 3, 6])
 def test_the_crop_of_a_jpeg_is_the_crop_of_the_whole(noted, subsampling):
@@ -131,6 +132,7 @@ def test_the_crop_of_a_large_jpeg_is_decoded_smaller_and_hardly_differs():
         assert np.abs(found - expected).mean() < 1.0 and np.abs(found - expected).max() <= 12
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "turned", "TIFF"])
 def test_augmenting_a_file_is_augmenting_its_image(form, channels):

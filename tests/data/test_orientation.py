@@ -30,6 +30,7 @@ def segment(marker, contents):
     return bytes([0xFF, marker]) + (len(contents) + 2).to_bytes(2, "big") + contents
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("endian", "<>")
 @pytest.mark.parametrize("noted", range(10))
 def test_is_read_and_turned_like_pillow(noted, endian):

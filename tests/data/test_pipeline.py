@@ -49,17 +49,20 @@ def test_shapes_and_types():
     assert spec.shape.as_list() == [4, *SHAPE]  # static, so that a step is compiled once
 
 
+@pytest.mark.medium
 def test_a_seed_gives_the_same_batches_again_and_another_gives_others():
     once, again, other = batches(8), batches(8), batches(8, seed=4)
     np.testing.assert_array_equal(once, again)
     assert all((one != another).any() for one, another in zip(once, other))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("first_step", [1, 5, 13])  # 5 steps are an epoch
 def test_restarted_at_a_step_it_gives_the_batches_from_there(first_step):
     np.testing.assert_array_equal(batches(4, first_step=first_step), batches(first_step + 4)[first_step:])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("threads", [1, 7])
 def test_the_number_of_threads_does_not_matter(threads):
     np.testing.assert_array_equal(batches(12, threads=threads), batches(12))
@@ -133,6 +136,7 @@ def folder(tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["array", "folder"])
 @pytest.mark.parametrize("num_hosts", [2, 4])
 def test_hosts_make_disjoint_parts_of_the_same_batches(folder, kind, num_hosts):
@@ -181,6 +185,7 @@ def test_evaluation_is_in_order_and_whole(folder):
     np.testing.assert_array_equal(np.concatenate(evaluated(source(), crop_ratio=1.0)), IMAGES)
 
 
+@pytest.mark.medium
 def test_evaluation_shared_by_hosts(folder):
     whole = np.concatenate(evaluated(FolderSource(folder)))
     for host in range(3):
@@ -201,6 +206,7 @@ def test_evaluation_names_and_leaves_out_what_is_corrupt(tmp_path, host):
     assert sorted(corrupt.names) == ([229] if host == 0 else [3, 229])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("shape", [(10, 12, 3), (6, 6, 3)])
 def test_16_bits_become_levels_with_fractions(shape):
     images = np.stack([drawn(*SHAPE, seed=n).astype("uint16") * 257 for n in range(8)])

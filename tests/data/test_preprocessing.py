@@ -157,6 +157,7 @@ def test_224_pixels_out_of_a_shorter_side_of_256():
     np.testing.assert_array_equal(evaluation_transform(image, (224, 224, 3)), image[16:240, 38:262])
 
 
+@pytest.mark.medium
 def test_same_eagerly_in_tf_data_and_in_a_function():
     files = [encoded(as_image(drawn(*size)), "PNG") for size in SIZES]
     files += [photograph(noted) for noted in (1, 3, 6)]

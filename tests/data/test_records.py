@@ -78,6 +78,7 @@ def test_some_of_the_files_are_some_of_the_images(folder, records):
     assert_same(batches(source), batches(Subset(FolderSource(folder), chosen)))
 
 
+@pytest.mark.medium
 def test_training_batches_are_those_of_the_folder(folder, records):
     """So few images are shuffled freely, and the same index is the same image."""
     streams = []
@@ -192,6 +193,7 @@ def test_index_of_records(tmp_path):
     assert index.offset[:3].tolist() == [12, 33, 49]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("cache", ["memory", "disk"])
 def test_kept_in_memory_or_on_disk(folder, tmp_path, cache):
     prefix = "memory:" if cache == "memory" else f"disk:{tmp_path}/cache:"

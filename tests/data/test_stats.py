@@ -27,12 +27,14 @@ def test_every_image_counts_alike_whatever_its_size(tmp_path):
     np.testing.assert_allclose((stats.mean[0] * 255, stats.std[0] * 255), (70, 50), atol=0.01)
 
 
+@pytest.mark.medium
 def test_a_sample_is_always_the_same_and_leaves_out_corrupt_images(tmp_path):
     source = open_source(f"folder:{write_pictures(tmp_path, 130, size=(6, 7), corrupt=(17,))}")
     assert measure_stats(source, 3, 20) == measure_stats(source, 3, 20) != measure_stats(source, 3, 21)
     assert measure_stats(source, 3).num_images == 129
 
 
+@pytest.mark.medium
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match="channel 1 has the same level everywhere, in all 4 images"):
         measure_stats(ArraySource(np.stack([drawn(5, 5)] * 4) * np.array([1, 0, 1], "uint8")), 3)

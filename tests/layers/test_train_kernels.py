@@ -124,6 +124,7 @@ def test_attention(length):
         np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
 def test_block(dtype):
     """With every weight's gradient, and an unknown number of images."""

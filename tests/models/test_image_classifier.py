@@ -81,6 +81,7 @@ def test_probe_keeps_the_encoder_in_inference_mode():
     assert (draws[0] != draws[1]).any()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("count", [0.5, 1, 2, None])
 def test_partial_fine_tuning_moves_the_last_blocks_only(count):
     classifier = small_classifier(small_encoder(num_layers=3), num_trainable_layers=count)
@@ -97,6 +98,7 @@ def test_partial_fine_tuning_moves_the_last_blocks_only(count):
     assert moved == expected | {path for path in paths if path.startswith(parts)}
 
 
+@pytest.mark.medium
 def test_training_lowers_the_loss_and_reports_accuracy():
     classifier = small_classifier()
     classifier.compile(optimizer=keras.optimizers.Adam(0.03), run_eagerly=True)

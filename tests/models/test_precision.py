@@ -34,6 +34,7 @@ def test_pixels_and_targets_are_float32_under_every_policy(policy):
     assert reconstruction.dtype == tf.float32 and np.isfinite(reconstruction).all()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("policy", "tolerance"), POLICIES)
 def test_training_is_finite_and_close_to_float32(policy, tolerance):
     losses = []

@@ -71,6 +71,7 @@ def test_every_preset_has_its_size():
         assert counts(encoder) == tuple(count - missing for count in encoder_count(name))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in BIG)])
 def test_parameters(name):
     mae = MaskedAutoencoder.from_preset(f"mae_{name}")

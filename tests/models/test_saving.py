@@ -208,6 +208,7 @@ def test_a_frozen_encoder_comes_back_frozen(tmp_path):
     assert not loaded.trainable_weights
 
 
+@pytest.mark.medium
 def test_a_trained_model_comes_back_with_its_optimizer(tmp_path):
     model = mae()
     model.compile(optimizer=keras.optimizers.AdamW(1e-2), run_eagerly=True)

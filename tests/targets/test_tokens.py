@@ -63,6 +63,7 @@ def token_mae(given):
     return MaskedAutoencoder(small_encoder(), MAEDecoder(12, 1, 3), RandomMasking(0.5), TokenTarget(given, 7))
 
 
+@pytest.mark.medium
 def test_a_keras_tokenizer_is_saved_with_the_model_and_not_trained(tmp_path):
     given = tokenizer((8, 12, 3), (4, 4), 7)
     before = [weight.numpy() for weight in given.weights]

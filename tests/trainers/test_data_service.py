@@ -21,6 +21,7 @@ def address():
     del workers
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("with_labels", [False, True])
 def test_batches_come_whole_once_and_in_order_from_two_workers(address, with_labels):
     corrupt = CorruptImages(20, SOURCE.name_of)

@@ -43,6 +43,7 @@ def test_bad_arguments(ks, temperature, message):
         knn_scores(np.eye(3), np.arange(3), np.eye(3), ks, 3, temperature)
 
 
+@pytest.mark.medium
 def test_the_program(given, tmp_path):
     config = KnnConfig(run=given["run"], validation_data=given["validation_data"], k=(1, 3), crop_ratio=1.0)
     results = knn(config, given["data"], str(tmp_path / "run"))

@@ -32,6 +32,7 @@ def test_as_text(count, text):
     assert memory.as_text(count) == text
 
 
+@pytest.mark.medium
 def test_rematerialised_blocks_give_the_same_gradients():
     images, gradients = random_images(4, CONFIG.image_shape), []
     for rematerialize in (False, True):

@@ -37,6 +37,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("data", INPUTS.values(), ids=INPUTS)
 def test_images_with_or_without_labels(data):
     expected = [
@@ -56,6 +57,7 @@ GIVEN = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("data", GIVEN.values(), ids=GIVEN)
 def test_dicts_with_noise_or_masks(data):
     inputs = [{"images": IMAGES[start : start + 4], "noise": NOISE[start : start + 4]} for start in (0, 4)]
@@ -77,6 +79,7 @@ def test_the_step_is_plain_gradient_descent():
         np.testing.assert_allclose(ours, theirs, atol=1e-7)  # one rounding of numbers around 1
 
 
+@pytest.mark.medium
 def test_runs_repeat_by_seed_and_masks_change_from_step_to_step():
     first, again, other = (losses_of_fit(small_mae(seed=seed), IMAGES[:4], 0.0, epochs=3) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)

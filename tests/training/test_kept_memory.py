@@ -20,6 +20,7 @@ print(new_pages(), keep_freed_memory(), new_pages(), new_pages())
 """
 
 
+@pytest.mark.medium
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
 def test_pages_are_touched_once():
     done = run_python("-c", PROGRAM)

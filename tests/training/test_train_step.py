@@ -53,6 +53,7 @@ def assert_same(one, other, tolerance=1e-6):
     np.testing.assert_allclose(one[1], other[1], rtol=tolerance)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("parts", [2, 8])
 def test_in_parts_is_the_whole_batch(parts):
     """The same masks and drop path for each example, wherever it stands: sums in another order, over three steps."""
@@ -82,10 +83,12 @@ def test_clipping_cuts_the_global_norm():
         np.testing.assert_allclose(after, before - gradient * 0.5 / norm, atol=1e-6)
 
 
+@pytest.mark.medium
 def test_a_norm_below_the_bound_changes_nothing():
     assert_same(trained(make(), clip_norm=1e6), trained(make()), 0)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("optimizer", [keras.optimizers.SGD, keras.optimizers.AdamW])
 def test_a_constant_loss_scale_is_taken_out_before_clipping(optimizer):
     scaled, plain = (
@@ -169,6 +172,7 @@ def test_float16_is_scaled_and_unscaled_by_the_same_number():
     )
 
 
+@pytest.mark.medium
 def test_too_many_skipped_steps_in_a_row_end_the_run(caplog):
     mae = make()
     stop = StopOnSkippedSteps(2, last_good=lambda: "the last good checkpoint is here")
@@ -210,6 +214,7 @@ def test_a_batch_that_cannot_be_parted():
         trained(make(), accumulation_steps=3)
 
 
+@pytest.mark.medium
 def test_settings_are_saved_with_the_model(tmp_path):
     mae = small_mae()
     mae.compile(optimizer=keras.optimizers.AdamW(0.01), accumulation_steps=2, clip_norm=0.5, run_eagerly=True)
