@@ -19,15 +19,13 @@ from keras_mae.cli import TENSORFLOW_ENVIRONMENT
 def result(name: str = "vit_base", batch_size: int = 16, dtype: str = "float32", rounds: int = 7) -> str:
     """Images a second of each, and our rate over that of each other one.
 
-    Ours has oneDNN's products for more than one image, and TensorFlow's own for one: each is the faster there.
     ONNX Runtime computes in float32 whatever `dtype` is; OpenVINO takes bfloat16 where the processor has it.
     """
     model = {"name": name, "batch_size": batch_size, "dtype": dtype}
-    environment = {**TENSORFLOW_ENVIRONMENT, "TF_ENABLE_ONEDNN_OPTS": str(int(batch_size > 1))}
     with tempfile.TemporaryDirectory() as folder:
         export(name, dtype, folder)
         sides = {
-            "ours": Side("benchmarks.encoder_serving:saved_model", {**model, "folder": folder}, environment),
+            "ours": Side("benchmarks.encoder_serving:saved_model", {**model, "folder": folder}, TENSORFLOW_ENVIRONMENT),
             "torch": Side("benchmarks.encoder_serving:torch_model", model),
             "onnxruntime": Side("benchmarks.encoder_serving:onnx_runtime", {**model, "folder": folder}),
         }
