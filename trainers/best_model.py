@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import keras
 
-MONITORED = "val_accuracy"
+
+class _Score(NamedTuple):
+    """How good an epoch is; the larger, the better."""
+
+    is_number: bool  # whether accuracy and loss both are: what a model with NaN in its output hits is chance
+    accuracy: float
+    negative_loss: float
+
+    @classmethod
+    def of(cls, logs: Mapping[str, float | None]) -> _Score:
+        """That of an epoch's logs, or of its line in `log.jsonl`: rounded as there."""
+        accuracy, loss = logs["val_accuracy"], logs.get("val_loss", 0.0)
+        if accuracy is None or loss is None or not math.isfinite(accuracy) or not math.isfinite(loss):
+            return cls(False, 0.0, 0.0)
+        return cls(True, round(float(accuracy), 6), -round(float(loss), 6))
 
 
 class BestModel(keras.callbacks.Callback):
-    """Saves the model after each epoch whose validation accuracy is the best so far, and stops if none is for long.
+    """Saves the model after each epoch that is the best so far, and stops if none is for long.
+
+    The best is the one of the highest validation accuracy, and among equal ones the one of the lowest validation loss.
+    An epoch whose accuracy or loss is not finite is better than none, and worse than any other.
 
     Args:
         save: writes the model.
@@ -23,33 +42,40 @@ class BestModel(keras.callbacks.Callback):
     def __init__(self, save: Callable[[], None], log: str, stop_after: int | None = None) -> None:
         super().__init__()
         self._save, self._log, self._stop_after = save, log, stop_after
-        self._accuracies: list[float] = []
+        self._scores: list[_Score] = []
 
     def start(self, epochs: int) -> bool:
         """Takes up what the log says of the first `epochs` epochs; returns whether the run had stopped there."""
-        self._accuracies = []
+        self._scores = []
         if epochs and os.path.exists(self._log):
             with open(self._log, encoding="utf-8") as file:
                 records = [json.loads(line) for line in file if line.endswith("\n")]
-            self._accuracies = [r[MONITORED] for r in records if r["epoch"] <= epochs]
+            self._scores = [_Score.of(record) for record in records if record["epoch"] <= epochs]
         return self._waited_enough()
 
     @property
     def epoch(self) -> int:
         """Number of the best epoch, from 1; the first of several that are equal. 0 if there was none."""
-        return self._accuracies.index(max(self._accuracies)) + 1 if self._accuracies else 0
+        return self._scores.index(max(self._scores)) + 1 if self._scores else 0
 
     @property
     def accuracy(self) -> float:
-        """Its validation accuracy."""
-        return max(self._accuracies)
+        """Its validation accuracy; NaN if that or the loss was not finite in any epoch."""
+        best = max(self._scores)
+        return best.accuracy if best.is_number else math.nan
+
+    @property
+    def loss(self) -> float:
+        """Its validation loss; NaN likewise."""
+        best = max(self._scores)
+        return -best.negative_loss if best.is_number else math.nan
 
     def on_epoch_end(self, epoch, logs=None) -> None:
-        self._accuracies.append(round(float(logs[MONITORED]), 6))  # as in the log
-        if self.epoch == len(self._accuracies):
+        self._scores.append(_Score.of(logs or {}))
+        if self.epoch == len(self._scores):
             self._save()
         if self._waited_enough():
             self.model.stop_training = True
 
     def _waited_enough(self) -> bool:
-        return self._stop_after is not None and len(self._accuracies) - self.epoch >= self._stop_after > 0
+        return self._stop_after is not None and len(self._scores) - self.epoch >= self._stop_after > 0

@@ -33,7 +33,8 @@ class ClassifierConfig:
         crop_scale: area of the random resized crop, as shares of the image's; None for no random crop.
         flip: whether half of the images are mirrored.
         crop_ratio: of the evaluation transform: images are scaled to `image_size / crop_ratio`, then cut.
-        stop_after: None, or end the run after so many epochs without a better validation accuracy.
+        stop_after: None, or end the run after so many epochs without a better validation accuracy, or an equal one at a
+            lower loss.
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
         jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without.
         max_skipped_steps: so many steps in a row may be skipped because their loss or gradient is not finite.

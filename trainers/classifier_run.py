@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import warnings
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from keras_mae.optimizers import WarmupCosine
 from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel
 from keras_mae.trainers.classifier_config import ClassifierConfig
+from keras_mae.trainers.evaluation import majority_share
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.programs import DatasetAt, batches_of, save_finished, steps_per_epoch, train_to_the_end
@@ -31,12 +33,14 @@ class ClassifierData(NamedTuple):
         num_images: how many there are to train on.
         dataset_at: from (step, number of hosts, index of this host) to an endless stream of training batches.
         validation: batches `(images, labels)`, each image once.
+        tested_labels: of the images in these, int64 `(N,)`.
         corrupt: the accounts of the two sets of images.
     """
 
     num_images: int
     dataset_at: DatasetAt
     validation: tf.data.Dataset
+    tested_labels: np.ndarray
     corrupt: tuple[CorruptImages, ...] = ()
 
 
@@ -59,7 +63,8 @@ def image_batches(
         with_labels=True,
     )
     dataset_at = batches_of(config, source, image_shape, augmentation, corrupt, with_labels=True)
-    return ClassifierData(source.num_images, dataset_at, tested, (corrupt, of_validation))
+    labels = validation.required_labels()
+    return ClassifierData(source.num_images, dataset_at, tested, labels, (corrupt, of_validation))
 
 
 def schedule_of(config: ClassifierConfig, steps: int) -> WarmupCosine:
@@ -94,7 +99,8 @@ def train_classifier(
 
     Returns:
         What `results.json` holds: accuracies of the last epoch's model (`model.keras`) and the best epoch's
-        (`best.keras`) on the validation images, and the size of it all.
+        (`best.keras`) on the validation images, the share of the largest class among these (`majority_share`), and
+        the size of it all.
 
     Raises:
         ValueError: for an output that is taken, or too many corrupt images or steps that were not finite.
@@ -103,6 +109,7 @@ def train_classifier(
     folder, strategy = run.RunFolder(output), classifier.distribute_strategy
     on_chief(strategy, lambda: folder.start(config, data, resume, overwrite))
     steps = steps_per_epoch(config, prepared.num_images)
+    tested, largest = len(prepared.tested_labels), majority_share(prepared.tested_labels)
 
     def save_best() -> None:
         folder.replace(run.BEST, lambda path: classifier.save(path, include_optimizer=False))
@@ -113,7 +120,7 @@ def train_classifier(
         classifier.stop_training = best.start(done // steps)
         _log.info(
             "%d images of %d classes, %d steps an epoch, %d epochs%s; %s parameters, %s of them trained; peak learning "
-            "rate %.3g",
+            "rate %.3g; tested on %d images, of which %.1f %% are of the largest class",
             prepared.num_images,
             classifier.num_classes,
             steps,
@@ -122,6 +129,8 @@ def train_classifier(
             f"{classifier.count_params():,}",
             f"{sum(int(np.prod(v.shape)) for v in classifier.trainable_variables):,}",
             config.peak_learning_rate,
+            tested,
+            100 * largest,
         )
 
     with warnings.catch_warnings():
@@ -143,13 +152,17 @@ def train_classifier(
     results = {
         "program": config.program,
         **_named(last),
-        "best": {"epoch": best.epoch, "top1": best.accuracy} if best.epoch else None,
+        "best": {"epoch": best.epoch, "top1": best.accuracy, "loss": best.loss} if best.epoch else None,
+        "majority_share": round(largest, 6),
         "epochs": int(classifier.batches_seen) // steps,
         "num_classes": classifier.num_classes,
         "train_images": prepared.num_images,
+        "validation_images": tested,
         "seconds": round(time.perf_counter() - begin, 1),
     }
     save_finished(classifier, folder, prepared.corrupt, results)
+    if not math.isfinite(results["loss"]):
+        _log.warning("the last model's loss on the images to test on is not finite: its accuracy means nothing")
     return results
 
 

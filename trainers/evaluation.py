@@ -32,6 +32,15 @@ def knn_accuracy(train_x, train_y, test_x, test_y, k: int = 20) -> float:
     return float(np.mean(votes.argmax(axis=1) == test_y))
 
 
+def majority_share(labels: np.ndarray) -> float:
+    """The share of the largest class, hence the accuracy of always answering with it.
+
+    Args:
+        labels: of the images that are tested, non-negative integers `(N,)`, `N > 0`.
+    """
+    return float(np.bincount(labels).max() / len(labels))
+
+
 def few_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
     """The indices of `per_class` random examples of every class.
 

@@ -31,7 +31,7 @@ def features_of(
         Features, float32 `(N, D)`, and labels, int64 `(N,)`.
 
     Raises:
-        ValueError: for another pooling, or too many images that cannot be decoded.
+        ValueError: for another pooling, too many images that cannot be decoded, or features that are not finite.
     """
     if pooling not in ("mean", "cls"):
         raise ValueError(f"pooling is one of mean, cls; got {pooling!r}")
@@ -47,4 +47,11 @@ def features_of(
 
     features, labels = zip(*((embed(images).numpy(), batch.numpy()) for images, batch in dataset), strict=True)
     corrupt.check()
-    return np.concatenate(features), np.concatenate(labels)
+    found = np.concatenate(features)
+    broken = np.count_nonzero(~np.isfinite(found).all(axis=1))
+    if broken:
+        raise ValueError(
+            f"the encoder's features of {broken} of {len(found)} images are not finite: its weights hold NaN, or its "
+            f"dtype policy, {encoder.dtype_policy.name}, does not hold its activations"
+        )
+    return found, np.concatenate(labels)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_mae.trainers import run
 from keras_mae.trainers.encoder_choice import load_encoder
+from keras_mae.trainers.evaluation import majority_share
 from keras_mae.trainers.features import features_of
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.labelled_data import labelled_sources
@@ -27,7 +28,9 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         overwrite: discard the run that is there.
 
     Returns:
-        What `results.json` holds: `top1` (and `top5`) for each k, numbers of images and classes.
+        What `results.json` holds: `top1` (and `top5`) for each k, the share of the largest class among the images
+        tested (`majority_share`), numbers of images and classes. A class that no neighbour is of is among no image's
+        five.
 
     Raises:
         ValueError: for bad data, no encoder, a k that there are not enough images for, or an output that is taken.
@@ -48,8 +51,7 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     train_x, train_y = features_of(encoder, train, config.pooling, crop_ratio, config.batch_size, config.block)
     test_x, test_y = features_of(encoder, validation, config.pooling, crop_ratio, config.batch_size, config.block)
     scores = knn_scores(train_x, train_y, test_x, config.k, num_classes, config.temperature)
-    ranked = {k: np.argsort(-votes, axis=1, kind="stable") for k, votes in scores.items()}
-    matches = {k: order == test_y[:, None] for k, order in ranked.items()}
+    matches = {k: _matches(votes, test_y) for k, votes in scores.items()}
     results = {
         "program": config.program,
         "top1": {str(k): float(np.mean(match[:, 0])) for k, match in matches.items()},
@@ -58,6 +60,7 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
             if num_classes > 5
             else {}
         ),
+        "majority_share": round(majority_share(test_y), 6),
         "num_classes": num_classes,
         "train_images": len(train_x),
         "validation_images": len(test_x),
@@ -66,3 +69,9 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     if folder is not None:
         folder.write_json(run.RESULTS, results)
     return results
+
+
+def _matches(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Whether the class of the most votes, of the second most, ... is an image's own: bool `(M, K)`."""
+    order = np.argsort(-votes, axis=1, kind="stable")
+    return (order == labels[:, None]) & (np.take_along_axis(votes, order, axis=1) > 0)

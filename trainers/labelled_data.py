@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from keras_mae.data import Source, Subset, open_source
@@ -9,17 +11,22 @@ from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.evaluation import few_labels
 from keras_mae.trainers.knn_config import KnnConfig
 
+_log = logging.getLogger("keras_mae")
+_NAMED = 5  # classes in a message
+
 
 def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[Source, Source, int]:
     """The images to train on, those to test on, and the number of classes.
+
+    Classes that one of the two lacks are logged, in one line each.
 
     Args:
         config: says whether there are other data to test on, how many labels to use, and how many classes there are.
         data: a data specification, see `keras_mae.data.open_source`.
 
     Raises:
-        ValueError: if labels are missing or out of range, a class has too few images, or the two sets of images number
-            their classes differently.
+        ValueError: if labels are missing or out of range, a class has too few images, all images to train on are of
+            one class, or the two sets of images number their classes differently.
     """
     if config.validation_data is None:
         train, validation = (open_source(data, split=split) for split in ("train", "validation"))
@@ -31,6 +38,7 @@ def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[S
         check_labels(source, num_classes)
     if config.labels_per_class is not None:
         train = Subset(train, few_labels(train.required_labels(), config.labels_per_class, config.seed))
+    _look_at_classes(train, validation, num_classes)
     return train, validation, num_classes
 
 
@@ -58,3 +66,31 @@ def _check_same_classes(train: Source, validation: Source) -> None:
             f"the images to train on and those to test on have other classes ({'; '.join(only)}), and so number them "
             "differently; give both the same folders"
         )
+
+
+def _look_at_classes(train: Source, validation: Source, num_classes: int) -> None:
+    """Says which classes the images lack, on which side; refuses a single one to train on."""
+    trained, tested = (np.unique(source.required_labels()) for source in (train, validation))
+    if len(trained) < 2:
+        raise ValueError(
+            f"all {train.num_images} images to train on are of one class, {_name(train, trained[0])}, and a classifier "
+            "tells at least two apart; give images of another one too"
+        )
+    for found, purpose in ((trained, "train"), (tested, "test")):
+        lacking = np.setdiff1d(np.arange(num_classes), found)
+        if len(lacking):
+            names = ", ".join(_name(train, label) for label in lacking[:_NAMED])
+            more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+            _log.warning(
+                "%d of %d classes have no image to %s on: %s%s", len(lacking), num_classes, purpose, names, more
+            )
+    if len(tested) == 1:
+        _log.warning(
+            "all %d images to test on are of one class, %s: accuracies on them say nothing about the others",
+            validation.num_images,
+            _name(train, tested[0]),
+        )
+
+
+def _name(source: Source, label: int) -> str:
+    return source.class_names[label] if label < len(source.class_names) else str(label)

@@ -97,7 +97,8 @@ def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, va
     def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
         return feature_batches(*train, config.batch_size, config.seed, step, num_hosts, host)
 
-    return ClassifierData(len(train[0]), dataset_at, tf.data.Dataset.from_tensor_slices(test).batch(4 * _ENCODED))
+    tested = tf.data.Dataset.from_tensor_slices(test).batch(4 * _ENCODED)
+    return ClassifierData(len(train[0]), dataset_at, tested, test[1])
 
 
 def feature_batches(

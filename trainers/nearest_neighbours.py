@@ -45,7 +45,8 @@ def knn_scores(
     for begin in range(0, len(test_x), _QUERIES):
         cosines = tf.matmul(test[begin : begin + _QUERIES], train, transpose_b=True)  # (100, N)
         near = tf.math.top_k(cosines, max(ks))
-        weights = tf.exp((near.values - 1) / temperature)[..., None]  # (100, k, 1)
+        # to the nearest one: it would be 0 in float32 for all, were they far and the temperature small
+        weights = tf.exp((near.values - near.values[:, :1]) / temperature)[..., None]  # (100, k, 1)
         votes = weights * tf.one_hot(tf.gather(classes, near.indices), num_classes)  # (100, k, K)
         for k in ks:
             parts[k].append(tf.reduce_sum(votes[:, :k], axis=1).numpy())

@@ -64,7 +64,10 @@ def _train(values: flags.FlagValues, kind: type, program: Callable[..., dict[str
     results = program(config, values.data, values.output, **started)
     top5 = f", top-5 {100 * results['top5']:.1f} %" if "top5" in results else ""
     best = results["best"]
-    print(f"top-1 {100 * results['top1']:.1f} %{top5}; best epoch {best['epoch']}: {100 * best['top1']:.1f} %")
+    print(
+        f"top-1 {100 * results['top1']:.1f} %{top5}; best epoch {best['epoch']}: {100 * best['top1']:.1f} %; "
+        f"{_majority(results)}"
+    )
     print(f"wrote {values.output}")
 
 
@@ -77,9 +80,13 @@ def _knn(values: flags.FlagValues) -> None:
     results = knn(config, values.data, values.output, overwrite=values.overwrite)
     for k, top1 in results["top1"].items():
         top5 = f", top-5 {100 * results['top5'][k]:.1f} %" if "top5" in results else ""
-        print(f"k = {k:>3}: top-1 {100 * top1:.1f} %{top5}")
+        print(f"k = {k:>3}: top-1 {100 * top1:.1f} %{top5}; {_majority(results)}")
     if values.output:
         print(f"wrote {values.output}")
+
+
+def _majority(results: dict[str, Any]) -> str:
+    return f"the largest class: {100 * results['majority_share']:.1f} % of {results['validation_images']} images"
 
 
 def _with_flags(config: Any, values: flags.FlagValues) -> Any:

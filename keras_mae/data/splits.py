@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
+import os
 
 import numpy as np
 
@@ -10,15 +11,19 @@ from keras_mae.data.folder_source import FolderSource
 from keras_mae.data.source import Source
 from keras_mae.data.subset import Subset
 
-_OF_TEN_THOUSAND = 1000  # 10 % validation
+_SHARE = 10  # one image of so many is for validation
 _SEED = 0
 
 
 def split_source(source: Source, split: str) -> Subset:
     """The training or the validation images of a source: nine tenths and one tenth, the same always and everywhere.
 
-    The files of a folder are told apart by a checksum of their path in the folder, so that one which is added moves
-    no other; the images of other sources by a random choice of exactly a tenth of the numbers.
+    The split is stratified: of every class a tenth is for validation, rounded, but at least one image and never all.
+    A class of one image is trained on. Images without labels are split as if they were of one class, and so are
+    those of which no two have the same label.
+
+    Which images of a class are chosen is a function of their paths in the folder, so that a file that is added moves at
+    most one other; in other sources of their numbers.
 
     Args:
         source: all images.
@@ -27,13 +32,12 @@ def split_source(source: Source, split: str) -> Subset:
     Raises:
         ValueError: if nothing is left.
     """
-    if isinstance(source, FolderSource):
-        sums = np.array([zlib.crc32(source.relative_name(n).encode()) % 10_000 for n in range(source.num_images)])
-        is_validation = sums < _OF_TEN_THOUSAND
-    else:
-        order = np.random.RandomState(_SEED).permutation(source.num_images)
-        is_validation = np.zeros(source.num_images, bool)
-        is_validation[order[: source.num_images * _OF_TEN_THOUSAND // 10_000]] = True
+    rank = _rank(source)
+    classes, sizes = _classes(source)
+    order = np.lexsort((rank, classes))  # class by class
+    place = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # in the class
+    is_validation = np.zeros(source.num_images, bool)
+    is_validation[order] = place < np.repeat(_for_validation(sizes), sizes)
     chosen = np.flatnonzero(is_validation == (split == "validation"))
     if not len(chosen):
         raise ValueError(
@@ -41,3 +45,27 @@ def split_source(source: Source, split: str) -> Subset:
             "train and val"
         )
     return Subset(source, chosen)
+
+
+def _classes(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each image's class, and the sizes of the classes."""
+    if source.labels is not None:
+        _, classes, sizes = np.unique(source.labels, return_inverse=True, return_counts=True)
+        if sizes.max() > 1:
+            return classes, sizes
+    return np.zeros(source.num_images, int), np.array([source.num_images])
+
+
+def _for_validation(sizes: np.ndarray) -> np.ndarray:
+    """How many images of each class are for validation."""
+    tenth = (sizes + _SHARE // 2) // _SHARE
+    return tenth if len(sizes) == 1 else np.clip(tenth, np.minimum(1, sizes - 1), sizes - 1)
+
+
+def _rank(source: Source) -> np.ndarray:
+    """A number for each image; within a class the smallest are for validation."""
+    if not isinstance(source, FolderSource):
+        return np.random.RandomState(_SEED).permutation(source.num_images)
+    names = (os.fsencode(source.relative_name(number)) for number in range(source.num_images))
+    digests = (hashlib.blake2b(name, digest_size=8).digest() for name in names)
+    return np.frombuffer(b"".join(digests), ">u8")

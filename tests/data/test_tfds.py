@@ -95,7 +95,8 @@ def test_parts_of_splits_are_those_of_tfds(data_dir):
             assert contents.numpy() == example["image"] and int(label) == example["label"]
     source = open_source(f"tfds:pets:train[2:7]@{data_dir}")
     assert source.num_images == 5
-    assert [open_source(f"tfds:pets:train@{data_dir}", split).num_images for split in ("train", "validation")] == [9, 1]
+    parts = [open_source(f"tfds:pets:train@{data_dir}", split) for split in ("train", "validation")]
+    assert [np.bincount(part.labels).tolist() for part in parts] == [[4, 4], [1, 1]]  # one of each class at least
 
 
 @pytest.mark.medium

@@ -33,6 +33,11 @@ def test_knn_weights_matter():
     assert evaluation.knn_accuracy(train_x, train_y, np.array([[3.0, 0]]), np.array([1]), k=3) == 1
 
 
+def test_majority_share():
+    assert evaluation.majority_share(np.array([2, 0, 2, 5, 2, 0, 1, 2])) == 0.5
+    assert evaluation.majority_share(np.array([3])) == 1
+
+
 def test_few_labels_are_as_many_of_each_class():
     labels = np.random.default_rng(0).permutation(np.repeat([0, 2, 5], [12, 30, 7]))
     chosen = evaluation.few_labels(labels, 4, seed=1)

@@ -43,11 +43,13 @@ def test_a_run(given, config, tmp_path):
     assert results["top1"] > 0.5 and results["top1"] <= results["top5"]  # one class in six by chance
     assert (results["num_classes"], results["train_images"], results["epochs"]) == (CLASSES, 48, 6)
 
-    # an evaluation each epoch; the best is the first of the highest, the last is what model.keras is
+    # an evaluation each epoch; the best is the highest of the lowest loss, the last is what model.keras is
     lines = log_of(folder)
     accuracies = [line["val_accuracy"] for line in lines]
     assert len(lines) == 6 and all({"val_loss", "val_top5_accuracy", "accuracy"} <= set(line) for line in lines)
-    assert results["best"] == {"epoch": 1 + accuracies.index(max(accuracies)), "top1": max(accuracies)}
+    best = max(lines, key=lambda line: (line["val_accuracy"], -line["val_loss"]))
+    assert results["best"] == {"epoch": best["epoch"], "top1": best["val_accuracy"], "loss": best["val_loss"]}
+    assert (results["validation_images"], results["majority_share"]) == (24, round(4 / 24, 6))
     images, labels = drawn_images(24, seed=1)
     for name, expected in ((run.MODEL, results["top1"]), (run.BEST, results["best"]["top1"])):
         classifier = keras.saving.load_model(folder / name, compile=False)

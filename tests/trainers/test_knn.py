@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from keras_mae.trainers.knn import knn
+from keras_mae.trainers.knn import _matches, knn
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.nearest_neighbours import knn_scores
 
@@ -27,6 +27,21 @@ def test_votes_are_those_of_scikit_learn():
 def test_a_class_without_neighbours_gets_no_vote():
     scores = knn_scores(np.eye(2), np.array([0, 2]), np.array([[1.0, 0.1]]), [2], 4)[2]
     assert scores.shape == (1, 4) and (scores[0, [1, 3]] == 0).all() and scores[0, 0] > scores[0, 2] > 0
+
+
+@pytest.mark.parametrize("temperature", [0.07, 1e-3])
+def test_far_neighbours_count_at_any_temperature(temperature):
+    """A cosine of 0.5 at a temperature of 0.001 would weigh exp(-500), which is 0, and class 0 would win."""
+    scores = knn_scores(np.eye(3), np.array([0, 2, 1]), np.array([[0.6, 1, 0.8]]), [1, 3], 4, temperature)
+    assert scores[1].argmax() == 2 and scores[3].argmax() == 2 and np.isfinite(scores[3]).all()
+
+
+def test_only_classes_of_neighbours_are_among_the_first_five():
+    """By number alone, classes 0 to 4 would be hits for whoever has one neighbour."""
+    votes = knn_scores(np.eye(3), np.array([6, 1, 6]), np.array([[1.0, 0.2, 0.1]] * 3), [1, 3], 7)
+    labels = np.array([6, 1, 0])
+    assert _matches(votes[1], labels)[:, :5].any(axis=1).tolist() == [True, False, False]
+    assert _matches(votes[3], labels)[:, :5].any(axis=1).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +66,7 @@ def test_the_program(given, tmp_path):
     assert set(results["top1"]) == {"1", "3"} and results["top1"]["3"] > 0.4  # one class in six by chance
     assert results["top5"]["3"] >= results["top1"]["3"]
     assert (results["train_images"], results["validation_images"], results["num_classes"]) == (48, 24, 6)
+    assert results["majority_share"] == round(4 / 24, 6)
     assert knn(dataclasses.replace(config, pooling="cls"), given["data"])["top1"] != results["top1"]
     with pytest.raises(ValueError, match="holds another run"):
         knn(config, given["data"], str(tmp_path / "run"))

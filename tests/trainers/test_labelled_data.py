@@ -1,6 +1,7 @@
 """Labels: of both sets, in range, and numbered alike."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -62,3 +63,53 @@ def test_a_label_out_of_range(tmp_path, bad):
     message = f"labels of 3 classes are numbers from 0 to 2; 1 of 4 are not, such as {bad} of npz:.*bad.npz.2."
     with pytest.raises(ValueError, match=message):
         labelled_sources(config, f"npz:{tmp_path / 'good.npz'}")
+
+
+def arrays(path, train, validation):
+    """An npz of 6 x 6 images with these labels."""
+    images = {"images": np.zeros((len(train), 6, 6, 1), "uint8"), "labels": np.array(train)}
+    tested = {"validation_images": np.zeros((len(validation), 6, 6, 1), "uint8"), "validation_labels": validation}
+    np.savez(path, **images, **tested)
+    return f"npz:{path}"
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "num_classes", "messages"),
+    [
+        ([0, 1, 2], [2, 1, 0], None, []),
+        ([0, 1, 3], [0, 2, 2], None, ["1 of 4 classes have no image to train on: 2", "2 of 4 .* to test on: 1, 3$"]),
+        (
+            [1, 2],
+            [1, 2],
+            9,
+            ["7 of 9 classes have no image to train on: 0, 3, 4, 5, 6 and 2 more", "7 of 9 .* test on"],
+        ),
+        (
+            [0, 1],
+            [1, 1, 1],
+            None,
+            ["1 of 2 .* test on: 0", "all 3 images to test on are of one class, 1: accuracies on"],
+        ),
+    ],
+)
+def test_classes_that_one_side_lacks_are_said(tmp_path, caplog, train, validation, num_classes, messages):
+    config = dataclasses.replace(CONFIG, num_classes=num_classes)
+    labelled_sources(config, arrays(tmp_path / "set.npz", train, validation))
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == len(messages)
+    for one, expected in zip(found, messages):
+        assert re.search(expected, one)
+
+
+def test_a_class_of_one_image_is_named(tmp_path, caplog):
+    data = folder(tmp_path / "set", ["cat", "dog"], 12)
+    folder(tmp_path / "set", ["newt"], 1)
+    train, validation, _ = labelled_sources(CONFIG, data)
+    assert np.bincount(train.labels).tolist() == [11, 11, 1] and validation.labels.tolist() == [0, 1]
+    assert [record.getMessage() for record in caplog.records] == ["1 of 3 classes have no image to test on: newt"]
+
+
+def test_one_class_cannot_be_told_from_another(tmp_path):
+    data = arrays(tmp_path / "set.npz", [1, 1, 1], [0, 1])
+    with pytest.raises(ValueError, match="all 3 images to train on are of one class, 1, and a classifier tells at lea"):
+        labelled_sources(CONFIG, data)

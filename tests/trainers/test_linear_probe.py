@@ -32,6 +32,7 @@ def test_a_run(given, config, tmp_path, monkeypatch, augmented):
     results = linear_probe(config, given["data"], str(tmp_path / "run"))
     assert calls == ([] if augmented else [48, 24])
     assert (results["num_classes"], results["train_images"], results["epochs"]) == (CLASSES, 48, config.epochs)
+    assert (results["validation_images"], results["majority_share"]) == (24, round(4 / 24, 6))
     losses = [record["loss"] for record in log_of(tmp_path / "run")]
     assert len(losses) == config.epochs
     assert augmented or losses[-1] < losses[0]  # two epochs, one of them warm-up, are too few to ask that of
@@ -53,6 +54,16 @@ def test_the_papers_probe(config):
     assert [variable.path for variable in probe.trainable_variables] == [
         variable.path for variable in probe.head.weights
     ]
+
+
+def test_features_of_broken_weights_are_refused(given, config, tmp_path):
+    encoder = keras.saving.load_model(given["run"])
+    encoder.norm.gamma.assign(np.full(encoder.hidden_dim, np.nan))
+    encoder.save(tmp_path / "broken.keras")
+    with pytest.raises(ValueError, match="features of 48 of 48 images are not finite: its weights hold NaN"):
+        linear_probe(
+            dataclasses.replace(config, run=str(tmp_path / "broken.keras")), given["data"], str(tmp_path / "r")
+        )
 
 
 def test_feature_batches():
