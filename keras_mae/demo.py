@@ -17,6 +17,7 @@ from keras_mae.models import MaskedAutoencoder, ViTEncoder
 from keras_mae.trainers import evaluation, pictures, recipes, run
 from keras_mae.trainers.config import PretrainConfig, changed
 from keras_mae.trainers.pretrain import build, draw_reconstructions, pretrain
+from keras_mae.trainers.reference_loss import reference_loss
 
 _log = logging.getLogger("keras_mae")
 _RECIPE = "mae_digits"
@@ -44,13 +45,16 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
     folder = run.RunFolder(output)
 
     draw_reconstructions(mae, test.images[:24], folder / run.RECONSTRUCTIONS)
-    pictures.save(pictures.loss_curve(_losses(folder)), folder / run.LOSS_CURVE)
+    reference = reference_loss(mae, train.images)
+    pictures.save(pictures.loss_curve(_losses(folder), reference), folder / run.LOSS_CURVE)
     _log.info("2/4  wrote %s and %s", folder / run.RECONSTRUCTIONS, folder / run.LOSS_CURVE)
 
     _log.info("3/4  measuring: what are the features worth?")
     rows = _feature_rows(mae, build(config), train, test)
     fine_tuning = _fine_tuning(mae, build(config), train, test)
     _log.info("\n%s\n", table(rows, fine_tuning))
+    largest = evaluation.majority_share(test.required_labels())
+    _log.info("     always answering the largest class: %.1f %% of %d digits", 100 * largest, test.num_images)
     seconds["measuring"] = time.perf_counter() - begin - seconds["pretraining"]
 
     path = export_encoder(
@@ -66,6 +70,8 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
         "seed": seed,
         "recipe": _RECIPE,
         "final_loss": _losses(folder)[-1],
+        "reference_loss": None if reference is None else round(reference.loss, 6),
+        "majority_share": largest,
         "accuracy": rows,
         "fine_tuning_10_labels_per_class": fine_tuning,
         "seconds": {name: round(value, 1) for name, value in seconds.items()},

@@ -11,20 +11,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data import Augmentation, CorruptImages, first_images, open_source
-from keras_mae.data.subset import random_subset
+from keras_mae.data import Augmentation, CorruptImages, open_source, sample_images
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.optimizers import WarmupCosine, WarmupMultiStep, adamw
 from keras_mae.trainers import callbacks, memory, pictures, run
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.data_service import from_service
+from keras_mae.trainers.display import Display
 from keras_mae.trainers.model_parts import make_sampler, make_target
 from keras_mae.trainers.programs import batches_of, jit_of, save_finished, steps_per_epoch, train_to_the_end
+from keras_mae.trainers.reference_loss import reference_loss
 from keras_mae.trainers.strategy import check_batch, make_strategy, on_chief
 
 _log = logging.getLogger("keras_mae")
+_HIDDEN = 128  # the gray of a masked patch
 _SHOWN = 16
+_COMPARED = 64  # images that the loss to compare with is that of
 _FITTED_ON = 1000  # images that a target learns from
 
 
@@ -152,9 +155,9 @@ def pretrain(
         )
     corrupt = CorruptImages(source.num_images, source.name_of)
     if model.target.needs_fit:
-        sample = random_subset(source, _FITTED_ON)
-        model.target.fit(first_images(sample, config.image_shape, _FITTED_ON, config.crop_ratio))
-    shown = first_images(source, config.image_shape, _SHOWN, config.crop_ratio)
+        model.target.fit(sample_images(source, config.image_shape, _FITTED_ON, config.crop_ratio))
+    sample = sample_images(source, config.image_shape, _COMPARED, config.crop_ratio)
+    shown, reference = sample[:_SHOWN], reference_loss(model, sample)
     augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio, config.jitter)
 
     folder = run.RunFolder(output)
@@ -179,6 +182,8 @@ def pretrain(
             memory.as_text(memory.estimate(model, config, replicas)),
             f" on each of {replicas} replicas" if replicas > 1 else "",
         )
+        if reference is not None:
+            _log.info("%s", reference)
 
     extra = []
     if model.target.has_pixels:
@@ -191,6 +196,9 @@ def pretrain(
             )
         )
     train_to_the_end(model, config, dataset_at, folder, steps, [corrupt], resume, extra=extra, on_start=announce)
+    losses = getattr(getattr(model, "history", None), "history", {}).get("loss")
+    if losses:
+        _log.info("loss %.4f in the last epoch%s", losses[-1], "" if reference is None else f"; {reference}")
     save_finished(model, folder, [corrupt])
     return model
 
@@ -198,8 +206,29 @@ def pretrain(
 def draw_reconstructions(
     model: MaskedImageModel, images: np.ndarray, path: str, mask_ratio: float | None = None
 ) -> None:
-    """Writes a PNG with the original, masked and reconstructed form of each image."""
-    outputs = model.reconstruct(images, mask_ratio=mask_ratio)
-    grid = pictures.reconstruction_grid(images, outputs["masked_images"], outputs["reconstruction"])
+    """Writes a PNG with the original, masked and reconstructed form of each image.
+
+    Args:
+        model: its target has pixels.
+        images: `(N, H, W, C)` in [0, 255], uint8 if they have 8 bits.
+        path: of the PNG.
+        mask_ratio: another mask ratio than the model's.
+    """
+    outputs = {name: value.numpy() for name, value in model.reconstruct(images, mask_ratio=mask_ratio).items()}
+    broken = np.count_nonzero(~np.isfinite(outputs["reconstruction"]).all(axis=(1, 2, 3)))
+    if broken:
+        _log.warning("%d of %d reconstructions are not finite: red in %s", broken, len(images), path)
+    display = Display(images)
+    originals = display(images)
+    height, width = model.encoder.patch_size
+    hidden = outputs["mask"].reshape(-1, *model.encoder.grid, 1).repeat(height, axis=1).repeat(width, axis=2)
+    without = outputs.get("reconstruction_from_visible")
+    grid = pictures.reconstruction_grid(
+        originals,
+        np.where(hidden > 0, _HIDDEN, originals),
+        display(outputs["reconstruction"]),
+        None if without is None else display(without),
+        display.notes,
+    )
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     pictures.save(grid, path)

@@ -89,7 +89,7 @@ def _reconstruct(values: flags.FlagValues) -> None:
     import keras
 
     import keras_mae.models  # noqa: F401  registers the classes
-    from keras_mae.data import first_images, open_source
+    from keras_mae.data import open_source, sample_images
     from keras_mae.trainers import run
     from keras_mae.trainers.config import PretrainConfig
     from keras_mae.trainers.pretrain import draw_reconstructions
@@ -100,7 +100,7 @@ def _reconstruct(values: flags.FlagValues) -> None:
         raise ValueError(f"{values.run} is a run of keras-mae {config.program}; reconstruct needs one of pretrain")
     source = open_source(values.data or data)
     mae = keras.saving.load_model(folder.model_path(run.MODEL), compile=False)
-    images = first_images(source, config.image_shape, values.count, config.crop_ratio)
+    images = sample_images(source, config.image_shape, values.count, config.crop_ratio)
     output = values.output or os.path.join(values.run, run.PICTURES, "reconstructions.png")
     draw_reconstructions(mae, images, output, mask_ratio=values.mask_ratio)
     print(f"wrote {output}")

@@ -7,7 +7,7 @@ from keras_mae.data.fine_tuning import FineTuningAugmentation
 from keras_mae.data.folder_source import FolderSource
 from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.mixing import mix_batch, mixed_dataset
-from keras_mae.data.pipeline import evaluation_dataset, first_images, training_dataset
+from keras_mae.data.pipeline import evaluation_dataset, first_images, sample_images, training_dataset
 from keras_mae.data.preprocessing import decode_image, evaluation_transform
 from keras_mae.data.rand_augment import RandAugment
 from keras_mae.data.record_source import RecordSource
@@ -39,6 +39,7 @@ __all__ = [
     "open_source",
     "random_flip",
     "random_resized_crop",
+    "sample_images",
     "tfds_builder",
     "tfds_source",
     "training_dataset",

@@ -15,6 +15,7 @@ from keras_mae.data.options import untuned
 from keras_mae.data.order import index_at
 from keras_mae.data.preprocessing import evaluation_transform
 from keras_mae.data.source import Source
+from keras_mae.data.subset import random_subset
 from keras_mae.example_seed import ExampleSeed
 
 _LOOKED_AT = 16
@@ -161,6 +162,24 @@ def evaluation_dataset(
 
 def first_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
     """The first `count` images that can be decoded, through the evaluation transform: uint8 `(n, H, W, C)`."""
+    images = _decoded(source, image_shape, count, crop_ratio)
+    return images if source.dtype == "uint8" else np.round(images / 257).astype("uint8")
+
+
+def sample_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
+    """A random sample of `count` images that can be decoded, always the same of the same source.
+
+    Of two counts, the smaller sample is the beginning of the larger.
+
+    Returns:
+        What an evaluation batch holds: uint8 `(n, H, W, C)`, or of 16 bits a channel float32 in [0, 255].
+    """
+    images = _decoded(random_subset(source, source.num_images), image_shape, count, crop_ratio)
+    return images if source.dtype == "uint8" else images.astype("float32") / np.float32(257)
+
+
+def _decoded(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
+    """The first `count` images that can be decoded, through the evaluation transform: of the source's dtype."""
     images: list[np.ndarray] = []
     reason = ""
     for index in range(source.num_images):
@@ -171,8 +190,7 @@ def first_images(source: Source, image_shape: tuple[int, int, int], count: int, 
         except tf.errors.OpError as error:  # also a file that went away, or may not be read: the stream drops these
             reason = reason or _reason(error)
             continue
-        image = evaluation_transform(image, image_shape, crop_ratio).numpy()
-        images.append(image if source.dtype == "uint8" else np.round(image / 257).astype("uint8"))
+        images.append(evaluation_transform(image, image_shape, crop_ratio).numpy())
     if not images:
         raise ValueError(
             f"none of the {source.num_images} images can be decoded, such as {source.name_of(0)} ({reason})"

@@ -135,7 +135,8 @@ class MaskedImageModel(GlobalBatchModel):
         Visible patches are shown as they came: no loss is computed on them in training, and the raw output there
         (the call's `prediction` has it) means little. If the target is normalised pixels, the network predicts each
         patch up to its mean and contrast; de-normalising then uses the statistics of the original patch, which the
-        network has not seen.
+        network has not seen, so that also an untrained one seems to see the picture. One more output is without them:
+        mean and contrast are interpolated from the visible patches there.
 
         Args:
             images: `(B, H, W, C)`, uint8 or float in [0, 255].
@@ -145,20 +146,28 @@ class MaskedImageModel(GlobalBatchModel):
 
         Returns:
             `{"reconstruction": (B, H, W, C) float32 in [0, 255], "masked_images": likewise, masked patches gray,
-            "mask": (B, L) float32}`.
+            "mask": (B, L) float32}`; with normalised pixels also `"reconstruction_from_visible": (B, H, W, C) float32`,
+            which depends on nothing that is masked.
         """
         inputs = {"images": images, "noise": noise, "mask": mask}
         images, partition = self.mask({key: value for key, value in inputs.items() if value is not None}, mask_ratio)
         prediction = self.predict_patches(images, partition)
-        predicted = self.target.to_pixels(prediction, images)  # (B, L, ph * pw * C)
-        patches = tf.cast(self.encoder.patchify(images), tf.float32)
+        patches = tf.cast(self.encoder.patchify(images), tf.float32)  # (B, L, ph * pw * C)
         hidden = partition.mask[..., None] > 0
         geometry = (self.encoder.image_shape, self.encoder.patch_size)
-        return {
-            "reconstruction": unpatchify(tf.clip_by_value(tf.where(hidden, predicted, patches), 0.0, 255.0), *geometry),
+
+        def filled_in(predicted) -> tf.Tensor:
+            return unpatchify(tf.clip_by_value(tf.where(hidden, predicted, patches), 0.0, 255.0), *geometry)
+
+        outputs = {
+            "reconstruction": filled_in(self.target.to_pixels(prediction, images)),
             "masked_images": unpatchify(tf.where(hidden, _MASKED_GRAY, patches), *geometry),
             "mask": partition.mask,
         }
+        if self.target.uses_hidden_pixels:
+            without = self.target.to_pixels_from_visible(prediction, images, partition.mask)
+            outputs["reconstruction_from_visible"] = filled_in(without)
+        return outputs
 
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: the encoder's groups, then the decoder. Each exactly once."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_mae.targets.target import Target
+from keras_mae.targets.visible_statistics import interpolate_visible
 
 _EPSILON = 1e-6
 
@@ -34,6 +36,7 @@ class PixelTarget(Target):
     def __init__(self, normalize: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.normalize = normalize
+        self.uses_hidden_pixels = normalize
 
     def _statistics(self, patches) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean and standard deviation of each patch, both `(B, L, 1)`."""
@@ -51,9 +54,18 @@ class PixelTarget(Target):
 
     def to_pixels(self, prediction, images) -> tf.Tensor:
         """Pixels of the prediction; with `normalize`, by the statistics of the original patches."""
+        return self._to_pixels(prediction, images, lambda values: values)
+
+    def to_pixels_from_visible(self, prediction, images, mask) -> tf.Tensor:
+        """Pixels of the prediction; with `normalize`, by statistics that are interpolated from visible patches."""
+        height, width = self.geometry.patchify.patch_size
+        grid = (self.geometry.image_shape[0] // height, self.geometry.image_shape[1] // width)
+        return self._to_pixels(prediction, images, lambda values: interpolate_visible(values, mask, grid))
+
+    def _to_pixels(self, prediction, images, known: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         prediction = tf.cast(prediction, tf.float32)
         if self.normalize:
-            mean, std = self._statistics(self.geometry.normalized_patches(images))
+            mean, std = map(known, self._statistics(self.geometry.normalized_patches(images)))
             prediction = prediction * std + mean
         return self.geometry.normalize_pixels.inverse(prediction)
 

@@ -45,11 +45,14 @@ class Target(keras.layers.Layer):
         dim: width of the prediction for one patch; known once attached.
         needs_fit: whether `fit` must see a sample of the images before training.
         has_pixels: whether a prediction can be drawn, by `to_pixels`.
+        uses_hidden_pixels: whether `to_pixels` needs more of the hidden patches than was predicted; there is
+            `to_pixels_from_visible` then.
     """
 
     dim: int
     needs_fit: bool = False
     has_pixels: bool = True
+    uses_hidden_pixels: bool = False
 
     def __init__(self, **kwargs) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -102,3 +105,7 @@ class Target(keras.layers.Layer):
             images: the images that it was made from, `(B, H, W, C)` in [0, 255].
         """
         raise NotImplementedError
+
+    def to_pixels_from_visible(self, prediction, images, mask) -> tf.Tensor:
+        """As `to_pixels`, without anything of the patches that `mask`, `(B, L)`, 1 = hidden, hides from the network."""
+        return self.to_pixels(prediction, images)

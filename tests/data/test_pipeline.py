@@ -12,6 +12,7 @@ from keras_mae.data import (
     evaluation_dataset,
     evaluation_transform,
     first_images,
+    sample_images,
     training_dataset,
 )
 from tests.drawn import as_image, drawn, encoded, write, write_pictures
@@ -239,3 +240,21 @@ def test_first_images(tmp_path):
     images = first_images(FolderSource(str(tmp_path)), SHAPE, 3, crop_ratio=1.0)
     np.testing.assert_array_equal(images, IMAGES[[1, 2, 4]])
     assert len(first_images(source(), SHAPE, 99, 1.0)) == 23
+
+
+def test_sample_images(tmp_path):
+    """From everywhere, always the same, as many as asked for though some are corrupt; the smaller begins the larger."""
+    write_pictures(tmp_path, 23, size=SHAPE[:2], corrupt=(0, 3, 11))
+    images = sample_images(FolderSource(str(tmp_path)), SHAPE, 99, crop_ratio=1.0)
+    numbers = [NUMBER_OF[image.tobytes()] for image in images]
+    assert sorted(numbers) == [n for n in range(23) if n not in (0, 3, 11)] and numbers != sorted(numbers)
+    np.testing.assert_array_equal(sample_images(FolderSource(str(tmp_path)), SHAPE, 7, 1.0), images[:7])
+    assert max(numbers[:7]) > 15
+
+
+def test_a_sample_of_16_bits_is_what_batches_hold():
+    deep = np.random.default_rng(0).integers(0, 4096, (5, *SHAPE)).astype("uint16")  # 12 bits: 16 of 256 levels
+    found = sample_images(ArraySource(deep), SHAPE, 5, 1.0)
+    assert found.dtype == np.float32 and len(np.unique(found)) > 1000
+    expected = evaluated_as(ArraySource(deep), SHAPE)[0]
+    np.testing.assert_array_equal(found[np.lexsort(found[:, 0, 0].T)], expected[np.lexsort(expected[:, 0, 0].T)])

@@ -132,6 +132,34 @@ def test_normalised_targets_use_the_statistics_of_the_original_patch():
     np.testing.assert_allclose(shown[:, :5], np.broadcast_to(means[:, :5], (3, 5, 48)), atol=1e-3)  # float32 at 255
 
 
+@pytest.mark.parametrize("tokens_in_encoder", [False, True])
+def test_one_reconstruction_depends_on_nothing_that_is_masked(tokens_in_encoder):
+    """The other one does: by the mean and contrast of the patches themselves."""
+    mae = small_mae(normalize=True)
+    mae = MaskedAutoencoder.from_config({**mae.get_config(), "mask_tokens_in_encoder": tokens_in_encoder})
+    mask = np.array([[1, 0, 0, 1, 1, 1]] * 3)
+    hidden = unpatchify(mask[..., None].repeat(48, axis=-1), (8, 12, 3), 4).numpy() > 0
+    other = np.where(hidden, random_images(3, (8, 12, 3), seed=5) // 9, IMAGES)
+    one, two = (mae.reconstruct(images.astype("uint8"), mask=mask) for images in (IMAGES, other))
+    np.testing.assert_array_equal(one["reconstruction_from_visible"], two["reconstruction_from_visible"])
+    assert np.abs(one["reconstruction"] - two["reconstruction"])[hidden].mean() > 20  # a ninth of the light
+    np.testing.assert_array_equal(one["reconstruction_from_visible"].numpy()[~hidden], IMAGES[~hidden])
+    assert "reconstruction_from_visible" not in small_mae().reconstruct(IMAGES)
+
+
+def test_without_the_original_contrast_a_prediction_is_scaled_by_its_neighbours():
+    mae = small_mae(normalize=True)
+    mae.encoder.normalize_pixels.mean, mae.encoder.normalize_pixels.std = (0.0,) * 3, (1.0,) * 3  # one scale for all
+    mask = np.array([[1, 1, 1, 1, 1, 0]] * 3)
+    prediction = mae({"images": IMAGES, "mask": mask})["prediction"].numpy()
+    shown = Patchify(4)(mae.reconstruct(IMAGES, mask=mask)["reconstruction_from_visible"]).numpy()
+    seen = Patchify(4)(IMAGES).numpy().astype("float64")[:, 5:]  # the only one: all others are as bright and rich as it
+    expected = np.clip(
+        prediction * seen.std(axis=-1, ddof=1, keepdims=True) + seen.mean(axis=-1, keepdims=True), 0, 255
+    )
+    np.testing.assert_allclose(shown[:, :5], expected[:, :5], atol=2e-2)  # float32 at 255, and the variance's epsilon
+
+
 def test_layer_groups_cover_every_trainable_variable_once():
     mae = small_mae(position_embedding="learned", decoder={"position_embedding": "learned"})
     groups = [id(variable) for group in mae.layer_groups() for variable in group]

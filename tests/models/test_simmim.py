@@ -85,6 +85,9 @@ def test_reconstruct(normalize, monkeypatch):
     hidden = MASK.reshape(3, 2, 3).repeat(4, axis=1).repeat(4, axis=2) > 0
     np.testing.assert_array_equal(result["reconstruction"].numpy()[~hidden], IMAGES[~hidden])
     np.testing.assert_array_equal(result["masked_images"].numpy()[hidden], 127.5)
+    other = simmim.reconstruct(np.where(hidden[..., None], IMAGES // 9, IMAGES), mask=MASK)
+    name = "reconstruction_from_visible" if normalize else "reconstruction"  # what is masked plays no part in these
+    np.testing.assert_array_equal(result[name], other[name])
     monkeypatch.setattr(simmim, "predict_patches", lambda images, mask, **_: simmim.target(images))
     perfect = simmim.reconstruct(IMAGES, mask=MASK)["reconstruction"]
     np.testing.assert_allclose(perfect, IMAGES.astype("float32"), atol=2e-3)  # float32 at 255, there and back

@@ -1,10 +1,13 @@
 """The pictures: sizes, what is where, tick labels."""
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_mae.trainers import pictures
+from keras_mae.trainers.reference_loss import Reference
 from tests.drawn import drawn
 
 
@@ -43,6 +46,33 @@ def test_headings_are_written():
         assert (part < 128).any()
 
 
+def test_a_fourth_form_and_notes():
+    stacks = [np.stack([drawn(28, 28, 3, seed=10 * kind + n) for n in range(5)]) for kind in range(4)]
+    picture = np.asarray(
+        pictures.reconstruction_grid(*stacks, notes=["Levels are " + "very much " * 60 + "stretched."])
+    )
+    for number in range(5):
+        row, column = divmod(number, 4)
+        for kind, stack in enumerate(stacks):
+            left, top = 8 + column * (4 * 112 + 32) + kind * 116, 40 + row * 120
+            expected = stack[number].repeat(4, axis=0).repeat(4, axis=1)
+            np.testing.assert_array_equal(picture[top : top + 112, left : left + 112], expected)
+    below = picture[40 + 2 * 120 + 4 :]
+    assert len(below) == 4 * 17 + 4  # two lines on the fourth form, and two of the note
+    written = (below < 128).any(axis=(1, 2))
+    assert all(written[17 * line : 17 * line + 17].any() for line in range(4))
+    assert (below[:, -8:] == 255).all()  # nothing is cut off
+
+
+@pytest.mark.parametrize("width", [4, 16, 60])
+def test_headings_of_narrow_images_do_not_overlap(width):
+    stack = np.full((2, 112, width, 1), 255, "uint8")
+    heading = np.asarray(pictures.reconstruction_grid(*[stack] * 4))[:40]
+    for column in range(1, 4):
+        gap = heading[:, 8 + column * (width + 4) - 3 : 8 + column * (width + 4) - 1]
+        assert width < 60 or (gap > 128).all()
+
+
 @pytest.mark.parametrize(
     ("low", "high", "whole", "expected"),
     [
@@ -72,3 +102,24 @@ def test_loss_curve(losses, tmp_path):
     pictures.save(picture, str(tmp_path / "loss.png"))
     assert Image.open(tmp_path / "loss.png").size == (640, 360)
     assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
+
+
+def test_loss_curve_shows_what_the_loss_is_compared_with():
+    losses = [1.2, 0.9, 0.7, 0.6]
+    pixels = np.asarray(pictures.loss_curve(losses, Reference(0.98, "each patch's mean"))).astype(int)
+    dashes = np.argwhere((np.abs(pixels - pictures._REFERENCE) < 3).all(axis=-1))
+    rows, counts = np.unique(dashes[:, 0], return_counts=True)
+    low, high = 0.6 - 0.06 * 0.6, 1.2 + 0.06 * 0.6
+    assert abs(rows[counts.argmax()] - (314 - 280 * (0.98 - low) / (high - low))) <= 1.5  # two pixels wide
+    assert 0.4 < counts.max() / (620 - 64) < 0.7  # dashed, over the whole width
+    above = np.asarray(pictures.loss_curve([0.3, 0.2], Reference(0.9, "each patch's mean"))).astype(int)
+    assert (np.abs(above - pictures._REFERENCE) < 3).all(axis=-1)[34:].any()  # inside, also when the loss is far below
+
+
+@pytest.mark.parametrize("losses", [[math.nan], [math.nan, 0.5, math.nan, 0.4, 0.3], [math.inf, 1.0, 0.9]])
+def test_a_loss_that_is_not_finite_is_a_gap(losses):
+    pixels = np.asarray(pictures.loss_curve(losses)).astype(int)
+    line = np.argwhere((np.abs(pixels - pictures._LINE) < 3).all(axis=-1))[:, 1]
+    finite = [number for number, loss in enumerate(losses) if math.isfinite(loss)]
+    x = [64 + 556 * number / max(len(losses) - 1, 1) for number in finite]
+    assert not len(line) if not x else (abs(line.min() - x[0]) <= 4 and abs(line.max() - x[-1]) <= 4)

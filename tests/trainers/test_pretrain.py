@@ -9,6 +9,8 @@ from PIL import Image
 from tensorflow.python.summary.summary_iterator import summary_iterator
 
 import keras_mae
+from keras_mae.data import FolderSource, first_images
+from keras_mae.trainers import pretrain as program
 from keras_mae.trainers import run
 from keras_mae.trainers.config import changed
 from keras_mae.trainers.pretrain import build, pretrain
@@ -33,9 +35,34 @@ def test_the_run_folder_holds_what_it_should(finished, folder):
     assert output.config() == (CONFIG, f"folder:{folder}")
     assert sorted(os.listdir(output / "reconstructions")) == ["epoch_0002.png", "epoch_0003.png"]
     with Image.open(output / "reconstructions/epoch_0003.png") as picture:
-        assert picture.size == (4 * (3 * 112 + 28) - 4, 4 * (112 + 8) + 30)  # 16 pictures in four rows
+        # 16 pictures in four rows, of each four forms, and two lines that say what is normalised by what
+        assert picture.size == (4 * (4 * 112 + 32) - 4, 4 * (112 + 8) + 44 + 2 * 17 + 4)
     checkpoints = [name for name in os.listdir(output / "checkpoints") if name.endswith(".index")]
     assert sorted(checkpoints) == ["ckpt-4.index", "ckpt-6.index"]
+
+
+def test_what_is_shown_is_a_sample_and_the_same_after_a_resume(tmp_path, monkeypatch, caplog):
+    """Not the first 16 of 40 by name; and what the loss is compared with is said."""
+    caplog.set_level("INFO", logger="keras_mae")
+    folder = write_pictures(tmp_path / "pictures", 40, size=(16, 16))
+    shown = []
+    monkeypatch.setattr(program, "draw_reconstructions", lambda model, images, path: shown.append(images))
+    monkeypatch.setattr(program, "save_finished", lambda *_: None)
+
+    def in_place_of_training(*_, extra, on_start, **__):
+        on_start(0)
+        for epoch in range(3):
+            extra[0].on_epoch_end(epoch)
+
+    monkeypatch.setattr(program, "train_to_the_end", in_place_of_training)
+    for resume in (False, True):
+        pretrain(changed(CONFIG, ["pictures_every=1"]), f"folder:{folder}", str(tmp_path / "run"), resume=resume)
+    assert len(shown) == 6 and all((images == shown[0]).all() for images in shown)
+    everything = first_images(FolderSource(folder), (16, 16, 3), 40, 1.0)
+    numbers = [int(np.flatnonzero((everything == image).all(axis=(1, 2, 3)))[0]) for image in shown[0]]
+    assert len(set(numbers)) == 16 and max(numbers) > 30 and min(numbers) < 10
+    # patches of 48 values and the unbiased variance: 47/48
+    assert [r.message for r in caplog.records if "a loss of 0.98 is that of predicting each patch's mean" in r.message]
 
 
 @pytest.mark.medium
@@ -121,7 +148,7 @@ def test_too_many_corrupt_images_end_the_run_even_if_only_training_finds_them(tm
         (["mask_ratio=1.0"], r"a mask ratio lies in \[0, 1\)"),
         (["mask_ratio=0.99"], "leaves none of the 16 patches visible"),
         (["preset=vit_bas"], "no preset is called 'vit_bas'; did you mean vit_base_patch16"),
-        (["channels=2", "mean=None"], r"none of the 20 images can be decoded, such as .*000.png \(.+\)"),
+        (["channels=2", "mean=None"], r"none of the 20 images can be decoded, such as .*0\d\d.png \(.+\)"),
         (["crop_ratio=0"], r"a crop ratio lies in \(0, 1\], got 0"),
         (["accumulation_steps=3"], "divisible by 1 replicas x accumulation_steps=3: got batch_size=8; .* is 3 x 3"),
         (["accumulation_steps=0"], "accumulation_steps counts the parts of a batch, from 1 on; got 0"),

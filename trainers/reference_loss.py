@@ -1,0 +1,55 @@
+"""What a pretraining loss is to be compared with."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.models.masked_image_model import MaskedImageModel
+from keras_mae.targets import PixelTarget, TokenTarget
+
+
+class Reference(NamedTuple):
+    """The loss of a prediction without detail.
+
+    Attributes:
+        loss: of this prediction.
+        prediction: what it is, such as `each patch's mean`.
+    """
+
+    loss: float
+    prediction: str
+
+    @property
+    def rounded(self) -> str:
+        """The loss with two decimals, or two digits if it is small."""
+        return f"{self.loss:.2f}" if self.loss >= 0.1 else f"{self.loss:.2g}"
+
+    def __str__(self) -> str:
+        return f"a loss of {self.rounded} is that of predicting {self.prediction}"
+
+
+def reference_loss(model: MaskedImageModel, images: np.ndarray) -> Reference | None:
+    """The loss that a network has to fall below before it has learned any detail.
+
+    Of pixels it is the loss of each patch's own mean: 1 if patches are normalised (less by patches without contrast,
+    which nothing can be wrong about), else whatever these images give. Of tokens it is that of the uniform
+    distribution.
+
+    Args:
+        model: its target and loss are taken, its weights are not.
+        images: a sample, `(N, H, W, C)` in [0, 255].
+
+    Returns:
+        None for other targets.
+    """
+    if isinstance(model.target, PixelTarget):
+        target = model.target(images)  # (N, L, dim)
+        means = tf.broadcast_to(tf.reduce_mean(target, axis=-1, keepdims=True), tf.shape(target))
+        return Reference(float(model.masked_loss(target, means)), "each patch's mean")
+    if isinstance(model.target, TokenTarget):
+        return Reference(math.log(model.target.vocabulary_size), "every token alike")
+    return None
