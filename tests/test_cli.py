@@ -211,7 +211,7 @@ def test_pretrain_reconstruct_export(tmp_path):
     )
     assert (done.returncode, done.stdout) == (0, f"wrote {tmp_path}/seen/five.png\n"), done.stderr
     with Image.open(tmp_path / "seen" / "five.png") as picture:
-        assert picture.size == (4 * (3 * 112 + 28) - 4, 2 * 120 + 30)
+        assert picture.size == (4 * (4 * 112 + 32) - 4, 2 * 120 + 44 + 2 * 17 + 4)  # four forms, two lines on them
 
     done = keras_mae("export", f"--run={run}", f"--output={model}", "--version=7", "--pooling=cls")
     assert done.returncode == 0, done.stderr
@@ -236,7 +236,7 @@ def test_commands_on_a_run(capfd, pictures, tmp_path):
     elsewhere = write_pictures(tmp_path / "elsewhere", 2, size=(31, 17), channels=1, form="gif")
     assert cli.main(["reconstruct", f"--run={run}", f"--data=folder:{elsewhere}", f"--output={tmp_path}/two.png"]) == 0
     with Image.open(tmp_path / "two.png") as picture:
-        assert picture.size == (2 * (3 * 112 + 28) - 4, 120 + 30)
+        assert picture.size == (2 * (4 * 112 + 32) - 4, 120 + 44 + 3 * 17 + 4)  # the first line is too long for two
     line = refused(capfd, "reconstruct", f"--run={run}", "--mask_ratio=1")
     assert "a mask ratio lies in [0, 1)" in line
 

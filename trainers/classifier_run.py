@@ -161,7 +161,7 @@ def train_classifier(
         "seconds": round(time.perf_counter() - begin, 1),
     }
     save_finished(classifier, folder, prepared.corrupt, results)
-    if not math.isfinite(results["loss"]):
+    if not math.isfinite(last["loss"]):
         _log.warning("the last model's loss on the images to test on is not finite: its accuracy means nothing")
     return results
 

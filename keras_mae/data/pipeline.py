@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -162,7 +163,7 @@ def evaluation_dataset(
 
 def first_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
     """The first `count` images that can be decoded, through the evaluation transform: uint8 `(n, H, W, C)`."""
-    images = _decoded(source, image_shape, count, crop_ratio)
+    images = _decoded(source, range(source.num_images), image_shape, count, crop_ratio)
     return images if source.dtype == "uint8" else np.round(images / 257).astype("uint8")
 
 
@@ -174,26 +175,30 @@ def sample_images(source: Source, image_shape: tuple[int, int, int], count: int,
     Returns:
         What an evaluation batch holds: uint8 `(n, H, W, C)`, or of 16 bits a channel float32 in [0, 255].
     """
-    images = _decoded(random_subset(source, source.num_images), image_shape, count, crop_ratio)
+    order = random_subset(source, source.num_images).indices
+    images = _decoded(source, order, image_shape, count, crop_ratio)
     return images if source.dtype == "uint8" else images.astype("float32") / np.float32(257)
 
 
-def _decoded(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
-    """The first `count` images that can be decoded, through the evaluation transform: of the source's dtype."""
+def _decoded(
+    source: Source, order: Iterable[int], image_shape: tuple[int, int, int], count: int, crop_ratio: float
+) -> np.ndarray:
+    """The first `count` images in an order that can be decoded, through the evaluation transform: of their dtype."""
     images: list[np.ndarray] = []
-    reason = ""
-    for index in range(source.num_images):
+    failed, reason = source.num_images, ""
+    for index in order:
         if len(images) == count:
             break
         try:
             image = source.image(tf.constant(index, tf.int64), image_shape[-1])
         except tf.errors.OpError as error:  # also a file that went away, or may not be read: the stream drops these
-            reason = reason or _reason(error)
+            if index < failed:
+                failed, reason = index, _reason(error)
             continue
         images.append(evaluation_transform(image, image_shape, crop_ratio).numpy())
     if not images:
         raise ValueError(
-            f"none of the {source.num_images} images can be decoded, such as {source.name_of(0)} ({reason})"
+            f"none of the {source.num_images} images can be decoded, such as {source.name_of(failed)} ({reason})"
         )
     return np.stack(images)
 

@@ -19,7 +19,7 @@ def interpolate_visible(values, mask, grid: tuple[int, int]) -> tf.Tensor:
     Returns:
         float32 `(B, L, 1)`; it does not depend on the numbers of hidden patches.
 
-    Reference: Shepard, "A two-dimensional interpolation function for irregularly-spaced data", 1968.
+    Reference: "A two-dimensional interpolation function for irregularly-spaced data", 1968 (inverse distances).
     """
     places = np.stack(np.meshgrid(*map(np.arange, grid), indexing="ij"), axis=-1).reshape(-1, 2)
     squared = np.square(places[:, None] - places).sum(axis=-1).astype("float32")  # (L, L)
