@@ -70,11 +70,15 @@ def fine_tuned_accuracy(
     learning_rate: float = 1e-3,
     seed: int = 0,
 ) -> float:
-    """Test accuracy after training a copy of the whole encoder, with a linear head, on a few images."""
+    """Test accuracy after training a copy of the whole encoder, with a linear head, on a few images.
+
+    A batch is all of them if they are fewer than `batch_size`.
+    """
     keras.utils.set_random_seed(seed)
     copy = ViTEncoder.from_config(encoder.get_config())
     copy.set_weights(encoder.get_weights())
-    classifier = ImageClassifier(copy, num_classes=int(labels.max()) + 1, seed=seed)
+    classifier = ImageClassifier(copy, num_classes=int(max(labels.max(), test_labels.max())) + 1, seed=seed)
+    batch_size = min(batch_size, len(images))
     steps = epochs * (len(images) // batch_size)
     schedule = WarmupCosine(learning_rate, steps // 10, steps)
     classifier.compile(optimizer=adamw(classifier, schedule, beta_2=0.999), jit_compile=False)

@@ -7,13 +7,16 @@ import pathlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from keras_mae.models import ImageClassifier, ViTEncoder
 from keras_mae.trainers import run
 from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.probe_config import ProbeConfig
-from tests.base import run_python, weights_of
+from keras_mae.trainers.strategy import make_strategy
+from tests.base import fill_randomly, random_images, run_python, weights_of
 from tests.trainers.labelled import write_everything
 
 pytestmark = pytest.mark.slow  # nine processes that train
@@ -53,6 +56,18 @@ def refused(kind, given, output):
     return None
 
 
+def evaluated(strategy):
+    """Accuracy and loss of one and the same classifier on 29 images, in batches of several sizes."""
+    with make_strategy(strategy).scope():
+        encoder = fill_randomly(ViTEncoder((8, 8, 1), patch_size=4, hidden_dim=16, num_layers=1, num_heads=2))
+        classifier = fill_randomly(ImageClassifier(encoder, 6))
+        classifier.compile(optimizer="sgd", jit_compile=False)
+    images, labels = random_images(29, (8, 8, 1)), np.random.default_rng(1).integers(0, 6, 29)
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels))
+    found = [classifier.evaluate(dataset.batch(size), verbose=0, return_dict=True) for size in (1, 7, 8, 28, 29)]
+    return [[logs[name] for name in ("accuracy", "top5_accuracy", "loss")] for logs in found]
+
+
 def children(folder):
     from tests.forked import Child, two_workers
 
@@ -72,7 +87,13 @@ def children(folder):
         Child(refused, "tuned", given, f"{folder}/tuned_workers", environment=environment)
         for environment in two_workers()
     ]
-    return {**found, "refused": [worker.result() for worker in again]}
+    counted = {
+        "single": [Child(evaluated, "single").result()],
+        "mirrored": [Child(evaluated, "mirrored", devices=3).result()],
+    }
+    counting = [Child(evaluated, "auto", environment=environment) for environment in two_workers()]
+    counted["workers"] = [worker.result() for worker in counting]
+    return {**found, "refused": [worker.result() for worker in again], "counted": counted}
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +113,18 @@ def test_several_devices_train_the_model_of_one(runs, kind, strategy):
         # nine steps of AdamW or LARS: round-off of sums in other parts
         np.testing.assert_allclose(other["weights"], one["weights"], rtol=0, atol=2e-4)
         np.testing.assert_allclose(other["losses"], one["losses"], rtol=1e-4)
-        for key in ("top1", "top5", "epochs", "best", "train_images"):
+        for key in ("top1", "top5", "epochs", "train_images", "validation_images", "majority_share"):
             assert other["results"][key] == pytest.approx(one["results"][key], rel=1e-6), key
+        assert other["results"]["best"] == pytest.approx(one["results"]["best"], rel=1e-4)  # its loss
+
+
+@pytest.mark.parametrize("strategy", ["mirrored", "workers"])
+def test_every_image_counts_once_however_it_is_shared(runs, strategy):
+    """The last batch does not reach all devices, or one more than another."""
+    (one,) = runs["counted"]["single"]
+    assert np.ptp(one, axis=0).max() < 1e-5  # float32
+    for other in runs["counted"][strategy]:
+        np.testing.assert_allclose(other, one, rtol=1e-5)
 
 
 def test_no_worker_waits_for_one_that_has_stopped(runs):

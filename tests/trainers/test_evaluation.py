@@ -72,3 +72,15 @@ def test_fine_tuning_learns_and_leaves_the_encoder_alone():
     accuracy = evaluation.fine_tuned_accuracy(encoder, images[:20], labels[:20], images[20:], labels[20:], **arguments)
     assert accuracy == 1
     assert all((old == new.numpy()).all() for old, new in zip(before, encoder.weights, strict=True))
+
+
+@pytest.mark.medium
+def test_fine_tuning_on_fewer_images_than_a_batch_and_a_class_that_only_the_test_has():
+    """What cannot be learned is missed, not taken for class 0."""
+    images = random_images(12, (8, 12, 3)) // 8
+    images[::2] += 150
+    labels = np.arange(12) % 2
+    tested = np.concatenate([images[:4], images[:4]])
+    test_labels = np.array([0, 1, 0, 1, 2, 2, 2, 2])
+    arguments = {"epochs": 30, "batch_size": 50, "learning_rate": 3e-3}
+    assert evaluation.fine_tuned_accuracy(small_encoder(), images, labels, tested, test_labels, **arguments) == 0.5
