@@ -17,7 +17,7 @@ from keras_mae.optimizers import WarmupCosine
 from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel
 from keras_mae.trainers.classifier_config import ClassifierConfig
-from keras_mae.trainers.evaluation import majority_share
+from keras_mae.trainers.evaluation import majority_shares
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.programs import DatasetAt, batches_of, save_finished, steps_per_epoch, train_to_the_end
@@ -99,8 +99,8 @@ def train_classifier(
 
     Returns:
         What `results.json` holds: accuracies of the last epoch's model (`model.keras`) and the best epoch's
-        (`best.keras`) on the validation images, the share of the largest class among these (`majority_share`), and
-        the size of it all.
+        (`best.keras`) on the validation images, the accuracy of always answering with their largest class
+        (`majority_share`) or five (`majority_share_top5`), and the size of it all.
 
     Raises:
         ValueError: for an output that is taken, or too many corrupt images or steps that were not finite.
@@ -109,7 +109,7 @@ def train_classifier(
     folder, strategy = run.RunFolder(output), classifier.distribute_strategy
     on_chief(strategy, lambda: folder.start(config, data, resume, overwrite))
     steps = steps_per_epoch(config, prepared.num_images)
-    tested, largest = len(prepared.tested_labels), majority_share(prepared.tested_labels)
+    tested, shares = len(prepared.tested_labels), majority_shares(prepared.tested_labels, classifier.num_classes)
 
     def save_best() -> None:
         folder.replace(run.BEST, lambda path: classifier.save(path, include_optimizer=False))
@@ -130,7 +130,7 @@ def train_classifier(
             f"{sum(int(np.prod(v.shape)) for v in classifier.trainable_variables):,}",
             config.peak_learning_rate,
             tested,
-            100 * largest,
+            100 * shares["majority_share"],
         )
 
     with warnings.catch_warnings():
@@ -153,7 +153,7 @@ def train_classifier(
         "program": config.program,
         **_named(last),
         "best": {"epoch": best.epoch, "top1": best.accuracy, "loss": best.loss} if best.epoch else None,
-        "majority_share": round(largest, 6),
+        **shares,
         "epochs": int(classifier.batches_seen) // steps,
         "num_classes": classifier.num_classes,
         "train_images": prepared.num_images,

@@ -32,13 +32,23 @@ def knn_accuracy(train_x, train_y, test_x, test_y, k: int = 20) -> float:
     return float(np.mean(votes.argmax(axis=1) == test_y))
 
 
-def majority_share(labels: np.ndarray) -> float:
-    """The share of the largest class, hence the accuracy of always answering with it.
+def majority_share(labels: np.ndarray, top: int = 1) -> float:
+    """The share of the largest class, or of the largest few: the accuracy of always answering with these.
 
     Args:
         labels: of the images that are tested, non-negative integers `(N,)`, `N > 0`.
+        top: how many classes an answer has.
+
+    Returns:
+        A number in (0, 1], with six decimals.
     """
-    return float(np.bincount(labels).max() / len(labels))
+    return round(float(np.sort(np.bincount(labels))[-top:].sum() / len(labels)), 6)
+
+
+def majority_shares(labels: np.ndarray, num_classes: int) -> dict[str, float]:
+    """What `results.json` holds to compare its accuracies with: `majority_share`, and with `top5` also that of five."""
+    of_five = {"majority_share_top5": majority_share(labels, 5)} if num_classes > 5 else {}
+    return {"majority_share": majority_share(labels), **of_five}
 
 
 def few_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_mae.trainers import run
 from keras_mae.trainers.encoder_choice import load_encoder
-from keras_mae.trainers.evaluation import majority_share
+from keras_mae.trainers.evaluation import majority_shares
 from keras_mae.trainers.features import features_of
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.labelled_data import labelled_sources
@@ -28,9 +28,9 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         overwrite: discard the run that is there.
 
     Returns:
-        What `results.json` holds: `top1` (and `top5`) for each k, the share of the largest class among the images
-        tested (`majority_share`), numbers of images and classes. A class that no neighbour is of is among no image's
-        five.
+        What `results.json` holds: `top1` (and `top5`) for each k, the accuracy of always answering with the largest
+        class or five (`majority_share`, `majority_share_top5`), numbers of images and classes. A class that no
+        neighbour is of is among no image's five.
 
     Raises:
         ValueError: for bad data, no encoder, a k that there are not enough images for, or an output that is taken.
@@ -60,7 +60,7 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
             if num_classes > 5
             else {}
         ),
-        "majority_share": round(majority_share(test_y), 6),
+        **majority_shares(test_y, num_classes),
         "num_classes": num_classes,
         "train_images": len(train_x),
         "validation_images": len(test_x),

@@ -86,7 +86,9 @@ def _knn(values: flags.FlagValues) -> None:
 
 
 def _majority(results: dict[str, Any]) -> str:
-    return f"the largest class: {100 * results['majority_share']:.1f} % of {results['validation_images']} images"
+    """What an accuracy is to be compared with."""
+    five = f", the five largest: {100 * results['majority_share_top5']:.1f} %" if "top5" in results else ""
+    return f"the largest class: {100 * results['majority_share']:.1f} %{five} of {results['validation_images']} images"
 
 
 def _with_flags(config: Any, values: flags.FlagValues) -> Any:

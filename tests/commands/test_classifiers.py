@@ -35,7 +35,7 @@ def test_the_three_programs(given, tmp_path, capsys):
         assert shown.startswith(
             f"top-1 {100 * results['top1']:.1f} %, top-5 {100 * results['top5']:.1f} %; best epoch "
         )
-        assert shown.endswith("; the largest class: 16.7 % of 24 images")
+        assert shown.endswith("; the largest class: 16.7 %, the five largest: 83.3 % of 24 images")
         assert wrote == f"wrote {output}"
         record = json.loads((output / "config.json").read_text())
         assert (record.pop("data"), record["program"]) == (given["data"], command)
@@ -44,7 +44,7 @@ def test_the_three_programs(given, tmp_path, capsys):
     assert cli.main(["knn", *flags(given, tmp_path / "knn"), "--set=k=(1,5)", "--set=pooling=cls"]) == 0
     first, second, wrote = capsys.readouterr().out.splitlines()
     assert first.startswith("k =   1: top-1 ") and second.startswith("k =   5: top-1 ") and wrote.startswith("wrote ")
-    assert first.endswith("; the largest class: 16.7 % of 24 images")
+    assert first.endswith("; the largest class: 16.7 %, the five largest: 83.3 % of 24 images")
 
 
 def test_recipes_shows_one(capsys):

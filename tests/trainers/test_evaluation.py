@@ -36,6 +36,10 @@ def test_knn_weights_matter():
 def test_majority_share():
     assert evaluation.majority_share(np.array([2, 0, 2, 5, 2, 0, 1, 2])) == 0.5
     assert evaluation.majority_share(np.array([3])) == 1
+    labels = np.repeat(np.arange(7), [1, 5, 2, 3, 1, 4, 4])
+    assert evaluation.majority_share(labels, 5) == 0.9
+    assert evaluation.majority_shares(labels, 7) == {"majority_share": 0.25, "majority_share_top5": 0.9}
+    assert evaluation.majority_shares(labels % 5, 5) == {"majority_share": 0.45}
 
 
 def test_few_labels_are_as_many_of_each_class():
