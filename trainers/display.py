@@ -41,7 +41,8 @@ class Display:
         self._low, self._range = np.zeros((1, 1, 1, 1)), np.full((1, 1, 1, 1), 255.0)
         if channels > 3:  # for all images alike, so that a colour is the same in all of them
             self._low, found = _levels(colours, (0, 1, 2))
-            self._range = np.maximum(found, _SMALLEST_RANGE * found[..., :1] or 1.0)
+            smallest = _SMALLEST_RANGE * found.ravel()[0]
+            self._range = np.maximum(found, smallest if smallest > 0 else 1.0)
             self.notes.append(_STRETCHED)
         elif originals.dtype != np.uint8:
             low, found = _levels(colours, (1, 2) if channels == 2 else (1, 2, 3))

@@ -13,8 +13,9 @@ from keras_mae.data import FolderSource, first_images
 from keras_mae.trainers import pretrain as program
 from keras_mae.trainers import run
 from keras_mae.trainers.config import changed
+from keras_mae.trainers.display import _NOT_FINITE
 from keras_mae.trainers.pretrain import build, pretrain
-from tests.base import weights_of
+from tests.base import small_encoder, small_mae, weights_of
 from tests.drawn import write_pictures
 from tests.trainers.pretraining import CONFIG, STEPS, log_of
 
@@ -63,6 +64,34 @@ def test_what_is_shown_is_a_sample_and_the_same_after_a_resume(tmp_path, monkeyp
     assert len(set(numbers)) == 16 and max(numbers) > 30 and min(numbers) < 10
     # patches of 48 values and the unbiased variance: 47/48
     assert [r.message for r in caplog.records if "a loss of 0.98 is that of predicting each patch's mean" in r.message]
+
+
+def test_an_untrained_network_shows_the_picture_in_one_form_only(tmp_path, caplog):
+    """Patches whose light says nothing of their neighbours', of 12 bits in 16: what is black at 8 bits."""
+    rng = np.random.default_rng(0)
+    light = rng.uniform(1, 13, (4, 8, 8, 1)).repeat(4, axis=1).repeat(4, axis=2)
+    images = (light + rng.normal(0, 0.3, light.shape)).clip(0, 4095 / 257).astype("float32")
+    mae = small_mae(encoder=small_encoder((32, 32, 1)), normalize=True)
+    program.draw_reconstructions(mae, images, str(tmp_path / "a" / "shown.png"))
+    pixels = np.asarray(Image.open(tmp_path / "a" / "shown.png").convert("L")).astype(float)
+    zoom = 4  # 4 times 32 pixels are 128: one form after the other, and four of these in a row
+    forms = [
+        np.stack([pixels[40 : 40 + 128, 8 + n * (4 * 132 + 16) + kind * 132 :][:, :128] for n in range(4)])
+        for kind in range(4)
+    ]
+    original, masked, leaking, without = (x.reshape(4, 8, 4 * zoom, 8, 4 * zoom).mean(axis=(2, 4)) for x in forms)
+    assert original.min() < 30 and original.max() > 225
+    hidden = masked == 128
+    assert 0.4 < hidden.mean() < 0.6
+    assert np.corrcoef(original[hidden], leaking[hidden])[0, 1] > 0.95
+    assert abs(np.corrcoef(original[hidden], without[hidden])[0, 1]) < 0.3  # of 128 patches; chance is below 0.18
+    np.testing.assert_array_equal(original[~hidden], without[~hidden])
+    assert not caplog.records
+
+    mae.decoder.head.bias.assign(np.full(16, np.nan))
+    program.draw_reconstructions(mae, images, str(tmp_path / "broken.png"))
+    assert caplog.records[-1].getMessage().startswith("4 of 4 reconstructions are not finite: red in ")
+    assert (np.asarray(Image.open(tmp_path / "broken.png")) == _NOT_FINITE).all(axis=-1).sum() == 2 * hidden.sum() * 256
 
 
 @pytest.mark.medium
