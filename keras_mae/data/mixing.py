@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
+from keras_mae.layers import pixel_levels
 
 _TRIES = 32
 _PURPOSE = 1023  # one that no image's own draws use
@@ -30,7 +31,7 @@ def mix_batch(
     under XLA, and every replica or host of a step draws the same share and rectangle.
 
     Args:
-        images: uint8 or float `(B, H, W, C)` of static height and width, in [0, 255].
+        images: `(B, H, W, C)` of static height and width, uint8 or float in [0, 255], or uint16 in [0, 65535].
         labels: integers `(B,)`.
         num_classes: how many classes there are.
         seed: int.
@@ -45,7 +46,7 @@ def mix_batch(
     """
     if min(mixup, cutmix) < 0:
         raise ValueError(f"mixup and cutmix are at least 0, got {mixup} and {cutmix}")
-    images = tf.cast(images, tf.float32)
+    images = pixel_levels(images)
     targets = tf.one_hot(labels, num_classes) * (1 - label_smoothing) + label_smoothing / num_classes
     if not mixup and not cutmix:
         return images, targets

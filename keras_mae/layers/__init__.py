@@ -5,7 +5,7 @@ from keras_mae.layers.drop_path import DropPath
 from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.layer_scale import LayerScale
 from keras_mae.layers.patches import Patchify, unpatchify
-from keras_mae.layers.pixel_normalization import PixelNormalization
+from keras_mae.layers.pixel_normalization import PixelNormalization, pixel_levels
 from keras_mae.layers.position_embedding import PositionEmbedding, resize_position_embedding, sincos_position_embedding
 from keras_mae.layers.relative_position_bias import (
     RelativePositionBias,
@@ -25,6 +25,7 @@ __all__ = [
     "RelativePositionBias",
     "SelfAttention",
     "TransformerBlock",
+    "pixel_levels",
     "relative_position_index",
     "resize_position_embedding",
     "resize_relative_position_bias",

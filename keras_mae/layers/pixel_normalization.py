@@ -12,6 +12,13 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+def pixel_levels(pixels) -> tf.Tensor:
+    """Pixels of any dtype as levels in [0, 255], float32: the dtype uint16 means 0 to 65535, that is `257 * level`."""
+    pixels = tf.convert_to_tensor(pixels)
+    levels = tf.cast(pixels, tf.float32)
+    return levels / 257 if pixels.dtype == tf.uint16 else levels
+
+
 @keras.saving.register_keras_serializable(package="keras_mae")
 class PixelNormalization(keras.layers.Layer):
     """`(pixels / 255 - mean) / std` per channel, in float32, on the device.
@@ -23,7 +30,7 @@ class PixelNormalization(keras.layers.Layer):
         std: likewise.
 
     Call arguments:
-        pixels: tensor `(..., n * C)`, uint8 or float in [0, 255].
+        pixels: tensor `(..., n * C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
 
     Returns:
         float32 tensor of the same shape.
@@ -44,7 +51,7 @@ class PixelNormalization(keras.layers.Layer):
         scale = 1.0 / (255.0 * np.asarray(self.std))
         offset = -np.asarray(self.mean) / np.asarray(self.std)
         width = pixels.shape[-1]
-        return tf.cast(pixels, tf.float32) * self._tiled(scale, width) + self._tiled(offset, width)
+        return pixel_levels(pixels) * self._tiled(scale, width) + self._tiled(offset, width)
 
     def inverse(self, normalized) -> tf.Tensor:
         """Network values back to pixel levels in [0, 255] (not clipped), float32."""

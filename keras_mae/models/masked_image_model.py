@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers import unpatchify
+from keras_mae.layers import pixel_levels, unpatchify
 from keras_mae.masking import Mask, MaskSampler
 from keras_mae.models.attached_decoder import AttachedDecoder
 from keras_mae.models.vit_encoder import ViTEncoder
@@ -32,9 +32,9 @@ class MaskedImageModel(GlobalBatchModel):
         seed: int, what the masks are drawn from, together with the step.
 
     Call arguments:
-        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255]; or `{"images": ..., "noise": (B, L)}`, where the
-            patches with the smallest noise are visible; or `{"images": ..., "mask": (B, L)}`, 1 = masked, equal
-            counts in every row. In `fit` the counts must be those of the sampler's ratio.
+        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535]; or `{"images": ...,
+            "noise": (B, L)}`, where the patches with the smallest noise are visible; or `{"images": ..., "mask":
+            (B, L)}`, 1 = masked, equal counts in every row. In `fit` the counts must be those of the sampler's ratio.
         mask_ratio: another mask ratio for this call.
         training: whether drop path is active.
         seed: None or an `ExampleSeed`; without it every call draws the masks of step 0.
@@ -139,7 +139,7 @@ class MaskedImageModel(GlobalBatchModel):
         mean and contrast are interpolated from the visible patches there.
 
         Args:
-            images: `(B, H, W, C)`, uint8 or float in [0, 255].
+            images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
             noise: None, or `(B, L)`; the smallest are visible.
             mask: None, or `(B, L)`, 1 = masked.
             mask_ratio: another mask ratio for this call.
@@ -152,7 +152,7 @@ class MaskedImageModel(GlobalBatchModel):
         inputs = {"images": images, "noise": noise, "mask": mask}
         images, partition = self.mask({key: value for key, value in inputs.items() if value is not None}, mask_ratio)
         prediction = self.predict_patches(images, partition)
-        patches = tf.cast(self.encoder.patchify(images), tf.float32)  # (B, L, ph * pw * C)
+        patches = pixel_levels(self.encoder.patchify(images))  # (B, L, ph * pw * C)
         hidden = partition.mask[..., None] > 0
         geometry = (self.encoder.image_shape, self.encoder.patch_size)
 

@@ -53,7 +53,7 @@ class ViTEncoder(keras.Model):
             three channels, 0.5 otherwise.
 
     Call arguments:
-        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255].
+        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
         training: whether drop path is active.
 
     Returns:
@@ -200,7 +200,7 @@ class ViTEncoder(keras.Model):
         """Encodes images of which some patches are dropped (MAE) or replaced by a token (SimMIM).
 
         Args:
-            images: `(B, H, W, C)`, uint8 or float in [0, 255].
+            images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
             ids_keep: None, or int `(B, K)`: only these patches enter, in this order.
             mask: None, or `(B, L)`, 1 = this patch's embedding is replaced by `mask_token`.
             mask_token: the token that the pretraining model owns, broadcastable to `(B, L, D)`.
@@ -263,7 +263,7 @@ class ViTEncoder(keras.Model):
         """One vector an image, `(B, D)`, for probes and neighbours.
 
         Args:
-            images: `(B, H, W, C)`, uint8 or float in [0, 255].
+            images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
             pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
             block: None for the output, or from which block on, counted from 1, tokens are taken as they leave it: the
                 final norm belongs to the last one. SimMIM's linear probe takes the 8th of 12.

@@ -26,7 +26,7 @@ class PCATarget(Target):
         num_components: how many coefficients; at most `ph * pw * C`.
 
     Call arguments:
-        images: `(B, H, W, C)`, uint8 or float in [0, 255].
+        images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
 
     Returns:
         float32 `(B, L, num_components)`.
@@ -63,7 +63,7 @@ class PCATarget(Target):
         """Learns the basis; the sign of a component is such that its largest entry is positive.
 
         Args:
-            images: a sample, `(N, H, W, C)`, uint8 or float in [0, 255].
+            images: a sample, `(N, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
 
         Raises:
             ValueError: if there are no more patches than components.

@@ -25,7 +25,7 @@ class PixelTarget(Target):
         normalize: whether patches are normalised one by one.
 
     Call arguments:
-        images: `(B, H, W, C)`, uint8 or float in [0, 255].
+        images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
 
     Returns:
         float32 `(B, L, ph * pw * C)`.

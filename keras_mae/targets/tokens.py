@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_mae.layers import pixel_levels
 from keras_mae.targets.target import PatchGeometry, Target
 
 
@@ -24,7 +25,7 @@ class TokenTarget(Target):
         vocabulary_size: how many tokens there are: they are 0 to `vocabulary_size - 1`.
 
     Call arguments:
-        images: `(B, H, W, C)`, uint8 or float in [0, 255].
+        images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
 
     Returns:
         int32 `(B, L)`; the prediction for a patch is `vocabulary_size` logits, so `dim` is that.
@@ -56,7 +57,7 @@ class TokenTarget(Target):
             )
 
     def call(self, images):
-        output = self._tokenize(tf.cast(images, tf.float32), training=False)
+        output = self._tokenize(pixel_levels(images), training=False)
         if isinstance(output, dict):
             if len(output) != 1:
                 raise ValueError(f"a tokenizer has one output, this one has {', '.join(output)}")
