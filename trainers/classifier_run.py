@@ -20,7 +20,14 @@ from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.evaluation import majority_shares
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.probe_config import ProbeConfig
-from keras_mae.trainers.programs import DatasetAt, batches_of, save_finished, steps_per_epoch, train_to_the_end
+from keras_mae.trainers.programs import (
+    DatasetAt,
+    batches_of,
+    save_finished,
+    save_model,
+    steps_per_epoch,
+    train_to_the_end,
+)
 from keras_mae.trainers.strategy import on_chief
 
 _log = logging.getLogger("keras_mae")
@@ -112,7 +119,7 @@ def train_classifier(
     tested, shares = len(prepared.tested_labels), majority_shares(prepared.tested_labels, classifier.num_classes)
 
     def save_best() -> None:
-        folder.replace(run.BEST, lambda path: classifier.save(path, include_optimizer=False))
+        save_model(classifier, folder, run.BEST)
 
     best = BestModel(lambda: on_chief(strategy, save_best), folder / run.LOG, config.stop_after)
 

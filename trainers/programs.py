@@ -124,8 +124,8 @@ def save_finished(
     """Writes model, encoder and results, if there are any, and says how many images were corrupt."""
 
     def write() -> None:
-        folder.replace(run.MODEL, lambda path: model.save(path, include_optimizer=False))
-        folder.replace(run.ENCODER, model.encoder.save)
+        save_model(model, folder, run.MODEL)
+        save_model(model.encoder, folder, run.ENCODER)
         if results is not None:
             folder.write_json(run.RESULTS, results)
 
@@ -133,3 +133,19 @@ def save_finished(
     for each in corrupt:
         if each.names:
             _log.warning(each.summary())
+
+
+def save_model(model: keras.Model, folder: run.RunFolder, name: str) -> None:
+    """Writes the model to the folder's file `name` as if it had never been compiled: the weights alone.
+
+    The optimizer of a run is in its checkpoints. Keras (3.15) saves one with every compiled model, and takes
+    `include_optimizer` for HDF5 files alone; so the model is without it for as long as it is written.
+    """
+    attributes = vars(model)  # not setattr, by which TensorFlow's checkpoints would come to know the optimizer twice
+    compiled = {key: attributes[key] for key in ("optimizer", "compiled") if key in attributes}
+    attributes.update(optimizer=None, compiled=False)
+    try:
+        folder.replace(name, model.save)
+    finally:
+        del attributes["optimizer"], attributes["compiled"]
+        attributes.update(compiled)

@@ -1,6 +1,9 @@
-"""The models. Importing this package registers every class for `keras.saving.load_model`."""
+"""The models. Importing this package registers for `keras.saving.load_model` every class that a file can name."""
 
-from keras_mae import _backend  # noqa: F401
+from keras_mae import (
+    _backend,  # noqa: F401
+    optimizers,  # noqa: F401  in files of models that were saved with theirs
+)
 from keras_mae.models.decoder import MAEDecoder
 from keras_mae.models.image_classifier import ImageClassifier
 from keras_mae.models.linear_decoder import LinearDecoder

@@ -1,0 +1,168 @@
+"""Every `.keras` file that a program leaves, and a user's own, in a process that has imported one thing."""
+
+import dataclasses
+import glob
+import importlib
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_mae
+from keras_mae import demo
+from keras_mae.models import ImageClassifier
+from keras_mae.optimizers import LARS, AdamW, WarmupCosine, WarmupMultiStep, adamw
+from keras_mae.trainers import programs, run
+from keras_mae.trainers.config import changed
+from keras_mae.trainers.finetune import finetune
+from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.linear_probe import linear_probe
+from keras_mae.trainers.pretrain import pretrain
+from keras_mae.trainers.probe_config import ProbeConfig
+from tests import base
+from tests.test_dependencies import sources
+from tests.trainers.labelled import quick
+from tests.trainers.pretraining import CONFIG
+
+# The README's line, for every path on the command line; and the names of all that is registered
+FRESH = """
+import json, sys
+import keras
+import keras_mae.models
+found = {}
+for path in sys.argv[1:]:
+    model = keras.saving.load_model(path)
+    optimizer = type(getattr(model, "optimizer", None)).__name__
+    found[path] = [type(model).__name__, optimizer, [float(abs(weight).sum()) for weight in model.get_weights()]]
+print(json.dumps([found, [name for name in keras.saving.get_custom_objects() if name.startswith("keras_mae>")]]))
+"""
+SIMMIM = ["method=simmim", "position_embedding=None", "relative_position_bias=shared", "sampler=units", "mask_unit=8"]
+
+
+def in_a_fresh_process(paths):
+    done = base.run_python("-c", FRESH, *paths)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found, names = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(found) == sorted(paths)
+    for path, (_, _, sums) in found.items():
+        weights = keras.saving.load_model(path).get_weights()
+        np.testing.assert_allclose(sums, [np.abs(weight).sum() for weight in weights], rtol=1e-4)  # sums of float32
+    return {path: (kind, optimizer) for path, (kind, optimizer, _) in found.items()}, names
+
+
+def files_of(folder):
+    return sorted(glob.glob(os.path.join(folder, "*.keras")))
+
+
+@pytest.fixture(scope="module")
+def of_programs(finished, given, tmp_path_factory):
+    """The files of a pretraining run, of a fine-tuning run and of a probe."""
+    folder = tmp_path_factory.mktemp("programs")
+    finetune(quick(FinetuneConfig, given, epochs=1, warmup_epochs=0.0), given["data"], str(folder / "tuned"))
+    linear_probe(quick(ProbeConfig, given, epochs=1, warmup_epochs=0.0), given["data"], str(folder / "probe"))
+    return [*files_of(finished[0].path), *files_of(folder / "tuned"), *files_of(folder / "probe")]
+
+
+@pytest.fixture
+def of_a_user(tmp_path):
+    """Files of compiled models, their optimizers' moments included, as `ModelCheckpoint` writes them."""
+    mae, classifier = base.small_mae(), ImageClassifier(base.small_encoder(), 3)
+    probe = ImageClassifier(base.small_encoder(dtype="mixed_float16"), 3, num_trainable_layers=0, dtype="mixed_float16")
+    optimizers = {
+        "mae": adamw(mae, WarmupCosine(1e-3, 1, 10), layer_decay=0.5),
+        "classifier": AdamW(WarmupMultiStep(1e-3, 1, [5]), no_weight_decay=["*/bias"]),
+        "probe": LARS(0.1),
+    }
+    for (name, optimizer), model in zip(optimizers.items(), (mae, classifier, probe), strict=True):
+        model.compile(optimizer=optimizer)
+        model.optimizer.build(model.trainable_variables)
+        checkpoint = keras.callbacks.ModelCheckpoint(str(tmp_path / f"{name}.keras"))
+        checkpoint.set_model(model)
+        checkpoint.on_epoch_end(0, {})
+    return files_of(tmp_path)
+
+
+@pytest.mark.medium
+def test_every_file_of_every_program_loads_by_the_readmes_line(of_programs, of_a_user):
+    found, names = in_a_fresh_process([*of_programs, *of_a_user])
+    shown = {os.sep.join(path.split(os.sep)[-2:]): kind for path, kind in found.items() if path in of_programs}
+    assert shown == {
+        "whole/encoder.keras": ("ViTEncoder", "NoneType"),
+        "whole/model.keras": ("MaskedAutoencoder", "NoneType"),
+        **{f"{run}/encoder.keras": ("ViTEncoder", "NoneType") for run in ("tuned", "probe")},
+        **{f"tuned/{name}.keras": ("ImageClassifier", "NoneType") for name in ("best", "model")},
+        **{f"probe/{name}.keras": ("ImageClassifier", "NoneType") for name in ("best", "model")},
+    }
+    assert [found[path][1] for path in of_a_user] == ["AdamW", "AdamW", "LossScaleOptimizer"]
+    # nothing that the package registers anywhere is missing after that one import
+    for name, _ in sources():
+        if name.split(".")[1:2] and name.split(".")[1] in keras_mae._SUBPACKAGES:
+            importlib.import_module(name)
+    everything = [name for name in keras.saving.get_custom_objects() if name.startswith("keras_mae>")]
+    assert sorted(names) == sorted(everything) and len(names) > 20
+
+
+@pytest.mark.slow
+def test_every_method_and_target(folder, tmp_path):
+    """SimMIM, principal components, tokens of a SavedModel, and the demo."""
+
+    class Tokenizer(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((None, 16, 16, 3), tf.float32)])
+        def __call__(self, images):
+            return {"tokens": tf.cast(images[:, ::4, ::4, 0] // 64, tf.int32)}
+
+    tokenizer = str(tmp_path / "tokenizer")
+    tf.saved_model.save(Tokenizer(), tokenizer)
+    settings = {
+        "simmim": SIMMIM,
+        "pca": ["target=pca", "pca_components=5"],
+        "tokens": ["target=tokens", f"tokenizer={tokenizer}", "vocabulary_size=4"],
+    }
+    short = dataclasses.replace(CONFIG, epochs=1, warmup_epochs=0.0)
+    for name, changes in settings.items():
+        pretrain(changed(short, changes), f"folder:{folder}", str(tmp_path / name))
+    tiny = ("hidden_dim=16", "num_layers=1", "decoder_hidden_dim=8", "epochs=1", "warmup_epochs=0", "batch_size=200")
+    demo.run_demo(str(tmp_path / "demo"), settings=tiny)
+    paths = [path for name in (*settings, "demo") for path in files_of(tmp_path / name)]
+    found, _ = in_a_fresh_process(paths)
+    kinds = [kind for path, (kind, optimizer) in found.items() if path.endswith("model.keras")]
+    assert kinds == ["SimMIM", "MaskedAutoencoder", "MaskedAutoencoder", "MaskedAutoencoder"]
+    assert {optimizer for _, optimizer in found.values()} == {"NoneType"}
+
+
+def large_mae():
+    return base.small_mae(hidden_dim=128, mlp_dim=512)
+
+
+@pytest.mark.parametrize("make", [large_mae, lambda: ImageClassifier(large_mae().encoder, 3)])
+def test_a_file_is_as_large_as_the_weights_and_the_model_stays_compiled(tmp_path, make):
+    model, folder = make(), run.RunFolder(str(tmp_path))
+    model.compile(optimizer=adamw(model, WarmupCosine(1e-3, 1, 10)))
+    model.optimizer.build(model.trainable_variables)
+    optimizer = model.optimizer
+    programs.save_model(model, folder, run.BEST)
+    # names and the file's own tables are some 60 kB; with the two moments it would be three times the weights
+    assert 0 < os.path.getsize(folder / run.BEST) - 4 * model.count_params() < 120_000 < 4 * model.count_params()
+    assert model.optimizer is optimizer and model.compiled
+    loaded = keras.saving.load_model(folder / run.BEST)
+    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_save_that_fails_leaves_the_model_compiled(monkeypatch, tmp_path):
+    model, folder = base.small_mae(), run.RunFolder(str(tmp_path))
+    model.compile(optimizer="adamw")
+    optimizer = model.optimizer
+
+    def full(name, write):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(folder, "replace", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        programs.save_model(model, folder, run.MODEL)
+    assert model.optimizer is optimizer and model.compiled
+    programs.save_model(model.encoder, run.RunFolder(str(tmp_path)), run.ENCODER)  # which was never compiled
+    assert not model.encoder.compiled and os.listdir(tmp_path) == [run.ENCODER]
