@@ -19,8 +19,8 @@ FILES = {"onnx": "model.onnx", "litert": "model.tflite"}
 def write(served: ServedModel, path: str, format: str) -> None:
     """Writes `model.onnx` or `model.tflite`, and `metadata.json`, into the folder `path`.
 
-    The file takes `images`, uint8 `(B, H, W, C)` with a dynamic batch size, and gives what the signature `embed` or
-    `classify` gives, as far as it is numbers.
+    The file takes `images`, uint8 or uint16 `(B, H, W, C)` with a dynamic batch size, and gives what the signature
+    `embed` or `classify` gives, as far as it is numbers.
 
     Args:
         served: what is exported; it computes in float32.
@@ -34,7 +34,7 @@ def write(served: ServedModel, path: str, format: str) -> None:
     if served.compute_dtype != "float32":
         raise ValueError(f"format {format!r} is written in float32: pass dtype='float32'")
     file = os.path.join(path, FILES[format])
-    spec = tf.TensorSpec((None, *served.image_shape), tf.uint8, name="images")
+    spec = served.images_spec()
     _NumbersOnly(served).export(file, format=format, input_signature=[spec], verbose=False)
     if format == "onnx":
         _replace_erfc(file)

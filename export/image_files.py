@@ -1,16 +1,25 @@
-"""Image files to a batch of images inside a graph, with an error that says which file is corrupt."""
+"""Image files to a batch of images inside a graph, as in evaluation, with an error that says which file is corrupt."""
 
 from __future__ import annotations
 
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.preprocessing import decode_image, evaluation_transform
+from keras_mae.data.decoding import _decode_other as decode_file  # all but TIFF, which is read by Python yet
+from keras_mae.data.decoding import has_16_bits
+from keras_mae.data.preprocessing import evaluation_transform
+from keras_mae.data.rare_branch import rarely
+from keras_mae.layers import pixel_levels
 
 _WHAT_TO_DO = "image_bytes must hold image files (JPEG, PNG, GIF, BMP, WebP); not so at these indices of the request:"
 
 
-def images_of(image_bytes, image_shape: tuple[int, int, int], crop_ratio: float) -> tf.Tensor:
+PIXEL_DTYPES = ("auto", "uint8", "uint16")
+
+
+def images_of(
+    image_bytes, image_shape: tuple[int, int, int], crop_ratio: float, pixel_dtype: str = "auto"
+) -> tf.Tensor:
     """Decodes a batch of image files and puts each through the evaluation transform, in parallel.
 
     `tf.map_fn` would report a corrupt file without saying which one it is. Here a `tf.data` pipeline drops what
@@ -21,22 +30,35 @@ def images_of(image_bytes, image_shape: tuple[int, int, int], crop_ratio: float)
         image_bytes: string `(B,)`, the files' bytes.
         image_shape: `(H, W, C)` of the result; `C` is 1 or 3.
         crop_ratio: of the evaluation transform.
+        pixel_dtype: what files are decoded to and resized in: `"uint8"` or `"uint16"`, as a source of this dtype does
+            with every file, whatever it has; or `"auto"`, which is uint16 for a file of 16 bits a channel and uint8
+            for another.
 
     Returns:
-        uint8 `(B, H, W, C)`.
+        `(B, H, W, C)` of that dtype; for `"auto"` float32 in [0, 255].
 
     Raises:
         tf.errors.InvalidArgumentError: if a file is corrupt; the message names its index.
     """
 
+    def transformed(contents, dtype: str) -> tf.Tensor:
+        return evaluation_transform(decode_file(contents, image_shape[-1], dtype), image_shape, crop_ratio)
+
     def decode(index, contents):
-        return index, evaluation_transform(decode_image(contents, image_shape[-1]), image_shape, crop_ratio)
+        if pixel_dtype != "auto":
+            return index, transformed(contents, pixel_dtype)
+        return index, tf.cond(
+            has_16_bits(contents),
+            rarely(lambda: pixel_levels(transformed(contents, "uint16"))),
+            lambda: pixel_levels(transformed(contents, "uint8")),
+        )
 
     count = tf.size(image_bytes, out_type=tf.int64)
     files = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
     decoded = files.map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
     # One element more, as a data set without any cannot be read: the batch may be empty, or hold no image at all.
-    last = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), tf.zeros(image_shape, tf.uint8)))
+    blank = tf.zeros(image_shape, decoded.element_spec[1].dtype)
+    last = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), blank))
     options = tf.data.Options()
     options.autotune.enabled = False  # it would start a thread for every request
     batch = decoded.concatenate(last).batch(count + 1).with_options(options)
@@ -47,6 +69,21 @@ def images_of(image_bytes, image_shape: tuple[int, int, int], crop_ratio: float)
         return tf.ensure_shape(images[:-1], (None, *image_shape))
 
 
-def png_file(image: np.ndarray) -> bytes:
-    """The PNG file of a uint8 image `(H, W, C)`, `C` 1 or 3."""
-    return tf.io.encode_png(image).numpy()
+def png_files(images: np.ndarray, pixel_dtype: str) -> np.ndarray:
+    """The PNG files of images `(N, H, W, C)`, `C` 1 or 3, in their own depth; for `"auto"` in both by turns."""
+    deeper = [pixel_dtype == "auto" and number % 2 == 1 for number in range(len(images))]
+    pixels = [in_dtype(image, "uint16") if deep else image for image, deep in zip(images, deeper)]
+    return np.array([tf.io.encode_png(image).numpy() for image in pixels], object)
+
+
+def in_dtype(images: np.ndarray, dtype: str) -> np.ndarray:
+    """The same images as uint8 (0 to 255) or uint16 (0 to 65535).
+
+    Raises:
+        ValueError: if they are neither.
+    """
+    if images.dtype not in ("uint8", "uint16"):
+        raise ValueError(f"images to check an export with are uint8 or uint16, got {images.dtype}")
+    if images.dtype == dtype:
+        return images
+    return images.astype("uint16") * 257 if dtype == "uint16" else np.round(images / 257).astype("uint8")

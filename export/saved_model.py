@@ -37,6 +37,7 @@ def export_encoder(
     normalize: bool = False,
     dtype: str | None = None,
     format: str = "savedmodel",
+    pixel_dtype: str = "auto",
 ) -> str:
     """Writes `<directory>/<version>/`, a SavedModel that TF Serving picks up and that others can fine-tune.
 
@@ -45,6 +46,9 @@ def export_encoder(
     - `serving_default`: `image_bytes` string `(B,)`, JPEG, PNG, GIF, BMP or WebP files -> `embedding` `(B, D)`
     - `embed`: `images` uint8 `(B, H, W, C)` -> `embedding` `(B, D)`
     - `features`: `images` -> `cls_token` `(B, D)`, `patch_tokens` `(B, L, D)`
+
+    A model that was trained on 16 bits takes `images` as uint16, see `pixel_dtype`. One of other than 1 or 3 channels
+    has no `serving_default`: image files of so many are of too many kinds.
 
     `tf.saved_model.load` gives an object with `__call__(images, training=False)`, `variables`, `trainable_variables`
     and `regularization_losses`, and with the endpoints `embed` and `embed_training` for `keras.layers.TFSMLayer` (see
@@ -61,12 +65,15 @@ def export_encoder(
             token followed by the mean, `(B, 2 D)`.
         crop_ratio: of the evaluation transform that image files go through, see
             `keras_mae.data.evaluation_transform`.
-        images: uint8 `(N, H, W, C)` for the check; None draws some.
+        images: uint8 or uint16 `(N, H, W, C)` for the check; None draws some.
         normalize: whether embeddings are scaled to length 1.
         dtype: what is computed in, `"float32"` or `"bfloat16"`; weights and outputs are float32. None: bfloat16 if
             the encoder computes in it, else float32.
         format: `"savedmodel"`; or `"onnx"` or `"litert"`, a file `model.onnx` or `model.tflite` in the same place,
             with the signature `embed` alone, in float32.
+        pixel_dtype: what the model was trained on, the `dtype` of its source: `"uint8"` or `"uint16"`. Image files are
+            decoded to it as the source has done, and it is the dtype of `images`. `"auto"`: a file of 16 bits a
+            channel is decoded and resized in 16 bits, another in 8, and `images` are uint8.
 
     Returns:
         The path `<directory>/<version>`.
@@ -77,7 +84,7 @@ def export_encoder(
     """
     return _export(
         encoder,
-        lambda model: ServedEncoder(model, pooling, crop_ratio, normalize),
+        lambda model: ServedEncoder(model, pooling, crop_ratio, normalize, pixel_dtype),
         directory,
         version,
         images,
@@ -95,6 +102,7 @@ def export_classifier(
     images: np.ndarray | None = None,
     dtype: str | None = None,
     format: str = "savedmodel",
+    pixel_dtype: str = "auto",
 ) -> str:
     """Writes `<directory>/<version>/`, as `export_encoder` does.
 
@@ -106,7 +114,7 @@ def export_classifier(
 
     Args:
         classifier: what is exported.
-        directory, version, crop_ratio, images, dtype: as for `export_encoder`.
+        directory, version, crop_ratio, images, dtype, pixel_dtype: as for `export_encoder`.
         labels: the names of the classes in order, also written to `assets/labels.txt`; None for `"0"`, `"1"`, ...
         format: as for `export_encoder`; ONNX and LiteRT files give `logits` and `probabilities`.
 
@@ -118,7 +126,7 @@ def export_classifier(
     """
     return _export(
         classifier,
-        lambda model: ServedClassifier(model, labels, crop_ratio),
+        lambda model: ServedClassifier(model, labels, crop_ratio, pixel_dtype),
         directory,
         version,
         images,
@@ -133,6 +141,7 @@ def export_autoencoder(
     version: int = 1,
     images: np.ndarray | None = None,
     dtype: str | None = None,
+    pixel_dtype: str = "auto",
 ) -> str:
     """Writes `<directory>/<version>/`, as `export_encoder` does, for looking at what the model fills in.
 
@@ -141,7 +150,7 @@ def export_autoencoder(
 
     Args:
         autoencoder: what is exported, a `MaskedAutoencoder` or a `SimMIM`.
-        directory, version, images, dtype: as for `export_encoder`.
+        directory, version, images, dtype, pixel_dtype: as for `export_encoder`.
 
     Returns:
         The path `<directory>/<version>`.
@@ -149,7 +158,15 @@ def export_autoencoder(
     Raises:
         ValueError, VerificationError: as for `export_encoder`.
     """
-    return _export(autoencoder, ServedAutoencoder, directory, version, images, dtype, "savedmodel")
+    return _export(
+        autoencoder,
+        lambda model: ServedAutoencoder(model, pixel_dtype),
+        directory,
+        version,
+        images,
+        dtype,
+        "savedmodel",
+    )
 
 
 def _export(

@@ -14,14 +14,16 @@ class ServedAutoencoder(ServedModel):
 
     Args:
         autoencoder: what is served.
+        pixel_dtype: see `ServedModel`.
     """
 
-    def __init__(self, autoencoder: MaskedImageModel) -> None:
-        super().__init__(autoencoder, autoencoder.encoder, crop_ratio=1.0)  # images come in the model's size
+    def __init__(self, autoencoder: MaskedImageModel, pixel_dtype: str = "auto") -> None:
+        # images come in the model's size
+        super().__init__(autoencoder, autoencoder.encoder, crop_ratio=1.0, pixel_dtype=pixel_dtype)
         call = autoencoder.reconstruct
         mask = tf.TensorSpec((None, autoencoder.encoder.num_patches), tf.float32, name="mask")
 
-        @tf.function(input_signature=[self._images_spec(), mask])
+        @tf.function(input_signature=[self.images_spec(), mask])
         def reconstruct(images, mask):
             outputs = call(images, mask=mask)
             return {name: outputs[name] for name in ("reconstruction", "masked_images")}
@@ -29,7 +31,7 @@ class ServedAutoencoder(ServedModel):
         self.reconstruct = reconstruct
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """`reconstruct`: uint8 images and masks `(B, L)`, 1 = masked, equal counts in every row."""
+        """`reconstruct`: images and masks `(B, L)`, 1 = masked, equal counts in every row."""
         return {"reconstruct": self.reconstruct.get_concrete_function()}
 
     def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.export.image_files import png_file
 from keras_mae.export.signatures import ServedModel
 from keras_mae.models import ImageClassifier
 
@@ -20,22 +19,27 @@ class ServedClassifier(ServedModel):
         classifier: what is served.
         labels: the names of the classes in order; None for `"0"`, `"1"`, ...
         crop_ratio: of the evaluation transform that image files go through.
+        pixel_dtype: see `ServedModel`.
 
     Raises:
         ValueError: if there are not as many labels as classes.
     """
 
     def __init__(
-        self, classifier: ImageClassifier, labels: Sequence[str] | None = None, crop_ratio: float = 0.875
+        self,
+        classifier: ImageClassifier,
+        labels: Sequence[str] | None = None,
+        crop_ratio: float = 0.875,
+        pixel_dtype: str = "auto",
     ) -> None:
         names = tuple(map(str, range(classifier.num_classes) if labels is None else labels))
         if len(names) != classifier.num_classes:
             raise ValueError(f"one label a class is needed: got {len(names)} for {classifier.num_classes} classes")
-        super().__init__(classifier, classifier.encoder, crop_ratio)
+        super().__init__(classifier, classifier.encoder, crop_ratio, pixel_dtype)
         self._labels = lambda: names
         call = classifier.__call__
 
-        @tf.function(input_signature=[self._images_spec()])
+        @tf.function
         def classify(images):
             logits = call(images, training=False)
             class_id = tf.argmax(logits, axis=-1)
@@ -45,7 +49,7 @@ class ServedClassifier(ServedModel):
         def without_logits(images):
             return {name: value for name, value in classify(images).items() if name != "logits"}
 
-        self.classify, self.classify_files = classify, self._of_files(without_logits)
+        self.classify, self.of_files = classify, self._of_files(without_logits)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -53,13 +57,14 @@ class ServedClassifier(ServedModel):
         return self._labels()
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """By name: `serving_default` (image files) and `classify` (uint8 images)."""
-        functions = {"serving_default": self.classify_files, "classify": self.classify}
-        return {name: function.get_concrete_function() for name, function in functions.items()}
+        """By name: `serving_default` (image files, if the model takes them) and `classify` (images)."""
+        return {
+            **{name: function.get_concrete_function() for name, function in self.of_files.items()},
+            "classify": self.classify.get_concrete_function(self.images_spec()),
+        }
 
     def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        files = np.array([png_file(image) for image in images], object)
-        return {"serving_default": {"image_bytes": files}, "classify": {"images": images}}
+        return {**self._file_inputs(images), "classify": {"images": images}}
 
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "labels": list(self.labels)}

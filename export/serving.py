@@ -29,7 +29,7 @@ def write_warmup(served: ServedModel, path: str, name: str) -> None:
     """
     file = os.path.join(path, WARMUP)
     os.makedirs(os.path.dirname(file), exist_ok=True)
-    inputs = served.example_inputs(drawn_images(served.image_shape, count=1))
+    inputs = served.example_inputs(drawn_images(served.image_shape, 1, served.images_dtype))
     with tf.io.TFRecordWriter(file) as writer:
         for signature, tensors in inputs.items():
             writer.write(prediction_log(name, signature, tensors))

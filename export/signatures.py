@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.export.image_files import images_of, png_file
+from keras_mae.export.image_files import PIXEL_DTYPES, images_of, png_files
 from keras_mae.models import ViTEncoder
 
 POOLINGS = ("mean", "cls", "both")
@@ -25,6 +25,8 @@ class ServedModel(tf.Module, abc.ABC):
         model: what is served.
         encoder: the encoder in it.
         crop_ratio: of the evaluation transform that image files go through.
+        pixel_dtype: what the model was trained on, `"uint8"` or `"uint16"`, which is then the dtype of `images` and
+            what image files are decoded to; or `"auto"`: `images` are uint8, and files keep the depth that they have.
 
     Attributes:
         variables, trainable_variables: lists of `tf.Variable`. What was frozen for a linear probe is trainable here:
@@ -36,13 +38,15 @@ class ServedModel(tf.Module, abc.ABC):
     variables: list[tf.Variable] = None  # type: ignore[assignment]
     trainable_variables: list[tf.Variable] = None  # type: ignore[assignment]
 
-    def __init__(self, model: keras.Model, encoder: ViTEncoder, crop_ratio: float) -> None:
+    def __init__(self, model: keras.Model, encoder: ViTEncoder, crop_ratio: float, pixel_dtype: str = "auto") -> None:
         super().__init__(name=type(self).__name__)
+        if pixel_dtype not in PIXEL_DTYPES:
+            raise ValueError(f"pixel_dtype is one of {', '.join(PIXEL_DTYPES)}; got {pixel_dtype!r}")
         self.variables = [variable.value for variable in model.weights]
         self.trainable_variables = [variable for variable in self.variables if variable.trainable]
         self.regularization_losses: list[tf.Tensor] = []
         self._live = lambda: (model, encoder)
-        self._crop_ratio = crop_ratio
+        self._crop_ratio, self._pixel_dtype = crop_ratio, pixel_dtype
 
     @abc.abstractmethod
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
@@ -50,12 +54,22 @@ class ServedModel(tf.Module, abc.ABC):
 
     @abc.abstractmethod
     def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        """For each signature its inputs by name, made of uint8 images `(B, H, W, C)`."""
+        """For each signature its inputs by name, made of images `(B, H, W, C)` of `images_dtype`."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """`(H, W, C)`."""
         return self._live()[1].image_shape
+
+    @property
+    def images_dtype(self) -> str:
+        """The dtype of `images`, `"uint8"` or `"uint16"`."""
+        return "uint16" if self._pixel_dtype == "uint16" else "uint8"
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether there is a signature of image files: those of other than 1 or 3 channels are too many formats."""
+        return self.image_shape[-1] in (1, 3)
 
     @property
     def compute_dtype(self) -> str:
@@ -69,22 +83,29 @@ class ServedModel(tf.Module, abc.ABC):
             "model": type(model).__name__,
             "image_shape": list(encoder.image_shape),
             "crop_ratio": self._crop_ratio,
+            "pixel_dtype": self._pixel_dtype,
             "compute_dtype": self.compute_dtype,
             "parameters": model.count_params(),
             "encoder": {key: value for key, value in encoder.get_config().items() if key not in ("name", "dtype")},
         }
 
-    def _images_spec(self, dtype=tf.uint8) -> tf.TensorSpec:
-        return tf.TensorSpec((None, *self.image_shape), dtype, name="images")
+    def images_spec(self, dtype: str | None = None) -> tf.TensorSpec:
+        """Of `images`, in another dtype if one is given."""
+        return tf.TensorSpec((None, *self.image_shape), dtype or self.images_dtype, name="images")
 
-    def _of_files(self, function):
-        """`function` of images as a function of image files."""
-        image_shape, crop_ratio = self.image_shape, self._crop_ratio
+    def _file_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+        """The example of `serving_default`, if there is that signature."""
+        return {"serving_default": {"image_bytes": png_files(images, self._pixel_dtype)}} if self.takes_files else {}
+
+    def _of_files(self, function) -> dict[str, Any]:
+        """`serving_default`, `function` of images as a function of image files, if the model takes files."""
+        image_shape, crop_ratio, pixel_dtype = self.image_shape, self._crop_ratio, self._pixel_dtype
 
         def of_files(image_bytes):
-            return function(images_of(image_bytes, image_shape, crop_ratio))
+            return function(images_of(image_bytes, image_shape, crop_ratio, pixel_dtype))
 
-        return tf.function(of_files, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+        files = tf.TensorSpec((None,), tf.string, name="image_bytes")
+        return {"serving_default": tf.function(of_files, input_signature=[files])} if self.takes_files else {}
 
 
 class ServedEncoder(ServedModel):
@@ -96,9 +117,10 @@ class ServedEncoder(ServedModel):
             `"both"`, the class token followed by the mean `(B, 2 D)`.
         crop_ratio: of the evaluation transform that image files go through.
         normalize: whether embeddings are scaled to length 1.
+        pixel_dtype: see `ServedModel`.
 
     Call arguments:
-        images: `(B, H, W, C)`, uint8 or float32 in [0, 255].
+        images: `(B, H, W, C)`, uint8 or float32 in [0, 255]; or, if `pixel_dtype` says so, uint16 in [0, 65535].
         training: whether drop path is active.
 
     Returns:
@@ -106,11 +128,16 @@ class ServedEncoder(ServedModel):
     """
 
     def __init__(
-        self, encoder: ViTEncoder, pooling: str = "mean", crop_ratio: float = 0.875, normalize: bool = False
+        self,
+        encoder: ViTEncoder,
+        pooling: str = "mean",
+        crop_ratio: float = 0.875,
+        normalize: bool = False,
+        pixel_dtype: str = "auto",
     ) -> None:
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
-        super().__init__(encoder, encoder, crop_ratio)
+        super().__init__(encoder, encoder, crop_ratio, pixel_dtype)
         self._pooling, self._normalize = pooling, normalize
         call = encoder.__call__
 
@@ -132,9 +159,9 @@ class ServedEncoder(ServedModel):
         self.features = features
         self.embed = tf.function(lambda images: pooled(features(images)))
         self.embed_training = tf.function(lambda images: pooled(features_training(images)))
-        self.embed_files = self._of_files(lambda images: pooled(features(images)))
-        for dtype in (tf.uint8, tf.float32):  # float32 is what augmentation gives
-            images = self._images_spec(dtype)
+        self.of_files = self._of_files(lambda images: pooled(features(images)))
+        for dtype in dict.fromkeys(("uint8", "float32", self.images_dtype)):  # float32 is what augmentation gives
+            images = self.images_spec(dtype)
             self.embed.get_concrete_function(images)
             self.embed_training.get_concrete_function(images)
             for training in (False, True):
@@ -145,17 +172,16 @@ class ServedEncoder(ServedModel):
         return (self.embed_training if training else self.embed)(images)["embedding"]
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """By name: `serving_default` (image files), `embed` and `features` (uint8 images)."""
-        images = self._images_spec()
+        """By name: `serving_default` (image files, if the model takes them), `embed` and `features` (images)."""
+        images = self.images_spec()
         return {
-            "serving_default": self.embed_files.get_concrete_function(),
+            **{name: function.get_concrete_function() for name, function in self.of_files.items()},
             "embed": self.embed.get_concrete_function(images),
             "features": self.features.get_concrete_function(images),
         }
 
     def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        files = np.array([png_file(image) for image in images], object)
-        return {"serving_default": {"image_bytes": files}, "embed": {"images": images}, "features": {"images": images}}
+        return {**self._file_inputs(images), "embed": {"images": images}, "features": {"images": images}}
 
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "pooling": self._pooling, "normalize": self._normalize}

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.export.image_files import in_dtype
+
 if TYPE_CHECKING:
     from keras_mae.export.signatures import ServedModel
 
@@ -53,7 +55,7 @@ def verify_export(
     Args:
         served: the live model, a `ServedEncoder`, `ServedClassifier` or `ServedAutoencoder`.
         path: folder of the SavedModel.
-        images: uint8 `(N, H, W, C)`; None draws some.
+        images: uint8 or uint16 `(N, H, W, C)`; None draws some.
         compute_dtype: what the SavedModel computes in; None: what the live model does.
 
     Returns:
@@ -70,8 +72,8 @@ def verify_export(
 
 def example_cases(served: ServedModel, images: np.ndarray | None) -> Outputs:
     """The inputs of every signature, made of `images`, or of drawn ones."""
-    images = drawn_images(served.image_shape) if images is None else np.asarray(images)
-    return served.example_inputs(images)
+    images = drawn_images(served.image_shape, dtype=served.images_dtype) if images is None else np.asarray(images)
+    return served.example_inputs(in_dtype(images, served.images_dtype))
 
 
 def live_outputs(served: ServedModel, cases: Outputs) -> Outputs:
@@ -139,10 +141,10 @@ def _outputs_of_fresh_process(path: str, cases: Outputs) -> Outputs:
             return pickle.load(file)
 
 
-def drawn_images(image_shape: tuple[int, int, int], count: int = 3) -> np.ndarray:
-    """Smooth pictures that differ everywhere, uint8 `(count, H, W, C)`, for a check without data at hand."""
+def drawn_images(image_shape: tuple[int, int, int], count: int = 3, dtype: str = "uint8") -> np.ndarray:
+    """Smooth pictures that differ everywhere, `dtype` `(count, H, W, C)`, for a check without data at hand."""
     height, width, channels = image_shape
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     waves = [np.sin((3 + n) * x + (5 + channel) * y + n) for n in range(count) for channel in range(channels)]
     stack = np.stack(waves).reshape(count, channels, height, width).transpose(0, 2, 3, 1)
-    return np.round(127.5 + 127.5 * stack).astype("uint8")
+    return np.round((0.5 + 0.5 * stack) * np.iinfo(dtype).max).astype(dtype)

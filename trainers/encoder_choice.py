@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import keras
 
 from keras_mae.models import ViTEncoder
 from keras_mae.models.presets import ENCODERS
-from keras_mae.trainers import run
 from keras_mae.trainers.classifier_config import ClassifierConfig
+from keras_mae.trainers.trained_model import find_model
 
 _OWN = ("channels", "patch_size", "hidden_dim", "num_layers", "num_heads", "position_temperature", "mean", "std")
 _OF_PRESET = ("patch_size", "hidden_dim", "num_layers", "num_heads")
@@ -39,14 +38,7 @@ def load_encoder(path: str) -> ViTEncoder:
     Raises:
         ValueError: if there is none.
     """
-    if path.endswith(".keras"):
-        if not os.path.isfile(path):
-            raise ValueError(f"there is no file {path}")
-        file = path
-    else:
-        folder = run.RunFolder(path)
-        folder.config()  # says so if this is no run
-        file = folder.model_path(run.ENCODER)
+    file = find_model(path).path
     model = keras.saving.load_model(file, compile=False)
     encoder = getattr(model, "encoder", model)
     if not isinstance(encoder, ViTEncoder):

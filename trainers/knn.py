@@ -14,6 +14,7 @@ from keras_mae.trainers.features import features_of
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.labelled_data import labelled_sources
 from keras_mae.trainers.nearest_neighbours import knn_scores
+from keras_mae.trainers.trained_model import find_model, say_if_outside
 
 _log = logging.getLogger("keras_mae")
 
@@ -39,9 +40,10 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         raise ValueError("kNN measures an encoder: name one with --run, the folder of a run or a .keras file")
     begin = time.perf_counter()
     crop_ratio = config.crop_ratio
-    if crop_ratio is None and not config.run.endswith(".keras"):
-        crop_ratio = run.RunFolder(config.run).config()[0].crop_ratio
-    crop_ratio = 0.875 if crop_ratio is None else crop_ratio
+    if crop_ratio is None:
+        trained = find_model(config.run)
+        crop_ratio = trained.crop_ratio
+        say_if_outside(trained, f"the crop ratio is {crop_ratio}; --set crop_ratio=... gives another")
     train, validation, num_classes = labelled_sources(config, data)
     encoder = load_encoder(config.run)
     folder = None if output is None else run.RunFolder(output)

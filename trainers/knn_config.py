@@ -19,7 +19,7 @@ class KnnConfig:
         block: None for the encoder's output, or the block whose tokens are compared, counted from 1.
         num_classes: None for as many as the data has.
         labels_per_class: None, or take neighbours from so many images of each class, which the seed chooses.
-        crop_ratio: of the evaluation transform; None for the run's, or 0.875 for a file.
+        crop_ratio: of the evaluation transform; None for the run's, or 0.875 for a file that lies in no run's folder.
         batch_size: images that are encoded together.
         seed: of the choice of labels.
     """

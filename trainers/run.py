@@ -83,10 +83,27 @@ class RunFolder:
         """
         if not os.path.exists(self / CONFIG):
             raise ValueError(f"{self.path} is not the folder of a run: it holds no {CONFIG}")
-        with open(self / CONFIG, encoding="utf-8") as file:
-            record = json.load(file)
-        data = record.pop("data")
+        record = self._record()
+        record.pop("seen", None)
+        try:
+            data = record.pop("data")
+        except KeyError:
+            raise ValueError(f"{self / CONFIG} is not the config of a run: it has no data") from None
         return from_json(record), data
+
+    def seen(self) -> dict[str, Any]:
+        """What the run saw of its data; empty for a run of a version that did not say."""
+        return self._record().get("seen", {})
+
+    def _record(self) -> dict[str, Any]:
+        try:
+            with open(self / CONFIG, encoding="utf-8") as file:
+                record = json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{self / CONFIG} is not the config of a run: it is no JSON ({error})") from None
+        if not isinstance(record, dict):
+            raise ValueError(f"{self / CONFIG} is not the config of a run: it is no JSON object")
+        return record
 
     def model_path(self, name: str) -> str:
         """The path of `model.keras` or `encoder.keras`, which a finished run has.

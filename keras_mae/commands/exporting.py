@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from keras_mae.commands.command import Command
+
+if TYPE_CHECKING:
+    from keras_mae.trainers.trained_model import TrainedModel
 
 
 def _export_flags() -> flags.FlagValues:
@@ -30,8 +33,9 @@ def _export_flags() -> flags.FlagValues:
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_enum(
-        "pooling", "mean", ["mean", "cls", "both"],
-        "an embedding is the mean of the patch tokens, the class token, or the class token followed by the mean",
+        "pooling", None, ["mean", "cls", "both"],
+        "an embedding is the mean of the patch tokens, the class token, or the class token followed by the mean; if "
+        "not given, what a classifier's run has pooled by, else the mean",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_bool("normalize", False, "scale embeddings to length 1", flag_values=values)
@@ -48,10 +52,16 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     flags.DEFINE_float(
         "crop_ratio", None,
-        "share of a scaled image file's side that is used; the run's own, or 0.875 for a .keras file, if not given",
+        "share of a scaled image file's side that is used; if not given, the run's own, or 0.875 for a .keras file "
+        "that lies in no run's folder",
         lower_bound=0, upper_bound=1, flag_values=values,
     )  # fmt: skip
-    flags.DEFINE_string("labels", None, "a text file with a classifier's class names, one a line", flag_values=values)
+    flags.DEFINE_string(
+        "labels",
+        None,
+        "a text file with a classifier's class names, one a line; the names of the run's data if not given",
+        flag_values=values,
+    )
     flags.DEFINE_string(
         "data", None, "images for the check, as for pretrain; the run's own if not given", flag_values=values
     )
@@ -67,23 +77,15 @@ def _check(values: flags.FlagValues) -> None:
         raise ValueError(f"an autoencoder is written as a SavedModel only, not as {values.format}")
     if values.labels and not os.path.isfile(values.labels):
         raise ValueError(f"--labels: there is no file {values.labels}")
-    _model_to_export(values)
+    _trained_model(values)
 
 
-def _model_to_export(values: flags.FlagValues) -> tuple[str, float, str | None]:
-    """The model's file, the crop ratio, and the data specification, if there is one."""
-    if values.run.endswith(".keras"):
-        if not os.path.isfile(values.run):
-            raise ValueError(f"there is no file {values.run}")
-        path, crop_ratio, data = values.run, 0.875, None
-    else:
-        from keras_mae.trainers import run
+def _trained_model(values: flags.FlagValues) -> TrainedModel:
+    """The model's file, and what its run knows of it."""
+    from keras_mae.trainers import run
+    from keras_mae.trainers.trained_model import find_model
 
-        folder = run.RunFolder(values.run)
-        config, data = folder.config()
-        path = folder.model_path(run.ENCODER if values.model == "encoder" else run.MODEL)
-        crop_ratio = 0.875 if config.crop_ratio is None else config.crop_ratio
-    return path, crop_ratio if values.crop_ratio is None else values.crop_ratio, values.data or data
+    return find_model(values.run, run.ENCODER if values.model == "encoder" else run.MODEL)
 
 
 def _export(values: flags.FlagValues) -> None:
@@ -104,22 +106,48 @@ def _export(values: flags.FlagValues) -> None:
 def _write(values: flags.FlagValues) -> str:
     """Writes the model in its format, and returns the path."""
     from keras_mae import export
+    from keras_mae.trainers.trained_model import say_if_outside
 
-    path, crop_ratio, data = _model_to_export(values)
-    model, encoder = _load_for_export(path, values.model)
+    trained = _trained_model(values)
+    model, encoder = _load_for_export(trained.path, values.model)
+    crop_ratio = trained.crop_ratio if values.crop_ratio is None else values.crop_ratio
+    say_if_outside(trained, _taken(values, crop_ratio))
+    data = values.data or trained.data
     images = _images_for_check(data, encoder.image_shape, crop_ratio, asked_for=values.data is not None)
     arguments: dict[str, Any] = {"version": values.version, "images": images, "dtype": values.dtype}
+    arguments["pixel_dtype"] = "uint16" if trained.pixel_dtype == "uint16" else "auto"
     if values.model == "encoder":
-        arguments |= {"crop_ratio": crop_ratio, "pooling": values.pooling, "normalize": values.normalize}
+        pooling = values.pooling or getattr(trained.config, "pooling", "mean")
+        arguments |= {"crop_ratio": crop_ratio, "pooling": pooling, "normalize": values.normalize}
         return export.export_encoder(model, values.output, format=values.format, **arguments)
     if values.model == "classifier":
-        labels = None
-        if values.labels:
-            with open(values.labels, encoding="utf-8") as file:
-                labels = file.read().splitlines()
-        arguments |= {"crop_ratio": crop_ratio, "labels": labels}
+        arguments |= {"crop_ratio": crop_ratio, "labels": _labels(values, trained, model.num_classes)}
         return export.export_classifier(model, values.output, format=values.format, **arguments)
     return export.export_autoencoder(model, values.output, **arguments)
+
+
+def _taken(values: flags.FlagValues, crop_ratio: float) -> str:
+    """What a file is exported with that no run knows, and what changes it."""
+    parts = ["image files keep the bits that they have"]
+    if values.model != "autoencoder":
+        parts.append(f"the crop ratio is {crop_ratio} (--crop_ratio)")
+    if values.model == "classifier" and not values.labels:
+        parts.append("labels are numbers (--labels)")
+    return ", ".join(parts)
+
+
+def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -> list[str] | None:
+    """The names of the classes: those in the file of `--labels`, or those of the run's data, or None."""
+    if values.labels:
+        with open(values.labels, encoding="utf-8") as file:
+            return file.read().splitlines()
+    names = trained.class_names
+    if names is not None and len(names) != num_classes:
+        raise ValueError(
+            f"the data of the run {trained.folder} name {len(names)} classes and the model has {num_classes}: give all "
+            "names in order with --labels=FILE, one a line"
+        )
+    return names
 
 
 def _load_for_export(path: str, kind: str):

@@ -75,7 +75,9 @@ def stats_settings(path: str | None) -> list[str]:
 
 def _reconstruct_flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("run", None, "the folder of a pretraining run", flag_values=values)
+    flags.DEFINE_string(
+        "run", None, "the folder of a pretraining run, or a model's file: FILE.keras", flag_values=values
+    )
     flags.DEFINE_string("data", None, "the images, as for pretrain; the run's own if not given", flag_values=values)
     flags.DEFINE_string("output", None, "the PNG to write; in the run folder if not given", flag_values=values)
     flags.DEFINE_integer(
@@ -96,18 +98,27 @@ def _reconstruct(values: flags.FlagValues) -> None:
 
     import keras_mae.models  # noqa: F401  registers the classes
     from keras_mae.data import open_source, sample_images
+    from keras_mae.models.masked_image_model import MaskedImageModel
     from keras_mae.trainers import run
     from keras_mae.trainers.config import PretrainConfig
     from keras_mae.trainers.pretrain import draw_reconstructions
+    from keras_mae.trainers.trained_model import find_model, say_if_outside
 
-    folder = run.RunFolder(values.run)
-    config, data = folder.config()
-    if not isinstance(config, PretrainConfig):
+    trained = find_model(values.run, run.MODEL)
+    config, folder = trained.config, trained.folder
+    if config is not None and not isinstance(config, PretrainConfig):
         raise ValueError(f"{values.run} is a run of keras-mae {config.program}; reconstruct needs one of pretrain")
-    source = open_source(values.data or data)
-    mae = keras.saving.load_model(folder.model_path(run.MODEL), compile=False)
-    images = sample_images(source, config.image_shape, values.count, config.crop_ratio)
-    output = values.output or os.path.join(values.run, run.PICTURES, "reconstructions.png")
+    if folder is None and not (values.data and values.output):
+        raise ValueError(
+            f"{values.run} lies in no run's folder: give --data, the images, and --output, the PNG to write"
+        )
+    say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}")
+    source = open_source(values.data or trained.data)
+    mae = keras.saving.load_model(trained.path, compile=False)
+    if not isinstance(mae, MaskedImageModel):
+        raise ValueError(f"{trained.path} holds {type(mae).__name__}; reconstruct needs MaskedAutoencoder or SimMIM")
+    images = sample_images(source, mae.encoder.image_shape, values.count, trained.crop_ratio)
+    output = values.output or os.path.join(folder, run.PICTURES, "reconstructions.png")
     draw_reconstructions(mae, images, output, mask_ratio=values.mask_ratio)
     print(f"wrote {output}")
 

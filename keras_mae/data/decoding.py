@@ -87,6 +87,16 @@ def bits_of(header: bytes) -> int:
     return 8
 
 
+def has_16_bits(contents) -> tf.Tensor:
+    """Whether a file has 16 bits a channel: bool scalar.
+
+    Args:
+        contents: string scalar, the file's bytes.
+    """
+    is_png = tf.strings.substr(contents, 0, 8) == b"\x89PNG\r\n\x1a\n"
+    return is_png & (tf.strings.substr(contents, tf.minimum(24, tf.strings.length(contents)), 1) == b"\x10")
+
+
 def require_tifffile(path: str) -> None:
     """Raises ValueError if TIFF files cannot be read here."""
     if importlib.util.find_spec("tifffile") is None:
