@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import compare, example_cases, live_outputs
+from keras_mae.layers import pixel_levels
 
 FILES = {"onnx": "model.onnx", "litert": "model.tflite"}
 
@@ -68,6 +69,8 @@ class _NumbersOnly(keras.Model):
         self.built = True
 
     def call(self, images, training=False) -> dict[str, Any]:
+        if images.dtype == tf.uint16:  # which LiteRT cannot transpose
+            images = pixel_levels(images)
         outputs = self._function().python_function(images)
         return {name: value for name, value in outputs.items() if value.dtype == tf.float32}
 

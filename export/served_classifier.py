@@ -49,7 +49,7 @@ class ServedClassifier(ServedModel):
         def without_logits(images):
             return {name: value for name, value in classify(images).items() if name != "logits"}
 
-        self.classify, self.of_files = classify, self._of_files(without_logits)
+        self.classify, self.classify_files = classify, self._of_files(without_logits)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ class ServedClassifier(ServedModel):
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """By name: `serving_default` (image files, if the model takes them) and `classify` (images)."""
         return {
-            **{name: function.get_concrete_function() for name, function in self.of_files.items()},
+            **self._file_signature(self.classify_files),
             "classify": self.classify.get_concrete_function(self.images_spec()),
         }
 

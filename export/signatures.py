@@ -93,19 +93,24 @@ class ServedModel(tf.Module, abc.ABC):
         """Of `images`, in another dtype if one is given."""
         return tf.TensorSpec((None, *self.image_shape), dtype or self.images_dtype, name="images")
 
+    def _file_signature(self, of_files) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """`serving_default`, if the model takes files."""
+        return {"serving_default": of_files.get_concrete_function()} if self.takes_files else {}
+
     def _file_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         """The example of `serving_default`, if there is that signature."""
         return {"serving_default": {"image_bytes": png_files(images, self._pixel_dtype)}} if self.takes_files else {}
 
-    def _of_files(self, function) -> dict[str, Any]:
-        """`serving_default`, `function` of images as a function of image files, if the model takes files."""
+    def _of_files(self, function):
+        """`function` of images as a function of image files; None if the model takes none."""
+        if not self.takes_files:
+            return None
         image_shape, crop_ratio, pixel_dtype = self.image_shape, self._crop_ratio, self._pixel_dtype
 
         def of_files(image_bytes):
             return function(images_of(image_bytes, image_shape, crop_ratio, pixel_dtype))
 
-        files = tf.TensorSpec((None,), tf.string, name="image_bytes")
-        return {"serving_default": tf.function(of_files, input_signature=[files])} if self.takes_files else {}
+        return tf.function(of_files, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
 
 
 class ServedEncoder(ServedModel):
@@ -159,7 +164,7 @@ class ServedEncoder(ServedModel):
         self.features = features
         self.embed = tf.function(lambda images: pooled(features(images)))
         self.embed_training = tf.function(lambda images: pooled(features_training(images)))
-        self.of_files = self._of_files(lambda images: pooled(features(images)))
+        self.embed_files = self._of_files(lambda images: pooled(features(images)))
         for dtype in dict.fromkeys(("uint8", "float32", self.images_dtype)):  # float32 is what augmentation gives
             images = self.images_spec(dtype)
             self.embed.get_concrete_function(images)
@@ -175,7 +180,7 @@ class ServedEncoder(ServedModel):
         """By name: `serving_default` (image files, if the model takes them), `embed` and `features` (images)."""
         images = self.images_spec()
         return {
-            **{name: function.get_concrete_function() for name, function in self.of_files.items()},
+            **self._file_signature(self.embed_files),
             "embed": self.embed.get_concrete_function(images),
             "features": self.features.get_concrete_function(images),
         }

@@ -172,8 +172,10 @@ def test_bad_arguments_leave_nothing(tmp_path):
         export_encoder(small_encoder(), str(tmp_path / "model"), pooling="max")
     with pytest.raises(ValueError, match=r"a crop ratio lies in \(0, 1\], got 1.5"):
         export_encoder(small_encoder(), str(tmp_path / "model"), crop_ratio=1.5)
-    with pytest.raises(ValueError, match="decoded to 1 or 3 channels, got 4"):
-        export_encoder(small_encoder((8, 12, 4)), str(tmp_path / "model"))
+    with pytest.raises(ValueError, match="pixel_dtype is one of auto, uint8, uint16; got 'int16'"):
+        export_encoder(small_encoder(), str(tmp_path / "model"), pixel_dtype="int16")
+    with pytest.raises(ValueError, match="images to check an export with are uint8 or uint16, got float64"):
+        export_encoder(small_encoder(), str(tmp_path / "model"), images=np.zeros((1, *SHAPE)))
     assert os.listdir(tmp_path) == []
 
 

@@ -1,0 +1,199 @@
+"""What was trained on 16 bits, or on other than 1 or 3 channels, is served as it was trained."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_mae.data import evaluation_dataset, open_source
+from keras_mae.export import export_autoencoder, export_classifier, export_encoder, verify
+from keras_mae.export.image_files import images_of, in_dtype
+from keras_mae.export.served_autoencoder import ServedAutoencoder
+from keras_mae.export.served_classifier import ServedClassifier
+from keras_mae.export.signatures import ServedEncoder
+from keras_mae.models import ImageClassifier
+from tests.base import random_noise, small_encoder, small_mae
+from tests.drawn import as_image, encoded, write
+
+SHAPE = (8, 12, 1)
+ROUND_OFF = 1e-5  # of values of about 1: another order of float32 sums
+
+
+def x_ray(height, width, seed):
+    """A picture of 12 bits in 16: uint16 `(height, width)`, of which the upper 8 hold 16 levels."""
+    y, x = np.mgrid[:height, :width]
+    return ((np.sin(x / (3 + seed)) + np.cos(y / (4 + seed / 2)) + 2) / 4 * 4095).astype("uint16")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """PNG files by name: of 16 bits, of 8 bits, and of both."""
+    root = tmp_path_factory.mktemp("depths")
+    for number in range(6):
+        pixels = x_ray(20 + number, 30 - number, number)
+        files = {16: encoded(as_image(pixels[..., None]), "PNG")}
+        files[8] = encoded(as_image((pixels[..., None] // 16).astype("uint8")), "PNG")
+        for name, bits in (("deep", 16), ("plain", 8), ("mixed", 8 + 8 * (number % 2))):
+            write(str(root / name / f"{number}.png"), files[bits])
+    return root
+
+
+def evaluated(folder, crop_ratio=0.9):
+    """What evaluation shows the model of a folder's images, float32, and the files' bytes."""
+    source = open_source(f"folder:{folder}")
+    batches = evaluation_dataset(source, SHAPE, source.num_images, crop_ratio)
+    files = [tf.io.read_file(path).numpy() for path in source.paths]
+    return tf.cast(next(iter(batches)), tf.float32).numpy(), files, source.dtype
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "pixel_dtypes"),
+    [("deep", "uint16", ("auto", "uint16")), ("plain", "uint8", ("auto", "uint8")), ("mixed", "uint16", ("uint16",))],
+)
+def test_files_are_decoded_as_in_evaluation(folders, name, dtype, pixel_dtypes):
+    expected, files, found = evaluated(folders / name)
+    assert found == dtype
+    for pixel_dtype in pixel_dtypes:
+        images = tf.function(images_of)(tf.constant(files), SHAPE, 0.9, pixel_dtype)
+        assert images.dtype == ("float32" if pixel_dtype == "auto" else pixel_dtype)
+        levels = images.numpy().astype("float32") / (257 if pixel_dtype == "uint16" else 1)
+        np.testing.assert_allclose(levels, expected, rtol=0, atol=2e-5)  # a rounding of float32 at 255
+    if name != "plain":
+        deep = expected[1]  # has more levels than 8 bits can tell
+        assert np.abs(deep - deep.round()).max() > 0.2
+
+
+def test_each_file_of_its_own_depth(folders):
+    """`auto`, of a batch of both: each file is what it is alone."""
+    _, files, _ = evaluated(folders / "mixed")
+    images = images_of(tf.constant(files), SHAPE, 0.9)
+    for name, chosen in (("plain", slice(0, None, 2)), ("deep", slice(1, None, 2))):
+        # a rounding of float32 at 255
+        np.testing.assert_allclose(images[chosen], evaluated(folders / name)[0][chosen], rtol=0, atol=2e-5)
+
+
+def test_as_a_run_of_8_bits_has_seen_a_file_of_16(folders):
+    _, files, _ = evaluated(folders / "deep", 1.0)
+    coarse = images_of(tf.constant(files), SHAPE, 1.0, "uint8").numpy()
+    fine = images_of(tf.constant(files), SHAPE, 1.0, "auto").numpy()
+    assert coarse.dtype == "uint8" and coarse.max() <= 16
+    assert 0.5 < np.abs(coarse - fine).max() < 2  # up to a level is cut off before the resize, which rounds by a half
+
+
+MODELS = {
+    "encoder": (export_encoder, lambda shape: small_encoder(shape), {}),
+    "classifier": (export_classifier, lambda shape: ImageClassifier(small_encoder(shape), 3), {"labels": "abc"}),
+    "autoencoder": (export_autoencoder, lambda shape: small_mae(image_shape=shape), {}),
+}
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("kind", MODELS)
+def test_signatures_of_a_model_of_16_bits(folders, tmp_path, unverified, kind):
+    export, make, arguments = MODELS[kind]
+    live = make(SHAPE)
+    if kind != "autoencoder":
+        arguments = {**arguments, "crop_ratio": 0.9}
+    path = export(live, str(tmp_path / "model"), pixel_dtype="uint16", **arguments)
+    signatures = tf.saved_model.load(path).signatures
+    for name, signature in signatures.items():
+        given = signature.structured_input_signature[1]
+        assert name == "serving_default" or given["images"].dtype == tf.uint16
+    levels, files, _ = evaluated(folders / "mixed")
+    images = tf.constant((levels * 257).round().astype("uint16"))
+    if kind == "encoder":
+        expected = live(levels)["patch_tokens"].numpy().mean(axis=1)
+        found = [signatures["embed"](images=images), signatures["serving_default"](image_bytes=tf.constant(files))]
+        for outputs in found:
+            np.testing.assert_allclose(outputs["embedding"], expected, rtol=0, atol=ROUND_OFF)
+        assert np.abs(live(levels.round())["patch_tokens"].numpy().mean(axis=1) - expected).max() > 10 * ROUND_OFF
+    elif kind == "classifier":
+        outputs = signatures["classify"](images=images)
+        np.testing.assert_allclose(outputs["logits"], live(levels), rtol=0, atol=ROUND_OFF)
+        of_files = signatures["serving_default"](image_bytes=tf.constant(files))
+        np.testing.assert_allclose(of_files["probabilities"], tf.nn.softmax(live(levels)), rtol=0, atol=ROUND_OFF)
+    else:
+        mask = (random_noise(len(files), 6) >= 0.5).astype("float32")
+        outputs, expected = signatures["reconstruct"](images=images, mask=mask), live.reconstruct(levels, mask=mask)
+        for name, value in outputs.items():
+            np.testing.assert_allclose(value, expected[name], rtol=0, atol=255 * ROUND_OFF)  # of levels up to 255
+    with open(os.path.join(path, "assets", "metadata.json")) as file:
+        assert json.load(file)["pixel_dtype"] == "uint16"
+
+
+@pytest.mark.parametrize(
+    "served",
+    [
+        ServedEncoder(small_encoder(SHAPE), pixel_dtype="uint16"),
+        ServedClassifier(ImageClassifier(small_encoder(SHAPE), 3), pixel_dtype="uint16"),
+        ServedAutoencoder(small_mae(image_shape=SHAPE), pixel_dtype="uint16"),
+    ],
+    ids=["encoder", "classifier", "autoencoder"],
+)
+@pytest.mark.parametrize("given", ["uint8", "uint16", None])
+def test_the_check_and_the_warm_up_are_of_the_models_depth(served, given):
+    images = None if given is None else verify.drawn_images(SHAPE, 3, given)
+    cases = verify.example_cases(served, images)
+    assert set(cases) == set(served.signatures())
+    for inputs in cases.values():
+        if "images" in inputs:
+            assert inputs["images"].dtype == "uint16" and inputs["images"].max() > 60_000
+        else:
+            decoded = [tf.io.decode_png(file, dtype="uint16").numpy() for file in inputs["image_bytes"]]
+            assert [file[24] for file in inputs["image_bytes"]] == [16, 16, 16]  # the header's bits a channel
+            np.testing.assert_array_equal(decoded, in_dtype(verify.drawn_images(SHAPE, 3, given or "uint16"), "uint16"))
+
+
+def test_the_check_of_any_depth_has_files_of_both():
+    cases = verify.example_cases(ServedEncoder(small_encoder(SHAPE)), None)
+    assert [file[24] for file in cases["serving_default"]["image_bytes"]] == [8, 16, 8]
+    assert cases["embed"]["images"].dtype == "uint8"
+
+
+def test_checked_images_are_those_that_were_given():
+    levels = verify.drawn_images(SHAPE)
+    np.testing.assert_array_equal(in_dtype(in_dtype(levels, "uint16"), "uint8"), levels)
+    assert in_dtype(np.array([[0, 255]], "uint8"), "uint16").tolist() == [[0, 65535]]
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_other_numbers_of_channels_are_served_as_arrays(tmp_path, unverified, channels):
+    shape = (8, 12, channels)
+    images = verify.drawn_images(shape, 4)
+    encoder = small_encoder(shape)
+    loaded = tf.saved_model.load(export_encoder(encoder, str(tmp_path / "encoder")))
+    assert set(loaded.signatures) == {"embed", "features"}
+    live = encoder(images)
+    embedding = loaded.signatures["embed"](images=tf.constant(images))["embedding"]
+    np.testing.assert_allclose(embedding, live["patch_tokens"].numpy().mean(axis=1), rtol=0, atol=ROUND_OFF)
+    features = loaded.signatures["features"](images=tf.constant(images))
+    for name, expected in live.items():
+        np.testing.assert_allclose(features[name], expected, rtol=0, atol=ROUND_OFF)
+    warmup = list(tf.data.TFRecordDataset(str(tmp_path / "encoder/1/assets.extra/tf_serving_warmup_requests")))
+    assert len(warmup) == 2 and b"serving_default" not in b"".join(record.numpy() for record in warmup)
+
+    classifier = ImageClassifier(small_encoder(shape), 3)
+    loaded = tf.saved_model.load(export_classifier(classifier, str(tmp_path / "classifier"), labels="abc"))
+    assert set(loaded.signatures) == {"classify"}
+    outputs = loaded.signatures["classify"](images=tf.constant(images))
+    np.testing.assert_allclose(outputs["logits"], classifier(images), rtol=0, atol=ROUND_OFF)
+
+
+@pytest.mark.medium
+def test_many_channels_of_16_bits_pass_the_check_in_a_fresh_process(tmp_path):
+    shape = (8, 12, 5)
+    path = export_encoder(small_encoder(shape), str(tmp_path / "encoder"), pixel_dtype="uint16")
+    assert set(tf.saved_model.load(path).signatures) == {"embed", "features"}
+
+
+@pytest.mark.medium
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("format", ["onnx", "litert"])
+def test_other_formats_of_many_channels_and_16_bits(tmp_path, format):
+    """Their own check compares them with the live model, in the format's runtime."""
+    path = export_encoder(small_encoder((8, 12, 5)), str(tmp_path / "five"), format=format, pixel_dtype="uint16")
+    with open(os.path.join(path, "metadata.json")) as file:
+        assert json.load(file)["pixel_dtype"] == "uint16"
