@@ -1,6 +1,7 @@
 """`keras-mae` as a user types it: help, exit codes, one-line messages, and pretrain -> reconstruct -> export."""
 
 import os
+import shutil
 import statistics
 import time
 
@@ -237,6 +238,15 @@ def test_commands_on_a_run(capfd, pictures, tmp_path):
     assert cli.main(["reconstruct", f"--run={run}", f"--data=folder:{elsewhere}", f"--output={tmp_path}/two.png"]) == 0
     with Image.open(tmp_path / "two.png") as picture:
         assert picture.size == (2 * (4 * 112 + 32) - 4, 120 + 44 + 3 * 17 + 4)  # the first line is too long for two
+    copy = shutil.copy(run / "model.keras", tmp_path / "copy.keras")
+    for file in (run / "model.keras", copy):  # the copy is of a default crop ratio, so it may show less
+        output = tmp_path / f"{file.name}.png"
+        assert cli.main(["reconstruct", f"--run={file}", f"--data=folder:{elsewhere}", f"--output={output}"]) == 0
+    assert (tmp_path / "model.keras.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    line = refused(capfd, "reconstruct", f"--run={copy}")
+    assert "copy.keras lies in no run's folder: give --data, the images, and --output, the PNG to write" in line
+    line = refused(capfd, "reconstruct", f"--run={run}/encoder.keras")
+    assert "encoder.keras holds ViTEncoder; reconstruct needs MaskedAutoencoder or SimMIM" in line
     line = refused(capfd, "reconstruct", f"--run={run}", "--mask_ratio=1")
     assert "a mask ratio lies in [0, 1)" in line
 

@@ -142,6 +142,8 @@ def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -
         with open(values.labels, encoding="utf-8") as file:
             return file.read().splitlines()
     names = trained.class_names
+    if names is None and trained.folder is not None:
+        logging.getLogger("keras_mae").info("the run's data name no classes: labels are numbers (--labels)")
     if names is not None and len(names) != num_classes:
         raise ValueError(
             f"the data of the run {trained.folder} name {len(names)} classes and the model has {num_classes}: give all "

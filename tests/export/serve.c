@@ -3,8 +3,8 @@
  * serve MODEL INPUT OUTPUT REQUEST [-- REQUEST ...]
  *
  * INPUT and OUTPUT are operations and their output, such as StatefulPartitionedCall:0, of a signature. A request is a list of
- * files, sent as strings (B,), or `raw B H W C FILE`, sent as uint8 (B, H, W, C). For each request one line is
- * written: `ok` and the floats, or `error`, TensorFlow's code and its message.
+ * files, sent as strings (B,), or `raw B H W C FILE`, sent as (B, H, W, C) of the type that INPUT has, uint8 or uint16.
+ * For each request one line is written: `ok` and the floats, or `error`, TensorFlow's code and its message.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,13 +40,13 @@ static char* contents(const char* path, size_t* size) {
   return bytes;
 }
 
-static TF_Tensor* request(char** words, int count) {
+static TF_Tensor* request(char** words, int count, TF_DataType type) {
   size_t size;
   if (strcmp(words[0], "raw") == 0) {
     int64_t shape[4];
     for (int i = 0; i < 4; ++i) shape[i] = atoll(words[1 + i]);
     char* bytes = contents(words[5], &size);
-    TF_Tensor* tensor = TF_AllocateTensor(TF_UINT8, shape, 4, size);
+    TF_Tensor* tensor = TF_AllocateTensor(type, shape, 4, size);
     memcpy(TF_TensorData(tensor), bytes, size);
     free(bytes);
     return tensor;
@@ -77,7 +77,7 @@ int main(int argc, char** argv) {
   for (int first = 4; first < argc;) {
     int end = first;
     while (end < argc && strcmp(argv[end], "--") != 0) ++end;
-    TF_Tensor* given = request(argv + first, end - first);
+    TF_Tensor* given = request(argv + first, end - first, TF_OperationOutputType(input));
     TF_Tensor* result = NULL;
     TF_SessionRun(session, NULL, &input, &given, 1, &output, &result, 1, NULL, 0, NULL, status);
     if (TF_GetCode(status) == TF_OK) {

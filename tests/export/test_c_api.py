@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tests.base import random_images, run_python
+from keras_mae.export import export_encoder
+from tests.base import random_images, run_python, small_encoder
 from tests.drawn import write
 from tests.export.conftest import FILES
 
@@ -76,6 +77,19 @@ def test_c_program_embeds_tensors(served, program, tmp_path):
     requests = [("raw", *batch.shape, write(str(tmp_path / str(len(batch))), batch.tobytes())) for batch in batches]
     for found, images in zip(answers(program, served.path, "embed", requests), batches, strict=True):
         np.testing.assert_allclose(found, served.live(images), rtol=0, atol=ROUND_OFF)
+
+
+def test_c_program_embeds_16_bits(program, tmp_path, unverified):
+    """Tensors and files of 12 bits in 16, by a model that was trained on 16."""
+    encoder = small_encoder((28, 28, 1), 7, hidden_dim=32)
+    path = export_encoder(encoder, str(tmp_path / "model"), crop_ratio=1.0, pixel_dtype="uint16")
+    images = random_images(3, (28, 28, 1)).astype("uint16") * 16 + random_images(3, (28, 28, 1), seed=1) % 16
+    raw = ("raw", *images.shape, write(str(tmp_path / "raw"), images.tobytes()))
+    files = [write(str(tmp_path / f"{n}.png"), tf.io.encode_png(image).numpy()) for n, image in enumerate(images)]
+    expected = encoder(images / np.float32(257))["patch_tokens"].numpy().mean(axis=1)
+    for signature, given in (("embed", raw), ("serving_default", files)):
+        (found,) = answers(program, path, signature, [given])
+        np.testing.assert_allclose(found, expected, rtol=0, atol=ROUND_OFF)
 
 
 @pytest.mark.parametrize("signature", ["embed", "serving_default"])

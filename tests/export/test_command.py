@@ -1,7 +1,9 @@
 """`keras-mae export` on the files of models; tests/test_cli.py has it on the folder of a run."""
 
+import json
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -9,8 +11,11 @@ import tensorflow as tf
 
 from keras_mae import cli
 from keras_mae.models import ImageClassifier
+from keras_mae.trainers.finetune_config import FinetuneConfig
 from tests.base import fill_randomly, random_images, run_python, small_encoder, small_mae
 from tests.drawn import write_pictures
+from tests.trainers.test_trained_model import write_run
+from tests.typed import refused
 
 SHAPE = (8, 12, 3)
 ROUND_OFF = 1e-5  # of values of about 1: another order of float32 sums
@@ -74,6 +79,72 @@ def test_litert_file(files, tmp_path, capsys):
     assert capsys.readouterr().out == f"wrote {tmp_path}/model/1, and checked it in its runtime\n"
     assert os.listdir(tmp_path) == ["model"]  # nothing for TF Serving
     assert sorted(os.listdir(tmp_path / "model" / "1")) == ["metadata.json", "model.tflite"]
+
+
+@pytest.fixture(scope="module")
+def tuned(files, tmp_path_factory):
+    """The folder of a fine-tuning run on 16-bit files of two classes, and its best model."""
+    folder = tmp_path_factory.mktemp("runs") / "tuned"
+    model = fill_randomly(ImageClassifier(small_encoder((8, 12, 1)), 3, pooling="cls"))
+    images = random_images(16, (8, 12, 1)).astype("uint16") * 257
+    model.head.bias.assign_sub(model(images).numpy().mean(axis=0))  # so that no class wins always
+    seen = {"dtype": "uint16", "class_names": ["bacterial", "normal", "viral"]}
+    write_run(folder, FinetuneConfig(crop_ratio=0.625, pooling="cls"), seen, files=())
+    model.save(folder / "best.keras")
+    return folder, model, images
+
+
+def metadata_of(path):
+    with open(path / "assets" / "metadata.json") as file:
+        return json.load(file)
+
+
+def test_a_classifier_in_a_runs_folder(tuned, tmp_path, unverified, caplog):
+    """The crop ratio, the bits and the names of the classes are the run's; another names file may be given."""
+    caplog.set_level("INFO", logger="keras_mae")
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    command = ["export", f"--run={tuned[0]}/best.keras", "--model=classifier", f"--output={tmp_path}/model"]
+    images, classes = tuned[2], tuned[1](tuned[2]).numpy().argmax(axis=1)
+    assert len(set(classes)) > 1
+    for version, more, names in ((1, [], ["bacterial", "normal", "viral"]), (2, ["names.txt"], ["a", "b", "c"])):
+        more = [f"--labels={tmp_path}/{name}" for name in more]
+        assert cli.main([*command, f"--version={version}", *more]) == 0
+        path = tmp_path / "model" / str(version)
+        outputs = tf.saved_model.load(str(path)).signatures["classify"](images=tf.constant(images))
+        assert [label.decode() for label in outputs["label"].numpy()] == [names[k] for k in classes]
+        assert (path / "assets" / "labels.txt").read_text().splitlines() == names == metadata_of(path)["labels"]
+        assert (metadata_of(path)["crop_ratio"], metadata_of(path)["pixel_dtype"]) == (0.625, "uint16")
+    assert not [record.message for record in caplog.records if "lies in no run" in record.message]
+
+
+def test_the_encoder_in_a_runs_file(tuned, tmp_path, unverified):
+    """Pooled as the classifier pools, unless another pooling or crop ratio is given."""
+    for version, flags in ((1, []), (2, ["--pooling=mean", "--crop_ratio=0.5"])):
+        flags = [f"--run={tuned[0]}/best.keras", f"--output={tmp_path}/model", f"--version={version}", *flags]
+        assert cli.main(["export", *flags]) == 0
+    found = [metadata_of(tmp_path / "model" / str(version)) for version in (1, 2)]
+    assert [(one["pooling"], one["crop_ratio"], one["pixel_dtype"]) for one in found] == [
+        ("cls", 0.625, "uint16"),
+        ("mean", 0.5, "uint16"),
+    ]
+
+
+def test_as_many_names_in_the_run_as_classes(tuned, tmp_path, capfd):
+    folder = write_run(tmp_path / "run", FinetuneConfig(), {"dtype": "uint8", "class_names": ["cat", "dog"]}, files=())
+    shutil.copy(tuned[0] / "best.keras", folder / "model.keras")
+    line = refused(capfd, "export", f"--run={folder}", "--model=classifier", f"--output={tmp_path}/model")
+    assert "name 2 classes and the model has 3: give all names in order with --labels=FILE, one a line" in line
+    assert os.listdir(tmp_path) == ["run"]
+
+
+def test_a_file_of_no_run_says_what_it_is_exported_with(files, tmp_path, caplog, unverified):
+    caplog.set_level("INFO", logger="keras_mae")
+    assert export(files, "classifier", "--model=classifier", f"--output={tmp_path}/model") == 0
+    (said,) = [record.message for record in caplog.records if "lies in no run's folder" in record.message]
+    assert said.endswith(
+        "how it was trained: image files keep the bits that they have, the crop ratio is 0.875 (--crop_ratio), labels "
+        "are numbers (--labels)"
+    )
 
 
 @pytest.mark.parametrize(

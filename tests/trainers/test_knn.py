@@ -2,14 +2,18 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
+from keras_mae.trainers import knn as program
+from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.knn import _matches, knn
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.nearest_neighbours import knn_scores
+from tests.trainers.test_trained_model import write_run
 
 
 def test_votes_are_those_of_scikit_learn():
@@ -56,6 +60,21 @@ def test_only_classes_of_neighbours_are_among_the_first_five():
 def test_bad_arguments(ks, temperature, message):
     with pytest.raises(ValueError, match=message):
         knn_scores(np.eye(3), np.arange(3), np.eye(3), ks, 3, temperature)
+
+
+@pytest.mark.parametrize("given_ratio", [None, 0.5])
+@pytest.mark.parametrize("name", ["", "encoder.keras", "best.keras"])
+def test_the_crop_ratio_is_that_of_the_run_that_the_file_lies_in(given, tmp_path, monkeypatch, name, given_ratio):
+    folder = write_run(tmp_path / "run", PretrainConfig(crop_ratio=0.625), files=())
+    for file in ("encoder.keras", "best.keras"):
+        shutil.copy(given["run"], folder / file)
+    seen = []
+    monkeypatch.setattr(program, "load_encoder", lambda path: seen.append(path))
+    monkeypatch.setattr(program, "features_of", lambda *a: seen.append(a[3]) or (np.eye(3), np.arange(3)))
+    monkeypatch.setattr(program, "knn_scores", lambda *a: {1: np.eye(3)})
+    config = KnnConfig(run=str(folder / name), validation_data=given["validation_data"], crop_ratio=given_ratio)
+    knn(config, given["data"])
+    assert seen == [str(folder / name), given_ratio or 0.625, given_ratio or 0.625]
 
 
 @pytest.mark.medium

@@ -1,0 +1,104 @@
+"""What is known of a `.keras` file that lies in the folder of a run."""
+
+import json
+import os
+
+import pytest
+
+from keras_mae.trainers import run
+from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.knn_config import KnnConfig
+from keras_mae.trainers.trained_model import TrainedModel, find_model, say_if_outside
+
+SEEN = {"num_images": 5, "digest": "0f", "dtype": "uint16", "class_names": ["normal", "pneumonia"]}
+
+
+def write_run(path, config, seen=None, files=("model.keras", "encoder.keras", "best.keras")):
+    """A run's folder without weights: what it saw, and empty files."""
+    folder = run.RunFolder(str(path))
+    folder.start(config, "folder:/data/x-rays", resume=False, overwrite=False)
+    if seen is not None:
+        with open(folder / run.CONFIG) as file:
+            record = json.load(file)
+        folder.write_json(run.CONFIG, {**record, "seen": seen})
+    for name in files:
+        (path / name).write_bytes(b"")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_run(tmp_path / "run", FinetuneConfig(crop_ratio=0.625, pooling="cls"), SEEN)
+
+
+@pytest.mark.parametrize("name", ["", "model.keras", "encoder.keras", "best.keras", "kept.keras"])
+def test_a_folder_and_every_file_in_it(folder, name):
+    (folder / "kept.keras").write_bytes(b"")  # a copy of the user's
+    found = find_model(str(folder / name), run.MODEL)
+    assert found.path == str(folder / (name or "model.keras")) and found.folder == str(folder)
+    assert (found.crop_ratio, found.class_names, found.pixel_dtype) == (0.625, SEEN["class_names"], "uint16")
+    assert (found.data, found.config.pooling) == ("folder:/data/x-rays", "cls")
+
+
+def test_a_path_from_here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    found = find_model("best.keras")
+    assert (found.path, found.crop_ratio) == ("best.keras", 0.625)
+
+
+def test_links(folder, tmp_path):
+    """A link to a run's file is of that run; so is a link in a run's folder to a file that lies elsewhere."""
+    os.symlink(folder / "best.keras", tmp_path / "current.keras")
+    assert find_model(str(tmp_path / "current.keras")).crop_ratio == 0.625
+    (tmp_path / "store").mkdir()
+    os.rename(folder / "model.keras", tmp_path / "store" / "blob.keras")
+    os.symlink(tmp_path / "store" / "blob.keras", folder / "model.keras")
+    assert find_model(str(folder / "model.keras")).crop_ratio == 0.625
+    assert find_model(str(tmp_path / "store" / "blob.keras")).folder is None
+
+
+@pytest.mark.parametrize("config", [None, "{", "[]", '{"architectures": ["ViTForImageClassification"]}'])
+def test_a_file_outside_of_a_run_says_what_is_taken(tmp_path, caplog, config):
+    """Also beside a config.json that is none of ours, as Hugging Face writes one."""
+    caplog.set_level("INFO", logger="keras_mae")
+    (tmp_path / "model.keras").write_bytes(b"")
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    found = find_model(str(tmp_path / "model.keras"))
+    assert found == TrainedModel(str(tmp_path / "model.keras"))
+    assert (found.crop_ratio, found.class_names, found.pixel_dtype) == (0.875, None, None)
+    say_if_outside(found, "the crop ratio is 0.875")
+    (record,) = caplog.records
+    begin = f"{tmp_path}/model.keras lies in no run's folder, so it does not say how it was trained: "
+    assert record.message == begin + "the crop ratio is 0.875"
+    if config is not None:
+        with pytest.raises(
+            ValueError, match="config.json is not the config of a run: |settings that this version does"
+        ):
+            find_model(str(tmp_path))
+
+
+def test_a_run_says_nothing_of_defaults(folder, caplog):
+    caplog.set_level("INFO", logger="keras_mae")
+    say_if_outside(find_model(str(folder)), "the crop ratio is 0.875")
+    assert not caplog.records
+
+
+def test_runs_that_do_not_say(tmp_path):
+    """Of earlier versions, without labels, without a crop ratio of their own."""
+    found = find_model(str(write_run(tmp_path / "old", PretrainConfig(crop_ratio=1.0))))
+    assert (found.crop_ratio, found.class_names, found.pixel_dtype) == (1.0, None, None)
+    unnamed = find_model(str(write_run(tmp_path / "npz", PretrainConfig(), {**SEEN, "class_names": []})))
+    assert unnamed.class_names is None
+    assert find_model(str(write_run(tmp_path / "knn", KnnConfig()))).crop_ratio == 0.875
+
+
+def test_what_is_not_there(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"there is no file .*run/worst\.keras"):
+        find_model(str(folder / "worst.keras"))
+    with pytest.raises(ValueError, match="is not the folder of a run"):
+        find_model(str(tmp_path / "nowhere"))
+    os.remove(folder / "encoder.keras")
+    with pytest.raises(ValueError, match=r"holds no encoder\.keras: the run has not finished"):
+        find_model(str(folder))
