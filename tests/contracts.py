@@ -166,6 +166,15 @@ class TargetContract:
         call = tf.function(target).get_concrete_function(tf.TensorSpec([None, *self.image_shape], dtype))
         assert tuple(call.outputs[0].shape)[1:] == (8, *of_patch)
 
+    def test_images_of_16_bits_are_their_levels(self):
+        target = self.attached()
+        images = np.random.default_rng(3).integers(0, 2**16, (3, *self.image_shape)).astype("uint16")
+        levels = images / np.float32(257)
+        np.testing.assert_array_equal(target(images), target(levels))
+        if target.has_pixels:
+            prediction = target(images)
+            np.testing.assert_array_equal(target.to_pixels(prediction, images), target.to_pixels(prediction, levels))
+
     def test_rows_belong_to_their_patches(self):
         """Changing one patch changes its row of the target and no other."""
         target, images = self.attached(), random_images(1, self.image_shape)

@@ -105,20 +105,21 @@ def _reconstruct(values: flags.FlagValues) -> None:
     from keras_mae.trainers.trained_model import find_model, say_if_outside
 
     trained = find_model(values.run, run.MODEL)
-    config, folder = trained.config, trained.folder
+    config, data, output = trained.config, values.data or trained.data, values.output
     if config is not None and not isinstance(config, PretrainConfig):
         raise ValueError(f"{values.run} is a run of keras-mae {config.program}; reconstruct needs one of pretrain")
-    if folder is None and not (values.data and values.output):
+    if trained.folder is not None:
+        output = output or os.path.join(trained.folder, run.PICTURES, "reconstructions.png")
+    if data is None or output is None:
         raise ValueError(
             f"{values.run} lies in no run's folder: give --data, the images, and --output, the PNG to write"
         )
     say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}")
-    source = open_source(values.data or trained.data)
+    source = open_source(data)
     mae = keras.saving.load_model(trained.path, compile=False)
     if not isinstance(mae, MaskedImageModel):
         raise ValueError(f"{trained.path} holds {type(mae).__name__}; reconstruct needs MaskedAutoencoder or SimMIM")
     images = sample_images(source, mae.encoder.image_shape, values.count, trained.crop_ratio)
-    output = values.output or os.path.join(folder, run.PICTURES, "reconstructions.png")
     draw_reconstructions(mae, images, output, mask_ratio=values.mask_ratio)
     print(f"wrote {output}")
 

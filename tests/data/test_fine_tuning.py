@@ -94,6 +94,13 @@ def test_nothing_mixed_but_labels_smoothed():
     np.testing.assert_allclose(labels, np.eye(5)[LABELS] * 0.9 + 0.02, rtol=1e-6)
 
 
+def test_images_of_16_bits_are_mixed_as_their_levels():
+    images, labels = (part.numpy() for part in mix_batch(IMAGES.astype("uint16") * 257, LABELS, 5, 3, 0))
+    expected_images, expected_labels = mixed(0)
+    np.testing.assert_allclose(images, expected_images, atol=1e-4)  # a few roundings of float32 at 255
+    np.testing.assert_array_equal(labels, expected_labels)
+
+
 def test_mixup_blends_images_and_labels_by_one_share():
     for step in range(8):
         images, labels = mixed(step, cutmix=0.0, label_smoothing=0.0)

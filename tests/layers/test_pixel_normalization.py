@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_mae.layers import Patchify, PixelNormalization
+from keras_mae.layers import Patchify, PixelNormalization, pixel_levels
 from tests.base import random_images
 from tests.reference import numpy_mae
 
@@ -21,6 +21,16 @@ def test_against_numpy(dtype):
     np.testing.assert_allclose(layer.inverse(values), images, atol=2e-4)  # the same at 255
     # on flattened patches it is the same
     np.testing.assert_array_equal(layer(Patchify(2)(images)), Patchify(2)(values))
+
+
+def test_uint16_is_0_to_65535():
+    images = np.random.default_rng(0).integers(0, 2**16, (2, 4, 6, 3)).astype("uint16")
+    layer = PixelNormalization(MEAN, STD)
+    np.testing.assert_array_equal(layer(images), layer(images / np.float32(257)))  # to the bit what batches have
+    levels = random_images(2, (4, 6, 3))
+    np.testing.assert_array_equal(layer(levels.astype("uint16") * 257), layer(levels))
+    assert pixel_levels(np.array([0, 257, 65535], "uint16")).numpy().tolist() == [0, 1, 255]
+    assert pixel_levels(np.array([0, 257.5], "float64")).numpy().tolist() == [0, 257.5]
 
 
 def test_stays_float32_under_a_mixed_policy():

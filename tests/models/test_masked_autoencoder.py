@@ -112,6 +112,15 @@ def test_reconstruct_shows_visible_patches_as_they_came(normalize):
     assert np.min(result["reconstruction"]) >= 0 and np.max(result["reconstruction"]) <= 255
 
 
+def test_reconstruct_shows_images_of_16_bits_as_levels():
+    mae, noise = small_mae(normalize=True), random_noise(3, 6)
+    images = np.random.default_rng(1).integers(0, 2**16, IMAGES.shape).astype("uint16")
+    expected = mae.reconstruct(images / np.float32(257), noise=noise)
+    for name, value in mae.reconstruct(images, noise=noise).items():
+        np.testing.assert_array_equal(value, expected[name])
+    assert 0 <= np.min(expected["masked_images"]) and 250 < np.max(expected["masked_images"]) <= 255
+
+
 def test_reconstruct_shows_the_prediction_where_patches_are_hidden():
     mae, noise = small_mae(), random_noise(3, 6)
     prediction = mae({"images": IMAGES, "noise": noise})["prediction"]

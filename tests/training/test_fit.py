@@ -7,7 +7,16 @@ import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.models import ImageClassifier
-from tests.base import LossPerStep, fill_randomly, random_images, random_noise, small_encoder, small_mae, weights_of
+from tests.base import (
+    LossPerStep,
+    fill_randomly,
+    random_images,
+    random_noise,
+    small_encoder,
+    small_mae,
+    small_simmim,
+    weights_of,
+)
 
 IMAGES = random_images(8, (8, 12, 3))
 NOISE = random_noise(8, 6)
@@ -64,6 +73,14 @@ def test_dicts_with_noise_or_masks(data):
     expected = [float(small_mae().batch_loss(one, ExampleSeed.of(0, 0), training=True)) for one in inputs]
     # 1e-5: a mask orders the visible patches otherwise than noise, and float32 sums follow that order
     np.testing.assert_allclose(losses_of_fit(small_mae(), data, learning_rate=0.0), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [small_mae, small_simmim, lambda: fill_randomly(ImageClassifier(small_encoder(), 8))])
+def test_arrays_of_16_bits_train_as_their_levels_do(make):
+    images = np.random.default_rng(0).integers(0, 2**16, IMAGES.shape).astype("uint16")
+    losses = [losses_of_fit(make(), (x, LABELS)) for x in (images, images / np.float32(257))]
+    np.testing.assert_array_equal(*losses)
+    assert len(set(losses[0])) == 2 and np.isfinite(losses).all()
 
 
 def test_the_step_is_plain_gradient_descent():
