@@ -19,6 +19,7 @@ from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.loop import train
 from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.strategy import on_chief
+from keras_mae.training.uncompiled import uncompiled
 
 _log = logging.getLogger("keras_mae")
 
@@ -136,16 +137,6 @@ def save_finished(
 
 
 def save_model(model: keras.Model, folder: run.RunFolder, name: str) -> None:
-    """Writes the model to the folder's file `name` as if it had never been compiled: the weights alone.
-
-    The optimizer of a run is in its checkpoints. Keras (3.15) saves one with every compiled model, and takes
-    `include_optimizer` for HDF5 files alone; so the model is without it for as long as it is written.
-    """
-    attributes = vars(model)  # not setattr, by which TensorFlow's checkpoints would come to know the optimizer twice
-    compiled = {key: attributes[key] for key in ("optimizer", "compiled") if key in attributes}
-    attributes.update(optimizer=None, compiled=False)
-    try:
+    """Writes the model to the folder's file `name`, without its optimizer, which is in the run's checkpoints."""
+    with uncompiled(model):
         folder.replace(name, model.save)
-    finally:
-        del attributes["optimizer"], attributes["compiled"]
-        attributes.update(compiled)

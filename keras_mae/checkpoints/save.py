@@ -19,6 +19,7 @@ from keras_mae.checkpoints.hf import config_of
 from keras_mae.checkpoints.layouts import Slot, slots, value_of
 from keras_mae.checkpoints.reading import KERAS, SAFETENSORS, TORCH, import_torch
 from keras_mae.checkpoints.report import CheckpointReport, listed
+from keras_mae.training.uncompiled import uncompiled
 
 _log = logging.getLogger("keras_mae")
 
@@ -62,7 +63,8 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
         _check_config(config_path(path))
     with _whole_or_not_at_all(path) as unfinished:
         if format == "keras":
-            model.save(unfinished)
+            with uncompiled(model):
+                model.save(unfinished)
         else:
             _write_tensors(unfinished, _tensors(ours, fmt), fmt.wrapper)
     if config is not None:

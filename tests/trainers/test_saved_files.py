@@ -15,7 +15,6 @@ import keras_mae
 from keras_mae import demo
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import LARS, AdamW, WarmupCosine, WarmupMultiStep, adamw
-from keras_mae.trainers import programs, run
 from keras_mae.trainers.config import changed
 from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.finetune_config import FinetuneConfig
@@ -131,38 +130,3 @@ def test_every_method_and_target(folder, tmp_path):
     kinds = [kind for path, (kind, optimizer) in found.items() if path.endswith("model.keras")]
     assert kinds == ["SimMIM", "MaskedAutoencoder", "MaskedAutoencoder", "MaskedAutoencoder"]
     assert {optimizer for _, optimizer in found.values()} == {"NoneType"}
-
-
-def large_mae():
-    return base.small_mae(hidden_dim=128, mlp_dim=512)
-
-
-@pytest.mark.parametrize("make", [large_mae, lambda: ImageClassifier(large_mae().encoder, 3)])
-def test_a_file_is_as_large_as_the_weights_and_the_model_stays_compiled(tmp_path, make):
-    model, folder = make(), run.RunFolder(str(tmp_path))
-    model.compile(optimizer=adamw(model, WarmupCosine(1e-3, 1, 10)))
-    model.optimizer.build(model.trainable_variables)
-    optimizer = model.optimizer
-    programs.save_model(model, folder, run.BEST)
-    # names and the file's own tables are some 60 kB; with the two moments it would be three times the weights
-    assert 0 < os.path.getsize(folder / run.BEST) - 4 * model.count_params() < 120_000 < 4 * model.count_params()
-    assert model.optimizer is optimizer and model.compiled
-    loaded = keras.saving.load_model(folder / run.BEST)
-    for ours, theirs in zip(model.get_weights(), loaded.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def test_a_save_that_fails_leaves_the_model_compiled(monkeypatch, tmp_path):
-    model, folder = base.small_mae(), run.RunFolder(str(tmp_path))
-    model.compile(optimizer="adamw")
-    optimizer = model.optimizer
-
-    def full(name, write):
-        raise OSError("the disk is full")
-
-    monkeypatch.setattr(folder, "replace", full)
-    with pytest.raises(OSError, match="the disk is full"):
-        programs.save_model(model, folder, run.MODEL)
-    assert model.optimizer is optimizer and model.compiled
-    programs.save_model(model.encoder, run.RunFolder(str(tmp_path)), run.ENCODER)  # which was never compiled
-    assert not model.encoder.compiled and os.listdir(tmp_path) == [run.ENCODER]
