@@ -162,9 +162,8 @@ def evaluation_dataset(
 
 
 def first_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
-    """The first `count` images that can be decoded, through the evaluation transform: uint8 `(n, H, W, C)`."""
-    images = _decoded(source, range(source.num_images), image_shape, count, crop_ratio)
-    return images if source.dtype == "uint8" else np.round(images / 257).astype("uint8")
+    """The first `count` that can be decoded, through the evaluation transform: `(n, H, W, C)` of the source's dtype."""
+    return _decoded(source, range(source.num_images), image_shape, count, crop_ratio)
 
 
 def sample_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:

@@ -220,7 +220,9 @@ def test_16_bits_become_levels_with_fractions(shape):
     corrupt = CorruptImages(8, str)
     stream = training_dataset(sixteen, shape, 4, 0, Augmentation(), corrupt)
     assert stream.element_spec.dtype == tf.float32 and 10 < next(iter(stream)).numpy().max() <= 255
-    assert first_images(sixteen, shape, 2, 1.0).dtype == np.uint8
+    first = first_images(sixteen, shape, 2, 1.0)
+    assert first.dtype == np.uint16
+    np.testing.assert_allclose(first / 257, evaluated_as(sixteen, shape)[0][:2], rtol=0, atol=2e-5)  # float32 at 255
 
 
 def evaluated_as(images, shape):
