@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -112,10 +113,9 @@ def _write(values: flags.FlagValues) -> str:
     model, encoder = _load_for_export(trained.path, values.model)
     crop_ratio = trained.crop_ratio if values.crop_ratio is None else values.crop_ratio
     say_if_outside(trained, _taken(values, crop_ratio))
-    data = values.data or trained.data
-    images = _images_for_check(data, encoder.image_shape, crop_ratio, asked_for=values.data is not None)
+    images, trained = _look_at_data(values, trained, encoder.image_shape, crop_ratio)
     arguments: dict[str, Any] = {"version": values.version, "images": images, "dtype": values.dtype}
-    arguments["pixel_dtype"] = "uint16" if trained.pixel_dtype == "uint16" else "auto"
+    arguments["pixel_dtype"] = trained.pixel_dtype or "auto"
     if values.model == "encoder":
         pooling = values.pooling or getattr(trained.config, "pooling", "mean")
         arguments |= {"crop_ratio": crop_ratio, "pooling": pooling, "normalize": values.normalize}
@@ -172,17 +172,29 @@ def _load_for_export(path: str, kind: str):
     return model, getattr(model, "encoder", model)
 
 
-def _images_for_check(data: str | None, image_shape: tuple[int, int, int], crop_ratio: float, asked_for: bool):
-    """Some of the images in `data`, or None if it is gone and nobody asked for it."""
+def _look_at_data(
+    values: flags.FlagValues, trained: TrainedModel, image_shape: tuple[int, int, int], crop_ratio: float
+) -> tuple[Any, TrainedModel]:
+    """Some of the images in the data, or None if they are gone and nobody asked for them; and what the run saw.
+
+    Runs of earlier versions have not noted what they saw: it is what is there now.
+    """
     from keras_mae.data import first_images, open_source
 
+    data = values.data or trained.data
+    if data is None:
+        return None, trained
     try:
-        return None if data is None else first_images(open_source(data), image_shape, 8, crop_ratio)
+        source = open_source(data)
+        images = first_images(source, image_shape, 8, crop_ratio)
     except ValueError as error:
-        if asked_for:
+        if values.data:
             raise
         logging.getLogger("keras_mae").info("checking with drawn images, as %s", error)
-        return None
+        return None, trained
+    if not values.data and not trained.seen:
+        trained = dataclasses.replace(trained, seen={"dtype": source.dtype, "class_names": source.class_names})
+    return images, trained
 
 
 EXPORT = Command(

@@ -13,7 +13,7 @@ from keras_mae import cli
 from keras_mae.models import ImageClassifier
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from tests.base import fill_randomly, random_images, run_python, small_encoder, small_mae
-from tests.drawn import write_pictures
+from tests.drawn import write, write_pictures
 from tests.trainers.test_trained_model import write_run
 from tests.typed import refused
 
@@ -115,6 +115,23 @@ def test_a_classifier_in_a_runs_folder(tuned, tmp_path, unverified, caplog):
         assert (path / "assets" / "labels.txt").read_text().splitlines() == names == metadata_of(path)["labels"]
         assert (metadata_of(path)["crop_ratio"], metadata_of(path)["pixel_dtype"]) == (0.625, "uint16")
     assert not [record.message for record in caplog.records if "lies in no run" in record.message]
+
+
+def test_a_run_that_has_not_noted_what_it_saw(tuned, tmp_path, unverified):
+    """Of an earlier version: names and depth are those of its data, if these are still there."""
+    for number, name in enumerate(("bacterial", "normal", "viral")):
+        file = tf.io.encode_png(tuned[2][number]).numpy()
+        write(str(tmp_path / "x-rays" / name / "0.png"), file)
+    folder = write_run(tmp_path / "run", FinetuneConfig(), files=(), data=f"folder:{tmp_path}/x-rays")
+    shutil.copy(tuned[0] / "best.keras", folder / "model.keras")
+    command = ["export", f"--run={folder}", "--model=classifier", f"--output={tmp_path}/model"]
+    assert cli.main(command) == 0
+    found = metadata_of(tmp_path / "model" / "1")
+    assert (found["labels"], found["pixel_dtype"]) == (["bacterial", "normal", "viral"], "uint16")
+    shutil.rmtree(tmp_path / "x-rays")
+    assert cli.main([*command, "--version=2"]) == 0
+    found = metadata_of(tmp_path / "model" / "2")
+    assert (found["labels"], found["pixel_dtype"]) == (["0", "1", "2"], "auto")
 
 
 def test_the_encoder_in_a_runs_file(tuned, tmp_path, unverified):

@@ -14,10 +14,12 @@ from keras_mae.trainers.trained_model import TrainedModel, find_model, say_if_ou
 SEEN = {"num_images": 5, "digest": "0f", "dtype": "uint16", "class_names": ["normal", "pneumonia"]}
 
 
-def write_run(path, config, seen=None, files=("model.keras", "encoder.keras", "best.keras")):
+def write_run(
+    path, config, seen=None, files=("model.keras", "encoder.keras", "best.keras"), data="folder:/data/x-rays"
+):
     """A run's folder without weights: what it saw, and empty files."""
     folder = run.RunFolder(str(path))
-    folder.start(config, "folder:/data/x-rays", resume=False, overwrite=False)
+    folder.start(config, data, resume=False, overwrite=False)
     if seen is not None:
         with open(folder / run.CONFIG) as file:
             record = json.load(file)
