@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
-
 from keras_mae.models import ViTEncoder
 from keras_mae.models.presets import ENCODERS
+from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.trained_model import find_model
 
@@ -39,7 +38,7 @@ def load_encoder(path: str) -> ViTEncoder:
         ValueError: if there is none.
     """
     file = find_model(path).path
-    model = keras.saving.load_model(file, compile=False)
+    model = load_model_file(file)
     encoder = getattr(model, "encoder", model)
     if not isinstance(encoder, ViTEncoder):
         raise ValueError(f"{file} holds {type(model).__name__}, which has no ViTEncoder")

@@ -11,11 +11,11 @@ import zipfile
 from types import ModuleType
 from typing import Any
 
-import keras
 import ml_dtypes
 import numpy as np
 
 from keras_mae.checkpoints.layouts import slots, value_of
+from keras_mae.models.saved_files import load_model_file
 
 SAFETENSORS = (".safetensors",)
 TORCH = (".pth", ".pt", ".bin")
@@ -158,10 +158,7 @@ class KerasFile(TensorFile):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        try:
-            self.model = keras.saving.load_model(path, compile=False)
-        except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-            raise _damaged(path, "a model saved by this package", error) from error
+        self.model = load_model_file(path)
         self._slots = {slot.name: slot for slot in slots(self.model)}
         self.shapes = {name: slot.file_shape for name, slot in self._slots.items()}
 

@@ -154,16 +154,15 @@ def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -
 
 def _load_for_export(path: str, kind: str):
     """The model of this kind in the file, and its encoder."""
-    import keras
-
     from keras_mae import models
+    from keras_mae.models.saved_files import load_model_file
 
     expected = {
         "encoder": (models.ViTEncoder,),
         "classifier": (models.ImageClassifier,),
         "autoencoder": (models.MaskedAutoencoder, models.SimMIM),
     }[kind]
-    model = keras.saving.load_model(path, compile=False)
+    model = load_model_file(path)
     if kind == "encoder":
         model = getattr(model, "encoder", model)
     if not isinstance(model, expected):

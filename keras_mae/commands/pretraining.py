@@ -94,11 +94,9 @@ def _reconstruct_flags() -> flags.FlagValues:
 
 
 def _reconstruct(values: flags.FlagValues) -> None:
-    import keras
-
-    import keras_mae.models  # noqa: F401  registers the classes
     from keras_mae.data import open_source, sample_images
     from keras_mae.models.masked_image_model import MaskedImageModel
+    from keras_mae.models.saved_files import load_model_file
     from keras_mae.trainers import run
     from keras_mae.trainers.config import PretrainConfig
     from keras_mae.trainers.pretrain import draw_reconstructions
@@ -116,7 +114,7 @@ def _reconstruct(values: flags.FlagValues) -> None:
         )
     say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}")
     source = open_source(data)
-    mae = keras.saving.load_model(trained.path, compile=False)
+    mae = load_model_file(trained.path)
     if not isinstance(mae, MaskedImageModel):
         raise ValueError(f"{trained.path} holds {type(mae).__name__}; reconstruct needs MaskedAutoencoder or SimMIM")
     images = sample_images(source, mae.encoder.image_shape, values.count, trained.crop_ratio)

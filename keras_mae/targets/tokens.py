@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae.layers import pixel_levels
+from keras_mae.targets.saved_tokenizer import open_tokenizer
 from keras_mae.targets.target import PatchGeometry, Target
 
 
@@ -41,7 +42,7 @@ class TokenTarget(Target):
     def __init__(self, tokenizer: keras.layers.Layer | str, vocabulary_size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.tokenizer, self.vocabulary_size = tokenizer, vocabulary_size
-        self._tokenize = _saved_model(tokenizer) if isinstance(tokenizer, str) else tokenizer
+        self._tokenize = open_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
         self._tokenize.trainable = False
 
     def attach(self, geometry: PatchGeometry) -> None:
@@ -96,7 +97,3 @@ class TokenTarget(Target):
         if not isinstance(tokenizer, str):
             tokenizer = keras.saving.deserialize_keras_object(tokenizer)
         return cls(**{**config, "tokenizer": tokenizer})
-
-
-def _saved_model(path: str) -> keras.layers.TFSMLayer:
-    return keras.layers.TFSMLayer(path, call_endpoint="serving_default")  # Keras' own default is that of its exports

@@ -155,7 +155,7 @@ def test_a_missing_file_and_an_unknown_ending(tmp_path):
 def test_a_keras_file_of_another_model(tmp_path):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     model.save(tmp_path / "other.keras")
-    refused(small_encoder(), str(tmp_path / "other.keras"), "keras", "got a Sequential")
+    refused(small_encoder(), str(tmp_path / "other.keras"), "keras", "holds a Sequential")
 
 
 @pytest.mark.parametrize("ending", ["pth", "pt", "bin"])
