@@ -47,7 +47,8 @@ def open_tokenizer(path: str) -> keras.layers.Layer:
     except Exception as error:  # whatever TensorFlow and Keras make of a damaged one, or of another endpoint
         text = " ".join(str(error).split())[:160]
         raise ValueError(
-            f"the tokenizer {path} cannot be loaded as a layer with the signature 'serving_default' ({type(error).__name__}: {text})"
+            f"the tokenizer {path} cannot be loaded as a layer with the signature 'serving_default' "
+            f"({type(error).__name__}: {text})"
         ) from error
 
 
