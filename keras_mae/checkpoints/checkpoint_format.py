@@ -36,9 +36,18 @@ class CheckpointFormat:
     signature: str
     wrapper: str | None = None
 
+    @property
+    def patch_kernel(self) -> str:
+        """The canonical name of the patch projection's matrix, which every set of weights has once."""
+        return f"{self.names['encoder.patch_projection']}.weight"
+
     def canonical(self, name: str) -> str:
         """The name that the table has for a name in a file, where libraries have changed theirs over time."""
         return name
+
+    def grid_beside(self, path: str) -> tuple[int, int] | None:
+        """The grid of patches as a file beside `path` says it, in formats that have such a file."""
+        return None
 
     def recognises(self, names: Collection[str]) -> bool:
         """Whether a file with these names looks like this format."""

@@ -26,6 +26,7 @@ def convert_checkpoint(
     pooling: str = "mean",
     skip: Sequence[str] = (),
     resize_positions: bool | tuple[int, int] = False,
+    prefix: str | None = None,
     overwrite: bool = False,
     **overrides: Any,
 ) -> str:
@@ -42,7 +43,7 @@ def convert_checkpoint(
             not for `.keras` files.
         num_classes: makes it a classifier on the encoder `preset`.
         pooling: the classifier's.
-        skip, resize_positions: as for `load_checkpoint`.
+        skip, resize_positions, prefix: as for `load_checkpoint`.
         overwrite: whether files that are there are replaced: `output`, and for Hugging Face its `config.json`.
         **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`,
             `position_embedding` or `layer_norm_epsilon`.
@@ -61,7 +62,7 @@ def convert_checkpoint(
     if preset is None:
         if source_format != "keras":
             raise ValueError(f"a file in the format {source_format!r} does not say which model it is: name the preset")
-        if skip or resize_positions or overrides or num_classes is not None:
+        if skip or resize_positions or prefix or overrides or num_classes is not None:
             raise ValueError(
                 f"{source} is converted as the model that was saved; to fill another model with it, name a preset"
             )
@@ -75,7 +76,7 @@ def convert_checkpoint(
         model = SimMIM.from_preset(preset, **overrides)
     else:
         model = ViTEncoder.from_preset(preset, **overrides)
-    loaded = load_checkpoint(model, source, source_format, skip, resize_positions)
+    loaded = load_checkpoint(model, source, source_format, skip, resize_positions, prefix)
     return f"{loaded}\n{save_checkpoint(model, output, output_format)}"
 
 

@@ -8,6 +8,7 @@ from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.hf import HFFormat
 from keras_mae.checkpoints.layouts import Slot
 from keras_mae.checkpoints.mae_torch import MAETorchFormat
+from keras_mae.checkpoints.name_sets import prefixes_of
 from keras_mae.checkpoints.report import listed
 from keras_mae.checkpoints.simmim_torch import SimMIMTorchFormat
 from keras_mae.checkpoints.timm import TimmFormat
@@ -24,6 +25,10 @@ class KerasFormat(CheckpointFormat):
     names = {}
     parts = {"decoder": r"^(decoder\.|mask_token$)", "head": r"^(head|batch_norm)\."}
     signature = r"^encoder\.patch_projection\.kernel$"
+
+    @property
+    def patch_kernel(self) -> str:
+        return "encoder.patch_projection.kernel"
 
     def file_names(self, slot: Slot) -> tuple[str, ...]:
         return (slot.name,)
@@ -47,7 +52,7 @@ def format_called(name: str) -> CheckpointFormat:
 
 def suggestion(names: Collection[str], path: str) -> str:
     """A sentence on the formats that a file's names look like."""
-    likely = [fmt.name for fmt in FORMATS.values() if fmt.recognises(names)]
+    likely = [fmt.name for fmt in FORMATS.values() if prefixes_of(names, fmt)]
     shown = f"its names ({listed(names, 3)})"
     if not likely:
         return f"{path} looks like none of them: {shown} are not those of a Vision Transformer that this package knows"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Callable, Collection
 from typing import Any
@@ -62,13 +64,26 @@ class HFFormat(CheckpointFormat):
         "decoder.head": "decoder.decoder_pred",
         "head": "classifier",
     }
-    parts = {"decoder": r"^decoder\.", "nothing": r"^vit\.pooler\.", "head": r"^classifier\."}
-    signature = r"^vit\.encoder\.layer\.\d+\.attention\.attention\.query\."
+    parts = {
+        "decoder": r"^decoder\.|^vit\.embeddings\.mask_token$",
+        "nothing": r"^vit\.pooler\.",
+        "head": r"^classifier\.",
+    }
+    signature = r"^vit\.encoder\.layer\.\d+\.attention\.attention\.query\.weight$"
 
     def canonical(self, name: str) -> str:
         for pattern, replacement in _RENAMED:
             name = re.sub(pattern, replacement, name)
         return name
+
+    def grid_beside(self, path: str) -> tuple[int, int] | None:
+        try:
+            with open(os.path.join(os.path.dirname(os.path.abspath(path)), "config.json"), encoding="utf-8") as file:
+                config = json.load(file)
+            image, patch = (_pair(config[name]) for name in ("image_size", "patch_size"))
+            return image[0] // patch[0], image[1] // patch[1]
+        except (OSError, ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError):
+            return None  # it is a help, and no part of the file
 
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
@@ -81,6 +96,12 @@ class HFFormat(CheckpointFormat):
                     "skip=('head.*',), or, to save, choose the format 'timm'"
                 )
         return self, []
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    """A size as Hugging Face writes it: a number, or two."""
+    height, width = size if isinstance(size, list) else (size, size)
+    return int(height), int(width)
 
 
 def config_of(model: keras.Model) -> dict[str, Any] | None:

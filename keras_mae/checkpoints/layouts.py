@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from keras_mae.layers import PositionEmbedding
+from keras_mae.layers import PositionEmbedding, RelativePositionBias
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 
 _CACHE_LINE = 64
@@ -113,6 +113,13 @@ class Table(Layout):
 
 
 @dataclasses.dataclass(frozen=True)
+class Offsets(Same):
+    """A table of relative positions: nothing changes. Knows its layer, for another grid."""
+
+    layer: RelativePositionBias
+
+
+@dataclasses.dataclass(frozen=True)
 class Slot:
     """One variable of a model.
 
@@ -207,7 +214,7 @@ def _encoder(encoder: ViTEncoder) -> Iterator[Slot]:
     if encoder.position_embedding is not None:
         yield Slot("encoder.positions.table", "", encoder.positions.table, Table(encoder.positions))
     for index, layer in enumerate(encoder.relative_positions):
-        yield Slot(f"encoder.relative_positions.{index}.table", "", layer.table, Same())
+        yield Slot(f"encoder.relative_positions.{index}.table", "", layer.table, Offsets(layer))
     kernel, bias = _dense("encoder.patch_projection", encoder.patch_projection)
     yield dataclasses.replace(kernel, layout=PatchKernel(encoder.patch_size, encoder.image_shape[-1]))
     yield bias

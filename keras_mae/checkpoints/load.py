@@ -12,8 +12,9 @@ import numpy as np
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.formats import FORMATS, format_called, suggestion
 from keras_mae.checkpoints.known_files import local_path
-from keras_mae.checkpoints.layouts import Table
+from keras_mae.checkpoints.layouts import Offsets, Table
 from keras_mae.checkpoints.merge import Assignment, Plan, plan_merge
+from keras_mae.checkpoints.name_sets import NameSet, choose_set
 from keras_mae.checkpoints.positions import note_on_kind, table_for
 from keras_mae.checkpoints.reading import TensorFile, open_tensors
 from keras_mae.checkpoints.report import CheckpointReport, listed
@@ -28,6 +29,7 @@ def load_checkpoint(
     format: str,
     skip: Sequence[str] = (),
     resize_positions: bool | tuple[int, int] = False,
+    prefix: str | None = None,
 ) -> CheckpointReport:
     """Fills a model with published weights, or with weights of our own; strictly.
 
@@ -48,9 +50,14 @@ def load_checkpoint(
             SimMIM's code) or `"keras"` (ours).
         skip: patterns (as in `fnmatch`) of names to leave out, in the file's words or in ours: `"head.*"`,
             `"decoder.*"`. One that matches nothing is an error.
-        resize_positions: True, or (rows, columns) of the file's grid if it is not square, allows position embeddings
-            of another grid: they are resized by `keras_mae.layers.resize_position_embedding`, or, sin-cos for a
-            sin-cos model, computed anew.
+        resize_positions: True allows position embeddings of another grid: they are resized by
+            `keras_mae.layers.resize_position_embedding`, or, sin-cos for a sin-cos model, computed anew.
+            (rows, columns) does so too, and says the file's grid. Our own files say it, Hugging Face's in the
+            `config.json` beside them, and sin-cos tables by their numbers; any other is taken for a square one, and
+            where it is not, has to be named, even if it is the model's.
+        prefix: what stands before the names, such as `"teacher.backbone."`, if the file holds several sets of weights;
+            None takes the one set that is there, or of several the first that is no average (EMA, teacher). One
+            prefix is taken off, and the report says which.
 
     Returns:
         A report; `print` it.
@@ -65,11 +72,15 @@ def load_checkpoint(
     >>> print(keras_mae.load_checkpoint(encoder, "mae_pretrain_vit_base.pth", "mae_torch"))
     """
     path = local_path(path)
-    with open_tensors(path) as file:
-        fmt = _format(format, file)
-        plan = plan_merge(model, file.shapes, fmt, path, skip, resize_positions)
+    with open_tensors(path) as opened:
+        fmt, file = _set_of(opened, format, prefix)
+        plan = plan_merge(model, file, fmt, skip, resize_positions)
         _check_values(file, plan)
-        notes = [*plan.notes, *(note for each in plan.assignments if (note := _assign(file, each)))]
+        notes = [
+            *file.notes(),
+            *plan.notes,
+            *(note for each in plan.assignments if (note := _assign(file, each))),
+        ]
     report = CheckpointReport(
         "loaded",
         path,
@@ -77,7 +88,7 @@ def load_checkpoint(
         type(model).__name__,
         {each.slot.name: tuple(filter(None, each.names)) for each in plan.assignments},
         plan.skipped,
-        plan.dropped,
+        (*plan.dropped, *file.outside),
         plan.encoder_only,
         tuple(notes),
     )
@@ -85,15 +96,18 @@ def load_checkpoint(
     return report
 
 
-def _format(name: str, file: TensorFile) -> CheckpointFormat:
-    """The format of this name, if the file's names agree; another is suggested, never taken."""
+def _set_of(file: TensorFile, name: str, prefix: str | None) -> tuple[CheckpointFormat, NameSet]:
+    """The format of this name and the set to read, if the file's names agree; another is suggested, never taken."""
     hint = suggestion(file.shapes, file.path)
     if name not in FORMATS:
         raise ValueError(f"format is one of {', '.join(map(repr, FORMATS))}; got {name!r}. {hint}")
     fmt = format_called(name)
-    if not fmt.recognises(file.shapes):
+    chosen = choose_set(file, fmt, prefix)
+    if chosen is None:
         raise ValueError(f"{file.path} is not in the format {name!r}. {hint}")
-    return fmt
+    if chosen.grid is None:
+        chosen.grid = fmt.grid_beside(file.path)
+    return fmt, chosen
 
 
 def _check_values(file: TensorFile, plan: Plan) -> None:
@@ -127,11 +141,15 @@ def _assign(file: TensorFile, assignment: Assignment) -> str | None:
     """Reads a variable's tensors and assigns them; returns what the report should say of it."""
     slot, note = assignment.slot, None
     read = [slot.layout.from_file(file.read(name)) if name else None for name in assignment.names]
-    example = next(piece for piece in read if piece is not None)
+    example = next((piece for piece in read if piece is not None), None)
+    if example is None:
+        example = np.zeros([slot.variable.shape[-1] // len(read)], "float32")  # a bias of nothing but zeros
     pieces = [np.zeros_like(example) if piece is None else piece for piece in read]
     value = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1)
-    if isinstance(slot.layout, Table):
+    if isinstance(slot.layout, (Table, Offsets)):
         layer, value = slot.layout.layer, value.astype("float32")
+        if assignment.lacking:
+            value = np.concatenate([np.zeros((assignment.lacking, value.shape[1]), "float32"), value])
         if assignment.old_grid is None:
             note = note_on_kind(layer, value)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Collection
 
 import keras
@@ -30,6 +31,10 @@ ENCODER = {
     **_blocks("encoder.blocks", "blocks"),
     "encoder.norm": "norm",
 }
+LAYER_SCALE = {  # timm's
+    "encoder.blocks.{}.attention_scale.gamma": "blocks.{}.ls1.gamma",
+    "encoder.blocks.{}.mlp_scale.gamma": "blocks.{}.ls2.gamma",
+}
 _DECODER = {
     "decoder.mask_token": "mask_token",
     "decoder.positions.table": "decoder_pos_embed",
@@ -49,10 +54,13 @@ class MAETorchFormat(CheckpointFormat):
     """
 
     name = "mae_torch"
-    names = {**ENCODER, **_DECODER, "head": "head"}
+    names = {**ENCODER, **LAYER_SCALE, **_DECODER, "head": "head"}
     parts = {"decoder": r"^(decoder_|mask_token$)", "nothing": r"\.num_batches_tracked$", "head": r"^head\."}
-    signature = r"^blocks\.\d+\.attn\.qkv\.bias$"
+    signature = r"^blocks\.\d+\.attn\.qkv\.weight$"
     wrapper: str | None = "model"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        return super().recognises(names) and not any(re.search(r"\.attn\.q_bias$", name) for name in names)
 
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
@@ -82,15 +90,18 @@ class MAETorchFormat(CheckpointFormat):
         if is_classifier and not skipped("head.kernel"):
             if not any(name.startswith("head.") for name in found):
                 return other, []  # the merge will say that the head is missing
-            remedy = (
-                "pooling='cls', whose norm stands before pooling"
-                if after_pooling
-                else "pooling='mean', whose norm stands after it"
-            )
+            if not after_pooling:
+                remedy = "Build the ImageClassifier with pooling='mean', whose norm stands after it"
+            elif not model.encoder.use_cls_token:
+                remedy = "Build the ImageClassifier with pooling='cls', which without a class token is that average"
+            else:
+                remedy = (
+                    "If it takes the class token, build the ImageClassifier with pooling='cls', whose norm stands "
+                    "before pooling; an average of normalised tokens without a norm after it no classifier here takes"
+                )
             raise ValueError(
                 f"the file's classifier has {other!r} where one with pooling={model.pooling!r} has {expected!r}: its "
-                f"head was trained on other features. Build the ImageClassifier with {remedy}, or load the encoder "
-                "alone with skip=('head.*',)"
+                f"head was trained on other features. {remedy}; or load the encoder alone with skip=('head.*',)"
             )
         where = "after" if other == "fc_norm" else "before"
         return other, [f"the final norm starts from the file's {other!r}, which was trained {where} pooling"]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import keras
 
 from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat, parts_of
-from keras_mae.checkpoints.layouts import Slot, Table, slots
-from keras_mae.checkpoints.positions import grid_of_table
+from keras_mae.checkpoints.difference import Difference, Misfit, explain
+from keras_mae.checkpoints.layouts import Offsets, Slot, Table, slots
+from keras_mae.checkpoints.positions import grid_in_file
+from keras_mae.checkpoints.reading import TensorFile
 from keras_mae.checkpoints.report import listed
 
 Grid = tuple[int, int]
@@ -26,11 +28,13 @@ class Assignment:
         slot: the variable.
         names: the tensors, by their names in the file; or `ZEROS`.
         old_grid: for position embeddings that have to change, the grid of the file's; else None.
+        lacking: how many rows of position embeddings, of prefix tokens, are not in the file and become zeros.
     """
 
     slot: Slot
     names: tuple[str, ...]
     old_grid: Grid | None = None
+    lacking: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +55,8 @@ class Plan:
 
 def plan_merge(
     model: keras.Model,
-    shapes: dict[str, Shape],
+    file: TensorFile,
     fmt: CheckpointFormat,
-    path: str,
     skip: str | Sequence[str] = (),
     resize_positions: bool | Grid = False,
 ) -> Plan:
@@ -64,16 +67,16 @@ def plan_merge(
 
     Args:
         model: what is loaded.
-        shapes: the file's tensors, names as they are in the file.
+        file: what is read; of its tensors, only position embeddings are looked at here.
         fmt: the file's format.
-        path: the file, for messages.
         skip: patterns (`fnmatch`) of names, the file's or ours.
         resize_positions: as for `load_checkpoint`.
 
     Raises:
         ValueError: with both differences listed, if there are any; or for a pattern that matches nothing.
     """
-    found = _canonical_names(shapes, fmt, path)
+    shapes = file.shapes
+    found = _canonical_names(shapes, fmt, file.path)
     ours = slots(model)
     skipping = _Selector(skip)
     fmt, notes = fmt.for_model(model, found, lambda name: skipping.matches([name]))
@@ -81,6 +84,7 @@ def plan_merge(
     assignments: list[Assignment] = []
     difference = Difference()
     skipped: list[str] = []
+    without_bias = _Biases(found)
     left = dict(found)  # what no variable has taken yet
     for slot in ours:
         canonical = fmt.file_names(slot)
@@ -88,15 +92,16 @@ def plan_merge(
         present, absent = [name for name in names if name], [name for name in canonical if name and name not in found]
         if skipping.matches([slot.name, *filter(None, canonical), *present]):
             skipped += [slot.name, *present]
-        elif not canonical or absent:
+        elif not canonical or (absent and not without_bias.may_be_zeros(slot, absent)):
             difference.missing.append((slot, absent))
+        elif isinstance(slot.layout, (Table, Offsets)):
+            assignments.append(_positions(slot, names[0], file, fmt, found, resize_positions, difference))
         else:
-            old_grid = _grid_to_change(slot, shapes[names[0]], resize_positions)
-            if old_grid is None:
-                expected = _expected_shape(slot, len(names))
-                wrong = (name for name in present if shapes[name] != expected)
-                difference.misfits += [Misfit(slot, name, shapes[name], expected) for name in wrong]
-            assignments.append(Assignment(slot, names, old_grid))
+            expected = _expected_shape(slot, len(names))
+            wrong = (name for name in present if shapes[name] != expected)
+            difference.misfits += [Misfit(slot, name, shapes[name], expected) for name in wrong]
+            assignments.append(Assignment(slot, names))
+    notes = [*notes, *without_bias.notes(), *_notes_on_lacking(assignments)]
 
     dropped: list[str] = []
     for canonical_name, name in left.items():
@@ -110,7 +115,7 @@ def plan_merge(
 
     skipping.check_all_matched([*(slot.name for slot in ours), *shapes])
     if difference:
-        raise ValueError(explain(difference, path, fmt, model, {name: shapes[found[name]] for name in found}))
+        raise ValueError(explain(difference, file, fmt, model, {name: shapes[found[name]] for name in found}))
     encoder_only = {fmt.part_of(name) for name in found} <= {"encoder", "nothing"}
     return Plan(assignments, tuple(skipped), tuple(dropped), encoder_only, tuple(notes))
 
@@ -131,15 +136,67 @@ def _expected_shape(slot: Slot, pieces: int) -> Shape:
     return slot.layout.file_shape((*first, last // pieces))
 
 
-def _grid_to_change(slot: Slot, shape: Shape, resize_positions: bool | Grid) -> Grid | None:
-    """The grid of the file's position embeddings, if they may and must be brought to the model's."""
-    if not isinstance(slot.layout, Table) or not resize_positions:
-        return None
-    if len(shape) != 3 or (shape[0], shape[2]) != (1, slot.variable.shape[1]):
-        return None  # another width: no resizing mends that
-    layer = slot.layout.layer
-    grid = grid_of_table(shape[1] - layer.num_prefix_tokens, layer.grid, resize_positions)
-    return None if grid == layer.grid else grid
+def _positions(
+    slot: Slot,
+    name: str,
+    file: TensorFile,
+    fmt: CheckpointFormat,
+    found: Collection[str],
+    resize_positions: bool | Grid,
+    difference: Difference,
+) -> Assignment:
+    """The assignment of a table of positions; what keeps it from being used goes into `difference`."""
+    shape, expected = file.shapes[name], _expected_shape(slot, 1)
+    if len(shape) != len(expected) or (shape[:-2], shape[-1]) != (expected[:-2], expected[-1]) or not shape[-2]:
+        difference.misfits.append(Misfit(slot, name, shape, expected))  # another width: no resizing mends that
+        return Assignment(slot, (name,))
+    layer = slot.layout.layer  # type: ignore[attr-defined]
+    table = slot.layout.from_file(file.read(name))
+    # timm's no_embed_class: the class token is there, and has no position
+    allow_lacking = slot.owner == "encoder.positions.table" and fmt.names.get("encoder.cls_token") in found
+    there = grid_in_file(layer, table, file.grid, resize_positions, allow_lacking)
+    if there.trouble:
+        difference.misfits.append(Misfit(slot, name, shape, expected, there.trouble))
+    return Assignment(slot, (name,), None if there.grid == layer.grid else there.grid, there.lacking)
+
+
+def _notes_on_lacking(assignments: list[Assignment]) -> list[str]:
+    return [
+        f"{each.slot.name}: the file has no position for the class token; ours is zeros, which compute the same"
+        for each in assignments
+        if each.lacking
+    ]
+
+
+class _Biases:
+    """Biases of queries, keys and values that a file lacks in every block: zeros compute the same."""
+
+    def __init__(self, found: Collection[str]) -> None:
+        self._kinds = {_any_block(name) for name in found}
+        self.absent: dict[str, None] = {}
+
+    def may_be_zeros(self, slot: Slot, absent: list[str]) -> bool:
+        """Whether these names of a variable are absent by design: their matrices are there, and no block has them."""
+        if not (slot.owner.endswith(".attention.qkv") and slot.leaf == "bias"):
+            return False
+        kinds = [_any_block(name) for name in absent]
+        matrices = [re.sub(r"(\.[qkv]_bias|\.bias)$", ".weight", kind) for kind in kinds]
+        if any(kind in self._kinds for kind in kinds):
+            return False
+        if not all(matrix in self._kinds or matrix.endswith("attn.weight") for matrix in matrices):
+            return False
+        self.absent |= dict.fromkeys(kinds)
+        return True
+
+    def notes(self) -> list[str]:
+        """What the report should say of them."""
+        if not self.absent:
+            return []
+        return [f"the file has no {listed(self.absent)}: these biases are zeros, which compute the same"]
+
+
+def _any_block(name: str) -> str:
+    return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
 
 
 class _Selector:
@@ -163,95 +220,3 @@ class _Selector:
                 f"skip={idle[0]!r} matches no name, neither of the model nor of the file. Patterns are as in fnmatch, "
                 f"such as 'head.*', and there are {listed(names)}"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Misfit:
-    """A tensor with another shape than its variable's."""
-
-    slot: Slot
-    name: str
-    found: Shape
-    expected: Shape
-
-    @property
-    def is_other_grid(self) -> bool:
-        """Whether it is position embeddings of the right width."""
-        return isinstance(self.slot.layout, Table) and self.found[-1:] == self.expected[-1:]
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.found} in the file, {self.expected} in the model"
-
-
-@dataclasses.dataclass
-class Difference:
-    """What keeps a file from fitting.
-
-    Attributes:
-        missing: variables, each with its names that the file lacks (none if the format has no place for it).
-        unexpected: names in the file that no variable takes.
-        misfits: names on both sides, with different shapes.
-    """
-
-    missing: list[tuple[Slot, list[str]]] = dataclasses.field(default_factory=list)
-    unexpected: list[str] = dataclasses.field(default_factory=list)
-    misfits: list[Misfit] = dataclasses.field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.misfits)
-
-
-def explain(
-    difference: Difference, path: str, fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]
-) -> str:
-    """The message of the error.
-
-    Args:
-        difference: what is wrong.
-        path: the file.
-        fmt: its format.
-        model: what should have been loaded.
-        shapes: the file's tensors by canonical name.
-    """
-    lines = [f"{path} (format {fmt.name}) does not fit the {type(model).__name__}, and nothing was loaded."]
-    encoder = getattr(model, "encoder", model)
-    found, wanted = _encoder_size(fmt, shapes), (encoder.num_layers, encoder.hidden_dim)
-    if found is not None and found != wanted:
-        lines.append("The encoder has {} blocks of width {} in the file, {} of {} here.".format(*found, *wanted))
-    if difference.misfits:
-        lines.append(f"Other shapes ({len(difference.misfits)}): {listed(map(str, difference.misfits), 4)}.")
-    if difference.missing:
-        names = [f"{listed(names) or 'no place in this format'} ({slot.name})" for slot, names in difference.missing]
-        lines.append(f"Missing in the file ({len(names)}): {listed(names)}.")
-    if difference.unexpected:
-        lines.append(f"Unexpected in the file ({len(difference.unexpected)}): {listed(difference.unexpected)}.")
-    return "\n".join([*lines, *_remedies(difference, fmt, shapes)])
-
-
-def _encoder_size(fmt: CheckpointFormat, shapes: dict[str, Shape]) -> tuple[int, int] | None:
-    """Number of blocks and width of the encoder in the file."""
-    norm = str(fmt.names.get("encoder.blocks.{}.norm1", "encoder.blocks.{}.norm1"))
-    pattern = re.escape(norm).replace(r"\{\}", r"\d+") + r"\.(bias|beta)"
-    widths = [shape[-1] for name, shape in shapes.items() if re.fullmatch(pattern, name)]
-    return (len(widths), widths[0]) if widths else None
-
-
-def _remedies(difference: Difference, fmt: CheckpointFormat, shapes: dict[str, Shape]) -> list[str]:
-    in_file = {fmt.part_of(name) for name in shapes}
-    missing = {slot.part for slot, _ in difference.missing}
-    remedies = []
-    if "decoder" in missing and "decoder" not in in_file:
-        remedies.append(
-            "The file holds no decoder: get a full checkpoint, or keep the model's decoder as it is, with "
-            "skip=('decoder.*',)."
-        )
-    if "head" in missing and "head" not in in_file:
-        remedies.append("The file holds no classifier: keep the model's head as it is, with skip=('head.*',).")
-    if any(misfit.slot.part == "head" for misfit in difference.misfits):
-        remedies.append("For another number of classes, keep the model's head as it is, with skip=('head.*',).")
-    if any(misfit.is_other_grid for misfit in difference.misfits):
-        remedies.append(
-            "For position embeddings of another image size, allow their resizing: resize_positions=True if the file's "
-            "grid is square, else resize_positions=(rows, columns) of it."
-        )
-    return remedies or ["Build the model in the file's sizes, or leave something out with skip=(patterns of names,)."]

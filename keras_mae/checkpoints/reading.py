@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 import zipfile
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +21,8 @@ from keras_mae.models.saved_files import load_model_file
 SAFETENSORS = (".safetensors",)
 TORCH = (".pth", ".pt", ".bin")
 KERAS = (".keras",)
-_WRAPPERS = ("model", "state_dict")  # where training scripts put the tensors, beside their optimizer and settings
+# What our files have in addition: in the metadata of safetensors, and in those of PyTorch's state dicts, `_metadata`
+GRID_KEY = "keras_mae.grid"
 _TORCH_VERSION = (2, 6)  # before, a pickle could run code in spite of weights_only=True: CVE-2025-32434
 _MOST_MAPPED_BYTES = 2**28
 
@@ -31,10 +33,12 @@ class TensorFile(abc.ABC):
     Attributes:
         path: the file.
         shapes: the shape of each tensor.
+        grid: the (rows, columns) of patches that its position embeddings are for, if the file says so.
     """
 
     path: str
     shapes: dict[str, tuple[int, ...]]
+    grid: tuple[int, int] | None = None
 
     @abc.abstractmethod
     def read(self, name: str) -> np.ndarray:
@@ -85,8 +89,9 @@ class SafetensorsFile(TensorFile):
             # `pread`, as mapped pages would count as the process' memory: one more copy of the file
             self._file = safe_open(path, framework="numpy", backend="pread")
         except SafetensorError as error:
-            raise _damaged(path, "a safetensors file", error) from error
+            raise _damaged(path, "a safetensors file") from error
         self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}
+        self.grid = _grid((self._file.metadata() or {}).get(GRID_KEY))
 
     def read(self, name: str) -> np.ndarray:
         return self._file.get_tensor(name)
@@ -126,8 +131,10 @@ class TorchFile(TensorFile):
         except pickle.UnpicklingError as error:
             raise _refused(self.path, error) from error
         except Exception as error:  # whatever unpickling comes upon in bytes that are none of its own
-            raise _damaged(self.path, "a file of torch.save", error) from error
+            raise _damaged(self.path, "a file of torch.save") from error
         self._tensors, self._bytes_read = _state_dict(content, self.path), 0
+        said = [getattr(each, "_metadata", {}).get(GRID_KEY) for each in _dicts(content)]
+        self.grid = next((grid for grid in map(_grid, said) if grid), None)
 
 
 def import_torch(path: str) -> ModuleType:
@@ -160,6 +167,7 @@ class KerasFile(TensorFile):
         self.path = path
         self.model = load_model_file(path)
         self._slots = {slot.name: slot for slot in slots(self.model)}
+        self.grid = getattr(self.model, "encoder", self.model).grid
         self.shapes = {name: slot.file_shape for name, slot in self._slots.items()}
 
     def read(self, name: str) -> np.ndarray:
@@ -167,21 +175,40 @@ class KerasFile(TensorFile):
         return slot.layout.to_file(value_of(slot))
 
 
+def _dicts(content: Any) -> Iterator[dict[str, Any]]:
+    """A dict, and those in it, if their keys are names; an optimizer's are numbers."""
+    if isinstance(content, dict) and all(isinstance(key, str) for key in content):
+        yield content
+        for value in content.values():
+            yield from _dicts(value)
+
+
+def _named_tensors(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The tensors in a dict of dicts, by the keys on the way to them, joined by dots."""
+    if isinstance(content, dict) and all(isinstance(key, str) for key in content):
+        for name, value in content.items():
+            yield from _named_tensors(value, f"{prefix}.{name}" if prefix else name)
+    elif hasattr(content, "detach") and prefix:
+        yield prefix, content
+
+
 def _state_dict(content: Any, path: str) -> dict[str, Any]:
-    """The tensors by name, taken out of what a training script wrapped them in."""
-    for wrapper in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-            break
+    """The tensors by name; what a training script puts beside them, such as its optimizer's lists, is left out."""
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path} holds no tensors by name but a {type(content).__name__}; save model.state_dict()")
-    other = [str(name) for name, value in content.items() if not hasattr(value, "detach")]
-    if other:
+    tensors = dict(_named_tensors(content))
+    if not tensors:
         raise ValueError(
-            f"{path} should hold tensors by name, alone or under one of {', '.join(map(repr, _WRAPPERS))}; these are "
-            f"no tensors: {', '.join(other[:8])}; save model.state_dict()"
+            f"{path} should hold tensors by name, alone or in dicts by name; these are no tensors: "
+            f"{', '.join(map(str, list(content)[:8]))}; save model.state_dict()"
         )
-    return content
+    return tensors
+
+
+def _grid(text: Any) -> tuple[int, int] | None:
+    """The grid in a text such as 14x14; None for anything else."""
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text) if isinstance(text, str) else None
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _refused(path: str, error: Exception) -> ValueError:
@@ -190,7 +217,7 @@ def _refused(path: str, error: Exception) -> ValueError:
     with open(path, "rb") as file:
         is_pickle = file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
     if named is None and not is_pickle:
-        return _damaged(path, "a file of torch.save", error)
+        return _damaged(path, "a file of torch.save")
     what = named[1] if named else "an operation that tensors do not need"
     return ValueError(
         f"{path} holds more than tensors ({what}), and reading that could run code; it was refused, and nothing was "
@@ -198,10 +225,8 @@ def _refused(path: str, error: Exception) -> ValueError:
     )
 
 
-def _damaged(path: str, kind: str, error: Exception) -> ValueError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = "not a pickle" if isinstance(error, pickle.UnpicklingError) else (lines or [type(error).__name__])[0][:300]
+def _damaged(path: str, kind: str) -> ValueError:
     return ValueError(
-        f"{path} ({os.path.getsize(path):,} bytes) is not {kind}, or is truncated ({reason}): get it again, and "
-        "compare its size with the original's"
+        f"{path} ({os.path.getsize(path):,} bytes) is not {kind}, or is truncated: get it again, and compare its size "
+        "with the original's"
     )

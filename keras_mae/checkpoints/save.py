@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import logging
@@ -17,7 +18,7 @@ from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.formats import format_called
 from keras_mae.checkpoints.hf import config_of
 from keras_mae.checkpoints.layouts import Slot, slots, value_of
-from keras_mae.checkpoints.reading import KERAS, SAFETENSORS, TORCH, import_torch
+from keras_mae.checkpoints.reading import GRID_KEY, KERAS, SAFETENSORS, TORCH, import_torch
 from keras_mae.checkpoints.report import CheckpointReport, listed
 from keras_mae.training.uncompiled import uncompiled
 
@@ -66,7 +67,8 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
             with uncompiled(model):
                 model.save(unfinished)
         else:
-            _write_tensors(unfinished, _tensors(ours, fmt), fmt.wrapper)
+            grid = "{}x{}".format(*getattr(model, "encoder", model).grid)
+            _write_tensors(unfinished, _tensors(ours, fmt), fmt.wrapper, grid)
     if config is not None:
         with _whole_or_not_at_all(config_path(path)) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
             json.dump(config, file, indent=2)
@@ -112,12 +114,16 @@ def _tensors(ours: list[Slot], fmt: CheckpointFormat) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | None) -> None:
+def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | None, grid: str) -> None:
     if path.lower().endswith(SAFETENSORS):
         from safetensors.numpy import save_file
 
         # "format" tells Hugging Face and timm that the tensors are in PyTorch's layout
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path, {"format": "pt"})
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in tensors.items()},
+            path,
+            {"format": "pt", GRID_KEY: grid},
+        )
         return
     torch = import_torch(path)
 
@@ -127,7 +133,8 @@ def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | Non
             return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
         return torch.from_numpy(array)
 
-    content = {name: tensor(array) for name, array in tensors.items()}
+    content = collections.OrderedDict((name, tensor(array)) for name, array in tensors.items())
+    content._metadata = {GRID_KEY: grid}  # type: ignore[attr-defined]  # where PyTorch's own state dicts have theirs
     torch.save({wrapper: content} if wrapper else content, path)
 
 

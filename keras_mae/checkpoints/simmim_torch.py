@@ -40,7 +40,11 @@ class SimMIMTorchFormat(MAETorchFormat):
         "nothing": r"(^|\.)relative_position_index$|\.num_batches_tracked$",
         "head": r"^head\.",
     }
-    signature = r"^blocks\.\d+\.attn\.q_bias$"
+    signature = r"^blocks\.\d+\.attn\.qkv\.weight$"
+
+    def recognises(self, names: Collection[str]) -> bool:
+        """It has biases of queries and values alone, or none."""
+        return CheckpointFormat.recognises(self, names) and not any(name.endswith(".attn.qkv.bias") for name in names)
 
     def canonical(self, name: str) -> str:
         return name.removeprefix("encoder.")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from keras_mae.checkpoints.mae_torch import ENCODER, MAETorchFormat
+from keras_mae.checkpoints.mae_torch import ENCODER, LAYER_SCALE, MAETorchFormat
 
 
 class TimmFormat(MAETorchFormat):
     """Files of timm's `VisionTransformer`: the names of the official code, without a decoder.
 
     `global_pool="token"` has `norm`, `global_pool="avg"` has `fc_norm`; without a head, either may come. Models without
-    a class token need `use_cls_token=False`. Registers, layer scale and other additions are unexpected names.
+    a class token need `use_cls_token=False`. LayerScale is `ls1` and `ls2`; registers and other additions are unexpected.
     """
 
     name = "timm"
-    names = {**ENCODER, "head": "head"}
+    names = {**ENCODER, **LAYER_SCALE, "head": "head"}
     parts = {"head": r"^head\."}
     wrapper = None
 

@@ -52,6 +52,10 @@ def _convert_flags() -> flags.FlagValues:
         "ROWSxCOLUMNS",
         flag_values=values,
     )
+    flags.DEFINE_string(
+        "prefix", None, "what stands before the names of the weights to take, if there are several sets of them",
+        flag_values=values,
+    )  # fmt: skip
     flags.DEFINE_bool("overwrite", False, "replace files that are there", flag_values=values)
     return values
 
@@ -83,6 +87,7 @@ def _convert(values: flags.FlagValues) -> None:
         pooling=values.pooling,
         skip=values.skip,
         resize_positions=_grid(values.resize_positions),
+        prefix=values.prefix,
         overwrite=values.overwrite,
         **settings,
     )

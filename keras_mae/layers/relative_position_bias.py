@@ -61,6 +61,11 @@ def resize_relative_position_bias(
     return np.roll(resize_position_embedding(np.roll(table, extra, axis=0), old, new, extra), -extra, axis=0)
 
 
+def relative_position_rows(grid: tuple[int, int], num_prefix_tokens: int = 0) -> int:
+    """How many rows a table of relative positions has."""
+    return _num_offsets(grid) + (_OF_PREFIX if num_prefix_tokens else 0)
+
+
 def _num_offsets(grid: tuple[int, int]) -> int:
     return (2 * grid[0] - 1) * (2 * grid[1] - 1)
 
@@ -91,7 +96,7 @@ class RelativePositionBias(keras.layers.Layer):
         self._index = relative_position_index(self.grid, num_prefix_tokens)
 
     def build(self, input_shape=None) -> None:
-        rows = _num_offsets(self.grid) + (_OF_PREFIX if self.num_prefix_tokens else 0)
+        rows = relative_position_rows(self.grid, self.num_prefix_tokens)
         self.table = self.add_weight(shape=(rows, self.num_heads), initializer="zeros", name="table")
 
     def call(self, ids=None):
