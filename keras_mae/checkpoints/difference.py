@@ -73,8 +73,9 @@ def explain(
     found, wanted = (size["num_layers"], size["hidden_dim"]), (encoder.num_layers, encoder.hidden_dim)
     if None not in found and found != wanted:
         lines.append("The encoder has {} blocks of width {} in the file, {} of {} here.".format(*found, *wanted))
-    if difference.misfits:
-        lines.append(f"Other shapes ({len(difference.misfits)}): {listed(map(str, difference.misfits), 4)}.")
+    shaped = [misfit for misfit in difference.misfits if misfit.found != misfit.expected]
+    if shaped:
+        lines.append(f"Other shapes ({len(shaped)}): {listed(map(str, shaped), 4)}.")
     if difference.missing:
         names = [f"{listed(names) or 'no place in this format'} ({slot.name})" for slot, names in difference.missing]
         lines.append(f"Missing in the file ({len(names)}): {listed(names)}.")

@@ -9,7 +9,7 @@ class TimmFormat(MAETorchFormat):
     """Files of timm's `VisionTransformer`: the names of the official code, without a decoder.
 
     `global_pool="token"` has `norm`, `global_pool="avg"` has `fc_norm`; without a head, either may come. Models without
-    a class token need `use_cls_token=False`. LayerScale is `ls1` and `ls2`; registers and other additions are unexpected.
+    a class token need `use_cls_token=False`. LayerScale is `ls1` and `ls2`; registers are unexpected names.
     """
 
     name = "timm"

@@ -140,8 +140,9 @@ def test_a_missing_and_an_unexpected_name_are_both_listed(tmp_path):
     del tensors["blocks.1.mlp.fc2.bias"]
     path = published.write(tmp_path / "other.safetensors", tensors)
     expected = ("Missing in the file (1): blocks.1.mlp.fc2.bias", "Unexpected in the file (1): blocks.0.ls1.gamma")
-    refused(small_encoder(), path, "timm", *expected)
-    report = keras_mae.load_checkpoint(small_encoder(), path, "timm", skip=("*.ls1.*", "blocks.1.mlp.fc2.bias"))
+    refused(small_encoder(), path, "timm", *expected, resize_positions=(2, 3))
+    skip = ("*.ls1.*", "blocks.1.mlp.fc2.bias")
+    report = keras_mae.load_checkpoint(small_encoder(), path, "timm", skip, resize_positions=(2, 3))
     assert set(report.skipped) == {"blocks.0.ls1.gamma", "encoder.blocks.1.mlp_output.bias"}
 
 
