@@ -1,4 +1,4 @@
-"""Prefixes, several sets in a file, what files lack or have more, and grids of as many patches: loaded exactly, or why not."""
+"""Prefixes, several sets in a file, parts that are missing or added, and other grids of as many patches."""
 
 import numpy as np
 import pytest
@@ -53,8 +53,9 @@ def test_one_prefix_is_taken_off_and_told_of(prefix, format, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "plain, average", [("model.", "model_ema."), ("student.", "teacher."), ("", "ema."), ("state_dict.", "state_dict_ema.")]
-)  # fmt: skip
+    "plain, average",
+    [("model.", "model_ema."), ("student.", "teacher."), ("", "ema."), ("state_dict.", "state_dict_ema.")],
+)
 @pytest.mark.parametrize("nested", [False, True])
 def test_of_two_sets_the_plain_one_is_taken_and_the_other_on_request(plain, average, nested, tmp_path):
     trained, averaged = tensors(encoder(), tmp_path), tensors(encoder(seed=2), tmp_path)
