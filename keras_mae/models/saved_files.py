@@ -12,13 +12,17 @@ import keras
 
 _MODULES = (
     "keras",
-    "keras.layers",
-    "keras.initializers",
     "keras.activations",
-    "keras.regularizers",
     "keras.constraints",
+    "keras.initializers",
+    "keras.layers",
+    "keras.losses",
+    "keras.metrics",
+    "keras.models",
+    "keras.optimizers",
+    "keras.optimizers.schedules",
+    "keras.regularizers",
 )
-_MODULES += ("keras.models", "keras.optimizers", "keras.optimizers.schedules", "keras.losses", "keras.metrics")
 _OURS = "keras_mae>"
 _RUNS_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__")
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")

@@ -5,6 +5,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 import keras_mae
 from keras_mae.layers import sincos_position_embedding
@@ -64,6 +65,7 @@ def test_not_without_being_asked(tmp_path):
 def test_a_grid_that_is_not_square_has_to_be_named(tmp_path):
     source = small_encoder((8, 12, 3), position_embedding="learned")  # 2 x 3
     path = saved(source, tmp_path)
+    save_file(load_file(path), path)  # a stranger's, which does not say its grid
     model = small_encoder(SQUARE, position_embedding="learned", seed=2)
     refused(model, path, "mae_torch", "(rows, columns)", resize_positions=True)
     refused(model, path, "mae_torch", "no grid of 2 x 2", resize_positions=(2, 2))

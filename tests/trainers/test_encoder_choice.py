@@ -26,7 +26,7 @@ def test_from_files_of_every_kind(tmp_path):
         for one, other in zip(weights_of(model.encoder), weights_of(loaded), strict=True):
             np.testing.assert_array_equal(one, other)
     keras.Sequential([keras.layers.Dense(2)]).save(tmp_path / "dense.keras")
-    with pytest.raises(ValueError, match="dense.keras holds Sequential, which has no ViTEncoder"):
+    with pytest.raises(ValueError, match="dense.keras holds a Sequential, and not a model of this package"):
         load_encoder(str(tmp_path / "dense.keras"))
 
 
