@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_mae.example_seed import ExampleSeed
+from keras_mae.example_seed import ExampleSeed, Purpose
 from keras_mae.layers import (
     LayerNorm,
     Patchify,
@@ -253,7 +253,7 @@ class ViTEncoder(keras.Model):
             x = tf.concat([tf.repeat(prefix, tf.shape(x)[0], axis=0), x], axis=1)  # (B, 1 + N, D)
         biases = [layer(ids=ids_keep) for layer in self.relative_positions] or [None]  # each (heads, N, N), or (B, ...)
         for index, block in enumerate(self.blocks[:num_blocks]):
-            block_seed = None if seed is None else seed.fold_in(index)
+            block_seed = None if seed is None else seed.fold_in(Purpose.DROP_PATH).fold_in(index)
             x = block(x, bias=biases[index % len(biases)], training=training, seed=block_seed)
         return x
 
