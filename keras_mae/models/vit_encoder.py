@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed, Purpose
 from keras_mae.layers import (
+    Checkpointed,
     LayerNorm,
     Patchify,
     PixelNormalization,
@@ -142,6 +143,7 @@ class ViTEncoder(keras.Model):
             for index in range(num_layers)
         ]
         self.norm = LayerNorm(epsilon=layer_norm_epsilon, name="norm", **policy)
+        self._checkpointed = Checkpointed([*self.relative_positions, *self.blocks])
         self.build((None, *self.image_shape))
 
     @property
