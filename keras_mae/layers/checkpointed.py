@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 class Checkpointed(tf.Module):
-    """Makes `tf.train.Checkpoint(model)` save layers that the model holds in a list, if it is an attribute of the model.
+    """Makes `tf.train.Checkpoint(model)` save layers that a model holds in a list; it is an attribute of the model.
 
     Keras 3.15 knows such layers, and TensorFlow does not: it left all blocks of an encoder out, without a word.
     Keras' own files, which save what Keras knows, take no notice of this object.

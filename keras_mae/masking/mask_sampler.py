@@ -84,8 +84,8 @@ class MaskSampler(abc.ABC):
     """Draws a mask for each example. Subclasses say which patches go first: `noise`.
 
     Args:
-        mask_ratio: share of the patches that is masked, in [0, 1). It may be set again on a built model
-            (before `compile`), or be passed at call time.
+        mask_ratio: share of the patches that is masked, in [0, 1). It may be set again on a built model, for the next
+            call of `fit`, `evaluate` or `predict`; or be passed at call time.
     """
 
     def __init__(self, mask_ratio: float) -> None:
@@ -106,7 +106,8 @@ class MaskSampler(abc.ABC):
         Raises:
             ValueError: if it is not.
         """
-        if not isinstance(mask_ratio, numbers.Real) or isinstance(mask_ratio, bool) or not 0 <= mask_ratio < 1:
+        given: Any = mask_ratio  # whatever the annotation says
+        if isinstance(given, bool) or not isinstance(given, numbers.Real) or not 0 <= mask_ratio < 1:
             raise ValueError(
                 f"a mask ratio lies in [0, 1), 0.75 masks three quarters of the patches; got {mask_ratio!r}"
             )

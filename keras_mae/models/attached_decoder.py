@@ -55,6 +55,10 @@ class AttachedDecoder(keras.layers.Layer):
             self._surroundings = surroundings
             self.build((None, None, input_dim))
 
+    def compute_output_shape(self, input_shape) -> tuple:
+        _, (rows, columns), _, output_dim = self.surroundings
+        return (input_shape[0], rows * columns, output_dim)
+
     def call(self, tokens, mask: Mask, masked_only=False):
         """Tokens `(B, N, D)` to predictions `(B, L, dim)`, or of the masked patches alone `(B, L - K, dim)`."""
         raise NotImplementedError

@@ -132,10 +132,15 @@ class ImageClassifier(GlobalBatchModel):
         return classifier
 
     def build(self, input_shape) -> None:
+        if self.built:
+            return
         features = (None, self.encoder.hidden_dim)
         if self.is_probe:
             self.batch_norm.build(features)
         self.head.build(features)
+
+    def compute_output_shape(self, input_shape) -> tuple:
+        return (input_shape[0], self.num_classes)
 
     def call(self, inputs, training=False, seed: ExampleSeed | None = None):
         x = tf.convert_to_tensor(inputs)
@@ -158,8 +163,6 @@ class ImageClassifier(GlobalBatchModel):
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if labels is None:
             raise ValueError("a classifier is trained on (images, labels); the data has no labels")
-        if self.loss is not None:
-            raise ValueError("ImageClassifier brings its own loss, cross-entropy: compile it without `loss`")
         logits = self(images, training=training, seed=seed)
         if len(labels.shape) == 1:
             labels = tf.one_hot(labels, self.num_classes)
@@ -187,6 +190,10 @@ class ImageClassifier(GlobalBatchModel):
                 f"{y.max()}"
             )
         return super().fit(x, y, *args, **kwargs)
+
+    def example_shapes(self) -> list[tuple[int, ...]]:
+        """Images, or features of them."""
+        return [*super().example_shapes(), (self.encoder.hidden_dim,)]
 
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: stem, blocks, then final norm and head. Each exactly once."""

@@ -27,7 +27,7 @@ class MaskedAutoencoder(MaskedImageModel):
     Args:
         encoder: a `ViTEncoder`; after training, `mae.encoder` is the product.
         decoder: an `MAEDecoder`.
-        mask_sampler: a `MaskSampler`; its `mask_ratio` may be set again before `compile`.
+        mask_sampler: a `MaskSampler`; its `mask_ratio` may be set again between two calls of `fit`.
         target: a `Target`.
         seed: int, what the masks are drawn from, together with the step.
         mask_tokens_in_encoder: whether the encoder sees a mask token in place of each masked patch, where MAE leaves

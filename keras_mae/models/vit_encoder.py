@@ -20,15 +20,16 @@ from keras_mae.layers import (
 )
 from keras_mae.layers.patches import patch_grid
 from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
-from keras_mae.layers.pixel_range import warn_if_unit_range
+from keras_mae.layers.pixel_range import with_shape
 from keras_mae.models.encoder_changes import with_image_shape, with_relative_position_bias
 from keras_mae.models.presets import encoder_arguments, fill_from_checkpoint
+from keras_mae.training import ImageModel
 
 RELATIVE = (None, "shared", "per_block")
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
-class ViTEncoder(keras.Model):
+class ViTEncoder(ImageModel):
     """A Vision Transformer that turns images into one token for the image and one for each patch.
 
     Pixels are normalised inside, so what it takes is what a file holds: values in [0, 255]. Called as a model it is
@@ -179,10 +180,15 @@ class ViTEncoder(keras.Model):
         return encoder
 
     def build(self, input_shape) -> None:
+        if getattr(self, "built", False):
+            return
         height, width = self.patch_size
-        tokens = (None, self.num_patches, self.hidden_dim)
-        self.patch_projection.build((None, None, height * width * self.image_shape[-1]))
-        self.positions.build(tokens)
+        patches = (None, self.num_patches, height * width * self.image_shape[-1])
+        self.patchify.build((None, *self.image_shape))
+        self.normalize_pixels.build(patches)
+        self.patch_projection.build(patches)
+        self.positions.build((None, self.num_patches, self.hidden_dim))
+        tokens = (None, self.num_prefix_tokens + self.num_patches, self.hidden_dim)
         if self.use_cls_token:
             self.cls_token = self.add_weight(
                 shape=(1, 1, self.hidden_dim),
@@ -237,7 +243,7 @@ class ViTEncoder(keras.Model):
             raise ValueError("encode takes ids_keep (patches to keep) or mask (patches to replace), not both")
         if (mask is None) != (mask_token is None):
             raise ValueError("mask and mask_token go together: the pretraining model owns the token and passes it")
-        self._check_images(images)
+        images = with_shape(images, self.image_shape)
         if num_blocks is not None and not 0 <= num_blocks <= self.num_layers:
             raise ValueError(f"the encoder has {self.num_layers} blocks, and {num_blocks} were asked for")
 
@@ -280,6 +286,16 @@ class ViTEncoder(keras.Model):
         patch_tokens = tokens[:, self.num_prefix_tokens :]
         cls_token = tokens[:, 0] if self.use_cls_token else tf.reduce_mean(patch_tokens, axis=1)
         return {"cls_token": cls_token, "patch_tokens": patch_tokens}
+
+    def example_shapes(self) -> list[tuple[int, ...]]:
+        return [self.image_shape]
+
+    def compute_output_shape(self, input_shape) -> dict[str, tuple]:
+        batch = input_shape[0]
+        return {
+            "cls_token": (batch, self.hidden_dim),
+            "patch_tokens": (batch, self.num_patches, self.hidden_dim),
+        }
 
     def call(self, inputs, training=False):
         return self.encode(inputs, training=training)
@@ -379,12 +395,3 @@ class ViTEncoder(keras.Model):
             "std": self.normalize_pixels.std,
         }
         return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, **own}
-
-    def _check_images(self, images) -> None:
-        shape = tuple(images.shape)
-        if len(shape) != 4 or any(got not in (None, want) for got, want in zip(shape[1:], self.image_shape)):
-            raise ValueError(
-                f"expected images of shape (batch, {', '.join(map(str, self.image_shape))}), got {shape}; resize or "
-                "convert the images, or make an encoder for another size with encoder.with_image_shape(...)"
-            )
-        warn_if_unit_range(images)

@@ -77,6 +77,9 @@ class TokenTarget(Target):
             )
         return tf.reshape(tf.cast(output, tf.int32), [-1, output.shape[1:].num_elements()])
 
+    def compute_output_shape(self, input_shape) -> tuple:
+        return super().compute_output_shape(input_shape)[:2]
+
     def loss(self, target, prediction) -> tf.Tensor:
         """Cross-entropy of each patch, float32: int `(B, N)` and logits `(B, N, dim)` to `(B, N)`."""
         return tf.nn.sparse_softmax_cross_entropy_with_logits(target, tf.cast(prediction, tf.float32))
@@ -84,6 +87,9 @@ class TokenTarget(Target):
     def to_pixels(self, prediction, images) -> tf.Tensor:
         """Raises a ValueError: a tokenizer does not say what a token looks like."""
         raise ValueError("tokens cannot be drawn: the tokenizer does not say what they look like")
+
+    def __repr__(self) -> str:
+        return f"TokenTarget(tokenizer={self.tokenizer!r}, vocabulary_size={self.vocabulary_size})"
 
     def get_config(self) -> dict[str, Any]:
         tokenizer = self.tokenizer

@@ -9,13 +9,13 @@ import keras
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.pixel_range import warn_if_unit_range
 from keras_mae.layers.train_kernels import train_kernels
 from keras_mae.training.guarded_update import guarded_update
+from keras_mae.training.image_training import ImageTrainingModel
 from keras_mae.training.kept_memory import keep_freed_memory
 
 
-class GlobalBatchModel(keras.Model):
+class GlobalBatchModel(ImageTrainingModel):
     """A `keras.Model` whose `fit` takes the same step on one replica and on many, in one go or in parts.
 
     The gradient is that of the mean loss over the global batch. A step whose loss or gradient is not finite on any
@@ -63,6 +63,7 @@ class GlobalBatchModel(keras.Model):
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "rmsprop",
+        loss: Any = None,
         *,
         accumulation_steps: int = 1,
         clip_norm: float | None = None,
@@ -73,14 +74,15 @@ class GlobalBatchModel(keras.Model):
         Args:
             optimizer: a Keras optimizer. Its own `gradient_accumulation_steps` fails on several replicas, and is
                 refused here.
+            loss: None; the models bring their own.
             accumulation_steps: in how many parts a replica takes its share of a batch; the result is that of the
                 whole batch, the memory for activations that of a part. The share must be divisible by it.
             clip_norm: the gradient's global norm is cut to this, if it is larger.
             **kwargs: see `keras.Model.compile`.
 
         Raises:
-            ValueError: for settings that do not make sense, or accumulation with BatchNorm, whose statistics would be
-                those of a part.
+            ValueError: for settings that do not make sense, a loss or metrics, or accumulation with BatchNorm, whose
+                statistics would be those of a part.
         """
         if accumulation_steps < 1:
             raise ValueError(f"accumulation_steps counts the parts of a batch, from 1 on; got {accumulation_steps!r}")
@@ -91,8 +93,8 @@ class GlobalBatchModel(keras.Model):
                 f"{self.name} has a BatchNorm, whose statistics would be those of a part of the batch: "
                 f"set accumulation_steps=1, got {accumulation_steps}"
             )
-        super().compile(optimizer=optimizer, **kwargs)
-        if getattr(self.optimizer, "gradient_accumulation_steps", None):
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        if getattr(getattr(self.optimizer, "inner_optimizer", self.optimizer), "gradient_accumulation_steps", None):
             raise ValueError(
                 "give accumulation_steps to compile in place of gradient_accumulation_steps to the optimizer, which "
                 "fails on several replicas"
@@ -152,11 +154,6 @@ class GlobalBatchModel(keras.Model):
         batch_size = _batch_size(data)
         loss = self.batch_loss(data, ExampleSeed.for_step(self.seed, 0, batch_size), training=False)
         return self._logs(tf.where(batch_size > 0, loss, 0.0), batch_size)  # the last batch may not reach all replicas
-
-    def fit(self, x=None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `keras.Model.fit`; float images that look like [0, 1] are warned of."""
-        warn_if_unit_range(x)
-        return super().fit(x, *args, **kwargs)
 
     def _gradients(self, data, seed: ExampleSeed, replicas: int) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """This replica's summand of the mean loss, and of the gradient of the scaled one; both float32."""
