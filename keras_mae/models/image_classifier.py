@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
+from keras_mae.models.freezing import freeze_parts, frozen_parts, outside_of_last_layers
 from keras_mae.models.presets import fill_from_checkpoint
 from keras_mae.models.vit_encoder import ViTEncoder
 from keras_mae.training import GlobalBatchModel
@@ -26,11 +27,12 @@ class ImageClassifier(GlobalBatchModel):
     inference mode, and its features pass a BatchNorm without affine parameters first.
 
     Args:
-        encoder: a `ViTEncoder`; what is not trained is frozen on it.
+        encoder: a `ViTEncoder`, left as it is: this classifier selects what it trains, other models of the same
+            encoder do not see that. Of its own, `encoder.trainable = False` freezes it for every model.
         num_classes: number of classes `K`.
         pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
-        num_trainable_layers: None trains everything; `n` the last n blocks, final norm and head; 0.5 counts the MLP
-            of the last block; 0 the head alone.
+        num_trainable_layers: None trains everything that is not frozen; `n` the last n blocks, final norm and head;
+            0.5 counts the MLP of the last block; 0 the head alone.
         label_smoothing: share of a label that is spread over all classes in training, in [0, 1).
         seed: int, what drop path is drawn from, together with the step.
         block: None, or the block whose tokens a linear probe takes, see `ViTEncoder.features`.
@@ -76,7 +78,7 @@ class ImageClassifier(GlobalBatchModel):
             raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
         self.encoder, self.num_classes, self.pooling = encoder, num_classes, pooling
         self.num_trainable_layers, self.label_smoothing = num_trainable_layers, label_smoothing
-        encoder.train_last_layers(num_trainable_layers)
+        outside_of_last_layers(encoder, num_trainable_layers)  # says so now if it has not so many
         self.is_probe, self.block = num_trainable_layers == 0, block
         if block is not None and not (self.is_probe and 1 <= block <= encoder.num_layers):
             raise ValueError(
@@ -188,14 +190,18 @@ class ImageClassifier(GlobalBatchModel):
             )
         return super().fit(x, y, *args, **kwargs)
 
+    def fixed_variables(self) -> list[keras.Variable]:
+        """Those of the encoder that `num_trainable_layers` leaves out."""
+        return outside_of_last_layers(self.encoder, self.num_trainable_layers)
+
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: stem, blocks, then final norm and head. Each exactly once."""
         *groups, norm = self.encoder.layer_groups()
-        return [*groups, [*norm, *self.head.trainable_variables]]
+        return [self.trained_of(group) for group in (*groups, [*norm, *self.head.weights])]
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables that are not decayed: biases, norms, tokens, position embeddings."""
-        return [*self.encoder.no_weight_decay(), self.head.bias]
+        return self.trained_of([*self.encoder.no_weight_decay(), self.head.bias])
 
     def get_config(self) -> dict[str, Any]:
         own = {
@@ -206,9 +212,14 @@ class ImageClassifier(GlobalBatchModel):
             "label_smoothing": self.label_smoothing,
             "seed": self.seed,
             "block": self.block,
+            **frozen_parts(self, skip=(self.encoder,)),
         }
         return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, **own}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ImageClassifier:
-        return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
+        arguments = {**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])}
+        frozen = arguments.pop("frozen", None)
+        classifier = cls(**arguments)
+        freeze_parts(classifier, frozen, skip=(classifier.encoder,))
+        return classifier

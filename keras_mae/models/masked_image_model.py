@@ -12,6 +12,7 @@ from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import unpatchify
 from keras_mae.masking import Mask, MaskSampler
 from keras_mae.models.attached_decoder import AttachedDecoder
+from keras_mae.models.freezing import freeze_parts, frozen_parts
 from keras_mae.models.vit_encoder import ViTEncoder
 from keras_mae.targets import PatchGeometry, Target
 from keras_mae.training import GlobalBatchModel
@@ -169,23 +170,31 @@ class MaskedImageModel(GlobalBatchModel):
             outputs["reconstruction_from_visible"] = filled_in(without)
         return outputs
 
+    def fixed_variables(self) -> list[keras.Variable]:
+        """Those of the target: a tokenizer, what was fitted."""
+        return self.target.weights
+
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: the encoder's groups, then the decoder. Each exactly once."""
-        return [*self.encoder.layer_groups(), self.decoder.trainable_variables]
+        return [self.trained_of(group) for group in (*self.encoder.layer_groups(), self.decoder.weights)]
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables that are not decayed: biases, norms, tokens, position embeddings."""
-        return [*self.encoder.no_weight_decay(), *self.decoder.no_weight_decay()]
+        return self.trained_of([*self.encoder.no_weight_decay(), *self.decoder.no_weight_decay()])
 
     def get_config(self) -> dict[str, Any]:
         parts = {key: keras.saving.serialize_keras_object(getattr(self, key)) for key in self._PARTS}
         own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, "seed": self.seed}
-        return {**own, **parts}
+        return {**own, **parts, **frozen_parts(self, skip=(self.encoder, self.target))}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MaskedImageModel:
         parts = {key: keras.saving.deserialize_keras_object(config[key]) for key in cls._PARTS}
-        return cls(**{**config, **parts})
+        arguments = {**config, **parts}
+        frozen = arguments.pop("frozen", None)
+        model = cls(**arguments)
+        freeze_parts(model, frozen, skip=(model.encoder, model.target))
+        return model
 
     def _check_per_patch(self, name: str, values, images) -> None:
         shape = tuple(values.shape)
