@@ -6,14 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.models.freezing import freeze_parts, frozen_parts, outside_of_last_layers
+from keras_mae.models.labels import (
+    check_labels,
+    checked_class_weight,
+    class_probabilities,
+    fault_of_labels,
+    weight_each_example,
+    with_class_weights,
+)
 from keras_mae.models.presets import fill_from_checkpoint
 from keras_mae.models.vit_encoder import ViTEncoder
-from keras_mae.training import GlobalBatchModel
+from keras_mae.training import DataFault, GlobalBatchModel
 
 POOLINGS = ("mean", "cls")
 
@@ -44,11 +51,13 @@ class ImageClassifier(GlobalBatchModel):
         seed: None or an `ExampleSeed`.
 
     Returns:
-        Logits `(B, K)`, float32. In `fit`, labels are integers `(B,)` or probabilities `(B, K)`; the logs have
-        `accuracy` and, with more than five classes, `top5_accuracy`.
+        Logits `(B, K)`, float32. In `fit`, labels are integers `(B,)` or `(B, 1)`, or probabilities `(B, K)`; the loss
+        is weighted by `sample_weight` or `class_weight`; the logs have `accuracy` and, with more than five classes,
+        `top5_accuracy`, both without weights.
 
     Raises:
-        ValueError: for an unknown pooling, a number of layers that the encoder does not have, or a `loss` in compile.
+        ValueError: for an unknown pooling, a number of layers that the encoder does not have, a `loss` in compile; and
+            from `fit`, `evaluate`, `train_on_batch` and `test_on_batch` for what is no label.
 
     Example:
 
@@ -102,6 +111,7 @@ class ImageClassifier(GlobalBatchModel):
             dtype="float32",
             name="head",
         )
+        self._label_fault = DataFault(fault_of_labels(num_classes), is_error=True)
         self.accuracy = keras.metrics.Mean(name="accuracy")
         if num_classes > 5:
             self.top5_accuracy = keras.metrics.Mean(name="top5_accuracy")
@@ -163,32 +173,41 @@ class ImageClassifier(GlobalBatchModel):
         if self.loss is not None:
             raise ValueError("ImageClassifier brings its own loss, cross-entropy: compile it without `loss`")
         logits = self(images, training=training, seed=seed)
-        if len(labels.shape) == 1:
-            labels = tf.one_hot(labels, self.num_classes)
-        labels = tf.cast(labels, tf.float32)
-        self._update_accuracies(logits, tf.argmax(labels, axis=-1, output_type=tf.int32), sample_weight)
+        labels, fine = class_probabilities(labels, self.num_classes)  # (B, K)
+        self._label_fault.add(tf.math.count_nonzero(~fine))
+        self._update_accuracies(logits, tf.argmax(labels, axis=-1, output_type=tf.int32))
         smoothing = self.label_smoothing if training else 0.0
         smoothed = labels * (1 - smoothing) + smoothing / self.num_classes
         losses = tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)  # (B,)
         if sample_weight is not None:
-            losses *= tf.cast(sample_weight, tf.float32)
+            losses *= weight_each_example(sample_weight, logits.shape[0])
         return tf.reduce_mean(losses)
 
-    def _update_accuracies(self, logits, classes, sample_weight) -> None:
+    def data_faults(self) -> list[DataFault]:
+        return [self._label_fault]
+
+    def _update_accuracies(self, logits, classes) -> None:
+        """Each example counts once, whatever it weighs, as in Keras; those without finite logits make it NaN."""
         ranked = tf.math.top_k(logits, min(5, self.num_classes)).indices  # (B, 5)
         matches = tf.cast(tf.equal(ranked, classes[:, None]), tf.float32)
-        self.accuracy.update_state(matches[:, 0], sample_weight=sample_weight)
+        finite = tf.reduce_all(tf.math.is_finite(logits), axis=1, keepdims=True)
+        matches = tf.where(finite, matches, float("nan"))
+        self.accuracy.update_state(matches[:, 0])
         if self.num_classes > 5:
-            self.top5_accuracy.update_state(tf.reduce_sum(matches, axis=1), sample_weight=sample_weight)
+            self.top5_accuracy.update_state(tf.reduce_sum(matches, axis=1))
 
-    def fit(self, x=None, y=None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `keras.Model.fit`; labels in an array are checked first, as TensorFlow takes one out of range for none."""
-        if isinstance(y, np.ndarray) and y.ndim == 1 and y.size and not 0 <= y.min() <= y.max() < self.num_classes:
-            raise ValueError(
-                f"labels of {self.num_classes} classes are integers from 0 to {self.num_classes - 1}; got {y.min()} to "
-                f"{y.max()}"
-            )
-        return super().fit(x, y, *args, **kwargs)
+    def check_arguments(self, arguments: dict[str, Any]) -> None:
+        """Labels in arrays, also of `validation_data`, are labels; and weights of classes are of those there are."""
+        check_labels(arguments.get("y"), self.num_classes)
+        validation = arguments.get("validation_data")
+        if isinstance(validation, (tuple, list)) and len(validation) > 1:
+            check_labels(validation[1], self.num_classes)
+        if arguments.get("class_weight") is None:
+            return
+        class_weight = checked_class_weight(arguments["class_weight"], self.num_classes)
+        if isinstance(arguments.get("x"), tf.data.Dataset):
+            arguments["x"], class_weight = with_class_weights(arguments["x"], class_weight), None
+        arguments["class_weight"] = class_weight
 
     def fixed_variables(self) -> list[keras.Variable]:
         """Those of the encoder that `num_trainable_layers` leaves out."""

@@ -15,9 +15,13 @@ from keras_mae.models.attached_decoder import AttachedDecoder
 from keras_mae.models.freezing import freeze_parts, frozen_parts
 from keras_mae.models.vit_encoder import ViTEncoder
 from keras_mae.targets import PatchGeometry, Target
-from keras_mae.training import GlobalBatchModel
+from keras_mae.training import DataFault, GlobalBatchModel
 
 _MASKED_GRAY = 127.5
+_BAD_MASKS = (
+    "masks hold 0 (visible) and 1 (masked), with as many ones in every row as the sampler's ratio masks; those of "
+    "batches with {count} images do not"
+)
 
 
 class MaskedImageModel(GlobalBatchModel):
@@ -60,6 +64,7 @@ class MaskedImageModel(GlobalBatchModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(seed=seed, name=name, autocast=False, **kwargs)
+        self._mask_fault = DataFault(_BAD_MASKS, is_error=False)
         self.encoder, self.decoder, self.mask_sampler, self.target = encoder, decoder, mask_sampler, target
         mask_sampler.attach(encoder.grid, encoder.patch_size)  # says so now if the ratio leaves nothing visible
         target.attach(PatchGeometry(encoder.image_shape, encoder.patchify, encoder.normalize_pixels))
@@ -99,12 +104,17 @@ class MaskedImageModel(GlobalBatchModel):
 
     def batch_loss(self, data, seed: ExampleSeed, training: bool) -> tf.Tensor:
         """The error of the prediction on the masked patches; 0 if none is masked."""
-        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)  # labels are ignored
+        inputs, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)  # labels are ignored
+        if sample_weight is not None:
+            raise ValueError(
+                "pretraining weighs all images alike: leave out sample_weight and class_weight, or choose the images"
+            )
         images, mask = self.mask(inputs, seed=seed, num_visible=self.num_visible())
         prediction = self.predict_patches(images, mask, masked_only=True, training=training, seed=seed)
         target = tf.gather(self.target(images), mask.ids_masked, batch_dims=1)  # (B, L - K, ...)
         # every row of a mask has as many ones; a mask that broke this under XLA holds NaN
         broken = tf.reduce_sum(mask.mask) * 0.0
+        self._mask_fault.add(tf.where(tf.math.is_nan(broken), tf.shape(images)[0], 0))
         return self.masked_loss(target, prediction) + broken
 
     def mask(
@@ -169,6 +179,9 @@ class MaskedImageModel(GlobalBatchModel):
             without = self.target.to_pixels_from_visible(prediction, images, partition.mask)
             outputs["reconstruction_from_visible"] = filled_in(without)
         return outputs
+
+    def data_faults(self) -> list[DataFault]:
+        return [self._mask_fault]
 
     def fixed_variables(self) -> list[keras.Variable]:
         """Those of the target: a tokenizer, what was fitted."""

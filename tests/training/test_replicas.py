@@ -132,7 +132,7 @@ def one_run(case):
 def refusal(model, data):
     try:
         model.fit(data, verbose=0)
-    except tf.errors.InvalidArgumentError as error:
+    except ValueError as error:
         return str(error)
     return None
 
@@ -297,12 +297,15 @@ def check_skipped(run, replicas):
     assert run["skipped"] == [0] + [1] * (STEPS - 1)
     if replicas > 1:  # float16
         assert run["scales"] == [2.0**15] + [2.0**14] * (STEPS - 1)
-    assert run["losses"][1] == 0 and np.all(np.isfinite(run["losses"]))  # its mean has no summand
+    assert np.isfinite(run["losses"]).tolist() == [step != 1 for step in range(STEPS)]  # its mean has no summand
 
 
 @pytest.mark.medium
 def test_a_batch_that_does_not_divide_is_refused(runs):
-    assert "a training batch must be divisible by the 2 replicas" in find(runs, uneven=True)
+    assert find(runs, uneven=True) == (
+        "the examples of a training batch must be divisible by the number of replicas: drop the last, smaller one by "
+        "batch(..., drop_remainder=True)"
+    )
 
 
 @pytest.mark.medium
