@@ -12,10 +12,11 @@ from keras_mae.example_seed import ExampleSeed
 from keras_mae.models.freezing import freeze_parts, frozen_parts, outside_of_last_layers
 from keras_mae.models.labels import (
     check_labels,
+    check_weights,
     checked_class_weight,
     class_probabilities,
     fault_of_labels,
-    weight_each_example,
+    weigh,
     with_class_weights,
 )
 from keras_mae.models.presets import fill_from_checkpoint
@@ -173,14 +174,14 @@ class ImageClassifier(GlobalBatchModel):
         if self.loss is not None:
             raise ValueError("ImageClassifier brings its own loss, cross-entropy: compile it without `loss`")
         logits = self(images, training=training, seed=seed)
-        labels, fine = class_probabilities(labels, self.num_classes)  # (B, K)
+        labels, fine = class_probabilities(labels, self.num_classes, tf.shape(logits)[0])  # (B, K)
         self._label_fault.add(tf.math.count_nonzero(~fine))
         self._update_accuracies(logits, tf.argmax(labels, axis=-1, output_type=tf.int32))
         smoothing = self.label_smoothing if training else 0.0
         smoothed = labels * (1 - smoothing) + smoothing / self.num_classes
         losses = tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)  # (B,)
         if sample_weight is not None:
-            losses *= weight_each_example(sample_weight, logits.shape[0])
+            losses = weigh(losses, sample_weight)
         return tf.reduce_mean(losses)
 
     def data_faults(self) -> list[DataFault]:
@@ -197,17 +198,20 @@ class ImageClassifier(GlobalBatchModel):
             self.top5_accuracy.update_state(tf.reduce_sum(matches, axis=1))
 
     def check_arguments(self, arguments: dict[str, Any]) -> None:
-        """Labels in arrays, also of `validation_data`, are labels; and weights of classes are of those there are."""
-        check_labels(arguments.get("y"), self.num_classes)
-        validation = arguments.get("validation_data")
-        if isinstance(validation, (tuple, list)) and len(validation) > 1:
-            check_labels(validation[1], self.num_classes)
-        if arguments.get("class_weight") is None:
-            return
-        class_weight = checked_class_weight(arguments["class_weight"], self.num_classes)
-        if isinstance(arguments.get("x"), tf.data.Dataset):
-            arguments["x"], class_weight = with_class_weights(arguments["x"], class_weight), None
-        arguments["class_weight"] = class_weight
+        """Labels are labels, also those of `validation_data`; weights of classes are of those there are."""
+        x = arguments.get("x")
+        given = x if isinstance(x, tf.data.Dataset) else (x, arguments.get("y"), arguments.get("sample_weight"))
+        for data in (given, arguments.get("validation_data")):
+            data = data.element_spec if isinstance(data, tf.data.Dataset) else data
+            if isinstance(data, (tuple, list)):
+                _, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+                check_labels(labels, self.num_classes)
+                check_weights(sample_weight)
+        if arguments.get("class_weight") is not None:
+            class_weight = checked_class_weight(arguments["class_weight"], self.num_classes)
+            if isinstance(x, tf.data.Dataset):
+                arguments["x"], class_weight = with_class_weights(x, class_weight), None
+            arguments["class_weight"] = class_weight
 
     def fixed_variables(self) -> list[keras.Variable]:
         """Those of the encoder that `num_trainable_layers` leaves out."""

@@ -158,7 +158,8 @@ class GlobalBatchModel(CheckedModel):
 
     def _gradients(self, data, seed: ExampleSeed, replicas: int) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """This replica's summand of the mean loss, and of the gradient of the scaled one; both float32."""
-        variables = self.trainable_variables
+        # TensorFlow's own: of a Keras variable that the loss does not depend on, it finds no type for the zeros
+        variables = [variable.value for variable in self.trainable_variables]
         parts = self.accumulation_steps
 
         def of(data, seed, count=1):

@@ -42,9 +42,9 @@ MORE = [
 ]
 SLOW = [
     {"kind": kind, "replicas": replicas, "accumulation_steps": parts, **SGD}
-    for kind in ("classifier", "probe")
+    for kind in ("classifier", "weighted", "probe")
     for replicas, parts in ((1, 1), (2, 1), (4, 1), (2, 2))
-    if kind == "classifier" or parts == 1  # the probe's BatchNorm synchronises its statistics, and is not accumulated
+    if kind != "probe" or parts == 1  # the probe's BatchNorm synchronises its statistics, and is not accumulated
 ]
 
 
@@ -108,6 +108,8 @@ def one_run(case):
             clip_norm=case.get("clip_norm"),
         )
     data = IMAGES if case["kind"] in ("mae", "simmim") else (IMAGES, np.arange(len(IMAGES)) % 4)
+    if case["kind"] == "weighted":
+        data = (*data, np.linspace(0, 3, len(IMAGES), dtype="float32")[:, None])
     if case.get("uneven"):
         return refusal(model, tf.data.Dataset.from_tensor_slices(IMAGES[:11]).batch(BATCH))  # 3 remain, for 2 replicas
     batches = tf.data.Dataset.from_tensor_slices(data).batch(BATCH, drop_remainder=True)
@@ -320,7 +322,7 @@ def test_two_processes_take_the_step_of_one(runs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["classifier", "probe"])
+@pytest.mark.parametrize("kind", ["classifier", "weighted", "probe"])
 def test_classifiers(kind):
     runs = in_own_process("slow")
     one = find(runs, SLOW, kind=kind, replicas=1)
