@@ -137,7 +137,7 @@ class MaskedAutoencoder(MaskedImageModel):
         return [*super().no_weight_decay(), *self._own_tokens()]
 
     def _own_tokens(self) -> list[keras.Variable]:
-        return [self.mask_token] if self.mask_tokens_in_encoder else []
+        return self.trained_of([self.mask_token]) if self.mask_tokens_in_encoder else []
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mask_tokens_in_encoder": self.mask_tokens_in_encoder}

@@ -13,11 +13,16 @@ from keras_mae.layers import pixel_levels, unpatchify
 from keras_mae.layers.pixel_range import with_shape
 from keras_mae.masking import Mask, MaskSampler
 from keras_mae.models.attached_decoder import AttachedDecoder
+from keras_mae.models.freezing import freeze_parts, frozen_parts
 from keras_mae.models.vit_encoder import ViTEncoder
 from keras_mae.targets import PatchGeometry, Target
-from keras_mae.training import GlobalBatchModel
+from keras_mae.training import DataFault, GlobalBatchModel
 
 _MASKED_GRAY = 127.5
+_BAD_MASKS = (
+    "masks hold 0 (visible) and 1 (masked), with as many ones in every row as the sampler's ratio masks; those of "
+    "batches with {count} images do not"
+)
 
 
 class MaskedImageModel(GlobalBatchModel):
@@ -66,6 +71,7 @@ class MaskedImageModel(GlobalBatchModel):
     ) -> None:
         kwargs["dtype"] = encoder.dtype_policy if kwargs.get("dtype") is None else kwargs["dtype"]
         super().__init__(seed=seed, name=name, autocast=False, **kwargs)
+        self._mask_fault = DataFault(_BAD_MASKS, is_error=False)
         self.encoder, self.decoder, self.mask_sampler, self.target = encoder, decoder, mask_sampler, target
         mask_sampler.attach(encoder.grid, encoder.patch_size)  # says so now if the ratio leaves nothing visible
         target.attach(PatchGeometry(encoder.image_shape, encoder.patchify, encoder.normalize_pixels))
@@ -151,6 +157,7 @@ class MaskedImageModel(GlobalBatchModel):
         target = tf.gather(self.target(images), mask.ids_masked, batch_dims=1)  # (B, L - K, ...)
         # every row of a mask has as many ones; a mask that broke this under XLA holds NaN
         broken = tf.reduce_sum(mask.mask) * 0.0
+        self._mask_fault.add(tf.where(tf.math.is_nan(broken), tf.shape(images)[0], 0))
         return self.masked_loss(target, prediction) + broken
 
     def mask(
@@ -217,23 +224,34 @@ class MaskedImageModel(GlobalBatchModel):
             outputs["reconstruction_from_visible"] = filled_in(without)
         return outputs
 
+    def data_faults(self) -> list[DataFault]:
+        return [self._mask_fault]
+
+    def fixed_variables(self) -> list[keras.Variable]:
+        """Those of the target: a tokenizer, what was fitted."""
+        return self.target.weights
+
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: the encoder's groups, then the decoder. Each exactly once."""
-        return [*self.encoder.layer_groups(), self.decoder.trainable_variables]
+        return [self.trained_of(group) for group in (*self.encoder.layer_groups(), self.decoder.weights)]
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables that are not decayed: biases, norms, tokens, position embeddings."""
-        return [*self.encoder.no_weight_decay(), *self.decoder.no_weight_decay()]
+        return self.trained_of([*self.encoder.no_weight_decay(), *self.decoder.no_weight_decay()])
 
     def get_config(self) -> dict[str, Any]:
         parts = {key: keras.saving.serialize_keras_object(getattr(self, key)) for key in self._PARTS}
         own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, "seed": self.seed}
-        return {**own, **parts}
+        return {**own, **parts, **frozen_parts(self, skip=(self.encoder, self.target))}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MaskedImageModel:
         parts = {key: keras.saving.deserialize_keras_object(config[key]) for key in cls._PARTS}
-        return cls(**{**config, **parts})
+        arguments = {**config, **parts}
+        frozen = arguments.pop("frozen", None)
+        model = cls(**arguments)
+        freeze_parts(model, frozen, skip=(model.encoder, model.target))
+        return model
 
     def _per_patch(self, name: str, values, images) -> tf.Tensor:
         """The noise or mask, if its shape is `(B, L)`."""

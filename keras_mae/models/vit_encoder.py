@@ -22,6 +22,7 @@ from keras_mae.layers.patches import patch_grid
 from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_mae.layers.pixel_range import with_shape
 from keras_mae.models.encoder_changes import with_image_shape, with_relative_position_bias
+from keras_mae.models.freezing import freeze_inside, freeze_parts, frozen_parts
 from keras_mae.models.presets import encoder_arguments, fill_from_checkpoint
 from keras_mae.training import ImageModel
 
@@ -146,6 +147,7 @@ class ViTEncoder(ImageModel):
         self.norm = LayerNorm(epsilon=layer_norm_epsilon, name="norm", **policy)
         self._checkpointed = Checkpointed([*self.relative_positions, *self.blocks])
         self.build((None, *self.image_shape))
+        freeze_inside(self)
 
     @property
     def patch_size(self) -> tuple[int, int]:
@@ -324,48 +326,18 @@ class ViTEncoder(ImageModel):
         """
         return with_relative_position_bias(self, kind)
 
-    def train_last_layers(self, count: float | None) -> None:
-        """Freezes everything but the last `count` blocks and the final norm.
-
-        Args:
-            count: None trains everything; 0.5 means the MLP of the last block; 0 freezes all.
-
-        Raises:
-            ValueError: if the encoder has fewer blocks, or `count` is no multiple of one half.
-        """
-        if count is not None and (not 0 <= count <= self.num_layers or 2 * count != int(2 * count)):
-            raise ValueError(
-                f"the number of trainable layers is None, or a multiple of 0.5 up to {self.num_layers}; got {count!r}"
-            )
-        whole = self.num_layers if count is None else int(count)
-        shared = self.relative_positions if self.relative_position_bias == "shared" else []
-        for layer in (self.patch_projection, self.positions, *shared):
-            layer.trainable = count is None
-        if self.use_cls_token:
-            self.cls_token.trainable = count is None
-        for index, block in enumerate(self.blocks):
-            block.trainable = False  # setting True where it is True already would not reach the layers inside
-            block.trainable = index >= self.num_layers - whole
-            if self.relative_position_bias == "per_block":
-                self.relative_positions[index].trainable = block.trainable
-        if count is not None and count != whole:
-            block = self.blocks[self.num_layers - whole - 1]
-            block.trainable = True
-            block.norm1.trainable = block.attention.trainable = block.attention_scale.trainable = False
-        self.norm.trainable = count != 0
-
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: the stem, each block, the final norm. Each exactly once.
 
         A bias that all blocks share goes with the last of them, as in SimMIM's code.
         """
-        stem = [*self.patch_projection.trainable_variables, *self.positions.trainable_variables]
-        if self.use_cls_token and self.cls_token.trainable:
+        stem = [*self.patch_projection.weights, *self.positions.weights]
+        if self.use_cls_token:
             stem.append(self.cls_token)
-        blocks, last = [list(block.trainable_variables) for block in self.blocks], list(self.norm.trainable_variables)
+        blocks, last = [list(block.weights) for block in self.blocks], list(self.norm.weights)
         for index, layer in enumerate(self.relative_positions):
-            (last if self.relative_position_bias == "shared" else blocks[index]).extend(layer.trainable_variables)
-        return [stem, *blocks, last]
+            (last if self.relative_position_bias == "shared" else blocks[index]).extend(layer.weights)
+        return [[variable for variable in group if variable.trainable] for group in (stem, *blocks, last)]
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables that are not decayed: biases, norms, the class token, position embeddings.
@@ -374,7 +346,7 @@ class ViTEncoder(ImageModel):
         """
         tokens = self.positions.weights + ([self.cls_token] if self.use_cls_token else [])
         named = {id(variable) for variable in tokens}
-        return [v for v in self.trainable_variables if len(v.shape) <= 1 or id(v) in named]
+        return [v for v in self.weights if v.trainable and (len(v.shape) <= 1 or id(v) in named)]
 
     def get_config(self) -> dict[str, Any]:
         own = {
@@ -394,4 +366,13 @@ class ViTEncoder(ImageModel):
             "mean": self.normalize_pixels.mean,
             "std": self.normalize_pixels.std,
         }
+        own |= frozen_parts(self)
         return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, **own}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ViTEncoder:
+        config = dict(config)
+        frozen = config.pop("frozen", None)
+        encoder = cls(**config)
+        freeze_parts(encoder, frozen)
+        return encoder
