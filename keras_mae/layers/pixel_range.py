@@ -60,6 +60,8 @@ def looked_at(x: Any, *shapes: tuple[int, ...]) -> Any:
     Raises:
         ValueError: for another shape or structure, a dtype that is no image's, or integers outside of 0 to 255.
     """
+    if not shapes:
+        return x
     if isinstance(x, types.GeneratorType):
         first = next(x, None)
         if first is None:

@@ -222,7 +222,7 @@ class ImageClassifier(GlobalBatchModel):
 
     def example_shapes(self) -> list[tuple[int, ...]]:
         """Images, or features of them."""
-        return [*super().example_shapes(), (self.encoder.hidden_dim,)]
+        return [*self.encoder.example_shapes(), (self.encoder.hidden_dim,)]
 
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: stem, blocks, then final norm and head. Each exactly once."""

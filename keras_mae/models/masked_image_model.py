@@ -88,6 +88,9 @@ class MaskedImageModel(GlobalBatchModel):
                 name="training_calls",
             )
 
+    def example_shapes(self) -> list[tuple[int, ...]]:
+        return self.encoder.example_shapes()
+
     def build(self, input_shape) -> None:
         """Nothing: the parts are built, and attached, when the model is made."""
         self.built = True

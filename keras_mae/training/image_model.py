@@ -16,8 +16,8 @@ class ImageModel(keras.Model):
     compute_output_spec = keras.Operation.compute_output_spec  # of what `call` returns, dtypes included
 
     def example_shapes(self) -> list[tuple[int, ...]]:
-        """The shapes that one example may have, that of images first."""
-        raise NotImplementedError
+        """The shapes that one example may have, that of images first; without any, nothing is looked at."""
+        return []
 
     def predict(self, x, *args: Any, **kwargs: Any):
         """As `keras.Model.predict`; what no image is is refused, and values that no pixels have are warned of."""
@@ -46,7 +46,7 @@ class ImageModel(keras.Model):
                 f"{type(self).__name__}.export writes a SavedModel (format='tf_saved_model'), got {format!r}: "
                 "keras_mae.export writes ONNX and LiteRT files, and checks what they give"
             )
-        if input_signature is None:
+        if input_signature is None and self.example_shapes():
             input_signature = [keras.InputSpec(dtype="float32", shape=(None, *self.example_shapes()[0]))]
         super().export(filepath, format, verbose, input_signature, **kwargs)
 

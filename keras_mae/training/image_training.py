@@ -12,17 +12,7 @@ from keras_mae.training.image_model import ImageModel
 
 
 class ImageTrainingModel(ImageModel):
-    """A `keras.Model` around an encoder that looks at its images, and brings its own loss and metrics.
-
-    Attributes:
-        encoder: a `ViTEncoder`.
-    """
-
-    encoder: ImageModel
-
-    def example_shapes(self) -> list[tuple[int, ...]]:
-        """Images, as the encoder takes them."""
-        return self.encoder.example_shapes()
+    """A `keras.Model` that looks at its images, and brings its own loss and metrics."""
 
     def compile(
         self,
