@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from typing import NamedTuple
 
 import tensorflow as tf
 
+_NUMBERS = 1024  # of purposes below a purpose
 _PHILOX = 1  # the generator's number in TensorFlow's ops; the default choice differs between devices
+
+
+class Purpose(enum.IntEnum):
+    """What random numbers are drawn for.
+
+    A data set's key is (seed, epoch) and a model's is (seed, step), which often are the same two numbers. So
+    everything that draws begins with `seed.fold_in(Purpose....)`; what it draws more than one tensor for, it folds in
+    further numbers of its own for.
+    """
+
+    CROP = 0
+    FLIP = 1
+    JITTER = 2
+    RAND_AUGMENT = 3
+    ERASING = 4
+    MIXING = 5
+    MASK = 6
+    DROP_PATH = 7
 
 
 class ExampleSeed(NamedTuple):
@@ -53,8 +73,10 @@ class ExampleSeed(NamedTuple):
         return self._replace(first=self.first + tf.cast(count, tf.int64))
 
     def fold_in(self, number: int) -> ExampleSeed:
-        """A seed for another purpose, which the non-negative `number` names."""
-        return self._replace(purpose=self.purpose * 1024 + number + 1)
+        """A seed for another purpose: a `Purpose`, and then numbers in [0, 1023) below it."""
+        if not 0 <= number < _NUMBERS - 1:
+            raise ValueError(f"a purpose is a number in [0, {_NUMBERS - 1}), got {number}")
+        return self._replace(purpose=self.purpose * _NUMBERS + number + 1)
 
     def uniform(self, batch_size, shape: tuple[int, ...]) -> tf.Tensor:
         """Uniform float32 numbers in [0, 1), shape `(batch_size, *shape)`, for this replica's examples."""

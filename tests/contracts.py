@@ -29,7 +29,7 @@ class MaskSamplerContract:
     grid = GRID
     grids = st.tuples(st.integers(1, 5), st.integers(1, 5))
     ratios = st.floats(0, 0.99, allow_nan=False)
-    ratio = 0.75
+    ratio, other_ratio = 0.75, 0.5
     patches_at_once = 1  # masked or visible together
 
     def make(self, mask_ratio):
@@ -91,6 +91,35 @@ class MaskSamplerContract:
                 sampler(self.grid, 2, ExampleSeed.of(0, 0), mask_ratio=wrong)
             with pytest.raises(ValueError, match=r"a mask ratio lies in \[0, 1\)"):
                 sampler.mask_ratio = wrong
+
+    def test_another_ratio_in_a_call_is_that_of_a_sampler_made_with_it(self):
+        seed, ratios = ExampleSeed.of(3, 1), (self.ratio, self.other_ratio)
+        for own, passed in (ratios, ratios[::-1]):
+            called, made = self.make(own)(self.grid, 50, seed, passed), self.make(passed)(self.grid, 50, seed)
+            for one, other in zip(called, made, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+    def test_the_largest_ratio_that_is_named_is_taken(self):
+        for grid in ((1, 1), (1, 2), (1, 3), (1, 5), (2, 5), (7, 7), (10, 10), (14, 14), (37, 113), (100, 300)):
+            sampler = self.make(self.ratio)
+            patches = grid[0] * grid[1] * self.patches_at_once
+            with pytest.raises(ValueError, match="the largest that leaves one is ") as error:
+                sampler.num_visible(patches, 1 - 1e-9)
+            digits = str(error.value).rsplit(" ", 1)[1]
+            assert sampler.num_visible(patches, float(digits)) >= self.patches_at_once
+            if float(digits):  # and nothing larger of as many digits leaves one
+                above = float(digits) + 10.0 ** -len(digits.split(".")[1])
+                with pytest.raises(ValueError, match="leaves none of the|lies in"):
+                    sampler.num_visible(patches, above)
+
+    def test_repr_is_the_call_that_makes_it(self):
+        sampler = self.make(self.ratio)
+        assert repr(sampler).endswith(f"mask_ratio={self.ratio})") and repr(sampler).startswith(type(sampler).__name__)
+
+    @pytest.mark.parametrize("wrong", ["0.75", True, None, [0.5], float("nan")])
+    def test_a_ratio_is_a_number(self, wrong):
+        with pytest.raises(ValueError, match="a mask ratio"):
+            self.make(self.ratio).mask_ratio = wrong
 
     def test_the_draw_is_a_function_of_seed_and_step(self):
         first = self.draw(seed=1, step=2)

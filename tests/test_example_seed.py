@@ -6,7 +6,13 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_mae.data.augmentation import crop_draws
+from keras_mae.data.fine_tuning import FineTuningAugmentation
+from keras_mae.data.mixing import mix_batch
+from keras_mae.data.rand_augment import RandAugment
 from keras_mae.example_seed import ExampleSeed
+from keras_mae.masking import SAMPLERS, RandomMasking
+from tests.base import random_images, small_encoder
 from tests.reference import philox
 
 
@@ -78,3 +84,60 @@ def test_is_uniform():
 def test_for_step_is_the_first_replica_without_a_strategy():
     given_step = ExampleSeed.for_step(1, tf.Variable(2, dtype=tf.int64), tf.constant(4)).uniform(4, (3,))
     np.testing.assert_array_equal(given_step, ExampleSeed.of(1, 2).uniform(4, (3,)))
+
+
+def everything_that_draws():
+    """All random steps of a data set and of a model, each with the seed (7, 3): of an epoch, and of a step."""
+    seed = ExampleSeed.of(7, 3)
+    image = tf.constant(random_images(1, (40, 40, 3))[0])
+    augmentation = FineTuningAugmentation(jitter=0.4, rand_augment=RandAugment(probability=1.0), erasing=1.0)
+    yield "fine-tuning's augmentation", lambda: augmentation(image, (32, 32, 3), seed)
+    yield "mixing", lambda: mix_batch(random_images(2, (8, 8, 3)), [0, 1], 3, 7, 3)
+    block = small_encoder(num_layers=2, drop_path_rate=0.5)
+    images = random_images(2, (8, 12, 3))
+    yield "drop path", lambda: block.encode(images, training=True, seed=seed)
+    for name, sampler in SAMPLERS.items():
+        sampler = sampler()
+        sampler.attach((4, 4), (16, 16))
+        yield f"masks: {name}", lambda sampler=sampler: sampler((4, 4), 2, seed)
+
+
+def test_no_two_purposes_draw_the_same_numbers(monkeypatch):
+    """What is drawn for one example of one step, or of one epoch, by everything: each of it is drawn once."""
+    drawn, uniform, by = {}, ExampleSeed.uniform, ""
+
+    def recorded(self, batch_size, shape):
+        numbers = uniform(self, batch_size, shape)
+        assert (int(self.key[0]), int(self.first)) == (7 * 2**32 + 3, 0)
+        drawn.setdefault(int(self.purpose), []).append((by, numbers.numpy().reshape(-1)))
+        return numbers
+
+    monkeypatch.setattr(ExampleSeed, "uniform", recorded)
+    for by, draw in everything_that_draws():  # noqa: B007
+        draw()
+    own = {purpose: of for purpose, of in drawn.items() if not of[0][0].startswith("masks")}
+    assert len(own) == 4 + 3 + 3 + 2  # crop, flip, jitter, RandAugment; erasing; mixing; the second block
+    assert all(len(of) == 1 for of in own.values())
+    masks = {purpose: of for purpose, of in drawn.items() if purpose not in own}
+    assert len(masks) == 2 and all(len(of) == len({name for name, _ in of}) for of in masks.values())
+    first = np.concatenate([of[0][1][:4] for of in drawn.values()])
+    assert len(np.unique(first)) == len(first)
+
+
+def test_the_masks_of_step_0_are_not_the_crops_of_epoch_0():
+    seed = ExampleSeed.of(0, 0)
+    crops = crop_draws(seed).numpy().reshape(-1)
+    noise = []
+
+    class Recording(RandomMasking):
+        def noise(self, grid, batch_size, seed, mask_ratio):
+            noise.append(super().noise(grid, batch_size, seed, mask_ratio).numpy())
+            return noise[0]
+
+    Recording(0.5)((5, 8), 1, seed)
+    assert not np.isin(noise[0], crops).any()
+
+
+def test_a_number_folds_in_what_no_other_does():
+    with pytest.raises(ValueError, match=r"a purpose is a number in \[0, 1023\), got 1023"):
+        ExampleSeed.of(0, 0).fold_in(1023)

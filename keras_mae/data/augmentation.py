@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_mae.data.decoding import decode_and_crop, decode_file
 from keras_mae.data.preprocessing import LUMA, evaluation_transform, resize_at_once
 from keras_mae.data.rare_branch import rarely
-from keras_mae.example_seed import ExampleSeed
+from keras_mae.example_seed import ExampleSeed, Purpose
 
 RATIO = (3 / 4, 4 / 3)
 
@@ -69,13 +69,15 @@ class Augmentation:
 
     def after_crop(self, image, seed: ExampleSeed) -> tf.Tensor:
         """What is done to the image once it has its size."""
-        image = random_flip(image, seed.fold_in(0).uniform(1, ())[0]) if self.flip else image
-        return color_jitter(image, jitter_seed(seed).uniform(1, (3,))[0], self.jitter) if self.jitter else image
+        image = random_flip(image, seed.fold_in(Purpose.FLIP).uniform(1, ())[0]) if self.flip else image
+        if self.jitter:
+            image = color_jitter(image, seed.fold_in(Purpose.JITTER).uniform(1, (3,))[0], self.jitter)
+        return image
 
 
 def crop_draws(seed: ExampleSeed) -> tf.Tensor:
     """The numbers that a random resized crop is a function of."""
-    return seed.uniform(1, (10, 4))[0]
+    return seed.fold_in(Purpose.CROP).uniform(1, (10, 4))[0]
 
 
 def random_resized_crop(
@@ -143,11 +145,6 @@ def crop_window(size, draws, scale: tuple[float, float], ratio: tuple[float, flo
 def random_flip(image, draw) -> tf.Tensor:
     """The image, mirrored left to right if the uniform number `draw` is below one half."""
     return tf.cond(draw < 0.5, lambda: tf.reverse(image, [1]), lambda: image)  # a slice takes many times as long
-
-
-def jitter_seed(seed: ExampleSeed) -> ExampleSeed:
-    """Where `color_jitter` draws from; other augmentations have the numbers below."""
-    return seed.fold_in(4)
 
 
 def color_jitter(images, draws, strength: float) -> tf.Tensor:

@@ -6,8 +6,8 @@ import math
 
 import tensorflow as tf
 
-from keras_mae.data.augmentation import RATIO, Augmentation, color_jitter, crop_window, jitter_seed
-from keras_mae.example_seed import ExampleSeed
+from keras_mae.data.augmentation import RATIO, Augmentation, color_jitter, crop_window
+from keras_mae.example_seed import ExampleSeed, Purpose
 
 _LARGEST = 128 * 128  # pixels; the resize as a product of matrices pays up to about here
 
@@ -42,17 +42,19 @@ def augment_batch(
     base = ExampleSeed.of(seed, epoch)
     images = _crop_and_flip(augmentation, images, image_shape, base, indices)
     if augmentation.jitter:
-        images = color_jitter(images, jitter_seed(base).uniform_at(indices, (3,)), augmentation.jitter)
+        draws = base.fold_in(Purpose.JITTER).uniform_at(indices, (3,))
+        images = color_jitter(images, draws, augmentation.jitter)
     return images
 
 
 def _crop_and_flip(augmentation: Augmentation, images, image_shape, base: ExampleSeed, indices) -> tf.Tensor:
     mirrored = tf.zeros_like(indices, tf.bool)
     if augmentation.flip:
-        mirrored = base.fold_in(0).uniform_at(indices, ()) < 0.5
+        mirrored = base.fold_in(Purpose.FLIP).uniform_at(indices, ()) < 0.5
     if augmentation.crop_scale is None:
         return tf.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-    windows = crop_window(images.shape[1:3], base.uniform_at(indices, (10, 4)), augmentation.crop_scale, RATIO)
+    draws = base.fold_in(Purpose.CROP).uniform_at(indices, (10, 4))
+    windows = crop_window(images.shape[1:3], draws, augmentation.crop_scale, RATIO)
     top, left, height, width = tf.unstack(tf.cast(windows, tf.float32), axis=-1)
     rows = resize_matrix(top, height, images.shape[1], image_shape[0])
     columns = resize_matrix(left, width, images.shape[2], image_shape[1])

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_mae.data.augmentation import Augmentation
 from keras_mae.data.rand_augment import RandAugment
-from keras_mae.example_seed import ExampleSeed
+from keras_mae.example_seed import ExampleSeed, Purpose
 
 _ERASED_AREA = (0.02, 1 / 3)
 _ERASED_RATIO = (0.3, 1 / 0.3)
@@ -39,11 +39,11 @@ class FineTuningAugmentation(Augmentation):
     def after_crop(self, image, seed: ExampleSeed) -> tf.Tensor:
         image = super().after_crop(image, seed)
         if self.rand_augment:
-            image = self.rand_augment(image, seed.fold_in(1))
+            image = self.rand_augment(image, seed)
         if self.erasing:
             image = tf.cond(
-                seed.fold_in(2).uniform(1, ())[0] < self.erasing,
-                lambda image=image: random_erasing(image, seed.fold_in(3)),
+                seed.fold_in(Purpose.ERASING).uniform(1, ())[0] < self.erasing,
+                lambda image=image: random_erasing(image, seed),
                 lambda image=image: image,
             )
         return image
@@ -65,6 +65,7 @@ def random_erasing(image, seed: ExampleSeed) -> tf.Tensor:
     Reference: arXiv 1708.04896.
     """
     height, width, channels = image.shape
+    seed = seed.fold_in(Purpose.ERASING)
     draws = seed.fold_in(0).uniform(1, (10, 4))[0]
     area = height * width * (_ERASED_AREA[0] + (_ERASED_AREA[1] - _ERASED_AREA[0]) * draws[:, 0])
     low, high = math.log(_ERASED_RATIO[0]), math.log(_ERASED_RATIO[1])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_mae.example_seed import ExampleSeed
+from keras_mae.example_seed import ExampleSeed, Purpose
 from keras_mae.layers import pixel_levels
 
 _TRIES = 32
-_PURPOSE = 1023  # one that no image's own draws use
 
 
 def mix_batch(
@@ -50,7 +49,7 @@ def mix_batch(
     targets = tf.one_hot(labels, num_classes) * (1 - label_smoothing) + label_smoothing / num_classes
     if not mixup and not cutmix:
         return images, targets
-    draws = ExampleSeed.of(seed, step).fold_in(_PURPOSE)
+    draws = ExampleSeed.of(seed, step).fold_in(Purpose.MIXING)
     choice, row, column = tf.unstack(draws.uniform(1, (3,))[0])
     use_cutmix = choice < (0.5 if mixup and cutmix else float(bool(cutmix)))
     share = tf.where(use_cutmix, _beta(cutmix or 1.0, draws.fold_in(0)), _beta(mixup or 1.0, draws.fold_in(1)))

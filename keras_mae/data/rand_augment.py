@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_mae.example_seed import ExampleSeed
+from keras_mae.example_seed import ExampleSeed, Purpose
 
 _LARGEST = 10.0
 _RANGE = (0, 255)
@@ -45,7 +45,7 @@ class RandAugment:
         """uint8 `(H, W, C)` to the same; of one channel, colour stays as it is."""
         if image.dtype != tf.uint8:
             raise ValueError(f"RandAugment takes uint8 images, got {image.dtype.name}; switch it off for others")
-        draws = seed.uniform(1, (self.num_operations, 5))[0]
+        draws = seed.fold_in(Purpose.RAND_AUGMENT).uniform(1, (self.num_operations, 5))[0]
         with tf.init_scope():  # the layers are made once, outside of any graph
             operations = list(operations_on(image.shape[-1]).values())
         result = image

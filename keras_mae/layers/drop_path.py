@@ -46,5 +46,8 @@ class DropPath(keras.layers.Layer):
         kept = tf.cast(noise >= self.rate, branch.dtype) / tf.cast(1 - self.rate, branch.dtype)
         return branch * tf.reshape(kept, [-1] + [1] * (branch.shape.rank - 1))
 
+    def compute_output_shape(self, input_shape) -> tuple:
+        return tuple(input_shape)
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate}

@@ -35,5 +35,8 @@ class LayerScale(keras.layers.Layer):
     def call(self, branch):
         return branch * self.gamma
 
+    def compute_output_shape(self, input_shape) -> tuple:
+        return tuple(input_shape)
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "initial_value": self.initial_value}

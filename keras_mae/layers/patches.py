@@ -35,6 +35,14 @@ def patch_grid(image_shape: tuple[int, int, int], patch_size: int | tuple[int, i
     return height // patch_height, width // patch_width
 
 
+def refuse_quantization(name: str) -> None:
+    """Raises a ValueError: Keras would save the model in a file that it cannot load."""
+    raise ValueError(
+        f"a model with {name} cannot be quantized in place, as its file could not be loaded again: quantize what "
+        "keras_mae.export writes with format='litert' or 'onnx', with the tools of these formats"
+    )
+
+
 @keras.saving.register_keras_serializable(package="keras_mae")
 class Patchify(keras.layers.Layer):
     """Cuts images into a sequence of flattened, non-overlapping patches, row by row.
@@ -51,9 +59,15 @@ class Patchify(keras.layers.Layer):
         Tensor `(B, L, patch_height * patch_width * C)` of the same dtype, `L = (H / patch_height)(W / patch_width)`.
     """
 
+    compute_output_spec = keras.Operation.compute_output_spec  # of what `call` returns, its dtype included
+
     def __init__(self, patch_size: int | tuple[int, int], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.patch_size = as_pair(patch_size)
+
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        """Raises a ValueError: there is a patchify in every encoder, wherever it is."""
+        refuse_quantization(self.name)
 
     def call(self, images):
         _, height, width, channels = images.shape
@@ -62,6 +76,11 @@ class Patchify(keras.layers.Layer):
         x = tf.reshape(images, [-1, rows, ph, columns, pw, channels])
         x = tf.transpose(x, [0, 1, 3, 2, 4, 5])  # (B, rows, columns, ph, pw, C)
         return tf.reshape(x, [-1, rows * columns, ph * pw * channels])
+
+    def compute_output_shape(self, input_shape) -> tuple:
+        batch, height, width, channels = input_shape
+        rows, columns = patch_grid((height, width, channels), self.patch_size)
+        return (batch, rows * columns, self.patch_size[0] * self.patch_size[1] * channels)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "patch_size": self.patch_size}

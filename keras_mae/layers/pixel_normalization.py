@@ -36,6 +36,8 @@ class PixelNormalization(keras.layers.Layer):
         float32 tensor of the same shape.
     """
 
+    compute_output_spec = keras.Operation.compute_output_spec  # of what `call` returns, its dtype included
+
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
@@ -58,6 +60,9 @@ class PixelNormalization(keras.layers.Layer):
         width = normalized.shape[-1]
         scale, offset = 255.0 * np.asarray(self.std), 255.0 * np.asarray(self.mean)
         return tf.cast(normalized, tf.float32) * self._tiled(scale, width) + self._tiled(offset, width)
+
+    def compute_output_shape(self, input_shape) -> tuple:
+        return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mean": self.mean, "std": self.std}

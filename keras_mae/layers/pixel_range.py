@@ -1,48 +1,242 @@
-"""A guard against the most common mistake: images scaled to [0, 1]."""
+"""Which images the models take: their shape, their type, and the range of their values."""
 
 from __future__ import annotations
 
+import itertools
+import types
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-_warned = False
+_LOOKED_AT = 32  # images of an array or a batch whose values are looked at, all over it
+_VALUES_LOOKED_AT = 2**22  # and fewer of large images, at least one
+_VALUES_IN_A_CALL = 2**16  # for a call outside of `fit`, which may be one of many
+_warned: set[str] = set()  # what calls have warned of; `fit`, `evaluate` and `predict` warn every time
 
 
-def warn_if_unit_range(inputs: Any) -> None:
-    """Warns, once a process, if float images look as if they lay in [0, 1] instead of [0, 255].
+def with_shape(images, image_shape: tuple[int, int, int]) -> tf.Tensor:
+    """The images as a tensor with the static shape `(batch, *image_shape)`.
+
+    Outside of graphs their values are looked at too, see `looked_at`, and each kind of warning is given once a process.
 
     Args:
-        inputs: images (a NumPy array or an eager tensor), or a dict or tuple whose first entry they are, or a
-            `tf.data.Dataset` of any of these, of which one element is then looked at if its images are floats.
-            Symbolic tensors and generators pass unseen.
+        images: a tensor, also of unknown shape, or an array.
+        image_shape: `(H, W, C)`.
+
+    Raises:
+        ValueError: for another shape, or a dtype that is no image's. A shape that is known in the running graph only
+            is a `tf.errors.InvalidArgumentError` there.
     """
-    global _warned
-    if _warned:
-        return
-    if isinstance(inputs, tf.data.Dataset):
-        spec = tf.nest.flatten(_images(inputs.element_spec))[0]
-        if not getattr(spec, "dtype", tf.uint8).is_floating:
-            return
-        inputs = next(iter(inputs.take(1)), None)
-    images = _images(inputs)
-    if hasattr(images, "numpy"):
-        images = images.numpy()
-    if not isinstance(images, np.ndarray) or not images.size or images.dtype.kind in "iub":
-        return
-    if 0 < images[:256].max() <= 1:
-        _warned = True
-        warnings.warn(
-            "float images are expected in [0, 255], and these look like [0, 1]: multiply them by 255, or pass uint8 "
-            "(pixels are normalised inside the model)",
-            stacklevel=3,
+    images = tf.convert_to_tensor(images)
+    _check_dtype(images.dtype)
+    _check_shape(images.shape, [image_shape])
+    if not images.shape.rank or not images.shape[1:].is_fully_defined():
+        return tf.ensure_shape(images, (None, *image_shape))
+    if images.dtype != tf.uint8 and not tf.is_symbolic_tensor(images):
+        for problem in _problems(_sample(images, _VALUES_IN_A_CALL)):
+            if problem[0] not in _warned:
+                _warn(problem)
+    return images
+
+
+def looked_at(x: Any, *shapes: tuple[int, ...]) -> Any:
+    """What `fit`, `evaluate` or `predict` is given, if it can be images; a warning says so if their values cannot.
+
+    Of arrays some images are looked at, and of a data set, a generator or a `keras.utils.PyDataset` the first batch:
+    a generator yields it again. uint8 images are fine with any values, and are not looked at.
+
+    Args:
+        x: images `(N, H, W, C)`, a dict with the key `"images"`, or what yields batches of these, alone or as the
+            first entry of a tuple.
+        shapes: of an example, `(H, W, C)` first; others are passed through, as vectors are by a classifier.
+
+    Returns:
+        `x`, or for a generator another one with the same batches.
+
+    Raises:
+        ValueError: for another shape or structure, a dtype that is no image's, or integers outside of 0 to 255.
+    """
+    if not shapes:
+        return x
+    if isinstance(x, types.GeneratorType):
+        first = next(x, None)
+        if first is None:
+            raise ValueError("the generator of images yields nothing: it is empty, or was used up before")
+        _look(_images_of(first), shapes)
+        return _resumed(first, x)
+    if isinstance(x, keras.utils.PyDataset):
+        _look(_images_of(x[0]), shapes)
+    elif isinstance(x, tf.data.Dataset):
+        spec = _images_of(x.element_spec)
+        if not isinstance(spec, tf.TensorSpec):
+            raise ValueError(f"a data set of images yields tensors (batch, height, width, channels); got {spec!r}")
+        _check_dtype(spec.dtype)
+        _check_shape(spec.shape, shapes)
+        if spec.dtype != tf.uint8 or spec.shape.rank is None or None in spec.shape[1:]:
+            for first in x.take(1):
+                _look(_images_of(first), shapes)
+    elif isinstance(x, (list, tuple)):
+        raise ValueError(
+            f"images are one array of shape (batch, {_said(shapes[0])}), got a {type(x).__name__} of {len(x)}: make it "
+            "one with np.stack(images); labels are an argument of their own, fit(images, labels)"
         )
+    elif x is not None and (isinstance(x, dict) or hasattr(x, "shape")):
+        _look(_images_of(x), shapes)
+    return x
 
 
-def _images(inputs: Any) -> Any:
-    """The images in what `fit` or a call is given."""
-    if isinstance(inputs, (tuple, list)) and inputs:
-        inputs = inputs[0]
-    return inputs.get("images") if isinstance(inputs, dict) else inputs
+def _resumed(first: Any, rest: Iterator) -> Iterator[tuple]:
+    """The batches as Keras wants them of a generator: each in a tuple, also if it is nothing but images."""
+    for batch in itertools.chain([first], rest):
+        yield batch if isinstance(batch, tuple) else (batch,)
+
+
+def _images_of(batch: Any) -> Any:
+    """The images in what a data set yields or `fit` is given."""
+    if isinstance(batch, (tuple, list)) and batch:
+        batch = batch[0]
+    if isinstance(batch, dict):
+        if "images" not in batch:
+            raise ValueError(f'a dict of inputs holds "images"; got the keys {", ".join(map(repr, batch))}')
+        batch = batch["images"]
+    return batch
+
+
+def _look(images: Any, shapes: tuple[tuple[int, ...], ...]) -> None:
+    if not hasattr(images, "shape") or not hasattr(images, "dtype"):
+        raise ValueError(
+            f"images are one array of shape (batch, {_said(shapes[0])}), got {type(images).__name__}: make it one with "
+            "np.stack(images)"
+        )
+    _check_dtype(images.dtype)
+    _check_shape(images.shape, shapes)
+    if len(images.shape) == 1 + len(shapes[0]) and _name(images.dtype) != "uint8":
+        for problem in _problems(_sample(images, _VALUES_LOOKED_AT)):
+            _warn(problem)
+
+
+def _check_dtype(dtype: Any) -> None:
+    name = _name(dtype)
+    if not name.startswith(("uint", "int", "float", "bfloat")):
+        remedy = {
+            "bool": "multiply them by 255",
+            "object": "make one array of them, np.stack(images), of images of one size",
+            "string": "decode them first",
+        }.get(name, "convert them to uint8")
+        raise ValueError(f"images are uint8, uint16 or floats in [0, 255], got {name}: {remedy}")
+
+
+def _check_shape(shape: Any, shapes: Any) -> None:
+    if getattr(shape, "rank", 0) is None:
+        return
+    sizes, image_shape = tuple(shape), tuple(shapes[0])
+    if any(
+        len(sizes) == 1 + len(one) and all(got in (None, want) for got, want in zip(sizes[1:], one)) for one in shapes
+    ):
+        return
+    height, width, channels = image_shape
+    seen = ""
+    if sizes == image_shape:
+        seen = "this is one image: pass images[None]; else "
+    elif sizes[1:] == (channels, height, width):
+        seen = "channels come last: pass np.moveaxis(images, 1, -1); else "
+    elif sizes[1:] == (height, width) and channels == 1:
+        seen = "the axis of channels is missing: pass images[..., None]; else "
+    elif len(sizes) < 3:
+        seen = "these look like labels: images come first, then labels; else "
+    raise ValueError(
+        f"expected images of shape (batch, {_said(image_shape)}), got {sizes}; {seen}resize or convert the images, or "
+        "make an encoder for another size with encoder.with_image_shape(...)"
+    )
+
+
+def _sample(images: Any, num_values: int) -> np.ndarray:
+    """Some of the images, from the first to the last."""
+    count = int(images.shape[0] or 0)
+    size = int(np.prod(tuple(images.shape)[1:]))
+    chosen = np.unique(np.linspace(0, count - 1, max(1, min(_LOOKED_AT, num_values // size))).astype(int))
+    if not count:
+        return np.zeros(0, _name(images.dtype))
+    some = tf.gather(images, chosen) if isinstance(images, tf.Tensor) else images[chosen]
+    return np.asarray(some)
+
+
+def _problems(images: np.ndarray) -> list[tuple[str, str]]:
+    """What is wrong with the values, as (kind, sentence).
+
+    Raises:
+        ValueError: for integers that are no levels; of floats one cannot know, as the encoder's mean and std may be
+            made for them.
+    """
+    name = images.dtype.name
+    if not images.size:
+        return []
+    if name.startswith(("int", "uint")):
+        least, most = int(images.min()), int(images.max())
+        if name == "uint16":
+            # 12 bits in 16 are ordinary, 8 are not
+            return [("uint16", _EIGHT_BITS.format(most))] if 0 < most < 256 else []
+        if least < 0 or most > 255:
+            raise ValueError(
+                f"images of {name} hold levels from 0 to 255, and these go from {least} to {most}: pass uint8, or "
+                "uint16 whose full range is 0 to 65535"
+            )
+        return [("unit", _UNIT)] if most == 1 else []
+    numbers = images.astype("float32")
+    finite = numbers[np.isfinite(numbers)]
+    problems = []
+    if finite.size < numbers.size:
+        problems.append(("finite", _NOT_FINITE.format(numbers.size - finite.size, numbers.size)))
+    if not finite.size:
+        return problems
+    low, high = float(finite.min()), float(finite.max())
+    if low >= 0 and 0 < high <= 1:
+        problems.append(("unit", _UNIT))
+    elif low < 0 and high <= 16:
+        problems.append(("normalized", _NORMALIZED.format(low, high)))
+    elif low < -_ROUNDING or high > 255 + _ROUNDING:
+        problems.append(("range", _OUTSIDE.format(low, high)))
+    return problems
+
+
+_ROUNDING = 0.5
+_UNIT = (
+    "float images are expected in [0, 255], and these look like [0, 1]: multiply them by 255, or pass uint8 (pixels "
+    "are normalised inside the model)"
+)
+_NORMALIZED = (
+    "float images are expected in [0, 255], and these go from {:.3g} to {:.3g}, as if they were normalised: pass them "
+    "as they were before, as pixels are normalised inside the model"
+)
+_OUTSIDE = (
+    "float images are expected in [0, 255], and these go from {:.5g} to {:.5g}: scale them, or clip what a resize has "
+    "added; uint16 arrays are scaled from their full range inside the model"
+)
+_NOT_FINITE = (
+    "images hold NaN or infinite values, {} of the {} looked at: steps with such images are skipped, so leave them out"
+)
+_EIGHT_BITS = "uint16 images count to 65535, and these to {}, which is nearly black: pass levels of 8 bits as uint8"
+
+
+def _warn(problem: tuple[str, str]) -> None:
+    kind, sentence = problem
+    _warned.add(kind)
+    warnings.warn(sentence, stacklevel=5)
+
+
+def _name(dtype: Any) -> str:
+    """`"uint8"` and the like, of a dtype of NumPy, TensorFlow or PyTorch."""
+    if getattr(dtype, "kind", "") == "O":
+        return "object"
+    try:
+        return tf.as_dtype(dtype).name
+    except TypeError:
+        return str(dtype).rsplit(".", 1)[-1]
+
+
+def _said(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))

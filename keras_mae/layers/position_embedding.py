@@ -160,6 +160,9 @@ class PositionEmbedding(keras.layers.Layer):
             positions = tf.gather(positions, ids)  # (B, N, D)
         return patch_tokens + positions
 
+    def compute_output_shape(self, input_shape) -> tuple:
+        return tuple(input_shape)
+
     def get_config(self) -> dict[str, Any]:
         own = ("grid", "num_prefix_tokens", "kind", "temperature")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}

@@ -108,6 +108,9 @@ class RelativePositionBias(keras.layers.Layer):
         index = tf.gather(tf.gather(self._index, tokens), tokens, axis=2, batch_dims=1)  # (B, N, N)
         return tf.transpose(tf.gather(table, index), [0, 3, 1, 2])
 
+    def compute_output_shape(self, input_shape=None) -> tuple:
+        return (self.num_heads, *self._index.shape)
+
     def get_config(self) -> dict[str, Any]:
         own = ("grid", "num_heads", "num_prefix_tokens")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}

@@ -54,6 +54,9 @@ class SelfAttention(keras.layers.Layer):
             x = _attention(qkv, bias)  # (B, N, heads, head_dim)
         return self.projection(tf.reshape(x, [-1, length, self.hidden_dim]))
 
+    def compute_output_shape(self, input_shape) -> tuple:
+        return tuple(input_shape)
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "hidden_dim": self.hidden_dim, "num_heads": self.num_heads}
 

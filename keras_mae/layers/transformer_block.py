@@ -74,6 +74,7 @@ class TransformerBlock(keras.layers.Layer):
     def build(self, input_shape) -> None:
         for layer in (self.norm1, self.attention, self.attention_scale, self.norm2, self.mlp_hidden, self.mlp_scale):
             layer.build(input_shape)
+        self.drop_path.build(input_shape)
         self.mlp_output.build((*input_shape[:-1], self.mlp_dim))
 
     def call(self, x, bias=None, training=False, seed: ExampleSeed | None = None):
@@ -88,6 +89,9 @@ class TransformerBlock(keras.layers.Layer):
         x = x + self.drop_path(attention, training=training, seed=seeds[0])
         mlp = dense_of_gelu(self.mlp_output, self.mlp_hidden(self.norm2(x)))
         return x + self.drop_path(self.mlp_scale(mlp), training=training, seed=seeds[1])
+
+    def compute_output_shape(self, input_shape) -> tuple:
+        return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:
         own = {

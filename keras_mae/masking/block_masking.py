@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.masking.mask_sampler import MaskSampler
+from keras_mae.masking.mask_sampler import MaskSampler, largest_ratio
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
@@ -36,6 +36,8 @@ class BlockMasking(MaskSampler):
 
     def __init__(self, unit: int = 32, mask_ratio: float = 0.6) -> None:
         super().__init__(mask_ratio)
+        if not isinstance(unit, int) or unit < 1:
+            raise ValueError(f"a unit is the positive number of pixels of its side, such as 32; got {unit!r}")
         self.unit = unit
         self._unit_patches: tuple[int, int] | None = None
 
@@ -80,16 +82,17 @@ class BlockMasking(MaskSampler):
         """All patches of the `U - ceil(U * mask_ratio)` visible units."""
         patches = math.prod(self.unit_patches)
         units = num_patches // patches
-        ratio = self.mask_ratio if mask_ratio is None else self.checked_ratio(mask_ratio)
+        ratio = self.ratio_or_own(mask_ratio)
         visible = units - math.ceil(units * ratio)
         if visible < 1:
+            largest = largest_ratio(units, lambda ratio: units - math.ceil(units * ratio))
             raise ValueError(
-                f"a mask ratio of {ratio} leaves none of the {units} units of {self.unit} pixels visible; "
-                f"the largest that leaves one is {1 - 1 / units:.4f}"
+                f"a mask ratio of {ratio} leaves none of the {units} units of {self.unit} pixels visible; the largest "
+                f"that leaves one is {largest}"
             )
         return visible * patches
 
-    def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed) -> tf.Tensor:
+    def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float) -> tf.Tensor:
         """The rank of each patch's unit in a random order of the units."""
         rows, columns = self._units(grid)
         order = tf.argsort(seed.uniform(batch_size, (rows * columns,)), axis=1, stable=True)

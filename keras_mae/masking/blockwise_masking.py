@@ -35,14 +35,14 @@ class BlockwiseMasking(MaskSampler):
     def __init__(self, mask_ratio: float = 0.75) -> None:
         super().__init__(mask_ratio)
 
-    def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed) -> tf.Tensor:
+    def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float) -> tf.Tensor:
         """The larger, the earlier a block covers the patch, and the nearer the patch is to that block's middle.
 
         Products are exact or rounded once, whatever the compiler fuses: the mask is the same with and without XLA.
         """
         rows, columns = grid
         draws = seed.fold_in(0).uniform(batch_size, (_NUM_BLOCKS, 3))
-        sizes = tf.gather(self._sizes(grid), tf.cast(draws[..., 0] * _STEPS**2, tf.int32))  # (B, blocks, 2)
+        sizes = tf.gather(self._sizes(grid, mask_ratio), tf.cast(draws[..., 0] * _STEPS**2, tf.int32))  # (B, blocks, 2)
         corners = tf.floor(draws[..., 1:] * (tf.constant([rows, columns], tf.float32) - sizes + 1))
         # how far a row or column is from a block's middle, in units of half the block's side: below 1 inside
         from_row, from_column = (
@@ -56,10 +56,10 @@ class BlockwiseMasking(MaskSampler):
         first = tf.reduce_max(tf.where(distance < 1, turn, 0.0), axis=1)  # (B, L), 0 where no block is
         return first + seed.uniform(batch_size, (rows * columns,)) / 64  # ties within a block fall at random
 
-    def _sizes(self, grid: tuple[int, int]) -> np.ndarray:
+    def _sizes(self, grid: tuple[int, int], mask_ratio: float) -> np.ndarray:
         """Heights and widths of blocks, all equally likely: float32 `(steps^2, 2)`."""
         steps = (np.arange(_STEPS) + 0.5) / _STEPS
-        area = grid[0] * grid[1] * (_SMALLEST + steps * max(self.mask_ratio - _SMALLEST, 0.0))
+        area = grid[0] * grid[1] * (_SMALLEST + steps * max(mask_ratio - _SMALLEST, 0.0))
         log_low, log_high = map(math.log, _ASPECTS)
         aspect = np.exp(log_low + steps * (log_high - log_low))
         area, aspect = (x.ravel() for x in np.meshgrid(area, aspect))

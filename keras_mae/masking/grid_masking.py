@@ -38,7 +38,17 @@ class GridMasking(MaskSampler):
             raise ValueError(f"a grid mask keeps one of every four patches, a mask ratio of 0.75; got {mask_ratio!r}")
         return super().checked_ratio(mask_ratio)
 
-    def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed) -> tf.Tensor:
+    def num_visible(self, num_patches: int, mask_ratio: float | None = None) -> int:
+        """A quarter of the patches, rounded down."""
+        self.ratio_or_own(mask_ratio)
+        if num_patches < 4:
+            raise ValueError(
+                f"a mask ratio of {_RATIO} leaves none of the {num_patches} patches visible; a grid mask needs four or "
+                "more"
+            )
+        return num_patches // 4
+
+    def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float) -> tf.Tensor:
         """Uniform numbers, in [0, 1) for the regular patches and in [1, 2) for the others."""
         draws = seed.fold_in(0).uniform(batch_size, (2,))  # (B, 2)
         on_row, on_column = (

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import abc
+import math
+import numbers
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from keras_mae.example_seed import ExampleSeed
+from keras_mae.example_seed import ExampleSeed, Purpose
 
 
 class Mask(NamedTuple):
@@ -81,8 +84,8 @@ class MaskSampler(abc.ABC):
     """Draws a mask for each example. Subclasses say which patches go first: `noise`.
 
     Args:
-        mask_ratio: share of the patches that is masked, in [0, 1). It may be set again on a built model
-            (before `compile`), or be passed at call time.
+        mask_ratio: share of the patches that is masked, in [0, 1). It may be set again on a built model, for the next
+            call of `fit`, `evaluate` or `predict`; or be passed at call time.
     """
 
     def __init__(self, mask_ratio: float) -> None:
@@ -103,7 +106,8 @@ class MaskSampler(abc.ABC):
         Raises:
             ValueError: if it is not.
         """
-        if not 0 <= mask_ratio < 1:
+        given: Any = mask_ratio  # whatever the annotation says
+        if isinstance(given, bool) or not isinstance(given, numbers.Real) or not 0 <= mask_ratio < 1:
             raise ValueError(
                 f"a mask ratio lies in [0, 1), 0.75 masks three quarters of the patches; got {mask_ratio!r}"
             )
@@ -127,18 +131,26 @@ class MaskSampler(abc.ABC):
         Raises:
             ValueError: if the ratio lies outside [0, 1) or leaves no visible patch.
         """
-        ratio = self.mask_ratio if mask_ratio is None else self.checked_ratio(mask_ratio)
+        ratio = self.ratio_or_own(mask_ratio)
         visible = int(num_patches * (1 - ratio))
         if visible < 1:
+            largest = largest_ratio(num_patches, lambda ratio: int(num_patches * (1 - ratio)))
             raise ValueError(
-                f"a mask ratio of {ratio} leaves none of the {num_patches} patches visible; "
-                f"the largest that leaves one is {1 - 1 / num_patches:.4f}"
+                f"a mask ratio of {ratio} leaves none of the {num_patches} patches visible; the largest that leaves "
+                f"one is {largest}"
             )
         return visible
 
+    def ratio_or_own(self, mask_ratio: float | None) -> float:
+        """The ratio that a call asks for, checked, or the sampler's own for None."""
+        return self.mask_ratio if mask_ratio is None else self.checked_ratio(mask_ratio)
+
     @abc.abstractmethod
-    def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed) -> tf.Tensor:
-        """Float `(B, rows * columns)`: patches are kept from the smallest number on."""
+    def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float) -> tf.Tensor:
+        """Float `(B, rows * columns)`: patches are kept from the smallest number on.
+
+        The ratio is the one that the mask will have; most samplers need not know it.
+        """
 
     def __call__(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float | None = None) -> Mask:
         """Draws a mask for each of `batch_size` examples.
@@ -153,7 +165,11 @@ class MaskSampler(abc.ABC):
             A `Mask` with static shapes if `batch_size` is static.
         """
         num_visible = self.num_visible(grid[0] * grid[1], mask_ratio)
-        return Mask.from_noise(self.noise(grid, batch_size, seed), num_visible)
+        noise = self.noise(grid, batch_size, seed.fold_in(Purpose.MASK), self.ratio_or_own(mask_ratio))
+        return Mask.from_noise(noise, num_visible)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.get_config().items())})"
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -163,3 +179,17 @@ class MaskSampler(abc.ABC):
     def from_config(cls, config: dict[str, Any]) -> MaskSampler:
         """The inverse of `get_config`."""
         return cls(**config)
+
+
+def largest_ratio(count: int, num_visible: Callable[[float], int]) -> str:
+    """The largest mask ratio that leaves one of `count` visible, in four decimals or as many as `count` needs.
+
+    `1 - 1 / count`, rounded down: a number that is rounded up, or whose product with `count` is, leaves none.
+    """
+    digits = max(4, len(str(count)))
+    steps = math.floor((1 - 1 / count) * 10**digits)
+    while True:
+        largest = f"{steps / 10**digits:.{digits}f}"
+        if num_visible(float(largest)) >= 1 or not steps:
+            return largest
+        steps -= 1

@@ -28,6 +28,6 @@ class RandomMasking(MaskSampler):
     def __init__(self, mask_ratio: float = 0.75) -> None:
         super().__init__(mask_ratio)
 
-    def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed) -> tf.Tensor:
+    def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float) -> tf.Tensor:
         """Independent uniform numbers, one a patch."""
         return seed.uniform(batch_size, (grid[0] * grid[1],))

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_mae.masking import Mask
+from keras_mae.models.freezing import freeze_inside
 
 
 class AttachedDecoder(keras.layers.Layer):
@@ -54,6 +55,11 @@ class AttachedDecoder(keras.layers.Layer):
         if self._surroundings is None:
             self._surroundings = surroundings
             self.build((None, None, input_dim))
+            freeze_inside(self)
+
+    def compute_output_shape(self, input_shape) -> tuple:
+        _, (rows, columns), _, output_dim = self.surroundings
+        return (input_shape[0], rows * columns, output_dim)
 
     def call(self, tokens, mask: Mask, masked_only=False):
         """Tokens `(B, N, D)` to predictions `(B, L, dim)`, or of the masked patches alone `(B, L - K, dim)`."""
@@ -61,7 +67,7 @@ class AttachedDecoder(keras.layers.Layer):
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables that are not decayed."""
-        return [variable for variable in self.trainable_variables if len(variable.shape) <= 1]
+        return [variable for variable in self.weights if variable.trainable and len(variable.shape) <= 1]
 
     def get_build_config(self) -> dict[str, Any] | None:
         return {"surroundings": self._surroundings} if self.built else None

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_mae.layers import LayerNorm, PositionEmbedding, TransformerBlock
+from keras_mae.layers import Checkpointed, LayerNorm, PositionEmbedding, TransformerBlock
 from keras_mae.masking import Mask
 from keras_mae.models.attached_decoder import AttachedDecoder
 
@@ -69,6 +69,7 @@ class MAEDecoder(AttachedDecoder):
             for index in range(num_layers)
         ]
         self.norm = LayerNorm(epsilon=layer_norm_epsilon, name="norm", **policy)
+        self._checkpointed = Checkpointed(self.blocks)
 
     def build(self, input_shape) -> None:
         _, grid, num_prefix_tokens, output_dim = self.surroundings

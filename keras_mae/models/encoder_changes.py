@@ -38,12 +38,14 @@ def with_relative_position_bias(encoder: Encoder, kind: str) -> Encoder:
         target.assign(source)
     for index, layer in enumerate(other.relative_positions):
         if encoder.relative_positions:
-            layer.table.assign(encoder.relative_positions[index % len(encoder.relative_positions)].table)
+            source = encoder.relative_positions[index % len(encoder.relative_positions)]
+            layer.table.assign(source.table)
+            layer.trainable, layer.table.trainable = source.trainable, source.table.trainable
     return other
 
 
 def _changed(encoder: Encoder, **arguments: Any) -> Encoder:
-    """A new encoder with other arguments, and all weights but those that say where patches are."""
+    """A new encoder with other arguments, as frozen, and all weights but those that say where patches are."""
     other = type(encoder).from_config({**encoder.get_config(), **arguments})
     for target, source in zip(_placeless_weights(other), _placeless_weights(encoder), strict=True):
         target.assign(source)

@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
+from keras_mae.models.freezing import freeze_parts, frozen_parts, outside_of_last_layers
+from keras_mae.models.labels import (
+    check_labels,
+    check_weights,
+    checked_class_weight,
+    class_probabilities,
+    fault_of_labels,
+    weigh,
+    with_class_weights,
+)
 from keras_mae.models.presets import fill_from_checkpoint
 from keras_mae.models.vit_encoder import ViTEncoder
-from keras_mae.training import GlobalBatchModel
+from keras_mae.training import DataFault, GlobalBatchModel
 
 POOLINGS = ("mean", "cls")
 
@@ -26,11 +35,12 @@ class ImageClassifier(GlobalBatchModel):
     inference mode, and its features pass a BatchNorm without affine parameters first.
 
     Args:
-        encoder: a `ViTEncoder`; what is not trained is frozen on it.
+        encoder: a `ViTEncoder`, left as it is: this classifier selects what it trains, other models of the same
+            encoder do not see that. Of its own, `encoder.trainable = False` freezes it for every model.
         num_classes: number of classes `K`.
         pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
-        num_trainable_layers: None trains everything; `n` the last n blocks, final norm and head; 0.5 counts the MLP
-            of the last block; 0 the head alone.
+        num_trainable_layers: None trains everything that is not frozen; `n` the last n blocks, final norm and head;
+            0.5 counts the MLP of the last block; 0 the head alone.
         label_smoothing: share of a label that is spread over all classes in training, in [0, 1).
         seed: int, what drop path is drawn from, together with the step.
         block: None, or the block whose tokens a linear probe takes, see `ViTEncoder.features`.
@@ -42,11 +52,13 @@ class ImageClassifier(GlobalBatchModel):
         seed: None or an `ExampleSeed`.
 
     Returns:
-        Logits `(B, K)`, float32. In `fit`, labels are integers `(B,)` or probabilities `(B, K)`; the logs have
-        `accuracy` and, with more than five classes, `top5_accuracy`.
+        Logits `(B, K)`, float32. In `fit`, labels are integers `(B,)` or `(B, 1)`, or probabilities `(B, K)`; the loss
+        is weighted by `sample_weight` or `class_weight`; the logs have `accuracy` and, with more than five classes,
+        `top5_accuracy`, both without weights.
 
     Raises:
-        ValueError: for an unknown pooling, a number of layers that the encoder does not have, or a `loss` in compile.
+        ValueError: for an unknown pooling, a number of layers that the encoder does not have, a `loss` in compile; and
+            from `fit`, `evaluate`, `train_on_batch` and `test_on_batch` for what is no label.
 
     Example:
 
@@ -76,7 +88,7 @@ class ImageClassifier(GlobalBatchModel):
             raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
         self.encoder, self.num_classes, self.pooling = encoder, num_classes, pooling
         self.num_trainable_layers, self.label_smoothing = num_trainable_layers, label_smoothing
-        encoder.train_last_layers(num_trainable_layers)
+        outside_of_last_layers(encoder, num_trainable_layers)  # says so now if it has not so many
         self.is_probe, self.block = num_trainable_layers == 0, block
         if block is not None and not (self.is_probe and 1 <= block <= encoder.num_layers):
             raise ValueError(
@@ -100,6 +112,7 @@ class ImageClassifier(GlobalBatchModel):
             dtype="float32",
             name="head",
         )
+        self._label_fault = DataFault(fault_of_labels(num_classes), is_error=True)
         self.accuracy = keras.metrics.Mean(name="accuracy")
         if num_classes > 5:
             self.top5_accuracy = keras.metrics.Mean(name="top5_accuracy")
@@ -132,10 +145,15 @@ class ImageClassifier(GlobalBatchModel):
         return classifier
 
     def build(self, input_shape) -> None:
+        if self.built:
+            return
         features = (None, self.encoder.hidden_dim)
         if self.is_probe:
             self.batch_norm.build(features)
         self.head.build(features)
+
+    def compute_output_shape(self, input_shape) -> tuple:
+        return (input_shape[0], self.num_classes)
 
     def call(self, inputs, training=False, seed: ExampleSeed | None = None):
         x = tf.convert_to_tensor(inputs)
@@ -158,44 +176,62 @@ class ImageClassifier(GlobalBatchModel):
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if labels is None:
             raise ValueError("a classifier is trained on (images, labels); the data has no labels")
-        if self.loss is not None:
-            raise ValueError("ImageClassifier brings its own loss, cross-entropy: compile it without `loss`")
         logits = self(images, training=training, seed=seed)
-        if len(labels.shape) == 1:
-            labels = tf.one_hot(labels, self.num_classes)
-        labels = tf.cast(labels, tf.float32)
-        self._update_accuracies(logits, tf.argmax(labels, axis=-1, output_type=tf.int32), sample_weight)
+        labels, fine = class_probabilities(labels, self.num_classes, tf.shape(logits)[0])  # (B, K)
+        self._label_fault.add(tf.math.count_nonzero(~fine))
+        self._update_accuracies(logits, tf.argmax(labels, axis=-1, output_type=tf.int32))
         smoothing = self.label_smoothing if training else 0.0
         smoothed = labels * (1 - smoothing) + smoothing / self.num_classes
         losses = tf.nn.softmax_cross_entropy_with_logits(smoothed, logits)  # (B,)
         if sample_weight is not None:
-            losses *= tf.cast(sample_weight, tf.float32)
+            losses = weigh(losses, sample_weight)
         return tf.reduce_mean(losses)
 
-    def _update_accuracies(self, logits, classes, sample_weight) -> None:
+    def data_faults(self) -> list[DataFault]:
+        return [self._label_fault]
+
+    def _update_accuracies(self, logits, classes) -> None:
+        """Each example counts once, whatever it weighs, as in Keras; those without finite logits make it NaN."""
         ranked = tf.math.top_k(logits, min(5, self.num_classes)).indices  # (B, 5)
         matches = tf.cast(tf.equal(ranked, classes[:, None]), tf.float32)
-        self.accuracy.update_state(matches[:, 0], sample_weight=sample_weight)
+        finite = tf.reduce_all(tf.math.is_finite(logits), axis=1, keepdims=True)
+        matches = tf.where(finite, matches, float("nan"))
+        self.accuracy.update_state(matches[:, 0])
         if self.num_classes > 5:
-            self.top5_accuracy.update_state(tf.reduce_sum(matches, axis=1), sample_weight=sample_weight)
+            self.top5_accuracy.update_state(tf.reduce_sum(matches, axis=1))
 
-    def fit(self, x=None, y=None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `keras.Model.fit`; labels in an array are checked first, as TensorFlow takes one out of range for none."""
-        if isinstance(y, np.ndarray) and y.ndim == 1 and y.size and not 0 <= y.min() <= y.max() < self.num_classes:
-            raise ValueError(
-                f"labels of {self.num_classes} classes are integers from 0 to {self.num_classes - 1}; got {y.min()} to "
-                f"{y.max()}"
-            )
-        return super().fit(x, y, *args, **kwargs)
+    def check_arguments(self, arguments: dict[str, Any]) -> None:
+        """Labels are labels, also those of `validation_data`; weights of classes are of those there are."""
+        x = arguments.get("x")
+        given = x if isinstance(x, tf.data.Dataset) else (x, arguments.get("y"), arguments.get("sample_weight"))
+        for data in (given, arguments.get("validation_data")):
+            data = data.element_spec if isinstance(data, tf.data.Dataset) else data
+            if isinstance(data, (tuple, list)):
+                _, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+                check_labels(labels, self.num_classes)
+                check_weights(sample_weight)
+        if arguments.get("class_weight") is not None:
+            class_weight = checked_class_weight(arguments["class_weight"], self.num_classes)
+            if isinstance(x, tf.data.Dataset):
+                arguments["x"], class_weight = with_class_weights(x, class_weight), None
+            arguments["class_weight"] = class_weight
+
+    def fixed_variables(self) -> list[keras.Variable]:
+        """Those of the encoder that `num_trainable_layers` leaves out."""
+        return outside_of_last_layers(self.encoder, self.num_trainable_layers)
+
+    def example_shapes(self) -> list[tuple[int, ...]]:
+        """Images, or features of them."""
+        return [*self.encoder.example_shapes(), (self.encoder.hidden_dim,)]
 
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: stem, blocks, then final norm and head. Each exactly once."""
         *groups, norm = self.encoder.layer_groups()
-        return [*groups, [*norm, *self.head.trainable_variables]]
+        return [self.trained_of(group) for group in (*groups, [*norm, *self.head.weights])]
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables that are not decayed: biases, norms, tokens, position embeddings."""
-        return [*self.encoder.no_weight_decay(), self.head.bias]
+        return self.trained_of([*self.encoder.no_weight_decay(), self.head.bias])
 
     def get_config(self) -> dict[str, Any]:
         own = {
@@ -206,9 +242,14 @@ class ImageClassifier(GlobalBatchModel):
             "label_smoothing": self.label_smoothing,
             "seed": self.seed,
             "block": self.block,
+            **frozen_parts(self, skip=(self.encoder,)),
         }
         return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, **own}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ImageClassifier:
-        return cls(**{**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])})
+        arguments = {**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])}
+        frozen = arguments.pop("frozen", None)
+        classifier = cls(**arguments)
+        freeze_parts(classifier, frozen, skip=(classifier.encoder,))
+        return classifier

@@ -27,7 +27,7 @@ class MaskedAutoencoder(MaskedImageModel):
     Args:
         encoder: a `ViTEncoder`; after training, `mae.encoder` is the product.
         decoder: an `MAEDecoder`.
-        mask_sampler: a `MaskSampler`; its `mask_ratio` may be set again before `compile`.
+        mask_sampler: a `MaskSampler`; its `mask_ratio` may be set again between two calls of `fit`.
         target: a `Target`.
         seed: int, what the masks are drawn from, together with the step.
         mask_tokens_in_encoder: whether the encoder sees a mask token in place of each masked patch, where MAE leaves
@@ -137,7 +137,7 @@ class MaskedAutoencoder(MaskedImageModel):
         return [*super().no_weight_decay(), *self._own_tokens()]
 
     def _own_tokens(self) -> list[keras.Variable]:
-        return [self.mask_token] if self.mask_tokens_in_encoder else []
+        return self.trained_of([self.mask_token]) if self.mask_tokens_in_encoder else []
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mask_tokens_in_encoder": self.mask_tokens_in_encoder}

@@ -10,13 +10,19 @@ import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import pixel_levels, unpatchify
+from keras_mae.layers.pixel_range import with_shape
 from keras_mae.masking import Mask, MaskSampler
 from keras_mae.models.attached_decoder import AttachedDecoder
+from keras_mae.models.freezing import freeze_parts, frozen_parts
 from keras_mae.models.vit_encoder import ViTEncoder
 from keras_mae.targets import PatchGeometry, Target
-from keras_mae.training import GlobalBatchModel
+from keras_mae.training import DataFault, GlobalBatchModel
 
 _MASKED_GRAY = 127.5
+_BAD_MASKS = (
+    "masks hold 0 (visible) and 1 (masked), with as many ones in every row as the sampler's ratio masks; those of "
+    "batches with {count} images do not"
+)
 
 
 class MaskedImageModel(GlobalBatchModel):
@@ -30,6 +36,10 @@ class MaskedImageModel(GlobalBatchModel):
         mask_sampler: a `MaskSampler`.
         target: a `Target`; it is attached here.
         seed: int, what the masks are drawn from, together with the step.
+        **kwargs: of `keras.Model`. `dtype` is the policy of the model's own weights; None for the encoder's.
+
+    Attributes:
+        training_calls: int64 variable, how many calls with `training=True` have drawn for themselves.
 
     Call arguments:
         inputs: images `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535]; or `{"images": ...,
@@ -37,7 +47,8 @@ class MaskedImageModel(GlobalBatchModel):
             (B, L)}`, 1 = masked, equal counts in every row. In `fit` the counts must be those of the sampler's ratio.
         mask_ratio: another mask ratio for this call.
         training: whether drop path is active.
-        seed: None or an `ExampleSeed`; without it every call draws the masks of step 0.
+        seed: None or an `ExampleSeed`. Without it, calls draw the masks of step 0, and those with `training=True`, as
+            in a training loop of your own, the masks and drop path of step 0, 1, 2 and so on.
 
     Returns:
         `{"prediction": (B, L, target.dim) float32, "mask": (B, L) float32, 1 = masked}`.
@@ -58,12 +69,35 @@ class MaskedImageModel(GlobalBatchModel):
         name: str,
         **kwargs: Any,
     ) -> None:
+        kwargs["dtype"] = encoder.dtype_policy if kwargs.get("dtype") is None else kwargs["dtype"]
         super().__init__(seed=seed, name=name, autocast=False, **kwargs)
+        self._mask_fault = DataFault(_BAD_MASKS, is_error=False)
         self.encoder, self.decoder, self.mask_sampler, self.target = encoder, decoder, mask_sampler, target
         mask_sampler.attach(encoder.grid, encoder.patch_size)  # says so now if the ratio leaves nothing visible
         target.attach(PatchGeometry(encoder.image_shape, encoder.patchify, encoder.normalize_pixels))
         decoder.attach(encoder.hidden_dim, encoder.grid, encoder.num_prefix_tokens, target.dim)
+        target.build((None, *encoder.image_shape))
         self.built = True
+        self._ratio_of: dict[str, float] = {}
+        with self.distribute_strategy.scope():
+            self.training_calls = tf.Variable(
+                0,
+                dtype=tf.int64,
+                trainable=False,
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                name="training_calls",
+            )
+
+    def example_shapes(self) -> list[tuple[int, ...]]:
+        return self.encoder.example_shapes()
+
+    def build(self, input_shape) -> None:
+        """Nothing: the parts are built, and attached, when the model is made."""
+        self.built = True
+
+    def compute_output_shape(self, input_shape) -> dict[str, tuple]:
+        batch, num_patches = input_shape[0], self.encoder.num_patches
+        return {"prediction": (batch, num_patches, self.target.dim), "mask": (batch, num_patches)}
 
     def _add_mask_token(self) -> None:
         """For models whose encoder sees all patches: what stands in place of the masked ones, `(1, 1, D)`."""
@@ -91,19 +125,42 @@ class MaskedImageModel(GlobalBatchModel):
         """How many patches of an image a mask leaves visible, at the sampler's ratio or another."""
         return self.mask_sampler.num_visible(self.encoder.num_patches, mask_ratio)
 
+    def make_train_function(self, force: bool = False):
+        return super().make_train_function(force or self._has_another_ratio("train"))
+
+    def make_test_function(self, force: bool = False):
+        return super().make_test_function(force or self._has_another_ratio("test"))
+
+    def make_predict_function(self, force: bool = False):
+        return super().make_predict_function(force or self._has_another_ratio("predict"))
+
+    def _has_another_ratio(self, function: str) -> bool:
+        """Whether the sampler's ratio is another than when the function was made, whose graph holds that one."""
+        before, now = self._ratio_of.get(function), self.mask_sampler.mask_ratio
+        self._ratio_of[function] = now
+        return before not in (None, now)
+
     def call(self, inputs, mask_ratio: float | None = None, training=False, seed: ExampleSeed | None = None):
+        if training and seed is None:
+            seed = ExampleSeed.for_step(self.seed, self.training_calls.value(), tf.shape(_unpack(inputs)[0])[0])
+            self.training_calls.assign_add(1)
         images, mask = self.mask(inputs, mask_ratio, seed)
         prediction = self.predict_patches(images, mask, training=training, seed=seed)
         return {"prediction": tf.cast(prediction, tf.float32), "mask": mask.mask}
 
     def batch_loss(self, data, seed: ExampleSeed, training: bool) -> tf.Tensor:
         """The error of the prediction on the masked patches; 0 if none is masked."""
-        inputs, _, _ = keras.utils.unpack_x_y_sample_weight(data)  # labels are ignored
+        inputs, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)  # labels are ignored
+        if sample_weight is not None:
+            raise ValueError(
+                "pretraining weighs all images alike: leave out sample_weight and class_weight, or choose the images"
+            )
         images, mask = self.mask(inputs, seed=seed, num_visible=self.num_visible())
         prediction = self.predict_patches(images, mask, masked_only=True, training=training, seed=seed)
         target = tf.gather(self.target(images), mask.ids_masked, batch_dims=1)  # (B, L - K, ...)
         # every row of a mask has as many ones; a mask that broke this under XLA holds NaN
         broken = tf.reduce_sum(mask.mask) * 0.0
+        self._mask_fault.add(tf.where(tf.math.is_nan(broken), tf.shape(images)[0], 0))
         return self.masked_loss(target, prediction) + broken
 
     def mask(
@@ -118,11 +175,12 @@ class MaskedImageModel(GlobalBatchModel):
             num_visible: what a given mask must leave visible; None takes what it does.
         """
         images, noise, mask = _unpack(inputs)
+        images = with_shape(images, self.encoder.image_shape)
         if mask is not None:
-            self._check_per_patch("mask", mask, images)
+            mask = self._per_patch("mask", mask, images)
             return images, Mask.from_mask(mask, num_visible)
         if noise is not None:
-            self._check_per_patch("noise", noise, images)
+            noise = self._per_patch("noise", noise, images)
             return images, Mask.from_noise(noise, self.num_visible(mask_ratio))
         batch_size = tf.shape(images)[0]
         if seed is None:
@@ -169,25 +227,39 @@ class MaskedImageModel(GlobalBatchModel):
             outputs["reconstruction_from_visible"] = filled_in(without)
         return outputs
 
+    def data_faults(self) -> list[DataFault]:
+        return [self._mask_fault]
+
+    def fixed_variables(self) -> list[keras.Variable]:
+        """Those of the target: a tokenizer, what was fitted."""
+        return self.target.weights
+
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: the encoder's groups, then the decoder. Each exactly once."""
-        return [*self.encoder.layer_groups(), self.decoder.trainable_variables]
+        return [self.trained_of(group) for group in (*self.encoder.layer_groups(), self.decoder.weights)]
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables that are not decayed: biases, norms, tokens, position embeddings."""
-        return [*self.encoder.no_weight_decay(), *self.decoder.no_weight_decay()]
+        return self.trained_of([*self.encoder.no_weight_decay(), *self.decoder.no_weight_decay()])
 
     def get_config(self) -> dict[str, Any]:
         parts = {key: keras.saving.serialize_keras_object(getattr(self, key)) for key in self._PARTS}
         own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, "seed": self.seed}
-        return {**own, **parts}
+        return {**own, **parts, **frozen_parts(self, skip=(self.encoder, self.target))}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MaskedImageModel:
         parts = {key: keras.saving.deserialize_keras_object(config[key]) for key in cls._PARTS}
-        return cls(**{**config, **parts})
+        arguments = {**config, **parts}
+        frozen = arguments.pop("frozen", None)
+        model = cls(**arguments)
+        freeze_parts(model, frozen, skip=(model.encoder, model.target))
+        return model
 
-    def _check_per_patch(self, name: str, values, images) -> None:
+    def _per_patch(self, name: str, values, images) -> tf.Tensor:
+        """The noise or mask, if its shape is `(B, L)`."""
+        if values.shape.rank is None:
+            return tf.ensure_shape(values, (images.shape[0], self.encoder.num_patches))
         shape = tuple(values.shape)
         expected = (images.shape[0], self.encoder.num_patches)
         if len(shape) != 2 or any(None not in (got, want) and got != want for got, want in zip(shape, expected)):
@@ -196,6 +268,7 @@ class MaskedImageModel(GlobalBatchModel):
                 f"{name} holds one number a patch, shape (batch, {rows * columns}) for the {rows} x {columns} grid and "
                 f"the images' batch of {images.shape[0]}; got {shape}"
             )
+        return values
 
 
 def _unpack(inputs) -> tuple[Any, Any, Any]:

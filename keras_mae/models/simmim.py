@@ -137,11 +137,11 @@ class SimMIM(MaskedImageModel):
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: the encoder's groups, the mask token in the first, then the head."""
         stem, *groups = super().layer_groups()
-        return [[*stem, self.mask_token], *groups]
+        return [[*stem, *self.trained_of([self.mask_token])], *groups]
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables that are not decayed: biases, norms, gains, tokens, position embeddings.
 
         SimMIM's code decays the mask token; like all tokens here, it is not.
         """
-        return [*super().no_weight_decay(), self.mask_token]
+        return [*super().no_weight_decay(), *self.trained_of([self.mask_token])]

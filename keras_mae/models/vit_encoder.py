@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_mae.example_seed import ExampleSeed
+from keras_mae.example_seed import ExampleSeed, Purpose
 from keras_mae.layers import (
+    Checkpointed,
     LayerNorm,
     Patchify,
     PixelNormalization,
@@ -19,15 +20,17 @@ from keras_mae.layers import (
 )
 from keras_mae.layers.patches import patch_grid
 from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
-from keras_mae.layers.pixel_range import warn_if_unit_range
+from keras_mae.layers.pixel_range import with_shape
 from keras_mae.models.encoder_changes import with_image_shape, with_relative_position_bias
+from keras_mae.models.freezing import freeze_inside, freeze_parts, frozen_parts
 from keras_mae.models.presets import encoder_arguments, fill_from_checkpoint
+from keras_mae.training import ImageModel
 
 RELATIVE = (None, "shared", "per_block")
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
-class ViTEncoder(keras.Model):
+class ViTEncoder(ImageModel):
     """A Vision Transformer that turns images into one token for the image and one for each patch.
 
     Pixels are normalised inside, so what it takes is what a file holds: values in [0, 255]. Called as a model it is
@@ -142,7 +145,9 @@ class ViTEncoder(keras.Model):
             for index in range(num_layers)
         ]
         self.norm = LayerNorm(epsilon=layer_norm_epsilon, name="norm", **policy)
+        self._checkpointed = Checkpointed([*self.relative_positions, *self.blocks])
         self.build((None, *self.image_shape))
+        freeze_inside(self)
 
     @property
     def patch_size(self) -> tuple[int, int]:
@@ -177,10 +182,15 @@ class ViTEncoder(keras.Model):
         return encoder
 
     def build(self, input_shape) -> None:
+        if getattr(self, "built", False):
+            return
         height, width = self.patch_size
-        tokens = (None, self.num_patches, self.hidden_dim)
-        self.patch_projection.build((None, None, height * width * self.image_shape[-1]))
-        self.positions.build(tokens)
+        patches = (None, self.num_patches, height * width * self.image_shape[-1])
+        self.patchify.build((None, *self.image_shape))
+        self.normalize_pixels.build(patches)
+        self.patch_projection.build(patches)
+        self.positions.build((None, self.num_patches, self.hidden_dim))
+        tokens = (None, self.num_prefix_tokens + self.num_patches, self.hidden_dim)
         if self.use_cls_token:
             self.cls_token = self.add_weight(
                 shape=(1, 1, self.hidden_dim),
@@ -235,7 +245,7 @@ class ViTEncoder(keras.Model):
             raise ValueError("encode takes ids_keep (patches to keep) or mask (patches to replace), not both")
         if (mask is None) != (mask_token is None):
             raise ValueError("mask and mask_token go together: the pretraining model owns the token and passes it")
-        self._check_images(images)
+        images = with_shape(images, self.image_shape)
         if num_blocks is not None and not 0 <= num_blocks <= self.num_layers:
             raise ValueError(f"the encoder has {self.num_layers} blocks, and {num_blocks} were asked for")
 
@@ -253,7 +263,7 @@ class ViTEncoder(keras.Model):
             x = tf.concat([tf.repeat(prefix, tf.shape(x)[0], axis=0), x], axis=1)  # (B, 1 + N, D)
         biases = [layer(ids=ids_keep) for layer in self.relative_positions] or [None]  # each (heads, N, N), or (B, ...)
         for index, block in enumerate(self.blocks[:num_blocks]):
-            block_seed = None if seed is None else seed.fold_in(index)
+            block_seed = None if seed is None else seed.fold_in(Purpose.DROP_PATH).fold_in(index)
             x = block(x, bias=biases[index % len(biases)], training=training, seed=block_seed)
         return x
 
@@ -278,6 +288,16 @@ class ViTEncoder(keras.Model):
         patch_tokens = tokens[:, self.num_prefix_tokens :]
         cls_token = tokens[:, 0] if self.use_cls_token else tf.reduce_mean(patch_tokens, axis=1)
         return {"cls_token": cls_token, "patch_tokens": patch_tokens}
+
+    def example_shapes(self) -> list[tuple[int, ...]]:
+        return [self.image_shape]
+
+    def compute_output_shape(self, input_shape) -> dict[str, tuple]:
+        batch = input_shape[0]
+        return {
+            "cls_token": (batch, self.hidden_dim),
+            "patch_tokens": (batch, self.num_patches, self.hidden_dim),
+        }
 
     def call(self, inputs, training=False):
         return self.encode(inputs, training=training)
@@ -306,48 +326,18 @@ class ViTEncoder(keras.Model):
         """
         return with_relative_position_bias(self, kind)
 
-    def train_last_layers(self, count: float | None) -> None:
-        """Freezes everything but the last `count` blocks and the final norm.
-
-        Args:
-            count: None trains everything; 0.5 means the MLP of the last block; 0 freezes all.
-
-        Raises:
-            ValueError: if the encoder has fewer blocks, or `count` is no multiple of one half.
-        """
-        if count is not None and (not 0 <= count <= self.num_layers or 2 * count != int(2 * count)):
-            raise ValueError(
-                f"the number of trainable layers is None, or a multiple of 0.5 up to {self.num_layers}; got {count!r}"
-            )
-        whole = self.num_layers if count is None else int(count)
-        shared = self.relative_positions if self.relative_position_bias == "shared" else []
-        for layer in (self.patch_projection, self.positions, *shared):
-            layer.trainable = count is None
-        if self.use_cls_token:
-            self.cls_token.trainable = count is None
-        for index, block in enumerate(self.blocks):
-            block.trainable = False  # setting True where it is True already would not reach the layers inside
-            block.trainable = index >= self.num_layers - whole
-            if self.relative_position_bias == "per_block":
-                self.relative_positions[index].trainable = block.trainable
-        if count is not None and count != whole:
-            block = self.blocks[self.num_layers - whole - 1]
-            block.trainable = True
-            block.norm1.trainable = block.attention.trainable = block.attention_scale.trainable = False
-        self.norm.trainable = count != 0
-
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: the stem, each block, the final norm. Each exactly once.
 
         A bias that all blocks share goes with the last of them, as in SimMIM's code.
         """
-        stem = [*self.patch_projection.trainable_variables, *self.positions.trainable_variables]
-        if self.use_cls_token and self.cls_token.trainable:
+        stem = [*self.patch_projection.weights, *self.positions.weights]
+        if self.use_cls_token:
             stem.append(self.cls_token)
-        blocks, last = [list(block.trainable_variables) for block in self.blocks], list(self.norm.trainable_variables)
+        blocks, last = [list(block.weights) for block in self.blocks], list(self.norm.weights)
         for index, layer in enumerate(self.relative_positions):
-            (last if self.relative_position_bias == "shared" else blocks[index]).extend(layer.trainable_variables)
-        return [stem, *blocks, last]
+            (last if self.relative_position_bias == "shared" else blocks[index]).extend(layer.weights)
+        return [[variable for variable in group if variable.trainable] for group in (stem, *blocks, last)]
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables that are not decayed: biases, norms, the class token, position embeddings.
@@ -356,7 +346,7 @@ class ViTEncoder(keras.Model):
         """
         tokens = self.positions.weights + ([self.cls_token] if self.use_cls_token else [])
         named = {id(variable) for variable in tokens}
-        return [v for v in self.trainable_variables if len(v.shape) <= 1 or id(v) in named]
+        return [v for v in self.weights if v.trainable and (len(v.shape) <= 1 or id(v) in named)]
 
     def get_config(self) -> dict[str, Any]:
         own = {
@@ -376,13 +366,13 @@ class ViTEncoder(keras.Model):
             "mean": self.normalize_pixels.mean,
             "std": self.normalize_pixels.std,
         }
+        own |= frozen_parts(self)
         return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, **own}
 
-    def _check_images(self, images) -> None:
-        shape = tuple(images.shape)
-        if len(shape) != 4 or any(got not in (None, want) for got, want in zip(shape[1:], self.image_shape)):
-            raise ValueError(
-                f"expected images of shape (batch, {', '.join(map(str, self.image_shape))}), got {shape}; resize or "
-                "convert the images, or make an encoder for another size with encoder.with_image_shape(...)"
-            )
-        warn_if_unit_range(images)
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ViTEncoder:
+        config = dict(config)
+        frozen = config.pop("frozen", None)
+        encoder = cls(**config)
+        freeze_parts(encoder, frozen)
+        return encoder

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae.optimizers.layer_decay import layer_decay_scales
-from keras_mae.optimizers.parameter_groups import depth_groups, select, split
+from keras_mae.optimizers.parameter_groups import depth_groups, names_of, select, split
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
@@ -24,7 +24,7 @@ class AdamW(keras.optimizers.AdamW):
         learning_rate: a number or a schedule.
         weight_decay: decoupled, multiplied by the learning rate.
         beta_1, beta_2, epsilon: of Adam.
-        no_weight_decay: patterns (`fnmatch`) of the paths of variables that are not decayed.
+        no_weight_decay: patterns (`fnmatch`) of the paths of variables that are not decayed, see `select`.
         learning_rate_scales: None, or the scale for each pattern of paths; every variable must match exactly one.
         **kwargs: of `keras.optimizers.AdamW`.
 
@@ -130,10 +130,11 @@ def adamw(
     Reference: arXiv 1711.05101; arXiv 2111.06377, tables 8 and 9.
     """
     depth_groups(model)
+    names = names_of(model.trainable_variables)
     return AdamW(
         learning_rate,
         weight_decay=weight_decay,
         beta_2=beta_2,
-        no_weight_decay=[variable.path for variable in model.no_weight_decay()],
+        no_weight_decay=[names[id(variable)] for variable in model.no_weight_decay()],
         learning_rate_scales=None if layer_decay is None else layer_decay_scales(model, layer_decay),
     )

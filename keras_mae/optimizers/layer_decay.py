@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keras_mae.optimizers.parameter_groups import depth_groups
+from keras_mae.optimizers.parameter_groups import depth_groups, names_of
 
 
 def layer_decay_scales(model, decay: float) -> dict[str, float]:
@@ -16,7 +16,7 @@ def layer_decay_scales(model, decay: float) -> dict[str, float]:
         decay: in (0, 1]; the paper's fine-tuning has 0.65 for ViT-B, and 0.75 for ViT-L and ViT-H.
 
     Returns:
-        The scale of each trainable variable by its path, for `AdamW(learning_rate_scales=...)`.
+        The scale of each trainable variable by its name, see `names_of`, for `AdamW(learning_rate_scales=...)`.
 
     Raises:
         ValueError: for a decay outside of (0, 1], or if `layer_groups()` is not a partition of what is trained.
@@ -25,7 +25,9 @@ def layer_decay_scales(model, decay: float) -> dict[str, float]:
     """
     if not 0 < decay <= 1:
         raise ValueError(f"layer-wise decay is a factor in (0, 1], got {decay!r}; 1 gives all layers the same rate")
-    groups = depth_groups(model)
+    groups, names = depth_groups(model), names_of(model.trainable_variables)
     return {
-        variable.path: decay ** (len(groups) - 1 - layer) for layer, group in enumerate(groups) for variable in group
+        names[id(variable)]: decay ** (len(groups) - 1 - layer)
+        for layer, group in enumerate(groups)
+        for variable in group
     }

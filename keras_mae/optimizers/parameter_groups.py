@@ -28,18 +28,38 @@ def depth_groups(model) -> list[list[keras.Variable]]:
     return groups
 
 
+def names_of(variables: Sequence[keras.Variable]) -> dict[int, str]:
+    """A name for each variable, by its `id`, that no other of them has: its path, and `#2` behind the second such path.
+
+    Two layers of the same name have variables of the same paths, as an encoder and a decoder may.
+    """
+    times: dict[str, int] = {}
+    names = {}
+    for variable in variables:
+        times[variable.path] = count = times.get(variable.path, 0) + 1
+        names[id(variable)] = variable.path if count == 1 else f"{variable.path}#{count}"
+    return names
+
+
 def select(variables: Sequence[keras.Variable], patterns: Iterable[str]) -> list[list[keras.Variable]]:
     """For each pattern, the variables whose `path` it matches.
 
     Args:
         variables: what to select from.
-        patterns: as in `fnmatch`, such as `"*/bias"` or `"vit_encoder/block_0/*"`; a path matches itself.
+        patterns: as in `fnmatch`, such as `"*/bias"` or `"vit_encoder/block_0/*"`, which are compared with the paths;
+            or a name that `names_of` gives, which is that of one variable alone.
 
     Raises:
         ValueError: if a pattern matches nothing, which is more often a slip than an intention.
     """
-    patterns = list(patterns)
-    selected = [[v for v in variables if fnmatch.fnmatchcase(v.path, pattern)] for pattern in patterns]
+    patterns, names = list(patterns), names_of(variables)
+    known = set(names.values())
+    selected = [
+        [v for v in variables if names[id(v)] == pattern]
+        if pattern in known
+        else [v for v in variables if fnmatch.fnmatchcase(v.path, pattern)]
+        for pattern in patterns
+    ]
     idle = [pattern for pattern, chosen in zip(patterns, selected, strict=True) if not chosen]
     if idle:
         raise ValueError(

@@ -42,7 +42,6 @@ class PCATarget(Target):
     def __init__(self, num_components: int = 96, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_components = num_components
-        self._fitted = False
 
     def attach(self, geometry: PatchGeometry) -> None:
         values = geometry.values_per_patch
@@ -83,10 +82,15 @@ class PCATarget(Target):
         largest = np.take_along_axis(components, np.abs(components).argmax(axis=0)[None], axis=0)
         self.mean.assign(mean)
         self.components.assign(components * np.sign(largest))
-        self._fitted = True
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the basis is known: until then it is zero, so that it is known however the weights came here."""
+        with tf.init_scope():  # the value of now, also while a graph is made
+            return bool(np.any(keras.ops.convert_to_numpy(self.components)))
 
     def call(self, images):
-        if not self._fitted:
+        if not self.is_fitted:
             raise ValueError(
                 "the principal components are not known yet: call target.fit(images) with a sample of the images"
             )
@@ -96,10 +100,6 @@ class PCATarget(Target):
         """Pixels of the patch that has these coefficients, and none of the components left out."""
         patches = tf.matmul(tf.cast(prediction, tf.float32), self.components, transpose_b=True) + self.mean
         return self.geometry.normalize_pixels.inverse(patches)
-
-    def load_own_variables(self, store) -> None:
-        super().load_own_variables(store)
-        self._fitted = bool(np.any(keras.ops.convert_to_numpy(self.components)))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_components": self.num_components}

@@ -54,9 +54,16 @@ class Target(keras.layers.Layer):
     has_pixels: bool = True
     uses_hidden_pixels: bool = False
 
+    compute_output_spec = keras.Operation.compute_output_spec  # of what `call` returns, its dtype included
+
     def __init__(self, **kwargs) -> None:
         super().__init__(autocast=False, **kwargs)
         self._geometry: PatchGeometry | None = None
+
+    def __repr__(self) -> str:
+        config = self.get_config()
+        own = (f"{key}={value!r}" for key, value in config.items() if key not in ("name", "trainable", "dtype"))
+        return f"{type(self).__name__}({', '.join(own)})"
 
     @property
     def geometry(self) -> PatchGeometry:
@@ -82,6 +89,13 @@ class Target(keras.layers.Layer):
             )
         self._geometry = geometry
         self.dim = geometry.values_per_patch
+
+    def get_build_config(self) -> None:
+        """Nothing to save: `attach` is what builds a target."""
+
+    def compute_output_shape(self, input_shape) -> tuple:
+        height, width = self.geometry.patchify.patch_size
+        return (input_shape[0], (input_shape[1] // height) * (input_shape[2] // width), self.dim)
 
     def fit(self, images) -> None:
         """Learns what the target needs to know of a sample of images `(N, H, W, C)`, once attached; mostly nothing."""

@@ -19,7 +19,8 @@ class TokenTarget(Target):
     The tokenizer, such as a discrete VAE's encoder, is yours. It takes images float32 `(B, H, W, C)` in [0, 255], and
     returns either integers (the tokens, `(B, L)` or `(B, rows, columns)`) or floats (logits, of which the largest
     counts, `(B, L, vocabulary_size)` or `(B, rows, columns, vocabulary_size)`), alone or as the one value of a dict.
-    It is not trained. A Keras model is saved with the model that predicts its tokens; of a SavedModel, the path is.
+    It is not trained, and left as it is. A Keras model is saved with the model that predicts its tokens; of a
+    SavedModel, the path is.
 
     Args:
         tokenizer: a Keras layer or model; or the folder of a SavedModel, whose signature `serving_default` is used.
@@ -43,7 +44,15 @@ class TokenTarget(Target):
         super().__init__(**kwargs)
         self.tokenizer, self.vocabulary_size = tokenizer, vocabulary_size
         self._tokenize = open_tokenizer(tokenizer) if isinstance(tokenizer, str) else tokenizer
-        self._tokenize.trainable = False
+
+    @property
+    def trainable(self) -> bool:
+        """False: nothing of a target is trained."""
+        return False
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        """Without effect: freezing a model that predicts tokens does not reach into your tokenizer."""
 
     def attach(self, geometry: PatchGeometry) -> None:
         super().attach(geometry)
@@ -77,6 +86,9 @@ class TokenTarget(Target):
             )
         return tf.reshape(tf.cast(output, tf.int32), [-1, output.shape[1:].num_elements()])
 
+    def compute_output_shape(self, input_shape) -> tuple:
+        return super().compute_output_shape(input_shape)[:2]
+
     def loss(self, target, prediction) -> tf.Tensor:
         """Cross-entropy of each patch, float32: int `(B, N)` and logits `(B, N, dim)` to `(B, N)`."""
         return tf.nn.sparse_softmax_cross_entropy_with_logits(target, tf.cast(prediction, tf.float32))
@@ -84,6 +96,9 @@ class TokenTarget(Target):
     def to_pixels(self, prediction, images) -> tf.Tensor:
         """Raises a ValueError: a tokenizer does not say what a token looks like."""
         raise ValueError("tokens cannot be drawn: the tokenizer does not say what they look like")
+
+    def __repr__(self) -> str:
+        return f"TokenTarget(tokenizer={self.tokenizer!r}, vocabulary_size={self.vocabulary_size})"
 
     def get_config(self) -> dict[str, Any]:
         tokenizer = self.tokenizer

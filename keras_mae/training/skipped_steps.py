@@ -7,38 +7,71 @@ from collections.abc import Callable
 
 import keras
 
+from keras_mae.training.devices import has_accelerator
+
 _log = logging.getLogger("keras_mae")
+_LOOK_EVERY = 16  # steps on an accelerator, which would have to wait for each look
 
 
 class StopOnSkippedSteps(keras.callbacks.Callback):
     """Tells of every skipped step, and ends `fit` with a ValueError when there are too many in a row.
 
+    `fit` adds one by itself, unless it is given one. It puts `skipped_steps`, the number since `compile`, into the
+    logs of each epoch. It looks at every step, on an accelerator at every 16th and at the end of an epoch.
+
     Args:
-        limit: how many skipped steps in a row are put up with. A float16 run needs some to find its loss scale.
+        limit: how many skipped steps in a row are put up with; None for any number. A float16 run needs some to find
+            its loss scale.
         last_good: says for the message where the run can be continued from.
+
+    Raises:
+        ValueError: within `fit`, for too many skipped steps, or data that are wrong in a way that only a compiled step
+            has seen, such as labels that are none.
     """
 
-    def __init__(self, limit: int = 20, last_good: Callable[[], str] | None = None) -> None:
+    def __init__(self, limit: int | None = 20, last_good: Callable[[], str] | None = None) -> None:
         super().__init__()
         self._limit, self._last_good = limit, last_good
-        self._count = self._in_a_row = 0
+        self._skipped = self._seen = self._in_a_row = self._unseen = 0
 
     def on_train_begin(self, logs=None) -> None:
-        self._count = int(self.model.skipped_steps.numpy())
+        self._skipped, self._seen = self._counts()
+        self._in_a_row = self._unseen = 0
 
-    def on_train_batch_end(self, batch, logs=None) -> None:
-        count = int(self.model.skipped_steps.numpy())
-        new, self._count = count - self._count, count
+    def on_train_batch_begin(self, batch, logs=None) -> None:
+        # what came before this step, not after it: Keras' other callbacks need not wait for a step to end then
+        if batch == 0:
+            self.model.make_train_function()  # says so if a callback has changed what is trained
+        elif self._unseen >= (_LOOK_EVERY if has_accelerator() else 1):
+            self._look()
+        self._unseen += 1
+
+    def on_epoch_end(self, epoch, logs=None) -> None:
+        self._look()
+        if logs is not None:
+            logs["skipped_steps"] = self._skipped
+
+    def _counts(self) -> tuple[int, int]:
+        skipped = int(self.model.skipped_steps.numpy())
+        return skipped, skipped + int(self.model.optimizer.iterations.numpy())
+
+    def _look(self) -> None:
+        skipped, seen = self._counts()
+        new, steps = skipped - self._skipped, seen - self._seen
+        self._skipped, self._seen, self._unseen = skipped, seen, 0
+        self._in_a_row = self._in_a_row + new if new == steps else 0
         if not new:
-            self._in_a_row = 0
             return
-        self._in_a_row += new
-        step = int(self.model.batches_seen)
-        _log.warning("step %d skipped: its loss or gradient is not finite (%d skipped so far)", step, count)
-        if self._in_a_row > self._limit:
-            where = f"; {self._last_good()}" if self._last_good else ""
-            raise ValueError(
-                f"the last {self._in_a_row} steps, up to step {step}, were skipped: their loss or gradient was not "
-                f"finite{where}. Look at the images, lower the learning rate, clip gradients (clip_norm) or compute in "
-                "float32"
-            )
+        wrong = "; ".join(self.model.wrong_data())
+        which = f"step {seen}" if new == steps == 1 else f"{new} of the steps {seen - steps + 1} to {seen}"
+        reason = wrong or ("its loss or gradient is not finite" if new == 1 else "loss or gradient is not finite")
+        _log.warning("%s skipped: %s (%d skipped so far)", which, reason, skipped)
+        if self._limit is not None and self._in_a_row > self._limit:
+            self._stop(seen, wrong or "their loss or gradient was not finite")
+
+    def _stop(self, seen: int, reason: str) -> None:
+        where = f"; {self._last_good()}" if self._last_good else ""
+        raise ValueError(
+            f"the last {self._in_a_row} steps, up to step {seen}, were skipped: {reason}{where}. Look at the images, "
+            "lower the learning rate, clip gradients (clip_norm) or compute in float32"
+        )

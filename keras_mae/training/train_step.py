@@ -9,19 +9,22 @@ import keras
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.pixel_range import warn_if_unit_range
 from keras_mae.layers.train_kernels import train_kernels
+from keras_mae.training.batch_parts import UNEQUAL_SHARES, batch_size_of, split
+from keras_mae.training.checked_model import CheckedModel
+from keras_mae.training.devices import has_accelerator
 from keras_mae.training.guarded_update import guarded_update
 from keras_mae.training.kept_memory import keep_freed_memory
 
 
-class GlobalBatchModel(keras.Model):
+class GlobalBatchModel(CheckedModel):
     """A `keras.Model` whose `fit` takes the same step on one replica and on many, in one go or in parts.
 
     The gradient is that of the mean loss over the global batch. A step whose loss or gradient is not finite on any
     replica is skipped on all of them: weights, optimizer and statistics stay what they were, `skipped_steps` counts
-    it, and its loss does not enter the epoch's mean. Everything random in a step is a function of (`seed`, number of
-    the batch, index of the example in the global batch).
+    it, and its loss does not enter the epoch's mean; the mean of no step is NaN.
+    Everything random in a step is a function of (`seed`, number of the batch, index of the example in the global
+    batch).
 
     Subclasses implement `batch_loss`.
 
@@ -33,7 +36,6 @@ class GlobalBatchModel(keras.Model):
     """
 
     skipped_steps: tf.Variable
-    accumulation_steps: int
     clip_norm: float | None
 
     def __init__(self, seed: int = 0, **kwargs: Any) -> None:
@@ -63,6 +65,7 @@ class GlobalBatchModel(keras.Model):
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "rmsprop",
+        loss: Any = None,
         *,
         accumulation_steps: int = 1,
         clip_norm: float | None = None,
@@ -73,14 +76,16 @@ class GlobalBatchModel(keras.Model):
         Args:
             optimizer: a Keras optimizer. Its own `gradient_accumulation_steps` fails on several replicas, and is
                 refused here.
+            loss: None; the models bring their own.
             accumulation_steps: in how many parts a replica takes its share of a batch; the result is that of the
-                whole batch, the memory for activations that of a part. The share must be divisible by it.
+                whole batch, the memory for activations that of a part. The share must be divisible by it, but for
+                the last, smaller batch of an epoch.
             clip_norm: the gradient's global norm is cut to this, if it is larger.
             **kwargs: see `keras.Model.compile`.
 
         Raises:
-            ValueError: for settings that do not make sense, or accumulation with BatchNorm, whose statistics would be
-                those of a part.
+            ValueError: for settings that do not make sense, a loss or metrics, or accumulation with BatchNorm, whose
+                statistics would be those of a part.
         """
         if accumulation_steps < 1:
             raise ValueError(f"accumulation_steps counts the parts of a batch, from 1 on; got {accumulation_steps!r}")
@@ -91,8 +96,8 @@ class GlobalBatchModel(keras.Model):
                 f"{self.name} has a BatchNorm, whose statistics would be those of a part of the batch: "
                 f"set accumulation_steps=1, got {accumulation_steps}"
             )
-        super().compile(optimizer=optimizer, **kwargs)
-        if getattr(self.optimizer, "gradient_accumulation_steps", None):
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        if getattr(getattr(self.optimizer, "inner_optimizer", self.optimizer), "gradient_accumulation_steps", None):
             raise ValueError(
                 "give accumulation_steps to compile in place of gradient_accumulation_steps to the optimizer, which "
                 "fails on several replicas"
@@ -122,13 +127,13 @@ class GlobalBatchModel(keras.Model):
         if not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
-        if not _has_accelerator():
+        if not has_accelerator():
             keep_freed_memory()
         return super().make_train_function(force)
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """Forward pass, gradients, one all-reduce, check and update; returns the logs."""
-        batch_size = _batch_size(data)
+        batch_size = batch_size_of(data)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         seed = ExampleSeed.for_step(self.seed, self.batches_seen, batch_size)
         moved = [(variable, tf.identity(variable)) for variable in self._moved_by_forward_pass()]
@@ -145,45 +150,39 @@ class GlobalBatchModel(keras.Model):
         )
         for variable, before in moved:
             variable.assign(tf.where(finite, variable, before))
-        return self._logs(tf.where(finite, loss, 0.0), tf.where(finite, batch_size, 0))
+        return self._logs(tf.where(finite, loss, 0.0), tf.where(finite, batch_size, 0), otherwise=loss)
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
         """The loss in inference mode; every batch is given the masks of step 0, so that two calls agree."""
-        batch_size = _batch_size(data)
+        batch_size = batch_size_of(data)
         loss = self.batch_loss(data, ExampleSeed.for_step(self.seed, 0, batch_size), training=False)
         return self._logs(tf.where(batch_size > 0, loss, 0.0), batch_size)  # the last batch may not reach all replicas
 
-    def fit(self, x=None, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `keras.Model.fit`; float images that look like [0, 1] are warned of."""
-        warn_if_unit_range(x)
-        return super().fit(x, *args, **kwargs)
-
     def _gradients(self, data, seed: ExampleSeed, replicas: int) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """This replica's summand of the mean loss, and of the gradient of the scaled one; both float32."""
-        variables = self.trainable_variables
+        # TensorFlow's own: of a Keras variable that the loss does not depend on, it finds no type for the zeros
+        variables = [variable.value for variable in self.trainable_variables]
         parts = self.accumulation_steps
 
-        def of(data, seed):
+        def of(data, seed, count=1):
             with train_kernels(self._runs_as_graph_on_processor(replicas)):
                 with tf.GradientTape() as tape:
-                    loss = self.batch_loss(data, seed, training=True) / (replicas * parts)
+                    loss = self.batch_loss(data, seed, training=True) / tf.cast(replicas * count, tf.float32)
                     scaled_loss = self.optimizer.scale_loss(loss)
                 gradients = tape.gradient(scaled_loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             return loss, [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]
 
         if parts == 1:
             return of(data, seed)
-        size = _batch_size(data)
-        in_parts = tf.nest.map_structure(lambda x: None if x is None else _split(x, parts), data)
+        part_of, count, length = split(data, parts)
 
         def add(part, *sums):
-            chosen = tf.nest.map_structure(lambda x: None if x is None else x[part], in_parts)
-            loss, gradients = of(chosen, seed.skip(part * (size // parts)))
+            loss, gradients = of(part_of(part), seed.skip(part * length), count)
             return part + 1, *(total + more for total, more in zip(sums, [loss, *gradients], strict=True))
 
         zeros = [tf.zeros([]), *(tf.zeros(variable.shape) for variable in variables)]
         # one part after the other: unrolled, TensorFlow may hold the activations of all at once
-        _, loss, *gradients = tf.while_loop(lambda part, *_: part < parts, add, [0, *zeros], parallel_iterations=1)
+        _, loss, *gradients = tf.while_loop(lambda part, *_: part < count, add, [0, *zeros], parallel_iterations=1)
         return loss, gradients
 
     def _runs_as_graph_on_processor(self, replicas: int) -> bool:
@@ -191,7 +190,7 @@ class GlobalBatchModel(keras.Model):
 
         It cannot on several replicas: a processor is divided into logical devices then, which XLA does not know.
         """
-        return not (tf.executing_eagerly() or self.jit_compile or replicas > 1 or _has_accelerator())
+        return not (tf.executing_eagerly() or self.jit_compile or replicas > 1 or has_accelerator())
 
     def _batch_norms(self) -> list[keras.layers.Layer]:
         return [layer for layer in self.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -202,9 +201,13 @@ class GlobalBatchModel(keras.Model):
         owners = [*self._batch_norms(), *metrics]
         return [variable for owner in owners for variable in owner.variables if not variable.trainable]
 
-    def _logs(self, loss, batch_size) -> dict[str, tf.Tensor]:
+    def _logs(self, loss, batch_size, otherwise=None) -> dict[str, tf.Tensor]:
+        """The means so far; of the loss, as long as every step was skipped, `otherwise`."""
         self._loss_tracker.update_state(loss, sample_weight=batch_size)
         logs = {metric.name: metric.result() for metric in self.metrics}
+        if otherwise is not None:
+            nothing = tf.equal(tf.convert_to_tensor(self._loss_tracker.count), 0)
+            logs["loss"] = tf.where(nothing, otherwise, logs["loss"])
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
             logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}  # see `_maybe_symbolic_build`
         return logs
@@ -218,30 +221,8 @@ class GlobalBatchModel(keras.Model):
         """
 
 
-def _has_accelerator() -> bool:
-    return any(device.device_type != "CPU" for device in tf.config.list_logical_devices())
-
-
-def _batch_size(data):
-    """The number of examples on this replica, an int32 scalar."""
-    return tf.shape(next(x for x in tf.nest.flatten(data) if x is not None))[0]
-
-
-def _split(x, parts: int) -> tf.Tensor:
-    """`(B, ...)` as `(parts, B / parts, ...)`."""
-    x = tf.convert_to_tensor(x)
-    message = f"the examples of a batch on each replica must be divisible by accumulation_steps={parts}"
-    if x.shape[0] is not None and x.shape[0] % parts:
-        raise ValueError(f"{message}; got {x.shape[0]}")
-    sizes = [tf.shape(x)[axis] if size is None else size for axis, size in enumerate(x.shape)]
-    with tf.control_dependencies([tf.debugging.assert_equal(sizes[0] % parts, 0, message)]):
-        return tf.reshape(x, [parts, sizes[0] // parts, *sizes[1:]])
-
-
 def _with_equal_shares(loss, total, batch_size, replicas: int) -> tf.Tensor:
     """The loss, checked to be a mean over equal shares of the global batch."""
-    message = f"a training batch must be divisible by the {replicas} replicas: drop the last, smaller one"
-    with tf.control_dependencies(
-        [tf.debugging.assert_equal(total, tf.cast(batch_size * replicas, tf.float32), message)]
-    ):
+    expected = tf.cast(batch_size * replicas, tf.float32)
+    with tf.control_dependencies([tf.debugging.assert_equal(total, expected, UNEQUAL_SHARES)]):
         return tf.identity(loss)

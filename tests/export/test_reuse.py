@@ -77,8 +77,9 @@ def test_a_pretrained_and_probed_encoder_is_exported_alone_and_trainable(tmp_pat
     mae = small_mae()
     mae.compile(optimizer=keras.optimizers.Adam(), jit_compile=False)  # compiling takes longer than the two steps
     mae.fit(random_images(4, (8, 12, 3)), batch_size=2, verbose=0)
-    ImageClassifier(mae.encoder, 3, num_trainable_layers=0)  # freezes it
-    assert not mae.encoder.trainable_variables
+    probe = ImageClassifier(mae.encoder, 3, num_trainable_layers=0)
+    mae.encoder.trainable = False
+    assert not mae.encoder.trainable_variables and probe.trainable_variables == probe.head.weights
     loaded = tf.saved_model.load(export_encoder(mae.encoder, str(tmp_path)))
     assert len(loaded.variables) == len(mae.encoder.weights)
     assert len(loaded.trainable_variables) == len(mae.encoder.weights) - 1

@@ -6,7 +6,7 @@ import tensorflow as tf
 import torch
 
 from keras_mae.layers import LayerScale, RelativePositionBias, relative_position_index, resize_relative_position_bias
-from keras_mae.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
+from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
 from tests.base import fill_randomly, random_images, small_encoder
 from tests.reference.torch_simmim import relative_table_rows
 
@@ -113,16 +113,16 @@ def test_a_masked_autoencoder_with_relative_positions():
 @pytest.mark.parametrize(("count", "trained"), [(None, [0, 1, 2]), (1, [2]), (1.5, [2]), (0, [])])
 def test_a_table_is_trained_with_its_block(count, trained):
     encoder = small_encoder(relative_position_bias="per_block", num_layers=3, layer_scale=0.1)
-    encoder.train_last_layers(count)
-    assert [index for index, layer in enumerate(encoder.relative_positions) if layer.trainable_variables] == trained
+    classifier = ImageClassifier(encoder, 4, num_trainable_layers=count)
+    assert [i for i, layer in enumerate(encoder.relative_positions) if classifier.trained_of(layer.weights)] == trained
     half = encoder.blocks[1]
-    assert bool(half.mlp_scale.trainable_variables) == (count in (None, 1.5))
-    assert bool(half.attention_scale.trainable_variables) == (count is None)
-    groups = [id(variable) for group in encoder.layer_groups() for variable in group]
-    assert sorted(groups) == sorted(id(variable) for variable in encoder.trainable_variables)
+    assert bool(classifier.trained_of(half.mlp_scale.weights)) == (count in (None, 1.5))
+    assert bool(classifier.trained_of(half.attention_scale.weights)) == (count is None)
+    groups = [id(variable) for group in classifier.layer_groups() for variable in group]
+    assert sorted(groups) == sorted(id(variable) for variable in classifier.trainable_variables)
     shared = small_encoder(relative_position_bias="shared")
-    shared.train_last_layers(count if count in (None, 0) else 1)
-    assert bool(shared.relative_positions[0].trainable_variables) == (count is None)
+    classifier = ImageClassifier(shared, 4, num_trainable_layers=count if count in (None, 0) else 1)
+    assert bool(classifier.trained_of(shared.relative_positions[0].weights)) == (count is None)
 
 
 def test_without_any_positions_patches_are_a_set():

@@ -60,6 +60,12 @@ def test_what_does_not_divide(unit, grid, patch_size, message):
         BlockMasking(unit, 0.5).attach(grid, patch_size)
 
 
+@pytest.mark.parametrize("unit", [0, -16, 16.0, "16"])
+def test_a_unit_is_a_number_of_pixels(unit):
+    with pytest.raises(ValueError, match="positive number of pixels of its side, such as 32; got"):
+        BlockMasking(unit, 0.5)
+
+
 def test_needs_the_size_of_a_patch():
     sampler = BlockMasking(32, 0.6)
     with pytest.raises(ValueError, match="pass the sampler to a model, or call attach"):

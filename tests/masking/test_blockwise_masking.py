@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_mae.example_seed import ExampleSeed
+from keras_mae.example_seed import ExampleSeed, Purpose
 from keras_mae.masking import BlockwiseMasking, RandomMasking
 from tests.contracts import MaskSamplerContract
 
@@ -21,8 +21,10 @@ class TestBlockwiseMasking(MaskSamplerContract):
         """Of the same draws, one block after the other: each but the last is masked whole."""
         sampler, seed = BlockwiseMasking(0.6), ExampleSeed.of(3, 1)
         masks = sampler(grid, 20, seed).mask.numpy().reshape(20, *grid)
-        sizes = sampler._sizes(grid)
-        for mask, draws in zip(masks, seed.fold_in(0).uniform(20, (24, 3)).numpy().astype(float), strict=True):
+        sizes = sampler._sizes(grid, 0.6)
+        for mask, draws in zip(
+            masks, seed.fold_in(Purpose.MASK).fold_in(0).uniform(20, (24, 3)).numpy().astype(float), strict=True
+        ):
             covered, wanted = np.zeros(grid), round(mask.sum())
             for size_draw, *place_draws in draws:
                 sides = sizes[int(size_draw * len(sizes))].astype(int)
@@ -38,7 +40,7 @@ class TestBlockwiseMasking(MaskSamplerContract):
             assert rest.sum() == wanted - covered.sum()
 
     def test_sizes_have_the_areas_and_aspects_of_the_definition(self):
-        heights, widths = BlockwiseMasking(0.75)._sizes((100, 100)).T  # fine enough that rounding matters little
+        heights, widths = BlockwiseMasking(0.75)._sizes((100, 100), 0.75).T  # fine enough that rounding matters little
         areas, aspects = heights * widths / 1e4, heights / widths
         whole = (heights < 100) & (widths < 100)
         assert 0.08 < areas.min() < 0.1 and 0.7 < areas.max() < 0.75

@@ -15,6 +15,7 @@ class TestGridMasking(MaskSamplerContract):
     grid = (4, 6)
     grids = st.tuples(st.integers(2, 7), st.integers(2, 7))
     ratios = st.just(0.75)
+    other_ratio = 0.75
 
     def make(self, mask_ratio):
         return GridMasking(mask_ratio)
@@ -25,6 +26,11 @@ class TestGridMasking(MaskSamplerContract):
                 self.make(ratio)
         with pytest.raises(ValueError, match="0.75 leaves none of the 3 patches visible"):
             self.draw(grid=(3, 1))
+
+    def test_the_largest_ratio_that_is_named_is_taken(self):
+        with pytest.raises(ValueError, match="none of the 3 patches visible; a grid mask needs four or more"):
+            GridMasking().num_visible(3)
+        assert [GridMasking().num_visible(patches) for patches in (4, 7, 8, 196)] == [1, 1, 2, 49]
 
     def test_the_ratio_can_be_set_and_passed(self):
         sampler = GridMasking()

@@ -1,6 +1,7 @@
 """Random masking under the contract of all samplers."""
 
 import numpy as np
+import pytest
 
 from keras_mae.masking import RandomMasking
 from tests.contracts import GRID, MaskSamplerContract
@@ -26,3 +27,9 @@ class TestRandomMasking(MaskSamplerContract):
         expected = masked * (masked - 1) / (patches * (patches - 1))
         z = (together - draws * expected) / np.sqrt(draws * expected * (1 - expected))
         assert np.abs(z).max() < 5
+
+    def test_the_message_of_five_patches(self):
+        """1 - 1/5 leaves none: 5 * (1 - 0.8) is a little below 1."""
+        with pytest.raises(ValueError, match="0.8 leaves none of the 5 patches visible; .* leaves one is 0.7999"):
+            RandomMasking(0.8).num_visible(5)
+        assert RandomMasking(0.7999).num_visible(5) == 1

@@ -248,3 +248,68 @@ def test_images_in_zero_to_one_are_warned_of_once():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         mae(IMAGES.astype("float32") / 255)
+
+
+def masks_of(call, times=4):
+    return [call(IMAGES, training=True)["mask"].numpy() for _ in range(times)]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_training_loop_of_ones_own_draws_the_masks_of_fit(graph):
+    """Call n draws what step n of `fit` draws; calls without `training` draw what they always do."""
+    mae = small_mae(seed=4)
+    expected = [mae.mask(IMAGES, seed=ExampleSeed.of(4, step))[1].mask for step in range(4)]
+    fixed = mae(IMAGES)["mask"].numpy()
+    np.testing.assert_array_equal(masks_of(tf.function(mae) if graph else mae), expected)
+    assert len({mask.tobytes() for mask in map(np.asarray, expected)}) > 1
+    np.testing.assert_array_equal(mae(IMAGES)["mask"], fixed)
+    assert int(mae.training_calls) == 4
+    given = mae(IMAGES, training=True, seed=ExampleSeed.of(4, 2))["mask"]
+    np.testing.assert_array_equal(given, expected[2])
+    assert int(mae.training_calls) == 4  # a call with a seed counts for nothing
+
+
+def test_a_training_loop_of_ones_own_repeats_by_seed():
+    runs = [np.array(masks_of(small_mae(seed=seed))) for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert (runs[0] != runs[2]).any()
+
+
+def test_drop_path_of_a_loop_of_ones_own_repeats_by_seed():
+    first, again = (
+        [mae({"images": IMAGES, "noise": NOISE}, training=True)["prediction"].numpy() for _ in range(3)]
+        for mae in (small_mae(num_layers=2, drop_path_rate=0.5, seed=3) for _ in range(2))
+    )
+    np.testing.assert_array_equal(first, again)
+    assert len({prediction.tobytes() for prediction in first}) > 1
+
+
+def test_the_count_of_calls_is_in_a_checkpoint(tmp_path):
+    mae, other = small_mae(), small_mae()
+    whole = masks_of(small_mae(), 4)
+    masks_of(mae, 2)
+    path = tf.train.Checkpoint(model=mae).save(str(tmp_path / "state"))
+    tf.train.Checkpoint(model=other).restore(path)
+    np.testing.assert_array_equal(masks_of(other, 2), whole[2:])
+    assert not any("training_calls" in weight.path for weight in mae.weights)
+
+
+@pytest.mark.medium
+def test_a_ratio_that_is_set_between_two_fits_is_taken():
+    """Also by functions that were compiled with the one before."""
+    mae = small_mae(mask_ratio=0.5)
+    mae.compile(optimizer="sgd", jit_compile=False)
+    make = (mae.make_train_function, mae.make_test_function, mae.make_predict_function)
+    np.testing.assert_array_equal(np.sum(mae.predict(IMAGES, verbose=0)["mask"], axis=1), 3)
+
+    def made():
+        """The functions that `fit`, `evaluate` and `predict` would run."""
+        for function in make:
+            function()
+        return mae.train_function, mae.test_function, mae.predict_function
+
+    before = made()
+    assert made() == before
+    mae.mask_sampler.mask_ratio = 0.8
+    assert not {*made()} & {*before}
+    np.testing.assert_array_equal(np.sum(mae.predict(IMAGES, verbose=0)["mask"], axis=1), 5)

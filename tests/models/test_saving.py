@@ -1,12 +1,15 @@
 """Configs, weights files and .keras files of everything that is registered with Keras."""
 
+import copy
 import importlib.util
 import inspect
 import json
+import pickle
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_mae import layers, masking, models, targets
 from tests.base import fill_randomly, random_images, random_noise, small_encoder, small_mae, small_simmim, weights_of
@@ -191,6 +194,28 @@ def test_weights_file_round_trip(make, tmp_path):
     model.save_weights(tmp_path / "model.weights.h5")
     other.load_weights(tmp_path / "model.weights.h5")
     assert_same(model, other)
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_tensorflow_checkpoint_round_trip(make, tmp_path):
+    model, other = make(), fill_randomly(make(), seed=99)
+    path = tf.train.Checkpoint(model=model).save(str(tmp_path / "state"))
+    tf.train.Checkpoint(model=other).restore(path).assert_consumed()
+    assert_same(model, other)
+
+
+@pytest.mark.parametrize("make", [learned_encoder, mae, probe])
+@pytest.mark.parametrize(
+    "way", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"]
+)
+def test_copies_and_pickles(make, way):
+    model = make()
+    other = way(model)
+    assert_same(model, other)
+    before = weights_of(other)
+    fill_randomly(model, seed=99)
+    for now, then in zip(weights_of(other), before, strict=True):
+        np.testing.assert_array_equal(now, then)  # a copy of its own
 
 
 def test_the_encoder_of_a_saved_mae_is_the_encoder(tmp_path):

@@ -103,38 +103,6 @@ def test_with_image_shape_resizes_a_learned_table():
     np.testing.assert_array_equal(same(IMAGES)["cls_token"], encoder(IMAGES)["cls_token"])
 
 
-@pytest.mark.parametrize(
-    ("count", "trainable"),
-    [
-        (None, {"stem", "block_0", "block_1", "block_2", "norm"}),
-        (2, {"block_1", "block_2", "norm"}),
-        (0.5, {"mlp of block_2", "norm"}),
-        (1.5, {"mlp of block_1", "block_2", "norm"}),
-        (0, set()),
-    ],
-)
-def test_train_last_layers(count, trainable):
-    encoder = small_encoder(num_layers=3, position_embedding="learned")
-    encoder.train_last_layers(0.5)  # what was set before leaves no trace
-    encoder.train_last_layers(count)
-    expected = []
-    for variable in encoder.weights:
-        part = variable.path.split("/")[1]
-        is_mlp = any(name in variable.path for name in ("mlp", "norm2"))
-        part = part if part.startswith("block") or part == "norm" else "stem"
-        if part in trainable or (is_mlp and f"mlp of {part}" in trainable):
-            expected.append(variable.path)
-    assert sorted(variable.path for variable in encoder.trainable_variables) == sorted(expected)
-    groups = [variable.path for group in encoder.layer_groups() for variable in group]
-    assert sorted(groups) == sorted(expected) and len(encoder.layer_groups()) == 5
-
-
-@pytest.mark.parametrize("count", [-1, 2.5, 3, 0.25])
-def test_train_last_layers_that_are_not_there(count):
-    with pytest.raises(ValueError, match=f"a multiple of 0.5 up to 2; got {count}"):
-        small_encoder(num_layers=2).train_last_layers(count)
-
-
 def test_no_weight_decay_is_biases_norms_tokens_and_positions():
     encoder = small_encoder(num_layers=2, position_embedding="learned")
     excluded = {variable.path for variable in encoder.no_weight_decay()}

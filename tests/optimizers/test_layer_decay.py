@@ -8,7 +8,8 @@ import torch
 
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import AdamW, WarmupCosine, adamw, layer_decay_scales
-from tests.base import small_encoder
+from keras_mae.optimizers.parameter_groups import names_of, select
+from tests.base import small_encoder, small_mae
 
 
 def small_classifier(num_layers=2, **arguments):
@@ -115,3 +116,51 @@ def test_a_pattern_that_matches_nothing_and_a_variable_without_a_scale():
         AdamW(no_weight_decay=["*/biases"]).build(variables)
     with pytest.raises(ValueError, match="in no group: vit_encoder/cls_token, vit_encoder/patch_projection/kernel"):
         AdamW(learning_rate_scales={"*/block_*": 0.5, "*/norm/*": 1.0}).build(variables)
+
+
+def twins():
+    """An encoder and a decoder of one name, whose blocks and norms have the same paths."""
+    encoder = small_encoder(num_layers=2, name="vit")
+    return small_mae(encoder, decoder={"name": "vit", "num_layers": 2})
+
+
+def steps(optimizer, variables):
+    """How far each variable goes in one step with gradients of 1: Adam's first step is its rate."""
+    before = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    optimizer.apply_gradients([(tf.ones(variable.shape), variable) for variable in variables])
+    return [float((old - keras.ops.convert_to_numpy(v)).mean()) for old, v in zip(before, variables, strict=True)]
+
+
+def test_layers_of_one_name_keep_their_own_rates():
+    """Stem 0.5^4, blocks 0.5^3 and 0.5^2, norm 0.5, decoder 1: with gradients of 1 a step is the rate."""
+    mae = twins()
+    paths = [variable.path for variable in mae.trainable_variables]
+    assert len(set(paths)) < len(paths)
+    expected = {id(v): 0.5 ** (4 - layer) for layer, group in enumerate(mae.layer_groups()) for v in group}
+    optimizer = adamw(mae, 0.1, weight_decay=0.0, layer_decay=0.5)
+    optimizer = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    moved = steps(optimizer, mae.trainable_variables)
+    # of values around 1, in float32
+    np.testing.assert_allclose(moved, [0.1 * expected[id(v)] for v in mae.trainable_variables], rtol=1e-4)
+
+
+def test_layers_of_one_name_are_decayed_each_for_itself():
+    mae = twins()
+    names = names_of(mae.trainable_variables)
+    assert len(set(names.values())) == len(names)
+    bare = next(v for v in mae.decoder.trainable_variables if v.path.endswith("block_0/norm1/gamma"))
+    assert names[id(bare)] == "vit/block_0/norm1/gamma#2"
+    optimizer = AdamW(0.1, 0.5, no_weight_decay=[names[id(bare)]])
+    for variable in mae.trainable_variables:
+        variable.assign(tf.ones(variable.shape))
+    optimizer.apply_gradients([(tf.zeros(v.shape), v) for v in mae.trainable_variables])
+    for variable in mae.trainable_variables:
+        expected = 1.0 if variable is bare else 0.95
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), expected, rtol=1e-6)
+
+
+def test_a_pattern_of_paths_is_for_all_layers_of_that_name():
+    variables = twins().trainable_variables
+    (gammas,) = select(variables, ["*/block_0/norm1/gamma"])
+    (first,) = select(variables, ["vit/block_0/norm1/gamma"])
+    assert len(gammas) == 2 and first == gammas[:1]

@@ -1,11 +1,16 @@
 """Principal components of patches, under the contract of all targets and against NumPy's singular values."""
 
+import copy
+import pickle
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import Patchify, PixelNormalization
-from keras_mae.models import MaskedAutoencoder
+from keras_mae.models import MAEDecoder, MaskedAutoencoder
 from keras_mae.targets import PatchGeometry, PCATarget
 from tests.base import random_images, small_encoder, small_mae
 from tests.contracts import TargetContract
@@ -82,3 +87,70 @@ def test_what_cannot_be():
             attached(count)
     with pytest.raises(ValueError, match="7 components need more patches than that, these 1 images have 6"):
         attached(7).fit(IMAGES[:1])
+
+
+def pca_mae(seed=3):
+    return MaskedAutoencoder(small_encoder(), MAEDecoder(12, 1, 3), target=PCATarget(6), seed=seed)
+
+
+def from_weights(fitted, fresh, path):
+    fresh.set_weights(fitted.get_weights())
+    return fresh
+
+
+def from_checkpoint(fitted, fresh, path):
+    checkpoint = tf.train.Checkpoint(model=fitted).save(f"{path}/state")
+    tf.train.Checkpoint(model=fresh).restore(checkpoint).assert_consumed()
+    return fresh
+
+
+def from_weights_file(fitted, fresh, path):
+    fitted.save_weights(f"{path}/model.weights.h5")
+    fresh.load_weights(f"{path}/model.weights.h5")
+    return fresh
+
+
+def from_file(fitted, fresh, path):
+    fitted.save(f"{path}/model.keras")
+    return keras.saving.load_model(f"{path}/model.keras")
+
+
+WAYS = [
+    from_weights,
+    from_checkpoint,
+    from_weights_file,
+    from_file,
+    lambda fitted, fresh, path: copy.deepcopy(fitted),
+    lambda fitted, fresh, path: pickle.loads(pickle.dumps(fitted)),
+    lambda fitted, fresh, path: from_weights(fitted, keras.models.clone_model(fitted), path),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_fit_is_part_of_the_weights(way, tmp_path):
+    fitted = pca_mae()
+    fitted.target.fit(IMAGES)
+    got = way(fitted, pca_mae(seed=3), tmp_path)
+    assert got is not fitted and got.target.is_fitted
+    np.testing.assert_array_equal(got.target(IMAGES), fitted.target(IMAGES))
+    loss = tf.function(lambda mae: mae.batch_loss(IMAGES, ExampleSeed.of(0, 0), training=False))
+    np.testing.assert_allclose(loss(got), loss(fitted), rtol=1e-6)
+
+
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_without_the_fit_nothing_is_trained(in_graph):
+    mae = pca_mae()
+    clone = keras.models.clone_model(mae)  # a clone has fresh weights
+    for one in (mae, clone):
+        one.compile(optimizer="sgd", run_eagerly=not in_graph, jit_compile=False)
+        with pytest.raises(ValueError, match="the principal components are not known yet: call target.fit"):
+            one.fit(IMAGES[:4], verbose=0)
+
+
+def test_what_is_reset_is_fitted_no_more():
+    fitted = pca_mae()
+    fresh = fitted.get_weights()
+    fitted.target.fit(IMAGES)
+    fitted.set_weights(fresh)
+    with pytest.raises(ValueError, match="call target.fit"):
+        fitted.target(IMAGES)

@@ -165,7 +165,10 @@ def test_a_bad_mask_shows_in_the_loss_under_xla():
         return mae.batch_loss({"images": IMAGES[:2], "mask": mask}, ExampleSeed.of(0, 0), training=False)
 
     good, bad = MASK[:2].astype("float32"), np.array([[1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0]], "float32")
-    assert np.isfinite(loss(good)) and np.isnan(loss(bad))
+    assert np.isfinite(loss(good)) and not mae.wrong_data()
+    assert np.isnan(loss(bad))
+    (sentence,) = mae.wrong_data()
+    assert sentence.endswith("those of batches with 2 images do not")
 
 
 @pytest.mark.slow

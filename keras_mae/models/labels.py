@@ -1,0 +1,197 @@
+"""Labels of a classifier in the forms in which data have them, and what is no label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_FORMS = "integers of shape (N,) or (N, 1), or one probability a class, shape (N, {classes})"
+_TOLERANCE = 0.01  # of the sum of probabilities, which bfloat16 knows to 0.4 %
+
+
+def class_probabilities(labels, num_classes: int, batch_size) -> tuple[tf.Tensor, tf.Tensor]:
+    """Labels as probabilities of the classes, and which of them are labels.
+
+    Args:
+        labels: `(B,)` or `(B, 1)`, the numbers of classes, of any integer type or as floats; or `(B, num_classes)`,
+            one-hot or probabilities that sum to 1.
+        num_classes: `K`, at least 2.
+        batch_size: `B`, an integer scalar.
+
+    Returns:
+        Float32 `(B, K)`, and bool `(B,)`: rows that are no labels are NaN.
+
+    Raises:
+        ValueError: for another shape or type, as far as it is known while a graph is made; and eagerly for values that
+            are no labels.
+    """
+    shape, dtype = _form(labels)
+    _check_form(shape, dtype, num_classes)
+    labels = tf.convert_to_tensor(labels)
+    if tf.executing_eagerly():
+        check_labels(labels, num_classes)
+    columns = tf.reshape(labels, [batch_size, -1])
+    if shape is None or len(shape) == 2 and shape[1] is None:  # of data, or of a step made for several of these forms
+        width = tf.shape(columns)[1]
+        padded = tf.pad(columns[:, :num_classes], [[0, 0], [0, tf.maximum(num_classes - width, 0)]])
+        of_numbers, of_shares = _from_numbers(columns[:, 0], num_classes), _from_shares(padded)
+        shares = tf.where(width == 1, of_numbers[0], of_shares[0])
+        fine = tf.where(width == 1, of_numbers[1], of_shares[1] & (width == num_classes)) & (tf.rank(labels) <= 2)
+    elif len(shape) == 2 and shape[1] == num_classes:
+        shares, fine = _from_shares(columns)
+    else:
+        shares, fine = _from_numbers(columns[:, 0], num_classes)
+    return tf.where(fine[:, None], shares, float("nan")), fine
+
+
+def _from_numbers(numbers, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
+    whole = tf.cast(numbers, tf.int64)
+    fine = (whole >= 0) & (whole < num_classes) & tf.equal(tf.cast(whole, numbers.dtype), numbers)
+    return tf.one_hot(tf.where(fine, whole, 0), num_classes), fine
+
+
+def _from_shares(shares) -> tuple[tf.Tensor, tf.Tensor]:
+    shares = tf.cast(shares, tf.float32)
+    one = tf.abs(tf.reduce_sum(shares, axis=1) - 1) <= _TOLERANCE
+    return shares, tf.reduce_all(shares >= 0, axis=1) & one
+
+
+def check_labels(labels, num_classes: int) -> None:
+    """Looks at labels before anything is done with them.
+
+    Args:
+        labels: None, an array of any kind, or the specification of a data set's labels.
+        num_classes: `K`.
+
+    Raises:
+        ValueError: for another shape or type than `class_probabilities` takes, or values that are no labels.
+    """
+    if labels is None:
+        return
+    _check_form(*_form(labels), num_classes)
+    if isinstance(labels, tf.TensorSpec):
+        return
+    values = np.asarray(labels).astype("float64")
+    if not values.size:
+        return
+    if values.ndim == 2 and values.shape[1] == num_classes:
+        sums = values.sum(axis=1)
+        bad = ~((values >= 0).all(axis=1) & (np.abs(sums - 1) <= _TOLERANCE))  # NaN compares as False
+        if bad.any():
+            raise ValueError(
+                f"probabilities of {num_classes} classes are not negative and sum to 1; got "
+                f"{np.round(values[bad][0], 4).tolist()} for example {int(np.argmax(bad))}, and {bad.sum()} such of "
+                f"{len(values)}"
+            )
+        return
+    whole = values == np.floor(values)
+    if not whole.all() or values.min() < 0 or values.max() >= num_classes:
+        got = f"got {values.min():g} to {values.max():g}" if whole.all() else f"got {values[~whole].flat[0]:g}"
+        raise ValueError(
+            f"labels of {num_classes} classes are integers from 0 to {num_classes - 1}; {got}: make the classifier "
+            "with as many classes as the data have, and count them from 0"
+        )
+
+
+def fault_of_labels(num_classes: int) -> str:
+    """The sentence for labels that only a compiled step has seen; `{count}` stays open."""
+    return (
+        f"{{count}} labels of the data are none: labels of {num_classes} classes are integers from 0 to "
+        f"{num_classes - 1}, or {num_classes} probabilities that sum to 1, for each image; make the classifier with as "
+        "many classes as the data have, and count them from 0"
+    )
+
+
+def check_weights(sample_weight) -> None:
+    """Looks at the shape and type of `sample_weight`: an array, or the specification of a data set's.
+
+    Raises:
+        ValueError: if it is not one number an example, `(N,)` or `(N, 1)`.
+    """
+    if sample_weight is None:
+        return
+    shape, dtype = _form(sample_weight)
+    fits = shape is None or len(shape) == 1 or (len(shape) == 2 and shape[1] in (None, 1))
+    if not fits or not _is_number(dtype):
+        named = "of unknown shape" if shape is None else _tuple(shape)
+        raise ValueError(f"sample_weight holds one number an example, shape (N,) or (N, 1); got {dtype} {named}")
+
+
+def weigh(losses, sample_weight) -> tf.Tensor:
+    """Losses `(B,)` times their weights, `(B,)` or `(B, 1)`.
+
+    Raises:
+        ValueError: for weights of another shape or type.
+    """
+    check_weights(sample_weight)
+    sample_weight = tf.convert_to_tensor(sample_weight)
+    return losses * tf.reshape(tf.cast(sample_weight, tf.float32), tf.shape(losses))
+
+
+def checked_class_weight(class_weight: Mapping[int, float], num_classes: int) -> dict[int, float]:
+    """`class_weight` with a number for each class: 1 where none is given, as Keras has it.
+
+    Raises:
+        ValueError: for a class that there is not.
+    """
+    if not isinstance(class_weight, Mapping):
+        raise ValueError(f"class_weight is a dict from classes to weights, {{0: 1.0, 1: 2.5}}; got {class_weight!r}")
+    unknown = [label for label in class_weight if label not in range(num_classes)]
+    if unknown:
+        raise ValueError(
+            f"class_weight has weights of classes 0 to {num_classes - 1}; got {', '.join(map(repr, unknown))}"
+        )
+    return {label: float(class_weight.get(label, 1.0)) for label in range(num_classes)}
+
+
+def with_class_weights(data: tf.data.Dataset, class_weight: Mapping[int, float]) -> tf.data.Dataset:
+    """`(x, y)` as `(x, y, sample_weight)`. What is no label weighs 1, and is found by the step.
+
+    Keras' own way ends there with an error of an index.
+
+    Raises:
+        ValueError: if the data have weights already.
+    """
+    table = [class_weight[label] for label in range(len(class_weight))]
+
+    def weigh(*example):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(example)
+        if sample_weight is not None:
+            raise ValueError("give class_weight to fit, or weights with the data, not both")
+        batch_size = tf.shape(keras.tree.flatten(x)[0])[0]
+        shares, fine = class_probabilities(y, len(table), batch_size)
+        weights = tf.gather(table, tf.argmax(tf.where(fine[:, None], shares, 0.0), axis=-1))
+        return x, y, tf.where(fine, weights, 1.0)
+
+    return data.map(weigh, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _form(labels) -> tuple[tuple[int | None, ...] | None, str]:
+    """Shape, None for an unknown rank, and the name of the type."""
+    if isinstance(labels, (dict, list, tuple, tf.RaggedTensor, tf.SparseTensor)):
+        raise ValueError(f"labels are one array or tensor, with a row for each image; got a {type(labels).__name__}")
+    if not tf.is_tensor(labels) and not isinstance(labels, tf.TensorSpec):
+        labels = np.asarray(labels)
+    shape = labels.shape
+    known = None if isinstance(shape, tf.TensorShape) and shape.rank is None else tuple(shape)
+    return known, labels.dtype.name
+
+
+def _check_form(shape: tuple[int | None, ...] | None, dtype: str, num_classes: int) -> None:
+    forms = f"labels are {_FORMS.format(classes=num_classes)}"
+    if shape is not None and len(shape) != 1 and not (len(shape) == 2 and shape[1] in (None, 1, num_classes)):
+        raise ValueError(f"{forms}; got the shape {_tuple(shape)}")
+    if not _is_number(dtype):
+        raise ValueError(f"{forms}; got the type {dtype}")
+
+
+def _is_number(dtype: str) -> bool:
+    return dtype.startswith(("int", "uint", "float", "bfloat16"))
+
+
+def _tuple(shape: tuple[int | None, ...]) -> str:
+    names = ", ".join("N" if size is None else str(size) for size in shape)
+    return f"({names}{',' * (len(shape) == 1)})"

@@ -1,0 +1,88 @@
+"""A batch in equal parts, one after the other; and batches that cannot be shared, before an epoch begins."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+UNEQUAL_SHARES = "the examples of a training batch must be divisible by the number of replicas"
+
+
+def batch_size_of(data):
+    """The number of examples on this replica, an int32 scalar."""
+    return tf.shape(next(x for x in tf.nest.flatten(data) if x is not None))[0]
+
+
+def split(data, parts: int) -> tuple[Callable[[Any], Any], Any, Any]:
+    """The examples in equal parts.
+
+    The last batch of an epoch may be smaller. If it is not divisible, there are more and smaller parts: the mean of
+    their means is still that of all examples, and a part is no larger than that of a whole batch.
+
+    Args:
+        data: what the data set yields, of `B` examples.
+        parts: how many parts there are, where `B` is known while the step is made; at least so many otherwise.
+
+    Returns:
+        A function from a part's number to its data, the number of parts, and the number of examples in each.
+
+    Raises:
+        ValueError: if a number of examples that is known before is not divisible.
+    """
+    known = next(x for x in tf.nest.flatten(data) if x is not None).shape[0]
+    if known is not None and known % parts:
+        raise ValueError(
+            f"the examples of a batch on each replica must be divisible by accumulation_steps={parts}; got {known}"
+        )
+    size = batch_size_of(data)
+    if known is not None:
+        count, length = parts, known // parts
+    else:
+        lengths = tf.range(1, tf.maximum(size // parts, 1) + 1)
+        length = tf.reduce_max(tf.where(size % lengths == 0, lengths, 1))
+        count = size // length
+
+    def in_parts(x) -> tf.Tensor | None:
+        if x is None:
+            return None
+        x = tf.convert_to_tensor(x)
+        rest = [tf.shape(x)[axis] if known is None else known for axis, known in enumerate(x.shape[1:], start=1)]
+        return tf.reshape(x, [count, length, *rest])
+
+    stacked = tf.nest.map_structure(in_parts, data)
+    return lambda part: tf.nest.map_structure(lambda x: None if x is None else x[part], stacked), count, length
+
+
+def check_batches(x, batch_size: int | None, validation_split: float, parts: int, replicas: int) -> None:
+    """Looks at what an array will be cut into by `fit`, whose last batch would otherwise fail after all others.
+
+    Args:
+        x: images, or a dict of arrays; what is no array passes.
+        batch_size: of `fit`, None for Keras' 32.
+        validation_split: of `fit`.
+        parts: `accumulation_steps`.
+        replicas: how many there are.
+
+    Raises:
+        ValueError: if a whole batch is not divisible by replicas and parts, or the last by the replicas.
+    """
+    arrays = keras.tree.flatten(x)
+    if not arrays or not all(getattr(array, "shape", None) for array in arrays) or batch_size == 0:
+        return
+    number = math.floor(arrays[0].shape[0] * (1 - validation_split))
+    batch_size = 32 if batch_size is None else batch_size
+    last = number % batch_size
+    if number >= batch_size and batch_size % (parts * replicas):
+        raise ValueError(
+            f"a batch must be divisible by {replicas} replicas x accumulation_steps={parts}: got "
+            f"batch_size={batch_size}; the next that is, is {-(-batch_size // (parts * replicas)) * parts * replicas}"
+        )
+    if last % replicas:
+        raise ValueError(
+            f"{UNEQUAL_SHARES}: {number} examples leave a last batch of {last} for {replicas} replicas; leave out "
+            f"{last % replicas}, or pass a tf.data.Dataset with batch({batch_size}, drop_remainder=True)"
+        )

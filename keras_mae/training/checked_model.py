@@ -1,0 +1,131 @@
+"""A model that looks at its data: before the first step, and after steps that could not raise an error."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_mae.training.batch_parts import UNEQUAL_SHARES, check_batches
+from keras_mae.training.data_fault import DataFault
+from keras_mae.training.selection import SelectiveModel
+from keras_mae.training.skipped_steps import StopOnSkippedSteps
+
+_log = logging.getLogger("keras_mae")
+
+
+class CheckedModel(SelectiveModel):
+    """A `keras.Model` whose `fit` and `evaluate` say what is wrong with their data.
+
+    Subclasses may say more: `check_arguments`, `data_faults`.
+
+    Attributes:
+        accumulation_steps: in how many parts a replica takes its share of a batch.
+    """
+
+    accumulation_steps: int = 1
+
+    def data_faults(self) -> list[DataFault]:
+        """What `batch_loss` finds wrong with data where it cannot raise an error."""
+        return []
+
+    def wrong_data(self) -> list[str]:
+        """Sentences on what `data_faults` have found since they were last asked.
+
+        Raises:
+            ValueError: for what ends a run.
+        """
+        told = [(fault.is_error, fault.told()) for fault in self.data_faults()]
+        for is_error, sentence in told:
+            if is_error and sentence:
+                raise ValueError(sentence)
+        return [sentence for _, sentence in told if sentence]
+
+    def check_arguments(self, arguments: dict[str, Any]) -> None:
+        """Looks at what `fit`, `evaluate`, `train_on_batch` or `test_on_batch` is given, and may put it right.
+
+        Args:
+            arguments: by name.
+
+        Raises:
+            ValueError: if it cannot be trained on.
+        """
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """As `keras.Model.fit`; with a `StopOnSkippedSteps`, unless you pass one.
+
+        Raises:
+            ValueError: for data that cannot be trained on, or too many steps in a row that were skipped.
+        """
+        call = self._checked(super().fit, args, kwargs)
+        given = call.arguments
+        check_batches(
+            given.get("x"),
+            given.get("batch_size"),
+            given.get("validation_split", 0.0),
+            self.accumulation_steps,
+            self.distribute_strategy.num_replicas_in_sync,
+        )
+        given["callbacks"] = _with_stop(given.get("callbacks"), self)
+        try:
+            return super().fit(*call.args, **call.kwargs)
+        except tf.errors.InvalidArgumentError as error:
+            if UNEQUAL_SHARES not in str(error):
+                raise
+            raise ValueError(
+                f"{UNEQUAL_SHARES}: drop the last, smaller one by batch(..., drop_remainder=True)"
+            ) from error
+
+    def evaluate(self, *args: Any, **kwargs: Any):
+        """As `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: for data that cannot be tested on.
+        """
+        return self._and_faults(super().evaluate, args, kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any):
+        """As `keras.Model.train_on_batch`; raises a ValueError for data that cannot be trained on."""
+        return self._and_faults(super().train_on_batch, args, kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any):
+        """As `keras.Model.test_on_batch`; raises a ValueError for data that cannot be tested on."""
+        return self._and_faults(super().test_on_batch, args, kwargs)
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """As Keras', but the mean of nothing is NaN: an epoch whose steps were all skipped has no loss."""
+        results = super().get_metrics_result()
+        counts = {metric.name: metric.count for metric in self.metrics if isinstance(metric, keras.metrics.Mean)}
+        for name in counts.keys() & results.keys():
+            results[name] = tf.where(tf.convert_to_tensor(counts[name]) > 0, results[name], float("nan"))
+        return results
+
+    def _checked(self, method: Callable, args, kwargs) -> inspect.BoundArguments:
+        call = inspect.signature(method).bind(*args, **kwargs)
+        self.check_arguments(call.arguments)
+        return call
+
+    def _and_faults(self, method: Callable, args, kwargs):
+        call = self._checked(method, args, kwargs)
+        result = method(*call.args, **call.kwargs)
+        for sentence in self.wrong_data():
+            _log.warning(sentence)
+        return result
+
+
+def _with_stop(callbacks, model: CheckedModel):
+    """`fit`'s callbacks, led by a `StopOnSkippedSteps`: what it logs is seen by the others."""
+    is_list = isinstance(callbacks, keras.callbacks.CallbackList)
+    given = callbacks.callbacks if is_list else keras.tree.flatten(callbacks or [])
+    stops = [callback for callback in given if isinstance(callback, StopOnSkippedSteps)] or [StopOnSkippedSteps()]
+    ordered = [*stops, *(callback for callback in given if callback not in stops)]
+    if not is_list:
+        return ordered
+    for stop in stops:
+        stop.set_model(model)
+    callbacks.callbacks = ordered
+    return callbacks

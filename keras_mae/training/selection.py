@@ -1,0 +1,63 @@
+"""What a model trains of the layers that it may share with others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+
+from keras_mae.training.image_training import ImageTrainingModel
+
+
+class SelectiveModel(ImageTrainingModel):
+    """A `keras.Model` that may leave out variables from training without freezing them for other models.
+
+    Subclasses say which: `fixed_variables`.
+    """
+
+    def fixed_variables(self) -> list[keras.Variable]:
+        """Variables that this model does not train, whether they are frozen or not.
+
+        Layers may be shared with other models: `layer.trainable` is the user's, and the same for all of them.
+        """
+        return []
+
+    def trained_of(self, variables: Iterable[keras.Variable]) -> list[keras.Variable]:
+        """Those among the variables that this model trains, in their order."""
+        trained = {id(variable) for variable in self.trainable_variables}
+        return [variable for variable in variables if id(variable) in trained]
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        fixed = {id(variable) for variable in self.fixed_variables()}
+        return [variable for variable in super().trainable_variables if id(variable) not in fixed]
+
+    @property
+    def non_trainable_variables(self) -> list[keras.Variable]:
+        trained = {id(variable) for variable in self.trainable_variables}
+        return [variable for variable in self.variables if id(variable) not in trained]
+
+    @property
+    def trainable_weights(self) -> list[keras.Variable]:
+        return self.trained_of(self.weights)
+
+    @property
+    def non_trainable_weights(self) -> list[keras.Variable]:
+        trained = {id(variable) for variable in self.trainable_variables}
+        return [variable for variable in self.weights if id(variable) not in trained]
+
+    def make_train_function(self, force: bool = False):
+        """As Keras'.
+
+        Raises:
+            ValueError: if other variables are trained than when the step was first made: it would go on with those.
+        """
+        trained = frozenset(id(variable) for variable in self.trainable_variables)
+        if self.train_function is None or force:
+            self._trained = trained
+        elif self._trained != trained:
+            raise ValueError(
+                f"what {self.name} trains has changed since it was compiled, {len(self._trained)} variables then and "
+                f"{len(trained)} now: call compile again, with a new optimizer, before you go on"
+            )
+        return super().make_train_function(force)
