@@ -212,9 +212,10 @@ class ImageClassifier(GlobalBatchModel):
                 check_weights(sample_weight)
         if arguments.get("class_weight") is not None:
             class_weight = checked_class_weight(arguments["class_weight"], self.num_classes)
-            if isinstance(x, tf.data.Dataset):
-                arguments["x"], class_weight = with_class_weights(x, class_weight), None
-            arguments["class_weight"] = class_weight
+            of_data_set = isinstance(x, tf.data.Dataset)
+            arguments["class_weight"] = None if of_data_set else class_weight
+            if of_data_set:
+                arguments["x"] = with_class_weights(x, class_weight)
 
     def fixed_variables(self) -> list[keras.Variable]:
         """Those of the encoder that `num_trainable_layers` leaves out."""
