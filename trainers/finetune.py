@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_mae.data import Augmentation, FineTuningAugmentation, RandAugment, Source, mixed_dataset
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import adamw
+from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.finetune_config import FinetuneConfig
@@ -71,6 +72,7 @@ def finetune(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
+    check_together(config)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, config.accumulation_steps, scope)
     source, validation, num_classes = labelled_sources(config, data)

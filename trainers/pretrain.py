@@ -16,6 +16,7 @@ from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.optimizers import WarmupCosine, WarmupMultiStep, adamw
 from keras_mae.trainers import callbacks, memory, pictures, run
+from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.data_service import from_service
 from keras_mae.trainers.display import Display
@@ -138,9 +139,8 @@ def pretrain(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
+    check_together(config)
     scope = make_strategy(strategy, tpu)
-    if config.checkpoint_steps is not None and config.checkpoint_steps < 1:
-        raise ValueError(f"checkpoint_steps counts from 1 on, or is None; got {config.checkpoint_steps}")
     check_batch(config.batch_size, config.accumulation_steps, scope)
     source = open_source(data)
     steps = steps_per_epoch(config, source.num_images)
