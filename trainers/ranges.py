@@ -161,7 +161,7 @@ def example(key: str, value: Any, hint: Any) -> str:
     if length is None or isinstance(value, bool):
         return ""
     if isinstance(value, (int, float)):
-        some = (value,) * (length or 3)
+        some = (value,) * (length or (3 if key in ("mean", "std") else 1))
         more = "" if length else ", one for each channel" if key in ("mean", "std") else ", or more of them"
         return f"; type --set '{key}={some}'{more}"
     return ""
