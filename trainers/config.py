@@ -81,6 +81,7 @@ class PretrainConfig:
         clip_norm: bound on the gradient's global norm, or None.
         rematerialize: whether blocks compute their activations a second time instead of keeping them: less memory,
             about a third more time.
+        check_memory: whether a run is refused for which there is not enough memory, by estimate.
         max_skipped_steps: so many steps in a row may be skipped because their loss or gradient is not finite.
         checkpoint_steps, checkpoint_minutes: steps and minutes between checkpoints within an epoch, or None; each
             epoch ends with one.
@@ -134,6 +135,7 @@ class PretrainConfig:
     accumulation_steps: Count = 1
     clip_norm: Positive | None = None
     rematerialize: bool = False
+    check_memory: bool = True
     max_skipped_steps: Count = 20
     checkpoint_steps: Count | None = None
     checkpoint_minutes: AtLeast0 | None = 15.0

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_mae.data import Augmentation, FineTuningAugmentation, RandAugment, Source, mixed_dataset
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import adamw
+from keras_mae.trainers import memory
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
 from keras_mae.trainers.encoder_choice import choose_encoder
@@ -79,6 +80,7 @@ def finetune(
     schedule = schedule_of(config, steps_per_epoch(config, source.num_images))
     with scope.scope():
         classifier = build(config, num_classes)
+        memory.check(classifier, config, scope.num_replicas_in_sync)
         classifier.compile(
             optimizer=adamw(classifier, schedule, config.weight_decay, config.beta_2, config.layer_decay),
             jit_compile=jit_of(config, classifier),
