@@ -5,7 +5,9 @@ import os
 import numpy as np
 import pytest
 
+from keras_mae import cli
 from keras_mae.data import open_source
+from keras_mae.models import ViTEncoder
 from tests.drawn import write_pictures
 from tests.typed import refused
 
@@ -64,3 +66,13 @@ def test_data_without_its_kind(monkeypatch, tmp_path):
         assert str(caught.value).endswith(f"; got {path!r}; type --data={typed}")
     with pytest.raises(ValueError, match=r"got 'nothing'$"):
         open_source("nothing")
+
+
+@pytest.mark.medium
+def test_a_files_name_makes_a_file(capfd, tmp_path):
+    encoder = ViTEncoder((8, 8, 3), patch_size=4, hidden_dim=16, num_layers=1, num_heads=2)
+    encoder.save(tmp_path / "e.keras")
+    export = ["export", f"--run={tmp_path}/e.keras", f"--output={tmp_path}/m.tflite"]
+    assert cli.main(export) == 0
+    assert sorted(os.listdir(tmp_path)) == ["e.keras", "m.tflite"] and os.path.isfile(tmp_path / "m.tflite")
+    assert f"{tmp_path}/m.tflite is there already: choose another output" in refused(capfd, *export)

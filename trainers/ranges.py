@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import reprlib
 import sys
 import types
@@ -73,7 +72,6 @@ DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Pooling = Literal["mean", "cls"]
 
 
-@functools.cache
 def hints_of(kind: type) -> dict[str, Any]:
     """The types of a config's fields, with their ranges."""
     hints = typing.get_type_hints(kind, include_extras=True)

@@ -41,8 +41,9 @@ def check_output(values: flags.FlagValues) -> None:
         )
     output = os.path.realpath(values.output)
     for flag in ("data", "validation_data", "run"):
-        if flag in values and values[flag].value:
-            path = values[flag].value if flag == "run" else values[flag].value.rpartition(":")[2]
+        given = str(values[flag].value or "") if flag in values else ""
+        if given:
+            path = given if flag == "run" else given.rpartition(":")[2]
             if path and os.path.realpath(path) == output:
                 raise ValueError(f"--output={values.output} is what --{flag} is read from; name another folder")
 

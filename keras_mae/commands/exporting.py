@@ -84,7 +84,7 @@ def _check(values: flags.FlagValues) -> None:
             raise ValueError("--version is for a folder of versions: leave it out, or name a folder with --output")
         if os.path.exists(values.output):
             raise ValueError(f"{values.output} is there already: choose another output")
-        values.format = format
+        values["format"].value = format
     for flag, model in (("pooling", "encoder"), ("normalize", "encoder"), ("labels", "classifier")):
         if values[flag].present and values.model != model:
             raise ValueError(f"--{flag} is for --model={model}; the model is {values.model}")
@@ -125,10 +125,10 @@ def _write_file(values: flags.FlagValues) -> str:
     if not os.path.isdir(folder):
         raise ValueError(f"--output={output}: there is no folder {folder}")
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as aside:
-        values.output = os.path.join(aside, "model")
+        values["output"].value = os.path.join(aside, "model")
         (file,) = glob.glob(f"{glob.escape(_write(values))}/*{os.path.splitext(output)[1]}")
         os.replace(file, output)
-    values.output = output
+    values["output"].value = output
     return output
 
 
