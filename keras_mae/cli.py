@@ -6,6 +6,7 @@ It finds the command, reads its flags, and turns what goes wrong into a line and
 
 from __future__ import annotations
 
+import difflib
 import logging
 import os
 import sys
@@ -56,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(__version__)
         return 0
     if name not in COMMANDS:
-        return _refuse(f"there is no command {name!r}; there are: {', '.join(COMMANDS)}")
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]}? There" if near else "; there"
+        return _refuse(f"there is no command {name!r}{hint} are: {', '.join(COMMANDS)}")
     command = COMMANDS[name]
     if any(argument in ("--help", "-h", "-help") for argument in rest):
         print(_help(name, command))
@@ -64,10 +67,22 @@ def main(arguments: list[str] | None = None) -> int:
     values = command.make_flags()
     try:
         positional = values([name, *rest])[1:]
-    except flags.Error as error:
-        return _refuse(f"{name}: {' '.join(str(error).split())}; see keras-mae {name} --help")
+    except flags.UnrecognizedFlagError as error:
+        said = _as_setting(command, error.flagname, rest) or f"{_one_line(error)}; see keras-mae {name} --help"
+        return _refuse(f"{name}: {said}")
+    except (flags.Error, UnicodeError) as error:
+        return _refuse(f"{name}: {_one_line(error)}; see keras-mae {name} --help")
     if positional:
-        return _refuse(f"{name}: takes flags only, such as --output=DIR; got {positional[0]!r}")
+        said = f"{name}: takes flags only, such as --output=DIR; got {positional[0]!r}"
+        key, equals, _ = positional[0].partition("=")
+        if equals and command.config is not None and key.isidentifier():
+            said += f"; a setting is given as --set {positional[0]}"
+        elif equals and key in values:
+            said += f"; a flag is given as --{positional[0]}"
+        return _refuse(said)
+    empty = [f"--{flag}" for flag in values if values[flag].value == ""]
+    if empty:
+        return _refuse(f"{name}: {empty[0]} is empty; give it a value, or leave it out")
     missing = [f"--{flag}" for flag in command.required if values[flag].value is None]
     if missing:
         return _refuse(f"{name}: needs {' and '.join(missing)}; see keras-mae {name} --help")
@@ -84,7 +99,7 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
         _start_tensorflow()
         command.run(values)
     except (ValueError, OSError, ImportError) as error:
-        return _refuse(f"{name}: {' '.join(str(error).split())}")
+        return _refuse(f"{name}: {_one_line(error)}")
     except Preempted as error:
         print(f"keras-mae {name}: {error}", file=sys.stderr)
         return _TERMINATED
@@ -117,8 +132,32 @@ def _start_tensorflow() -> None:
             os.close(stderr)
 
 
+def _as_setting(command: Command, flag: str, arguments: list[str]) -> str | None:
+    """What to type for a flag that is a setting, or like one, or None if it is none."""
+    if command.config is None:
+        return None
+    from keras_mae.trainers.config import near_settings
+    from keras_mae.trainers.ranges import hints_of
+
+    near = near_settings(flag, hints_of(command.config()))
+    if not near:
+        return None
+    if difflib.get_close_matches(flag, list(command.make_flags()), n=1, cutoff=0.6) and near[0] != flag:
+        return None
+    value = next((word.partition("=")[2] for word in arguments if word.lstrip("-").startswith(f"{flag}=")), "")
+    if not value:
+        after = [other for word, other in zip(arguments, arguments[1:]) if word.lstrip("-") == flag]
+        value = after[0] if after and not after[0].startswith("-") else "..."
+    return f"--{flag} is no flag; {near[0]} is a setting: type --set {near[0]}={value}"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
 def _refuse(message: str) -> int:
-    print(f"keras-mae {message}", file=sys.stderr)
+    shown = message.encode("utf-8", "backslashreplace").decode()  # an argument need not be UTF-8
+    print(f"keras-mae {shown}", file=sys.stderr)
     return _USAGE_ERROR
 
 

@@ -93,7 +93,7 @@ def test_help_imports_neither_tensorflow_nor_keras():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pretrian"], "there is no command 'pretrian'; there are: " + NAMES),
+        (["pretrian"], "there is no command 'pretrian'; did you mean pretrain? There are: " + NAMES),
         (["--data=digits", "pretrain"], "there is no command '--data=digits'"),
         (
             ["pretrain", "--dta=digits"],

@@ -3,6 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
+
+from keras_mae.trainers.ranges import (
+    AtLeast0,
+    Count,
+    DtypePolicy,
+    Layers,
+    Pixels,
+    Pooling,
+    Positive,
+    Preset,
+    Range,
+    Rate,
+    Seed,
+    Share,
+    ShareAbove0,
+    check_fields,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,35 +63,38 @@ class ClassifierConfig:
 
     run: str | None = None
     validation_data: str | None = None
-    preset: str | None = None
-    image_size: tuple[int, int] | None = None
-    channels: int | None = None
-    patch_size: tuple[int, int] | None = None
-    hidden_dim: int | None = None
-    num_layers: int | None = None
-    num_heads: int | None = None
-    position_temperature: float | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    pooling: str = "mean"
-    num_classes: int | None = None
-    labels_per_class: int | None = None
-    epochs: int = 100
-    warmup_epochs: float = 5.0
-    batch_size: int = 1024
-    base_learning_rate: float = 5e-4
-    min_learning_rate: float = 0.0
-    weight_decay: float = 0.0
-    crop_scale: tuple[float, float] | None = (0.08, 1.0)
+    preset: Preset | None = None
+    image_size: tuple[Pixels, Pixels] | None = None
+    channels: Pixels | None = None
+    patch_size: tuple[Pixels, Pixels] | None = None
+    hidden_dim: Pixels | None = None
+    num_layers: Layers | None = None
+    num_heads: Pixels | None = None
+    position_temperature: Positive | None = None
+    mean: tuple[Share, ...] | None = None
+    std: tuple[ShareAbove0, ...] | None = None
+    pooling: Pooling = "mean"
+    num_classes: Annotated[int, Range(2, 1_000_000)] | None = None
+    labels_per_class: Count | None = None
+    epochs: Count = 100
+    warmup_epochs: Annotated[float, Range(0, 1_000_000)] = 5.0
+    batch_size: Annotated[int, Range(1, 2**24)] = 1024
+    base_learning_rate: Rate = 5e-4
+    min_learning_rate: Annotated[float, Range(0, 1000)] = 0.0
+    weight_decay: Annotated[float, Range(0, 1000)] = 0.0
+    crop_scale: tuple[ShareAbove0, ShareAbove0] | None = (0.08, 1.0)
     flip: bool = True
-    crop_ratio: float = 0.875
-    stop_after: int | None = None
-    dtype_policy: str = "float32"
+    crop_ratio: ShareAbove0 = 0.875
+    stop_after: Count | None = None
+    dtype_policy: DtypePolicy = "float32"
     jit_compile: bool | None = None
-    max_skipped_steps: int = 20
-    checkpoint_steps: int | None = None
-    checkpoint_minutes: float | None = 15.0
-    seed: int = 0
+    max_skipped_steps: Count = 20
+    checkpoint_steps: Count | None = None
+    checkpoint_minutes: AtLeast0 | None = 15.0
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def peak_learning_rate(self) -> float:

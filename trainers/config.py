@@ -5,13 +5,36 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
-import types
-import typing
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.ranges import (
+    AtLeast0,
+    Count,
+    DtypePolicy,
+    Layers,
+    Method,
+    Pixels,
+    Positive,
+    Preset,
+    Range,
+    Rate,
+    Sampler,
+    Seed,
+    Share,
+    ShareAbove0,
+    ShareBelow1,
+    Target,
+    check_fields,
+    check_value,
+    fits,
+    hints_of,
+    names_of,
+    shown,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +81,7 @@ class PretrainConfig:
         clip_norm: bound on the gradient's global norm, or None.
         rematerialize: whether blocks compute their activations a second time instead of keeping them: less memory,
             about a third more time.
+        check_memory: whether a run is refused for which there is not enough memory, by estimate.
         max_skipped_steps: so many steps in a row may be skipped because their loss or gradient is not finite.
         checkpoint_steps, checkpoint_minutes: steps and minutes between checkpoints within an epoch, or None; each
             epoch ends with one.
@@ -67,55 +91,59 @@ class PretrainConfig:
 
     program: ClassVar[str] = "pretrain"
 
-    method: str = "mae"
-    preset: str = "vit_base_patch16"
-    image_size: tuple[int, int] = (224, 224)
-    channels: int = 3
-    patch_size: tuple[int, int] = (16, 16)
-    hidden_dim: int | None = None
-    num_layers: int | None = None
-    num_heads: int | None = None
+    method: Method = "mae"
+    preset: Preset = "vit_base_patch16"
+    image_size: tuple[Pixels, Pixels] = (224, 224)
+    channels: Pixels = 3
+    patch_size: tuple[Pixels, Pixels] = (16, 16)
+    hidden_dim: Pixels | None = None
+    num_layers: Layers | None = None
+    num_heads: Pixels | None = None
     use_cls_token: bool = True
-    position_embedding: str | None = "sincos"
-    position_temperature: float = 10000.0
-    relative_position_bias: str | None = None
-    layer_scale: float | None = None
-    drop_path_rate: float = 0.0
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    decoder_hidden_dim: int = 512
-    decoder_num_layers: int = 8
-    decoder_num_heads: int = 16
+    position_embedding: Literal["sincos", "learned"] | None = "sincos"
+    position_temperature: Positive = 10000.0
+    relative_position_bias: Literal["shared", "per_block"] | None = None
+    layer_scale: AtLeast0 | None = None
+    drop_path_rate: ShareBelow1 = 0.0
+    mean: tuple[Share, ...] | None = None
+    std: tuple[ShareAbove0, ...] | None = None
+    decoder_hidden_dim: Pixels = 512
+    decoder_num_layers: Layers = 8
+    decoder_num_heads: Pixels = 16
     mask_tokens_in_encoder: bool = False
-    sampler: str = "random"
-    mask_ratio: float = 0.75
-    mask_unit: int | None = None
-    target: str = "pixels"
+    sampler: Sampler = "random"
+    mask_ratio: Annotated[float, Range(0, 1, without=(0, 1))] = 0.75
+    mask_unit: Pixels | None = None
+    target: Target = "pixels"
     normalize_target: bool = True
-    pca_components: int = 96
+    pca_components: Count = 96
     tokenizer: str | None = None
-    vocabulary_size: int | None = None
-    epochs: int = 800
-    warmup_epochs: float = 40.0
-    milestones: tuple[float, ...] | None = None
-    batch_size: int = 4096
-    base_learning_rate: float = 1.5e-4
-    weight_decay: float = 0.05
-    beta_2: float = 0.95
-    crop_scale: tuple[float, float] | None = (0.2, 1.0)
+    vocabulary_size: Annotated[int, Range(2, 1_000_000_000)] | None = None
+    epochs: Count = 800
+    warmup_epochs: Annotated[float, Range(0, 1_000_000)] = 40.0
+    milestones: tuple[Positive, ...] | None = None
+    batch_size: Annotated[int, Range(1, 2**24)] = 4096
+    base_learning_rate: Rate = 1.5e-4
+    weight_decay: Annotated[float, Range(0, 1000)] = 0.05
+    beta_2: ShareBelow1 = 0.95
+    crop_scale: tuple[ShareAbove0, ShareAbove0] | None = (0.2, 1.0)
     flip: bool = True
-    jitter: float = 0.0
-    crop_ratio: float = 0.875
-    dtype_policy: str = "float32"
+    jitter: Share = 0.0
+    crop_ratio: ShareAbove0 = 0.875
+    dtype_policy: DtypePolicy = "float32"
     jit_compile: bool | None = None
-    accumulation_steps: int = 1
-    clip_norm: float | None = None
+    accumulation_steps: Count = 1
+    clip_norm: Positive | None = None
     rematerialize: bool = False
-    max_skipped_steps: int = 20
-    checkpoint_steps: int | None = None
-    checkpoint_minutes: float | None = 15.0
-    pictures_every: int = 20
-    seed: int = 0
+    check_memory: bool = True
+    max_skipped_steps: Count = 20
+    checkpoint_steps: Count | None = None
+    checkpoint_minutes: AtLeast0 | None = 15.0
+    pictures_every: Count = 20
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -128,34 +156,68 @@ class PretrainConfig:
         return self.base_learning_rate * self.batch_size / 256
 
 
+# What other libraries call a setting
+_ELSEWHERE = {
+    "lr": "base_learning_rate",
+    "learning_rate": "base_learning_rate",
+    "blr": "base_learning_rate",
+    "bs": "batch_size",
+    "batch": "batch_size",
+    "wd": "weight_decay",
+    "warmup": "warmup_epochs",
+    "depth": "num_layers",
+    "embed_dim": "hidden_dim",
+    "size": "image_size",
+    "img_size": "image_size",
+    "num_epochs": "epochs",
+    "model": "preset",
+    "accum_iter": "accumulation_steps",
+}
+
 AnyConfig = PretrainConfig | FinetuneConfig | ProbeConfig | KnnConfig
 Config = TypeVar("Config", PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)
 
 
 def changed(config: Config, settings: list[str]) -> Config:
     """The config with `key=value` settings put in, each parsed by the field's type; errors as `parsed` says."""
-    hints = typing.get_type_hints(type(config))
-    hints = {field.name: hints[field.name] for field in dataclasses.fields(config)}
-    return dataclasses.replace(config, **parsed(settings, hints))
+    return dataclasses.replace(config, **parsed(settings, hints_of(type(config))))
 
 
 def parsed(settings: list[str], hints: dict[str, Any]) -> dict[str, Any]:
     """The values of `key=value` settings, each parsed by the type that `hints` has for its key.
 
     Raises:
-        ValueError: for an unknown key (the near ones are shown), or a value of another type.
+        ValueError: for an unknown key (the near ones are shown), or a value of another type or out of range.
     """
     values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise ValueError(f"a setting is written key=value, got {setting!r}")
+            raise ValueError(f"a setting is written key=value, got {shown(setting)}; such as --set {setting_like(key)}")
         if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=3, cutoff=0.4)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ValueError(f"there is no setting {key!r}{hint} There are: {', '.join(hints)}")
+            near = near_settings(key, hints)
+            hint = (
+                f"; did you mean {' or '.join(near)}? Type --set {near[0]}={text}. There are:"
+                if near
+                else "; there are:"
+            )
+            raise ValueError(f"there is no setting {shown(key)}{hint} {', '.join(hints)}")
         values[key] = _parse(key, text, hints[key])
+        check_value(key, values[key], hints[key], text)
     return values
+
+
+def near_settings(word: str, known: Iterable[str]) -> list[str]:
+    """The settings that are like a word, or that it means elsewhere."""
+    word, known = word.lower().replace("-", "_"), list(known)
+    if _ELSEWHERE.get(word) in known:
+        return [_ELSEWHERE[word]]
+    return difflib.get_close_matches(word, known, n=3, cutoff=0.4)
+
+
+def setting_like(key: str) -> str:
+    """What one may type of a setting whose value was left out."""
+    return f"{key}=..." if key.isidentifier() else "batch_size=64"
 
 
 def to_json(config: AnyConfig) -> dict[str, Any]:
@@ -164,11 +226,17 @@ def to_json(config: AnyConfig) -> dict[str, Any]:
 
 
 def from_json(record: dict[str, Any]) -> AnyConfig:
-    """The config that was written as JSON, where tuples became lists."""
+    """The config that was written as JSON, where tuples became lists.
+
+    Raises:
+        ValueError: if it is none, or of another version; or for a setting that is out of range.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"a config is an object of settings, got {shown(record)}")
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     program = values.pop("program", PretrainConfig.program)  # runs of 0.1.0 are pretraining, and do not say so
     kinds = {kind.program: kind for kind in (PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)}
-    if program not in kinds:
+    if not isinstance(program, str) or program not in kinds:
         raise ValueError(f"the config is one of {program!r}; this version knows {', '.join(kinds)}")
     unknown = set(values) - {field.name for field in dataclasses.fields(kinds[program])}
     if unknown:
@@ -177,26 +245,9 @@ def from_json(record: dict[str, Any]) -> AnyConfig:
 
 
 def _parse(key: str, text: str, hint: Any) -> Any:
-    if hint is str:
-        return text
+    if names_of(hint) or fits("text", hint, with_range=False):  # a name or a path may look like a number
+        return None if text == "None" and fits(None, hint) else text
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        value = text
-    if not _fits(value, hint):
-        name = hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
-        raise ValueError(f"{key} is of type {name}, got {text!r}")
-    return value
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if isinstance(hint, types.UnionType):
-        return any(_fits(value, option) for option in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        items = typing.get_args(hint)
-        if not isinstance(value, tuple) or (items[-1] is not Ellipsis and len(value) != len(items)):
-            return False
-        return all(_fits(item, items[0]) for item in value)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is hint
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that it raises
+        return text

@@ -11,6 +11,8 @@ import tensorflow as tf
 from keras_mae.data import Augmentation, FineTuningAugmentation, RandAugment, Source, mixed_dataset
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import adamw
+from keras_mae.trainers import memory
+from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.finetune_config import FinetuneConfig
@@ -71,12 +73,14 @@ def finetune(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
+    check_together(config)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, config.accumulation_steps, scope)
     source, validation, num_classes = labelled_sources(config, data)
     schedule = schedule_of(config, steps_per_epoch(config, source.num_images))
     with scope.scope():
         classifier = build(config, num_classes)
+        memory.check(classifier, config, scope.num_replicas_in_sync)
         classifier.compile(
             optimizer=adamw(classifier, schedule, config.weight_decay, config.beta_2, config.layer_decay),
             jit_compile=jit_of(config, classifier),

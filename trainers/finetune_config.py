@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from keras_mae.trainers.classifier_config import ClassifierConfig
+from keras_mae.trainers.ranges import AtLeast0, Count, Magnitude, Positive, Range, Share, ShareAbove0, ShareBelow1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,21 +27,23 @@ class FinetuneConfig(ClassifierConfig):
         random_erasing: probability that a rectangle of an image is erased.
         accumulation_steps: in how many parts a replica takes its share of a batch, to save memory.
         clip_norm: bound on the gradient's global norm, or None.
+        check_memory: whether a run is refused for which there is not enough memory, by estimate.
     """
 
     program: ClassVar[str] = "finetune"
 
-    num_trainable_layers: float | None = None
-    relative_position_bias: str | None = None
-    min_learning_rate: float = 1e-6
-    weight_decay: float = 0.05
-    beta_2: float = 0.999
-    layer_decay: float | None = 0.65
-    drop_path_rate: float = 0.1
-    label_smoothing: float = 0.1
-    mixup: float = 0.8
-    cutmix: float = 1.0
-    rand_augment: tuple[float, float] | None = (9.0, 0.5)
-    random_erasing: float = 0.25
-    accumulation_steps: int = 1
-    clip_norm: float | None = None
+    num_trainable_layers: Annotated[float, Range(0, 1000)] | None = None
+    relative_position_bias: Literal["per_block"] | None = None
+    min_learning_rate: Annotated[float, Range(0, 1000)] = 1e-6
+    weight_decay: Annotated[float, Range(0, 1000)] = 0.05
+    beta_2: ShareBelow1 = 0.999
+    layer_decay: ShareAbove0 | None = 0.65
+    drop_path_rate: ShareBelow1 = 0.1
+    label_smoothing: ShareBelow1 = 0.1
+    mixup: AtLeast0 = 0.8
+    cutmix: AtLeast0 = 1.0
+    rand_augment: tuple[Magnitude, Magnitude] | None = (9.0, 0.5)
+    random_erasing: Share = 0.25
+    accumulation_steps: Count = 1
+    clip_norm: Positive | None = None
+    check_memory: bool = True

@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from keras_mae.trainers import run
+from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.encoder_choice import load_encoder
 from keras_mae.trainers.evaluation import majority_shares
 from keras_mae.trainers.features import features_of
@@ -38,6 +39,7 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     """
     if config.run is None:
         raise ValueError("kNN measures an encoder: name one with --run, the folder of a run or a .keras file")
+    check_together(config)
     begin = time.perf_counter()
     crop_ratio = config.crop_ratio
     if crop_ratio is None:

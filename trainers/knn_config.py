@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from keras_mae.trainers.ranges import Count, Layers, Pooling, Positive, Range, Seed, ShareAbove0, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +30,15 @@ class KnnConfig:
 
     run: str | None = None
     validation_data: str | None = None
-    k: tuple[int, ...] = (1, 5, 10, 20)
-    temperature: float = 0.07
-    pooling: str = "mean"
-    block: int | None = None
-    num_classes: int | None = None
-    labels_per_class: int | None = None
-    crop_ratio: float | None = None
-    batch_size: int = 256
-    seed: int = 0
+    k: tuple[Count, ...] = (1, 5, 10, 20)
+    temperature: Positive = 0.07
+    pooling: Pooling = "mean"
+    block: Layers | None = None
+    num_classes: Annotated[int, Range(2, 1_000_000)] | None = None
+    labels_per_class: Count | None = None
+    crop_ratio: ShareAbove0 | None = None
+    batch_size: Annotated[int, Range(1, 2**24)] = 256
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)

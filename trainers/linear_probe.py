@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_mae.data import Augmentation, Source
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import LARS
+from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.features import features_of
@@ -65,6 +66,7 @@ def linear_probe(
     Raises:
         ValueError, OSError, Preempted: as `finetune`.
     """
+    check_together(config)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, 1, scope)
     source, validation, num_classes = labelled_sources(config, data)

@@ -14,8 +14,10 @@ import tensorflow as tf
 from keras_mae.data import Augmentation, CorruptImages, open_source, sample_images
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.models.masked_image_model import MaskedImageModel
+from keras_mae.models.presets import encoder_arguments
 from keras_mae.optimizers import WarmupCosine, WarmupMultiStep, adamw
 from keras_mae.trainers import callbacks, memory, pictures, run
+from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.data_service import from_service
 from keras_mae.trainers.display import Display
@@ -138,15 +140,20 @@ def pretrain(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
+    check_together(config)
     scope = make_strategy(strategy, tpu)
-    if config.checkpoint_steps is not None and config.checkpoint_steps < 1:
-        raise ValueError(f"checkpoint_steps counts from 1 on, or is None; got {config.checkpoint_steps}")
     check_batch(config.batch_size, config.accumulation_steps, scope)
+    preset = encoder_arguments(config.preset, {})
+    memory.check_weights(config.hidden_dim or preset["hidden_dim"], config.num_layers or preset["num_layers"])
+    if config.method == "mae":
+        memory.check_weights(config.decoder_hidden_dim, config.decoder_num_layers)
+    with scope.scope():
+        model = build(config)
+    memory.check(model, config, scope.num_replicas_in_sync)
     source = open_source(data)
     steps = steps_per_epoch(config, source.num_images)
     schedule = schedule_of(config, steps)
     with scope.scope():
-        model = build(config)
         model.compile(
             optimizer=adamw(model, schedule, config.weight_decay, config.beta_2),
             jit_compile=jit_of(config, model),

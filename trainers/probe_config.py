@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from keras_mae.trainers.classifier_config import ClassifierConfig
+from keras_mae.trainers.ranges import Count, Layers, Pooling, Range, Rate, ShareBelow1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +22,10 @@ class ProbeConfig(ClassifierConfig):
 
     program: ClassVar[str] = "linear-probe"
 
-    pooling: str = "cls"
-    epochs: int = 90
-    warmup_epochs: float = 10.0
-    batch_size: int = 16384
-    base_learning_rate: float = 0.1
-    momentum: float = 0.9
-    block: int | None = None
+    pooling: Pooling = "cls"
+    epochs: Count = 90
+    warmup_epochs: Annotated[float, Range(0, 1_000_000)] = 10.0
+    batch_size: Annotated[int, Range(1, 2**24)] = 16384
+    base_learning_rate: Rate = 0.1
+    momentum: ShareBelow1 = 0.9
+    block: Layers | None = None

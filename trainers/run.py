@@ -22,7 +22,7 @@ _FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, SAVED_MODEL)
 
 
 # What may change when a run is resumed: when files are written, and how a step is computed, but for round-off
-_HARMLESS = {"pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps"}
+_HARMLESS = {"check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps"}
 _ROUND_OFF = {"accumulation_steps", "rematerialize", "jit_compile"}
 
 

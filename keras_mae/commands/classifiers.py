@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from keras_mae.commands.command import Command, define_overwrite, define_set, define_training
+from keras_mae.commands.command import Command, check_output, define_overwrite, define_set, define_training
 
 
 def _flags(recipe: str | None, fresh: bool = False) -> flags.FlagValues:
@@ -41,6 +41,40 @@ def _flags(recipe: str | None, fresh: bool = False) -> flags.FlagValues:
     return values
 
 
+def _finetune_settings() -> type:
+    from keras_mae.trainers.finetune_config import FinetuneConfig
+
+    return FinetuneConfig
+
+
+def _probe_settings() -> type:
+    from keras_mae.trainers.probe_config import ProbeConfig
+
+    return ProbeConfig
+
+
+def _knn_settings() -> type:
+    from keras_mae.trainers.knn_config import KnnConfig
+
+    return KnnConfig
+
+
+def _check(values: flags.FlagValues, kind: Callable[[], type]) -> None:
+    """Refuses settings that cannot work."""
+    from keras_mae.trainers.checks import check_together
+
+    check_output(values)
+    check_together(_config(values, kind()))
+
+
+def _config(values: flags.FlagValues, kind: type) -> Any:
+    """The recipe, or the defaults where there is none, with what was set."""
+    from keras_mae.trainers import recipes
+    from keras_mae.trainers.config import changed
+
+    return _with_flags(changed(recipes.load(values.recipe, kind) if "recipe" in values else kind(), values.set), values)
+
+
 def _finetune(values: flags.FlagValues) -> None:
     from keras_mae.trainers.finetune import finetune
     from keras_mae.trainers.finetune_config import FinetuneConfig
@@ -56,10 +90,7 @@ def _linear_probe(values: flags.FlagValues) -> None:
 
 
 def _train(values: flags.FlagValues, kind: type, program: Callable[..., dict[str, Any]]) -> None:
-    from keras_mae.trainers import recipes
-    from keras_mae.trainers.config import changed
-
-    config = _with_flags(changed(recipes.load(values.recipe, kind), values.set), values)
+    config = _config(values, kind)
     started = {name: values[name].value for name in ("resume", "overwrite", "strategy", "tpu")}
     results = program(config, values.data, values.output, **started)
     top5 = f", top-5 {100 * results['top5']:.1f} %" if "top5" in results else ""
@@ -72,11 +103,10 @@ def _train(values: flags.FlagValues, kind: type, program: Callable[..., dict[str
 
 
 def _knn(values: flags.FlagValues) -> None:
-    from keras_mae.trainers.config import changed
     from keras_mae.trainers.knn import knn
     from keras_mae.trainers.knn_config import KnnConfig
 
-    config = _with_flags(changed(KnnConfig(), values.set), values)
+    config = _config(values, KnnConfig)
     results = knn(config, values.data, values.output, overwrite=values.overwrite)
     for k, top1 in results["top1"].items():
         top5 = f", top-5 {100 * results['top5'][k]:.1f} %" if "top5" in results else ""
@@ -102,11 +132,22 @@ FINETUNE = Command(
     lambda: _flags("finetune_vit_base", fresh=True),
     _finetune,
     ("data", "output"),
+    lambda values: _check(values, _finetune_settings),
+    _finetune_settings,
 )
 LINEAR_PROBE = Command(
     "train a linear layer on a frozen encoder",
     lambda: _flags("probe_vit_base"),
     _linear_probe,
     ("run", "data", "output"),
+    lambda values: _check(values, _probe_settings),
+    _probe_settings,
 )
-KNN = Command("measure a frozen encoder by nearest neighbours", lambda: _flags(None), _knn, ("run", "data"))
+KNN = Command(
+    "measure a frozen encoder by nearest neighbours",
+    lambda: _flags(None),
+    _knn,
+    ("run", "data"),
+    lambda values: _check(values, _knn_settings),
+    _knn_settings,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 from absl import flags
@@ -17,6 +18,7 @@ class Command:
         make_flags: gives a new set for every call, as parsing leaves its values in a set.
         run: does it.
         required: the flags that must be given.
+        config: what `--set` changes in full: gives the config class; None if there is no such flag.
         check: raises a `ValueError` for what cannot work, before TensorFlow is imported, which takes long.
     """
 
@@ -25,6 +27,25 @@ class Command:
     run: Callable[[flags.FlagValues], None]
     required: tuple[str, ...] = ()
     check: Callable[[flags.FlagValues], None] = lambda values: None
+    config: Callable[[], type] | None = None
+
+
+def check_output(values: flags.FlagValues) -> None:
+    """Refuses a run folder that has a file's name, or is what the images, or the model, are read from."""
+    if values.output is None:
+        return
+    if values.output.endswith((".keras", ".h5", ".onnx", ".tflite")):
+        raise ValueError(
+            f"--output={values.output} is a file's name, and a run is a folder; type "
+            f"--output={os.path.splitext(values.output)[0]}"
+        )
+    output = os.path.realpath(values.output)
+    for flag in ("data", "validation_data", "run"):
+        given = str(values[flag].value or "") if flag in values else ""
+        if given:
+            path = given if flag == "run" else given.rpartition(":")[2]
+            if path and os.path.realpath(path) == output:
+                raise ValueError(f"--output={values.output} is what --{flag} is read from; name another folder")
 
 
 def define_data(values: flags.FlagValues) -> None:

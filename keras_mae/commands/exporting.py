@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import logging
 import os
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
@@ -22,7 +24,7 @@ def _export_flags() -> flags.FlagValues:
         "output",
         None,
         "the model's folder, whose name is the model's for TF Serving; versions are subfolders of it, and a file "
-        "models.config beside it lists the models there",
+        "models.config beside it lists the models there; or a file to write: NAME.onnx or NAME.tflite",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -69,8 +71,20 @@ def _export_flags() -> flags.FlagValues:
     return values
 
 
+_FORMAT_OF = {".onnx": "onnx", ".tflite": "litert"}
+
+
 def _check(values: flags.FlagValues) -> None:
-    """Raises a `ValueError` for what cannot be exported."""
+    """Raises a `ValueError` for what cannot be exported; the name of a file to write says its format."""
+    format = _FORMAT_OF.get(os.path.splitext(values.output)[1])
+    if format is not None:
+        if values["format"].present and values.format != format:
+            raise ValueError(f"--output={values.output} is a file of --format={format}; got --format={values.format}")
+        if values["version"].present:
+            raise ValueError("--version is for a folder of versions: leave it out, or name a folder with --output")
+        if os.path.exists(values.output):
+            raise ValueError(f"{values.output} is there already: choose another output")
+        values["format"].value = format
     for flag, model in (("pooling", "encoder"), ("normalize", "encoder"), ("labels", "classifier")):
         if values[flag].present and values.model != model:
             raise ValueError(f"--{flag} is for --model={model}; the model is {values.model}")
@@ -93,7 +107,7 @@ def _export(values: flags.FlagValues) -> None:
     from keras_mae import export
 
     try:
-        path = _write(values)
+        path = _write_file(values) if os.path.splitext(values.output)[1] in _FORMAT_OF else _write(values)
     except export.VerificationError as error:  # of many lines, if it is what a fresh process said: its last one says it
         first, *more = str(error).splitlines()
         raise ValueError(" ".join([first, *more[-1:]])) from error
@@ -102,6 +116,20 @@ def _export(values: flags.FlagValues) -> None:
         written = export.write_models_config(os.path.dirname(os.path.abspath(values.output)))
         if written:
             logging.getLogger("keras_mae").info("wrote %s, for TF Serving's --model_config_file", written)
+
+
+def _write_file(values: flags.FlagValues) -> str:
+    """Writes the model's file under the name that was given, and returns it; the folder of versions is left out."""
+    output = values.output
+    folder = os.path.dirname(os.path.abspath(output))
+    if not os.path.isdir(folder):
+        raise ValueError(f"--output={output}: there is no folder {folder}")
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as aside:
+        values["output"].value = os.path.join(aside, "model")
+        (file,) = glob.glob(f"{glob.escape(_write(values))}/*{os.path.splitext(output)[1]}")
+        os.replace(file, output)
+    values["output"].value = output
+    return output
 
 
 def _write(values: flags.FlagValues) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from keras_mae.commands.command import Command, define_data, define_overwrite, define_set, define_training
+from keras_mae.commands.command import Command, check_output, define_data, define_overwrite, define_set, define_training
+
+if TYPE_CHECKING:
+    from keras_mae.trainers.config import PretrainConfig
 
 
 def _demo_flags() -> flags.FlagValues:
@@ -44,12 +48,29 @@ def _pretrain_flags() -> flags.FlagValues:
     return values
 
 
-def _pretrain(values: flags.FlagValues) -> None:
+def _pretrain_config(values: flags.FlagValues) -> PretrainConfig:
     from keras_mae.trainers import recipes
     from keras_mae.trainers.config import PretrainConfig, changed
+
+    return changed(recipes.load(values.recipe, PretrainConfig), [*stats_settings(values.stats), *values.set])
+
+
+def _check_pretrain(values: flags.FlagValues) -> None:
+    """Refuses settings that cannot work; those that the file of `--stats` has are known once TensorFlow is there."""
+    from keras_mae.trainers import recipes
+    from keras_mae.trainers.checks import check_together
+    from keras_mae.trainers.config import PretrainConfig, changed
+
+    check_output(values)
+    config = changed(recipes.load(values.recipe, PretrainConfig), values.set)
+    if values.stats is None:
+        check_together(config)
+
+
+def _pretrain(values: flags.FlagValues) -> None:
     from keras_mae.trainers.pretrain import pretrain
 
-    config = changed(recipes.load(values.recipe, PretrainConfig), [*stats_settings(values.stats), *values.set])
+    config = _pretrain_config(values)
     pretrain(
         config,
         values.data,
@@ -61,6 +82,12 @@ def _pretrain(values: flags.FlagValues) -> None:
         data_service=values.data_service,
     )
     print(f"wrote {values.output}")
+
+
+def _pretrain_settings() -> type:
+    from keras_mae.trainers.config import PretrainConfig
+
+    return PretrainConfig
 
 
 def stats_settings(path: str | None) -> list[str]:
@@ -123,5 +150,12 @@ def _reconstruct(values: flags.FlagValues) -> None:
 
 
 DEMO = Command("pretrain, look, probe and export on built-in digits, in minutes", _demo_flags, _demo)
-PRETRAIN = Command("pretrain a masked autoencoder on your images", _pretrain_flags, _pretrain, ("data", "output"))
+PRETRAIN = Command(
+    "pretrain a masked autoencoder on your images",
+    _pretrain_flags,
+    _pretrain,
+    ("data", "output"),
+    _check_pretrain,
+    _pretrain_settings,
+)
 RECONSTRUCT = Command("draw what a pretrained model makes of masked images", _reconstruct_flags, _reconstruct, ("run",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 
 import numpy as np
@@ -79,9 +80,22 @@ def open_source(specification: str, split: str | None = None) -> Source:
         return digits_source("test" if split == "validation" else "train")
     match = re.fullmatch(r"(folder|npz|tfrecord|tfds|memory|disk):(.+)", specification)
     if not match:
-        raise ValueError(f"data is given as {_FORMS}; got {specification!r}")
+        meant = _meant(specification)
+        hint = f"; type --data={meant}" if meant else ""
+        raise ValueError(f"data is given as {_FORMS}; got {specification!r}{hint}")
     kind, rest = match.groups()
     return _OPEN[kind](rest, split)
+
+
+def _meant(path: str) -> str | None:
+    """What a path without its kind was meant as, if it tells."""
+    if path.startswith(("folder:", "npz:", "tfrecord:", "tfds:", "memory:", "disk:")):
+        return None
+    if path.endswith(".npz"):
+        return f"npz:{path}"
+    if ".tfrecord" in path:
+        return f"tfrecord:{path}"
+    return f"folder:{path}" if path and os.path.isdir(path) else None
 
 
 def _folder(path: str, split: str | None) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import keras
@@ -16,6 +17,13 @@ def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return pair
 
 
+def check_sizes(**sizes: Any) -> None:
+    """Raises a ValueError for the first that is not a positive integer, by its name."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
+            raise ValueError(f"{name} is a positive integer, got {size!r}")
+
+
 def patch_grid(image_shape: tuple[int, int, int], patch_size: int | tuple[int, int]) -> tuple[int, int]:
     """The number of patch rows and columns of an image.
 
@@ -23,6 +31,7 @@ def patch_grid(image_shape: tuple[int, int, int], patch_size: int | tuple[int, i
         ValueError: if the image's height or width is not divisible by the patch's.
     """
     (height, width), (patch_height, patch_width) = image_shape[:2], as_pair(patch_size)
+    check_sizes(**{"the image's height": height, "the image's width": width})
     if height % patch_height or width % patch_width:
         near = (
             max(patch_height, height // patch_height * patch_height),

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae.layers import Checkpointed, LayerNorm, PositionEmbedding, TransformerBlock
+from keras_mae.layers.patches import check_sizes
 from keras_mae.masking import Mask
 from keras_mae.models.attached_decoder import AttachedDecoder
 
@@ -51,6 +52,12 @@ class MAEDecoder(AttachedDecoder):
         **kwargs: Any,
     ) -> None:
         super().__init__(name=name, **kwargs)
+        check_sizes(hidden_dim=hidden_dim, num_layers=num_layers, num_heads=num_heads)
+        check_sizes(mlp_dim=1 if mlp_dim is None else mlp_dim)
+        if hidden_dim % num_heads:
+            raise ValueError(
+                f"hidden_dim must be divisible by num_heads: got hidden_dim={hidden_dim} and num_heads={num_heads}"
+            )
         self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
         self.mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
         self.position_embedding, self.position_temperature = position_embedding, position_temperature

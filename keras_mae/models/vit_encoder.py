@@ -18,7 +18,7 @@ from keras_mae.layers import (
     RelativePositionBias,
     TransformerBlock,
 )
-from keras_mae.layers.patches import patch_grid
+from keras_mae.layers.patches import check_sizes, patch_grid
 from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_mae.layers.pixel_range import with_shape
 from keras_mae.models.encoder_changes import with_image_shape, with_relative_position_bias
@@ -98,6 +98,15 @@ class ViTEncoder(ImageModel):
         if len(image_shape) != 3:
             raise ValueError(f"image_shape is (height, width, channels), got {image_shape!r}")
         self.image_shape = (image_shape[0], image_shape[1], image_shape[2])
+        check_sizes(channels=image_shape[2], hidden_dim=hidden_dim, num_layers=num_layers, num_heads=num_heads)
+        check_sizes(mlp_dim=1 if mlp_dim is None else mlp_dim)
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f"a drop path rate lies in [0, 1), got {drop_path_rate!r}")
+        if not (position_temperature > 0 and layer_norm_epsilon > 0):
+            raise ValueError(
+                "position_temperature and layer_norm_epsilon are above 0, got "
+                f"{position_temperature!r} and {layer_norm_epsilon!r}"
+            )
         self.grid = patch_grid(self.image_shape, patch_size)
         self.hidden_dim, self.num_layers, self.num_heads = hidden_dim, num_layers, num_heads
         self.mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim

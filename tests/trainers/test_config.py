@@ -69,7 +69,7 @@ def test_value_of_another_type(setting, message):
 def test_unknown_key_shows_the_near_names_and_all():
     with pytest.raises(ValueError, match=r"no setting .batchsize.; did you mean batch_size.*There are: method, "):
         changed(CONFIG, ["epochs=3", "batchsize=4"])
-    with pytest.raises(ValueError, match=r"no setting 'zzzzqq' There are: method, preset, .*, seed$"):
+    with pytest.raises(ValueError, match=r"no setting 'zzzzqq'; there are: method, preset, .*, seed$"):
         changed(CONFIG, ["zzzzqq=4"])
     for not_a_field in ("image_shape=(1, 1, 1)", "__class__=1"):
         with pytest.raises(ValueError, match="there is no setting"):

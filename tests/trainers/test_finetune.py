@@ -144,16 +144,16 @@ def test_augmentation():
     ("changes", "message"),
     [
         ({"batch_size": 64}, "a batch of 64 needs as many images, and there are 48 .* such as --set batch_size=8"),
-        ({"warmup_epochs": 3.0}, "warm-up must be shorter than the run: got 9 warm-up steps of 9"),
-        ({"warmup_epochs": 40.0}, "warm-up must be shorter than the run: got 120 warm-up steps of 9"),
+        ({"warmup_epochs": 3.0}, "warm-up must be shorter than the run: got warmup_epochs=3 of epochs=3"),
+        ({"warmup_epochs": 40.0}, "warm-up must be shorter than the run: got warmup_epochs=40 of epochs=3"),
         ({"num_classes": 4}, r"labels of 4 classes are numbers from 0 to 3; 16 of 48 are not, such as [45] of npz:"),
         ({"labels_per_class": 9}, r"9 labels a class cannot be chosen: classes with fewer are 0 \(8\), 1 \(8\), "),
         (
             {"accumulation_steps": 3},
-            "a batch must be divisible by 1 replicas x accumulation_steps=3: got batch_size=16",
+            "batch_size=16 must be divisible by accumulation_steps=3; type --set accumulation_steps=2",
         ),
         ({"num_trainable_layers": 3}, "a multiple of 0.5 up to 2; got 3"),
-        ({"layer_decay": 1.5}, r"layer-wise decay is a factor in \(0, 1\], got 1.5"),
+        ({"layer_decay": 1.5}, r"layer_decay lies in \(0, 1\], got layer_decay=1.5"),
         ({"validation_data": "npz:/nowhere.npz"}, "npz:/nowhere.npz: there is no such file"),
     ],
 )

@@ -47,8 +47,9 @@ def load(name: str, kind: type[Config] | None = None):
         ValueError: if there is none of that name, of which the near ones are shown; or if it is for another program.
     """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=2, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        known = names() if kind is None else by_program()[kind.program]
+        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(near)}? Type --recipe={near[0]}." if near else ""
         raise ValueError(f"no recipe is called {name!r}{hint} There are: {', '.join(names())}")
     config = _module(name).config()
     if kind is not None and not isinstance(config, kind):
