@@ -40,6 +40,7 @@ class ClassifierConfig:
         max_skipped_steps: so many steps in a row may be skipped because their loss or gradient is not finite.
         checkpoint_steps, checkpoint_minutes: steps and minutes between checkpoints within an epoch, or None; each
             epoch ends with one.
+        check_memory: whether a run that needs more memory than there is is refused before it starts.
         seed: what every random number is a function of.
     """
 
@@ -73,6 +74,7 @@ class ClassifierConfig:
     max_skipped_steps: int = 20
     checkpoint_steps: int | None = None
     checkpoint_minutes: float | None = 15.0
+    check_memory: bool = True
     seed: int = 0
 
     @property

@@ -62,6 +62,7 @@ class PretrainConfig:
         checkpoint_steps, checkpoint_minutes: steps and minutes between checkpoints within an epoch, or None; each
             epoch ends with one.
         pictures_every: epochs between pictures of reconstructions.
+        check_memory: whether a run that needs more memory than there is is refused before it starts.
         seed: what every random number is a function of.
     """
 
@@ -115,6 +116,7 @@ class PretrainConfig:
     checkpoint_steps: int | None = None
     checkpoint_minutes: float | None = 15.0
     pictures_every: int = 20
+    check_memory: bool = True
     seed: int = 0
 
     @property

@@ -15,6 +15,7 @@ from keras_mae.trainers.classifier_run import ClassifierData, image_batches, sch
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.memory import check_memory
 from keras_mae.trainers.programs import jit_of, steps_per_epoch
 from keras_mae.trainers.strategy import check_batch, make_strategy
 
@@ -73,6 +74,7 @@ def finetune(
     """
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, config.accumulation_steps, scope)
+    check_memory(config, scope)
     source, validation, num_classes = labelled_sources(config, data)
     schedule = schedule_of(config, steps_per_epoch(config, source.num_images))
     with scope.scope():

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_mae.data import Augmentation, CorruptImages, open_source, sample_images
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.models.masked_image_model import MaskedImageModel
+from keras_mae.one_writer import released
 from keras_mae.optimizers import WarmupCosine, WarmupMultiStep, adamw
 from keras_mae.trainers import callbacks, memory, pictures, run
 from keras_mae.trainers.config import PretrainConfig
@@ -108,6 +109,7 @@ def schedule_of(config: PretrainConfig, steps: int) -> WarmupCosine | WarmupMult
     return WarmupMultiStep(config.peak_learning_rate, warmup, [round(epoch * steps) for epoch in config.milestones])
 
 
+@released()
 def pretrain(
     config: PretrainConfig,
     data: str,
@@ -142,6 +144,7 @@ def pretrain(
     if config.checkpoint_steps is not None and config.checkpoint_steps < 1:
         raise ValueError(f"checkpoint_steps counts from 1 on, or is None; got {config.checkpoint_steps}")
     check_batch(config.batch_size, config.accumulation_steps, scope)
+    memory.check_memory(config, scope)
     source = open_source(data)
     steps = steps_per_epoch(config, source.num_images)
     schedule = schedule_of(config, steps)
@@ -179,7 +182,7 @@ def pretrain(
             f", resumed after {done} of {config.epochs * steps} steps" if done else "",
             f"{model.encoder.count_params():,}",
             f"{model.count_params():,}",
-            memory.as_text(memory.estimate(model, config, replicas)),
+            memory.as_text(memory.estimate(config, replicas)),
             f" on each of {replicas} replicas" if replicas > 1 else "",
         )
         if reference is not None:
