@@ -14,6 +14,7 @@ from keras_mae.data import ArraySource
 from keras_mae.data.sources import digits_source
 from keras_mae.export import export_encoder
 from keras_mae.models import MaskedAutoencoder, ViTEncoder
+from keras_mae.one_writer import released
 from keras_mae.trainers import evaluation, pictures, recipes, run
 from keras_mae.trainers.config import PretrainConfig, changed
 from keras_mae.trainers.pretrain import build, draw_reconstructions, pretrain
@@ -26,6 +27,7 @@ _FEW_DRAWS = 5
 _CHECKED = 16
 
 
+@released()
 def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (), seed: int = 0) -> dict:
     """Runs the demo and returns what it writes to `results.json`.
 

@@ -58,6 +58,7 @@ class ClassifierConfig:
         max_skipped_steps: so many steps in a row may be skipped because their loss or gradient is not finite.
         checkpoint_steps, checkpoint_minutes: steps and minutes between checkpoints within an epoch, or None; each
             epoch ends with one.
+        check_memory: whether a run that needs more memory than there is is refused before it starts.
         seed: what every random number is a function of.
     """
 
@@ -91,6 +92,7 @@ class ClassifierConfig:
     max_skipped_steps: Count = 20
     checkpoint_steps: Count | None = None
     checkpoint_minutes: AtLeast0 | None = 15.0
+    check_memory: bool = True
     seed: Seed = 0
 
     def __post_init__(self) -> None:

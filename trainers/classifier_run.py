@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_mae.data import Augmentation, CorruptImages, FineTuningAugmentation, Source, evaluation_dataset
 from keras_mae.models import ImageClassifier
+from keras_mae.one_writer import released
 from keras_mae.optimizers import WarmupCosine
 from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel
@@ -85,6 +86,7 @@ def schedule_of(config: ClassifierConfig, steps: int) -> WarmupCosine:
     )
 
 
+@released()
 def train_classifier(
     classifier: ImageClassifier,
     config: FinetuneConfig | ProbeConfig,

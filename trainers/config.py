@@ -81,11 +81,11 @@ class PretrainConfig:
         clip_norm: bound on the gradient's global norm, or None.
         rematerialize: whether blocks compute their activations a second time instead of keeping them: less memory,
             about a third more time.
-        check_memory: whether a run is refused for which there is not enough memory, by estimate.
         max_skipped_steps: so many steps in a row may be skipped because their loss or gradient is not finite.
         checkpoint_steps, checkpoint_minutes: steps and minutes between checkpoints within an epoch, or None; each
             epoch ends with one.
         pictures_every: epochs between pictures of reconstructions.
+        check_memory: whether a run that needs more memory than there is is refused before it starts.
         seed: what every random number is a function of.
     """
 

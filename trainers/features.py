@@ -8,6 +8,8 @@ import tensorflow as tf
 from keras_mae.data import CorruptImages, Source, evaluation_dataset
 from keras_mae.models import ViTEncoder
 
+ENCODED = 256  # images that are encoded together
+
 
 def features_of(
     encoder: ViTEncoder,

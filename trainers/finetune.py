@@ -11,12 +11,12 @@ import tensorflow as tf
 from keras_mae.data import Augmentation, FineTuningAugmentation, RandAugment, Source, mixed_dataset
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import adamw
-from keras_mae.trainers import memory
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.memory import check_memory
 from keras_mae.trainers.programs import jit_of, steps_per_epoch
 from keras_mae.trainers.strategy import check_batch, make_strategy
 
@@ -76,11 +76,11 @@ def finetune(
     check_together(config)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, config.accumulation_steps, scope)
+    check_memory(config, scope)
     source, validation, num_classes = labelled_sources(config, data)
     schedule = schedule_of(config, steps_per_epoch(config, source.num_images))
     with scope.scope():
         classifier = build(config, num_classes)
-        memory.check(classifier, config, scope.num_replicas_in_sync)
         classifier.compile(
             optimizer=adamw(classifier, schedule, config.weight_decay, config.beta_2, config.layer_decay),
             jit_compile=jit_of(config, classifier),

@@ -27,7 +27,6 @@ class FinetuneConfig(ClassifierConfig):
         random_erasing: probability that a rectangle of an image is erased.
         accumulation_steps: in how many parts a replica takes its share of a batch, to save memory.
         clip_norm: bound on the gradient's global norm, or None.
-        check_memory: whether a run is refused for which there is not enough memory, by estimate.
     """
 
     program: ClassVar[str] = "finetune"
@@ -46,4 +45,3 @@ class FinetuneConfig(ClassifierConfig):
     random_erasing: Share = 0.25
     accumulation_steps: Count = 1
     clip_norm: Positive | None = None
-    check_memory: bool = True

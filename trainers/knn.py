@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 
+from keras_mae.one_writer import released
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.encoder_choice import load_encoder
@@ -20,6 +21,7 @@ from keras_mae.trainers.trained_model import find_model, say_if_outside
 _log = logging.getLogger("keras_mae")
 
 
+@released()
 def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool = False) -> dict:
     """Test accuracies by nearest neighbours, for several k.
 

@@ -15,14 +15,14 @@ from keras_mae.optimizers import LARS
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
 from keras_mae.trainers.encoder_choice import choose_encoder
-from keras_mae.trainers.features import features_of
+from keras_mae.trainers.features import ENCODED, features_of
 from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.memory import check_memory
 from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.programs import jit_of, steps_per_epoch
 from keras_mae.trainers.strategy import check_batch, make_strategy
 
 _log = logging.getLogger("keras_mae")
-_ENCODED = 256  # images at a time
 
 
 def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
@@ -69,6 +69,7 @@ def linear_probe(
     check_together(config)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, 1, scope)
+    check_memory(config, scope)
     source, validation, num_classes = labelled_sources(config, data)
     schedule = schedule_of(config, steps_per_epoch(config, source.num_images))
     with scope.scope():
@@ -86,20 +87,20 @@ def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, valida
     if config.crop_scale is None and not config.flip:
         return _of_features(probe, config, source, validation)
     augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio)
-    return image_batches(config, source, validation, probe.encoder.image_shape, augmentation, _ENCODED)
+    return image_batches(config, source, validation, probe.encoder.image_shape, augmentation, ENCODED)
 
 
 def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
     _log.info("features of %d and %d images, once", source.num_images, validation.num_images)
     train, test = (
-        features_of(probe.encoder, each, config.pooling, config.crop_ratio, _ENCODED, config.block)
+        features_of(probe.encoder, each, config.pooling, config.crop_ratio, ENCODED, config.block)
         for each in (source, validation)
     )
 
     def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
         return feature_batches(*train, config.batch_size, config.seed, step, num_hosts, host)
 
-    tested = tf.data.Dataset.from_tensor_slices(test).batch(4 * _ENCODED)
+    tested = tf.data.Dataset.from_tensor_slices(test).batch(4 * ENCODED)
     return ClassifierData(len(train[0]), dataset_at, tested, test[1])
 
 

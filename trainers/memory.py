@@ -1,175 +1,244 @@
-"""About how much memory a training step needs, and whether there is so much."""
+"""About how much memory a training step needs, and whether there is as much."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
+import logging
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from keras_mae.models import ImageClassifier, MAEDecoder
-from keras_mae.models.masked_image_model import MaskedImageModel
+from keras_mae.models.presets import encoder_arguments
+from keras_mae.models.saved_files import read_encoder_arguments
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.features import ENCODED
 from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.free_memory import Memory, find_memory
+from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.strategy import any_worker, is_multiworker
+from keras_mae.trainers.trained_model import find_model
+
+Config = PretrainConfig | FinetuneConfig | ProbeConfig
+
+_log = logging.getLogger("keras_mae")
+_ON_PROCESSOR = 0.6  # of the estimate, at least: what a step took there where it was measured
 
 
-def estimate(
-    model: MaskedImageModel | ImageClassifier, config: PretrainConfig | FinetuneConfig, replicas: int = 1
-) -> int:
+class Blocks(NamedTuple):
+    """Transformer blocks: how many, how wide, and how many tokens they see."""
+
+    layers: int
+    dim: int
+    mlp_dim: int
+    heads: int
+    tokens: int
+
+    @property
+    def weights(self) -> int:
+        """Numbers in the weights."""
+        return self.layers * (4 * self.dim**2 + 2 * self.dim * self.mlp_dim + 9 * self.dim + self.mlp_dim)
+
+    @property
+    def kept(self) -> int:
+        """Numbers that one block keeps for its gradient, for an image."""
+        return self.tokens * (16 * self.dim + 3 * self.mlp_dim + 2 * self.heads * self.tokens)
+
+    @property
+    def passing(self) -> int:
+        """Numbers that one block has at once for an image if nothing is kept: in attention, or in the MLP."""
+        return self.tokens * (2 * self.dim + max(2 * self.mlp_dim, 4 * self.dim + 2 * self.heads * self.tokens))
+
+
+def estimate(config: Config, replicas: int = 1) -> int:
     """Bytes on each replica, about: weights, gradients and AdamW's two moments in float32, and activations.
 
     For the backward pass a transformer block of width D keeps, for each of its N tokens, some 16 D numbers (norms,
     queries, keys and values and their reordered forms, residuals), the MLP's hidden layer three times (before, within
     and after GELU), and the attention's logits and probabilities, N of each for each head. A block that is
-    rematerialised keeps its input (D). The layers' own gradients, and XLA on accelerators, keep two thirds of it at
-    most where it was measured (a half to two thirds), so two thirds are counted. What TensorFlow itself takes, and its
-    scratch space, comes on top.
+    rematerialised keeps its input (D); one that is frozen nothing. What TensorFlow itself takes, and its scratch space,
+    comes on top. On a processor, where layers have their own gradients, the step takes less: two thirds of it where it
+    was measured.
 
     Args:
-        model: the model.
-        config: its batch, accumulation, rematerialisation and dtype.
+        config: model, batch, accumulation, rematerialisation and dtype. The model is not built.
         replicas: how many share a batch.
-    """
-    trainable = sum(int(variable.shape.num_elements()) for variable in model.trainable_variables)
-    weights = sum(int(variable.shape.num_elements()) for variable in model.weights)
-    encoder, decoder = model.encoder, getattr(model, "decoder", None)
-    every = encoder.num_patches + encoder.num_prefix_tokens
-    hides = (
-        hasattr(model, "num_visible") and getattr(model, "mask_token", None) is None
-    )  # with a mask token, the encoder has all tokens
-    parts = [(encoder, model.num_visible() + encoder.num_prefix_tokens if hides else every)]
-    parts += [(decoder, every)] if isinstance(decoder, MAEDecoder) else []
-    numbers = 0
-    for part, tokens in parts:
-        of_block = tokens * (16 * part.hidden_dim + 3 * part.mlp_dim + 2 * part.num_heads * tokens)
-        if getattr(config, "rematerialize", False):
-            numbers += part.num_layers * tokens * part.hidden_dim + of_block
-        else:
-            numbers += part.num_layers * of_block
-    images = config.batch_size // (replicas * config.accumulation_steps)
-    size = 4 if keras.DTypePolicy(config.dtype_policy).compute_dtype == "float32" else 2
-    return 4 * weights + 12 * trainable + images * numbers * size * 2 // 3
-
-
-def check(
-    model: MaskedImageModel | ImageClassifier,
-    config: PretrainConfig | FinetuneConfig,
-    replicas: int = 1,
-    limit: int | None = None,
-) -> None:
-    """Refuses a step for which there is not enough memory, and says which setting makes it fit.
-
-    Args:
-        model: the model.
-        config: its batch, accumulation, rematerialisation and dtype.
-        replicas: how many share a batch.
-        limit: bytes that there are for all replicas; None: what `available` finds.
 
     Raises:
-        ValueError: if there is less than `estimate` says.
+        ValueError: if there is no encoder of that name.
     """
-    limit = available() if limit is None else limit
-    on_one_machine = replicas if not tf.config.list_physical_devices("GPU") else 1
+    weights, trainable, numbers = _pretraining(config) if isinstance(config, PretrainConfig) else _classifier(config)
+    images = config.batch_size / (replicas * getattr(config, "accumulation_steps", 1))
+    if isinstance(config, ProbeConfig) and config.crop_scale is None and not config.flip:
+        images = min(images, ENCODED)
+    size = 4 if keras.DTypePolicy(config.dtype_policy).compute_dtype == "float32" else 2
+    return 4 * weights + 12 * trainable + math.ceil(images) * numbers * size
 
-    def need(**changes) -> int:
-        return on_one_machine * estimate(model, dataclasses.replace(config, **changes), replicas)
 
-    if limit is None or not config.check_memory or need() <= limit:
-        return
-    share = config.batch_size // replicas
-    again = {"rematerialize": True} if hasattr(config, "rematerialize") else {}
-    parts = [part for part in range(config.accumulation_steps, share + 1) if share % part == 0]
-    fitting = ({"accumulation_steps": part, **more} for more in ({}, again) for part in parts)
-    smallest = {"accumulation_steps": share, **again}
-    remedy = next((changes for changes in fitting if need(**changes) <= limit), None)
-    said = f"a step needs about {as_text(need())} of memory, and there are {as_text(limit)}"
-    if remedy is None:
-        raise ValueError(
-            f"{said}; even one image at a time needs about {as_text(need(**smallest))}: take a smaller model, "
-            "or --set check_memory=False if the estimate is wrong"
+def _pretraining(config: PretrainConfig) -> tuple[int, int, int]:
+    """Numbers in all weights, in those that are trained, and kept for each image."""
+    sizes = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers, "num_heads": config.num_heads}
+    overrides: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
+    arguments = encoder_arguments(
+        config.preset, {**overrides, "image_shape": config.image_shape, "patch_size": config.patch_size}
+    )
+    arguments["use_cls_token"] = config.use_cls_token
+    encoder, pixels = _encoder(arguments)
+    patches = encoder.tokens - config.use_cls_token
+    fixed = 2 * config.channels
+    positions = encoder.tokens * encoder.dim
+    trainable = encoder.weights + (pixels + 4) * encoder.dim
+    if config.position_embedding == "learned":
+        trainable += positions
+    elif config.position_embedding is not None:
+        fixed += positions
+    parts = [encoder]
+    if config.method == "simmim":
+        trainable += encoder.dim * pixels
+    else:
+        decoder = Blocks(
+            config.decoder_num_layers,
+            config.decoder_hidden_dim,
+            4 * config.decoder_hidden_dim,
+            config.decoder_num_heads,
+            encoder.tokens,
         )
-    changed = {key: value for key, value in remedy.items() if getattr(config, key) != value}
-    settings = " ".join(f"--set {key}={value}" for key, value in changed.items())
+        trainable += decoder.weights + (encoder.dim + pixels + 4) * decoder.dim
+        fixed += encoder.tokens * decoder.dim
+        if not config.mask_tokens_in_encoder:
+            visible = max(int(patches * (1 - config.mask_ratio)), 1)
+            encoder = encoder._replace(tokens=visible + config.use_cls_token)
+        parts = [encoder, decoder]
+    if config.rematerialize:
+        numbers = sum(part.layers * part.tokens * part.dim + part.kept for part in parts)
+    else:
+        numbers = sum(part.layers * part.kept for part in parts)
+    return trainable + fixed, trainable, numbers
+
+
+def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int]:
+    """As `_pretraining`; images pass the blocks that are not trained one block at a time."""
+    names = ("patch_size", "hidden_dim", "num_layers", "num_heads")
+    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
+    if config.run is not None:
+        arguments = read_encoder_arguments(find_model(config.run).path)
+    elif config.preset is not None:
+        shape = (*(config.image_size or (224, 224)), config.channels or 3)
+        arguments = encoder_arguments(config.preset, {**given, "image_shape": shape})
+    else:
+        return 0, 0, 0  # there is none, which is said where it is looked for
+    if config.image_size is not None:
+        arguments = {**arguments, "image_shape": (*config.image_size, arguments["image_shape"][-1])}
+    encoder, pixels = _encoder(arguments)
+    asked = 0 if isinstance(config, ProbeConfig) else config.num_trainable_layers
+    trained = encoder.layers if asked is None else min(math.ceil(asked), encoder.layers)
+    weights = encoder.weights + (pixels + 4 + encoder.tokens) * encoder.dim
+    share = weights if asked is None else encoder._replace(layers=trained).weights
+    passing = encoder.passing if trained < encoder.layers else 0
+    return weights, share, max(trained * encoder.kept, passing)
+
+
+def _encoder(arguments: dict[str, Any]) -> tuple[Blocks, int]:
+    """An encoder's blocks, and how many numbers a patch has."""
+    height, width, channels = arguments["image_shape"]
+    size = arguments["patch_size"]
+    rows, columns = (size, size) if isinstance(size, int) else size
+    tokens = (height // rows) * (width // columns) + arguments.get("use_cls_token", True)
+    dim = arguments["hidden_dim"]
+    mlp_dim = arguments.get("mlp_dim") or 4 * dim
+    return Blocks(arguments["num_layers"], dim, mlp_dim, arguments["num_heads"], tokens), rows * columns * channels
+
+
+def check_memory(config: Config, strategy: tf.distribute.Strategy) -> None:
+    """Refuses a run for which there is not enough memory, before data are opened.
+
+    It does nothing if the setting `check_memory` is off. Every worker must call this.
+
+    Raises:
+        ValueError: if even the least that a step takes does not fit; it says which setting makes it fit.
+    """
+    if not config.check_memory:
+        return
+    memory, error = find_memory(), None
+    replicas = strategy.num_replicas_in_sync
+    if memory is not None:
+        multiworker = is_multiworker(strategy)
+        here = 1 if multiworker or not memory.of_processor else replicas
+        try:
+            check_fits(config, memory, replicas, here)
+        except ValueError as raised:
+            error = raised
+    if any_worker(strategy, [error is not None])[0]:
+        raise error or ValueError("a worker of this run could not go on: its message says why")
+
+
+def check_fits(config: Config, memory: Memory, replicas: int = 1, here: int = 1) -> None:
+    """Compares what a step needs with the memory that there is.
+
+    On a processor a step may take less than the estimate: what may fit is a warning.
+
+    Args:
+        config: the run's.
+        memory: what there is.
+        replicas: how many share a batch.
+        here: how many of them share the memory.
+
+    Raises:
+        ValueError: if it does not fit.
+    """
+
+    def needs(changed: Config) -> int:
+        return here * estimate(changed, replicas)
+
+    needed = needs(config)
+    least = needed * _ON_PROCESSOR if memory.of_processor else needed
+    if needed <= memory.free:
+        return
+    todo = remedy(config, needs, memory.free, replicas)
+    has = f"{memory.place} has {as_text(memory.free)}{' free' if memory.of_processor else ''}"
+    if least <= memory.free:
+        _log.warning("a step may need about %s of memory, and %s: %s", as_text(needed), has, todo)
+        return
     raise ValueError(
-        f"{said}; {' with '.join(f'{key}={value}' for key, value in changed.items())} needs about "
-        f"{as_text(need(**remedy))}: type {settings}, or --set check_memory=False to start all the same"
+        f"a step needs about {as_text(needed)} of memory, and {has}: {todo}; or go on all the same with --set "
+        "check_memory=False"
     )
 
 
-def check_weights(hidden_dim: int, num_layers: int, limit: int | None = None) -> None:
-    """Refuses a transformer whose weights alone, with gradients and moments, do not fit, before it is made.
+def remedy(config: Config, needs: Callable[[Config], int], free: int, replicas: int = 1) -> str:
+    """What to set so that a run fits, and what it needs then.
 
-    Raises:
-        ValueError: if there is less memory than `16 * 12 * num_layers * hidden_dim**2` bytes.
-    """
-    limit, need = available() if limit is None else limit, 16 * 12 * num_layers * hidden_dim**2
-    if limit is not None and need > limit:
-        raise ValueError(
-            f"hidden_dim={hidden_dim} and num_layers={num_layers} need about {as_text(need)} of memory for their "
-            f"weights alone, and there are {as_text(limit)}: take a smaller model"
-        )
-
-
-def available(root: str = "/") -> int | None:
-    """Bytes that a step may take: of the smallest GPU, or what this machine and its control groups have left.
+    The same batch in more parts, which computes the same; else blocks that compute their activations twice, too; else
+    a smaller batch; else a smaller model.
 
     Args:
-        root: where `proc` and `sys` are.
-
-    Returns:
-        None if nothing tells.
+        config: the run's, which does not fit.
+        needs: from a config to bytes.
+        free: bytes that there are.
+        replicas: how many share a batch.
     """
-    if tf.config.list_physical_devices("GPU"):
-        return _of_gpus()
-    found = [*_of_machine(root), *_of_control_groups(root)]
-    return min(found) if found else None
+    parts = getattr(config, "accumulation_steps", 1)
+    kinds = [{}, {"rematerialize": True}] if hasattr(config, "rematerialize") else [{}]
+    for changes in kinds:
+        for more in range(parts, config.batch_size + 1) if hasattr(config, "accumulation_steps") else [parts]:
+            if config.batch_size % (replicas * more):
+                continue
+            settings = {**changes, **({"accumulation_steps": more} if more > parts else {})}
+            if settings and needs(dataclasses.replace(config, **settings)) <= free:
+                return _typed(settings, needs(dataclasses.replace(config, **settings)))
+    size = config.batch_size - config.batch_size % replicas
+    while size > replicas:
+        size = max(size // 2 // replicas, 1) * replicas
+        smaller = {"batch_size": size, **({"accumulation_steps": 1} if parts > 1 else {})}
+        if needs(dataclasses.replace(config, **smaller)) <= free:
+            return _typed(smaller, needs(dataclasses.replace(config, **smaller)))
+    return "its weights alone need most of that; take a smaller preset or image_size, or another machine"
 
 
-def _of_gpus() -> int | None:
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        lines = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.split()
-        return min(int(line) for line in lines) * 2**20
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return None
-
-
-def _of_machine(root: str) -> list[int]:
-    lines = _read(os.path.join(root, "proc/meminfo")).splitlines()
-    return [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-
-
-def _of_control_groups(root: str) -> list[int]:
-    """What is left in each group of this process and in those above it; versions 1 and 2."""
-    left = []
-    for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if controllers not in ("", "memory") and "memory" not in controllers.split(","):
-            continue
-        top = os.path.join(root, "sys/fs/cgroup" if not controllers else "sys/fs/cgroup/memory")
-        names = (
-            ("memory.max", "memory.current") if not controllers else ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        )
-        folders = path.strip("/").split("/") if path.strip("/") else []
-        for depth in range(len(folders) + 1):
-            limit, used = (_read(os.path.join(top, *folders[:depth], name)).strip() for name in names)
-            if limit.isdecimal() and used.isdecimal() and int(limit) < 2**60:  # version 1 writes a huge one for none
-                statistics = dict(
-                    line.split() for line in _read(os.path.join(top, *folders[:depth], "memory.stat")).splitlines()
-                )
-                cache = int(statistics.get("total_inactive_file", statistics.get("inactive_file", 0)))  # is given back
-                left.append(max(0, int(limit) - max(0, int(used) - cache)))
-    return left
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except OSError:
-        return ""
+def _typed(settings: dict[str, Any], needed: int) -> str:
+    return f"{' '.join(f'--set {key}={value}' for key, value in settings.items())} needs about {as_text(needed)}"
 
 
 def as_text(count: int) -> str:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_mae.data import Augmentation, CorruptImages, open_source, sample_images
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.models.masked_image_model import MaskedImageModel
-from keras_mae.models.presets import encoder_arguments
+from keras_mae.one_writer import released
 from keras_mae.optimizers import WarmupCosine, WarmupMultiStep, adamw
 from keras_mae.trainers import callbacks, memory, pictures, run
 from keras_mae.trainers.checks import check_together
@@ -110,6 +110,7 @@ def schedule_of(config: PretrainConfig, steps: int) -> WarmupCosine | WarmupMult
     return WarmupMultiStep(config.peak_learning_rate, warmup, [round(epoch * steps) for epoch in config.milestones])
 
 
+@released()
 def pretrain(
     config: PretrainConfig,
     data: str,
@@ -143,17 +144,12 @@ def pretrain(
     check_together(config)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, config.accumulation_steps, scope)
-    preset = encoder_arguments(config.preset, {})
-    memory.check_weights(config.hidden_dim or preset["hidden_dim"], config.num_layers or preset["num_layers"])
-    if config.method == "mae":
-        memory.check_weights(config.decoder_hidden_dim, config.decoder_num_layers)
-    with scope.scope():
-        model = build(config)
-    memory.check(model, config, scope.num_replicas_in_sync)
+    memory.check_memory(config, scope)
     source = open_source(data)
     steps = steps_per_epoch(config, source.num_images)
     schedule = schedule_of(config, steps)
     with scope.scope():
+        model = build(config)
         model.compile(
             optimizer=adamw(model, schedule, config.weight_decay, config.beta_2),
             jit_compile=jit_of(config, model),
@@ -186,7 +182,7 @@ def pretrain(
             f", resumed after {done} of {config.epochs * steps} steps" if done else "",
             f"{model.encoder.count_params():,}",
             f"{model.count_params():,}",
-            memory.as_text(memory.estimate(model, config, replicas)),
+            memory.as_text(memory.estimate(config, replicas)),
             f" on each of {replicas} replicas" if replicas > 1 else "",
         )
         if reference is not None:

@@ -10,6 +10,7 @@ import shutil
 import uuid
 from typing import Any
 
+from keras_mae.one_writer import lock_folder
 from keras_mae.trainers.config import AnyConfig, from_json, to_json
 
 _log = logging.getLogger("keras_mae")
@@ -44,21 +45,27 @@ class RunFolder:
         return os.path.join(self.path, name)
 
     def start(self, config: AnyConfig, data: str, resume: bool, overwrite: bool) -> None:
-        """Claims the folder for a run, and writes `config.json`.
+        """Claims the folder for a run, which no other process may write to meanwhile, and writes `config.json`.
+
+        What calls this gives the folder back at its end, see `keras_mae.one_writer`.
 
         Raises:
             ValueError: if the folder holds something already and neither `resume` nor `overwrite` is set; if there
-                is nothing to resume, or what there is has another config.
+                is nothing to resume, or what there is has another config; if another process writes to it.
         """
         if resume and overwrite:
             raise ValueError("--resume continues the run that is there, --overwrite discards it: give one of them")
         record = {"data": data, **to_json(config)}
         if resume:
+            if os.path.isdir(self.path):
+                lock_folder(self.path)
             self._check_same(record)
             return
         if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise ValueError(f"the output {self.path} is a file; name a folder")
-        if os.path.isdir(self.path) and os.listdir(self.path):
+        os.makedirs(self.path, exist_ok=True)
+        lock_folder(self.path)
+        if os.listdir(self.path):
             if not os.path.exists(self / CONFIG):
                 raise ValueError(f"the output folder {self.path} holds something that is not a run; name another")
             if not overwrite:
@@ -72,7 +79,6 @@ class RunFolder:
                     shutil.rmtree(entry)
                 elif os.path.exists(entry):
                     os.remove(entry)
-        os.makedirs(self.path, exist_ok=True)
         self.write_json(CONFIG, record)
 
     def config(self) -> tuple[AnyConfig, str]:

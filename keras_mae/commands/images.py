@@ -7,6 +7,7 @@ import os
 from absl import flags
 
 from keras_mae.commands.command import Command, define_data
+from keras_mae.one_writer import released
 
 
 def _stats_flags() -> flags.FlagValues:
@@ -40,11 +41,12 @@ def _tfrecords_flags() -> flags.FlagValues:
     return values
 
 
+@released()
 def _tfrecords(values: flags.FlagValues) -> None:
     from keras_mae.data import open_source, write_records
 
     source = open_source(values.data, split=values.split)
-    paths = write_records(source, values.output, values.files)
+    paths = write_records(source, values.output, values.files, alone=True)
     print(
         f"{source.num_images} images in {len(paths)} files: --data=tfrecord:{os.path.join(values.output, '*.tfrecord')}"
     )

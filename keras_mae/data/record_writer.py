@@ -16,12 +16,13 @@ from keras_mae.data.record_index import RecordIndex
 from keras_mae.data.record_source import INDEX
 from keras_mae.data.source import NO_LABEL, EncodedSource, Source
 from keras_mae.data.subset import Subset
+from keras_mae.one_writer import lock_folder
 
 _log = logging.getLogger("keras_mae")
 _PER_FILE, _THREADS = 1024, 16
 
 
-def write_records(source: Source, directory: str, num_files: int | None = None) -> list[str]:
+def write_records(source: Source, directory: str, num_files: int | None = None, alone: bool = False) -> list[str]:
     """Writes the files of a source as they are, with their labels, into TFRecord files, and an index beside them.
 
     Image i goes into file `i % num_files`, so that every file is a fair sample. A file that is there is complete,
@@ -31,12 +32,15 @@ def write_records(source: Source, directory: str, num_files: int | None = None) 
         source: encoded images, such as a folder.
         directory: where to; made if it is not there.
         num_files: by default one for 1,024 images.
+        alone: whether it is refused while another process, which also asked for this, writes there. The workers of
+            a cluster may fill a cache together: each file gets its name when it is complete.
 
     Returns:
         The paths of the files.
 
     Raises:
-        ValueError: if the images are not encoded, or the directory holds TFRecord files of another set.
+        ValueError: if the images are not encoded, or the directory holds TFRecord files of another set, or
+            another process writes to it.
     """
     if not source.encoded or not isinstance(source, (EncodedSource, Subset)):
         raise ValueError(f"TFRecord files are written from image files, and {source.name_of(0)} is in memory")
@@ -44,6 +48,8 @@ def write_records(source: Source, directory: str, num_files: int | None = None) 
     if not 1 <= num_files <= source.num_images:
         raise ValueError(f"{source.num_images} images go into 1 to {source.num_images} files, got {num_files}")
     tf.io.gfile.makedirs(directory)
+    if alone:
+        lock_folder(directory)
     paths = [
         tf.io.gfile.join(directory, f"images-{number:05}-of-{num_files:05}.tfrecord") for number in range(num_files)
     ]

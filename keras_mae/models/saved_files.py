@@ -65,6 +65,18 @@ def load_model_file(path: str) -> keras.Model:
     return model
 
 
+def read_encoder_arguments(path: str) -> dict[str, Any]:
+    """What the encoder in a `.keras` file was made with, without making it.
+
+    Raises:
+        ValueError: in one line, if it is damaged, is something else, or holds no `ViTEncoder`.
+    """
+    for part in _objects(_config(path)):
+        if part.get("registered_name") == f"{_OURS}ViTEncoder":
+            return part["config"]
+    raise ValueError(f"{path} holds no ViTEncoder")
+
+
 def _config(path: str) -> dict[str, Any]:
     """What the file says its model is."""
     size = f"{path} ({os.path.getsize(path):,} bytes)"

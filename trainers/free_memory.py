@@ -1,0 +1,99 @@
+"""How much memory there is to train in: what the machine has free, what its container may take, or a GPU's."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import os
+import re
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Memory that may be taken.
+
+    Attributes:
+        free: in bytes.
+        place: whose it is, for messages.
+        of_processor: whether a processor computes in it, for all replicas, and not one GPU for its own.
+    """
+
+    free: int
+    place: str
+    of_processor: bool = True
+
+
+def find_memory() -> Memory | None:
+    """The memory of the smallest GPU that TensorFlow sees, of a machine without one what it has free; None if unknown.
+
+    Of a GPU it is all of it: TensorFlow takes what is there. What a machine has free is less where a control group
+    (cgroup, version 1 or 2), as containers and batch systems set them, has a limit.
+    """
+    if tf.config.list_physical_devices("GPU"):
+        sizes = _sizes_of_gpus()
+        return Memory(min(sizes), "the GPU", of_processor=False) if sizes else None
+    found = [memory for memory in (free_of_machine(), free_of_group()) if memory is not None]
+    return min(found, key=lambda memory: memory.free, default=None)
+
+
+def free_of_machine(root: str = "/") -> Memory | None:
+    """What the kernel says can be taken without swapping.
+
+    Args:
+        root: where `proc` lies.
+    """
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", _read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
+    return Memory(1024 * int(match[1]), "this machine") if match else None
+
+
+def free_of_group(root: str = "/") -> Memory | None:
+    """What the control groups of this process leave: the least of its own and those above it.
+
+    Args:
+        root: where `proc` and `sys` lie.
+    """
+    free = []
+    for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        names = ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")  # version 1
+        if not controllers:
+            names = ("", "memory.max", "memory.current", "inactive_file")
+        mount, limit, usage, cache = names
+        base = os.path.join(root, "sys/fs/cgroup", mount)
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):  # a container sees its own group as the root
+            folder = os.path.join(base, *parts[:depth])
+            most, taken = _read(os.path.join(folder, limit)).strip(), _read(os.path.join(folder, usage)).strip()
+            if most.isdecimal() and taken.isdecimal() and int(most) < 2**60:  # above: none, in version 1
+                match = re.search(rf"^{cache} (\d+)$", _read(os.path.join(folder, "memory.stat")), re.MULTILINE)
+                free.append(int(most) - int(taken) + (int(match[1]) if match else 0))  # files can be read again
+    return Memory(max(min(free), 0), "this process's control group (cgroup)") if free else None
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError):
+        return ""
+
+
+def _sizes_of_gpus() -> list[int]:
+    """The memory of each GPU that CUDA shows this process, in bytes; nothing is taken on it."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return []
+    count, device, size = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
+        return []
+    sizes = []
+    for index in range(count.value):
+        if cuda.cuDeviceGet(ctypes.byref(device), index) or cuda.cuDeviceTotalMem_v2(ctypes.byref(size), device):
+            return []
+        sizes.append(size.value)
+    return sizes
