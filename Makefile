@@ -9,7 +9,7 @@ PYTEST_FLAGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --quiet
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-slow check format bench lock

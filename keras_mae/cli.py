@@ -21,7 +21,7 @@ _USAGE_ERROR = 2
 _TERMINATED = 128 + 15  # what a shell says of a process that SIGTERM ended
 
 TENSORFLOW_ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # its errors are raised as well; what it logs as one may be a missing instruction
     # oneDNN's products, which TensorFlow takes by itself only where the processor has AVX-512: faster, less memory
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
