@@ -10,8 +10,8 @@ from PIL import Image
 
 from keras_mae.data import Augmentation, random_resized_crop
 from keras_mae.data.augmentation import RATIO, crop_draws, crop_window
-from keras_mae.data.decoding import decode_and_crop, decode_file
-from keras_mae.data.preprocessing import decode_image, resize_at_once
+from keras_mae.data.decoding import decode_and_crop, decode_file, decode_image
+from keras_mae.data.preprocessing import resize_at_once
 from keras_mae.example_seed import ExampleSeed
 from tests.data.test_orientation import photograph
 from tests.drawn import as_image, drawn, encoded
