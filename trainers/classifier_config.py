@@ -33,6 +33,8 @@ class ClassifierConfig:
         crop_scale: area of the random resized crop, as shares of the image's; None for no random crop.
         flip: whether half of the images are mirrored.
         crop_ratio: of the evaluation transform: images are scaled to `image_size / crop_ratio`, then cut.
+        background: what is seen through transparent pixels: a gray level in [0, 255].
+        max_megapixels: images of more are refused before they are decoded.
         stop_after: None, or end the run after so many epochs without a better validation accuracy, or an equal one at a
             lower loss.
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
@@ -67,6 +69,8 @@ class ClassifierConfig:
     crop_scale: tuple[float, float] | None = (0.08, 1.0)
     flip: bool = True
     crop_ratio: float = 0.875
+    background: int = 255
+    max_megapixels: float = 100.0
     stop_after: int | None = None
     dtype_policy: str = "float32"
     jit_compile: bool | None = None

@@ -51,6 +51,8 @@ class PretrainConfig:
         flip: whether half of the images are mirrored.
         jitter: by which share brightness, contrast and saturation vary; 0 for not.
         crop_ratio: of the evaluation transform: images are scaled to `image_size / crop_ratio`, then cut.
+        background: what is seen through transparent pixels: a gray level in [0, 255].
+        max_megapixels: images of more are refused before they are decoded.
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
         jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without. On
             a processor it pays for small models.
@@ -106,6 +108,8 @@ class PretrainConfig:
     flip: bool = True
     jitter: float = 0.0
     crop_ratio: float = 0.875
+    background: int = 255
+    max_megapixels: float = 100.0
     dtype_policy: str = "float32"
     jit_compile: bool | None = None
     accumulation_steps: int = 1

@@ -20,6 +20,8 @@ class KnnConfig:
         num_classes: None for as many as the data has.
         labels_per_class: None, or take neighbours from so many images of each class, which the seed chooses.
         crop_ratio: of the evaluation transform; None for the run's, or 0.875 for a file that lies in no run's folder.
+        background: what is seen through transparent pixels: a gray level in [0, 255].
+        max_megapixels: images of more are refused before they are decoded.
         batch_size: images that are encoded together.
         seed: of the choice of labels.
     """
@@ -35,5 +37,7 @@ class KnnConfig:
     num_classes: int | None = None
     labels_per_class: int | None = None
     crop_ratio: float | None = None
+    background: int = 255
+    max_megapixels: float = 100.0
     batch_size: int = 256
     seed: int = 0

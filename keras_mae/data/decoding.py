@@ -56,6 +56,11 @@ class Decoding:
         if not 0 <= self.background <= 255:
             raise ValueError(f"background is a gray level in [0, 255], got {self.background!r}")
 
+    @classmethod
+    def of(cls, max_megapixels: float, background: int) -> Decoding:
+        """What the settings of a run say."""
+        return cls(round(max_megapixels * 1e6), background)
+
 
 def decode_file(contents, channels: int, dtype: str = "uint8", decoding: Decoding = Decoding()) -> tf.Tensor:
     """Decodes a JPEG, PNG, BMP, GIF, WebP or TIFF: what Pillow shows of it, as levels of one size.
@@ -89,22 +94,22 @@ def decode_file(contents, channels: int, dtype: str = "uint8", decoding: Decodin
         )
         return _in_dtype(upright(image, orientation(contents)), dtype)
 
-    image = tf.cond(tf.io.is_jpeg(contents), jpeg, lambda: _other_than_jpeg(channels, dtype, decoding)(contents))
+    other = _other_than_jpeg(channels in (1, 3), dtype, decoding.max_pixels)
+    image = tf.cond(tf.io.is_jpeg(contents), jpeg, lambda: other(contents, channels))
     return as_asked(image, channels, decoding.background)
 
 
 @functools.cache  # tracing it takes seconds, and many graphs decode files
-def _other_than_jpeg(channels: int, dtype: str, decoding: Decoding) -> Callable:
-    """A function from the bytes of a file that is no JPEG to its pixels; in a graph it stays a call, see `rarely`."""
-    limit = decoding.max_pixels
+def _other_than_jpeg(colours: bool, dtype: str, limit: int) -> Callable:
+    """From the bytes of a file that is no JPEG, and the channels asked for, to pixels; it stays a call, see `rarely`."""
 
-    def decode(contents):
+    def decode(contents, channels):
         kinds = [
             (begins_with(contents, b"\x89PNG\r\n\x1a\n"), lambda: decode_png(contents, dtype, limit)),
             (begins_with(contents, b"GIF87a", b"GIF89a"), lambda: _in_dtype(decode_gif(contents, limit), dtype)),
             (begins_with(contents, b"BM"), lambda: _in_dtype(decode_bmp(contents, limit), dtype)),
             (is_webp(contents), lambda: _in_dtype(decode_webp(contents, limit), dtype)),
-            (begins_with(contents, *MARKS), lambda: decode_tiff(contents, channels, dtype, limit)),
+            (begins_with(contents, *MARKS), lambda: decode_tiff(contents, channels, colours, dtype, limit)),
             (True, lambda: checked(tf.zeros((0, 0, 0), dtype), (False, f"an image is one of {', '.join(FORMATS)}"))),
         ]
         number = tf.argmax([is_kind for is_kind, _ in kinds], output_type=tf.int32)
@@ -113,7 +118,7 @@ def _other_than_jpeg(channels: int, dtype: str, decoding: Decoding) -> Callable:
 
     return tf.function(
         decode,
-        input_signature=[tf.TensorSpec((), tf.string)],
+        input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32)],
         autograph=False,
         experimental_attributes={"_noinline": True},
     )

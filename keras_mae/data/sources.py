@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.array_source import ArraySource, read_npz
+from keras_mae.data.decoding import Decoding
 from keras_mae.data.folder_source import EXTENSIONS, FolderSource
 from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.record_source import INDEX, open_records
@@ -51,7 +52,7 @@ def digits_source(split: str) -> ArraySource:
     return ArraySource(images[chosen], labels[chosen], f"digits ({split})", [str(digit) for digit in range(10)])
 
 
-def open_source(specification: str, split: str | None = None) -> Source:
+def open_source(specification: str, split: str | None = None, decoding: Decoding = Decoding()) -> Source:
     """Opens what `--data` names.
 
     | specification | images |
@@ -69,6 +70,7 @@ def open_source(specification: str, split: str | None = None) -> Source:
         split: `"train"` or `"validation"`: the set's own splits, or a fixed tenth for validation if it has none (see
             `split_source`). None: all that there is to pretrain on, which is everything but a validation split that
             the set itself has.
+        decoding: how image files are decoded.
 
     Raises:
         ValueError: if it names nothing of this kind, or what it names is missing, empty or of the wrong shape.
@@ -81,7 +83,9 @@ def open_source(specification: str, split: str | None = None) -> Source:
     if not match:
         raise ValueError(f"data is given as {_FORMS}; got {specification!r}")
     kind, rest = match.groups()
-    return _OPEN[kind](rest, split)
+    source = _OPEN[kind](rest, split)
+    source.decoding = decoding
+    return source
 
 
 def _folder(path: str, split: str | None) -> Source:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_mae.data import tiff_compression
 from keras_mae.data import tiff_header as tag
-from keras_mae.data.file_bytes import checked, within_limit
+from keras_mae.data.file_bytes import checked, named, within_limit
 from keras_mae.data.orientation import upright, valid_orientation
 from keras_mae.data.rare_branch import rarely
 from keras_mae.data.tiff_colours import scaled, to_colours
@@ -21,33 +21,34 @@ _FORMATS = {2: "signed integers", 3: "floats", 4: "undefined", 5: "complex integ
 _COMPRESSIONS = tiff_compression.NAMES
 
 
-def decode_tiff(contents, channels: int, dtype: str, max_pixels: int) -> tf.Tensor:
+def decode_tiff(contents, channels, colours: bool, dtype: str, max_pixels: int) -> tf.Tensor:
     """The first page of a TIFF, upright.
 
-    For 1 or 3 channels its colours, as Pillow shows them. For other numbers the file's own samples as they are; if the
-    page has one, and there are as many pages as channels, these are the channels.
+    Either its colours, as Pillow shows them, or the file's own samples as they are; if the page has one of these, and
+    there are as many pages as channels, these are the channels.
 
     Args:
         contents: string scalar, the file's bytes.
-        channels: positive.
+        channels: how many are asked for, int32 scalar.
+        colours: whether these are colours, of which there are 1 or 3.
         dtype: `"uint8"` or `"uint16"`.
         max_pixels: files of more are refused.
 
     Returns:
-        `dtype` `(H, W, C)`: for 1 or 3 channels gray, gray and alpha, RGB, or RGB and alpha, else any.
+        `dtype` `(H, W, C)`: for colours gray, gray and alpha, RGB, or RGB and alpha, else any.
     """
     first = Directory(contents)
-    if channels in (1, 3):
-        return _page(contents, first, channels, dtype, max_pixels)
+    if colours:
+        return _page(contents, first, channels, colours, dtype, max_pixels)
     pages = _pages(contents, first, channels + 1)
 
     def stacked():
-        read = lambda begin: _page(contents, Directory(contents, begin), channels, dtype, max_pixels)[..., 0]  # noqa: E731
+        read = lambda begin: _page(contents, Directory(contents, begin), channels, colours, dtype, max_pixels)[..., 0]  # noqa: E731
         planes = tf.map_fn(read, pages, parallel_iterations=1, fn_output_signature=tf.TensorSpec((None, None), dtype))
         return tf.transpose(planes, [1, 2, 0])
 
     of_pages = (first.one(tag.SAMPLES, 1) == 1) & (tf.size(pages) == channels)
-    image = tf.cond(of_pages, rarely(stacked), lambda: _page(contents, first, channels, dtype, max_pixels))
+    image = tf.cond(of_pages, rarely(stacked), lambda: _page(contents, first, channels, colours, dtype, max_pixels))
     return tf.ensure_shape(image, (None, None, None))
 
 
@@ -65,13 +66,13 @@ def _pages(contents, first: Directory, most: int) -> tf.Tensor:
     )[0]
 
 
-def _page(contents, page: Directory, channels: int, dtype: str, max_pixels: int) -> tf.Tensor:
+def _page(contents, page: Directory, channels, colours: bool, dtype: str, max_pixels: int) -> tf.Tensor:
     width, height = page.one(tag.WIDTH, 0), page.one(tag.HEIGHT, 0)
     samples, depth = page.one(tag.SAMPLES, 1), page.one(tag.BITS, 1)
     contents = within_limit(contents, height, width, max_pixels)
     contents = checked(contents, *_conditions(page, samples, depth, 4 * max_pixels))
     image = read_samples(contents, page, dtype, 4 * max_pixels)
-    image = to_colours(image, page, channels) if channels in (1, 3) else scaled(image, depth)
+    image = to_colours(image, page, channels) if colours else scaled(image, depth)
     return upright(image, valid_orientation(tf.cast(page.one(tag.ORIENTATION, 1), tf.int32)))
 
 
@@ -87,15 +88,11 @@ def _conditions(page: Directory, samples, depth, max_levels: int) -> list[tuple]
     other_format = tf.reduce_max(tf.concat([formats, [1]], axis=0))
     return [
         (few, f"a TIFF has 1 to 65536 channels and at most {max_levels:,} levels, this one's channels are", samples),
-        (is_read, "this compression of TIFF files is not read:", compression, _named(compression, _COMPRESSIONS)),
-        (other_format == 1, "a TIFF's pixels are unsigned integers, these are", _named(other_format, _FORMATS)),
+        (is_read, "this compression of TIFF files is not read:", compression, named(compression, _COMPRESSIONS)),
+        (other_format == 1, "a TIFF's pixels are unsigned integers, these are", named(other_format, _FORMATS)),
         (tf.reduce_any(depth == _DEPTHS), "a TIFF's pixels have 1, 2, 4, 8, 12 or 16 bits, these have", depth),
         (tf.reduce_all(all_depths == depth), "all channels of a TIFF have as many bits, here", all_depths),
         (can_predict, "a TIFF's predictor is 1, or 2 with 8 or 16 bits, this one is", predictor),
         (~is_jpeg | (depth == 8), "a JPEG in a TIFF has 8 bits, this one", depth),
+        (~is_jpeg | (samples == 1) | (samples == 3), "a JPEG in a TIFF has 1 or 3 channels, this one", samples),
     ]
-
-
-def _named(number, names: dict[int, str]) -> tf.Tensor:
-    place = tf.argmax(tf.concat([number == list(names), [True]], axis=0))
-    return tf.gather([*names.values(), "unknown"], place)

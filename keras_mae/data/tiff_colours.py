@@ -5,15 +5,16 @@ from __future__ import annotations
 import tensorflow as tf
 
 from keras_mae.data import tiff_header as tag
-from keras_mae.data.file_bytes import checked
+from keras_mae.data.file_bytes import checked, named
 from keras_mae.data.row_blocks import by_row_blocks
 from keras_mae.data.tiff_header import Directory
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
+_NAMES = {4: "mask", 6: "YCbCr", 8: "CIELab", 9: "ICCLab", 32803: "CFA", 32844: "LogL", 32845: "LogLuv", 34892: "raw"}
 _ASSOCIATED, _ALPHA = 1, (1, 2, 999)  # kinds of an extra sample; 999 is an old Corel Draw's
 
 
-def to_colours(image, page: Directory, channels: int) -> tf.Tensor:
+def to_colours(image, page: Directory, channels) -> tf.Tensor:
     """Gray, gray and alpha, RGB, or RGB and alpha.
 
     Args:
@@ -41,8 +42,9 @@ def to_colours(image, page: Directory, channels: int) -> tf.Tensor:
         image,
         (
             kind < 4,
-            "this kind of TIFF colours is not read (5 bits: 0 white is zero, 4 mask, 6 YCbCr, 8 Lab):",
+            "this kind of TIFF colours (photometric interpretation) is not read:",
             photometric,
+            named(photometric, _NAMES),
         ),
         (samples >= base, "a TIFF has fewer channels than its kind of colours:", samples, base),
         (~stack | (samples == channels), "the file has another number of channels than the one asked for:", samples),

@@ -48,7 +48,6 @@ class Directory:
         self.is_big_endian = tf.strings.substr(mark, 0, 2) == b"MM"
         is_wide = tf.reduce_any(mark == MARKS[2:])
         width = tf.where(is_wide, 8, 4)  # of offsets and counts, in bytes
-        self._width = width
         if begin is None:
             begin = self._number_at(tf.where(is_wide, 8, 4), width)
         self.begin = begin = tf.cast(begin, tf.int64)
@@ -65,45 +64,47 @@ class Directory:
         types = tf.minimum(large_number(entries[:, 2:4], self.is_big_endian), len(_TYPE_SIZES) - 1)
         self._sizes = tf.gather(tf.constant(_TYPE_SIZES, tf.int64), types)
         self._counts = large_number(entries[:, 4 : 4 + width], self.is_big_endian)
-        self._inline = entries[:, 4 + width :]
-        self._begin = begin + tf.cast(tf.range(count) * size + 4 + width, tf.int64)
+        inside = self._sizes * self._counts <= tf.cast(width, tf.int64)
+        inline = begin + tf.cast(tf.range(count) * size + 4 + width, tf.int64)
+        place = large_number(entries[:, 4 + width :], self.is_big_endian)
+        self._places = tf.minimum(tf.where(inside, inline, place), tf.cast(tf.strings.length(contents), tf.int64))
+        firsts = tf.io.decode_raw(tf.strings.substr(contents, self._places, self._sizes), tf.uint8, fixed_length=8)
+        order = tf.range(8, dtype=tf.int64)
+        order = tf.where(self.is_big_endian, self._sizes[:, None] - 1 - order, order)  # negative behind a number's end
+        firsts = tf.cast(firsts, tf.int64) * tf.where(
+            order < 0, tf.zeros_like(order), tf.bitwise.left_shift(tf.ones_like(order), 8 * tf.maximum(order, 0))
+        )
+        firsts = tf.reduce_sum(firsts, axis=1)
+        largest = tf.constant(2**31 - 1, tf.int64)
+        self._firsts = tf.where(firsts < 0, largest, tf.minimum(firsts, largest))
 
-    def one(self, tag: int, default: int) -> tf.Tensor:
+    def one(self, tag, default: int) -> tf.Tensor:
         """The first value of a field, or the default: int64 scalar."""
-        return tf.concat([self.all(tag, 1), [tf.cast(default, tf.int64)]], axis=0)[0]
+        is_it = (self._tags == tag) & (self._counts > 0)
+        return tf.where(
+            tf.reduce_any(is_it), tf.reduce_max(tf.where(is_it, self._firsts, 0)), tf.cast(default, tf.int64)
+        )
 
-    def all(self, tag, most=None) -> tf.Tensor:
-        """The values of a field, none if it is missing: int64 `(n,)`; at most so many of them if `most` is given."""
-
-        tag = tf.cast(tag, tf.int64)
-
-        def read():
-            entry = tf.argmax(self._tags == tag)
-            size, count = self._sizes[entry], self._counts[entry]
-            inside = size * count <= tf.cast(self._width, tf.int64)
-            place = large_number(self._inline[entry], self.is_big_endian)
-            found = text_at(
-                self._contents, tf.where(inside, self._begin[entry], place), _least(size * count, most, size)
-            )
-            found = tf.io.decode_raw(found, tf.uint8)
-            size = tf.maximum(tf.cast(size, tf.int32), 1)
-            return large_number(tf.reshape(found[: tf.size(found) // size * size], [-1, size]), self.is_big_endian)
-
-        return tf.cond(tf.reduce_any(self._tags == tag), read, lambda: tf.zeros(0, tf.int64))
+    def all(self, tag, most) -> tf.Tensor:
+        """The values of a field, at most so many, none if it is missing: int64 `(n,)`."""
+        is_it = self._tags == tf.cast(tag, tf.int64)
+        entry = tf.argmax(is_it)
+        size = tf.maximum(self._sizes[entry], 1)
+        count = tf.where(
+            tf.reduce_any(is_it), tf.minimum(self._counts[entry], tf.cast(most, tf.int64)), tf.zeros((), tf.int64)
+        )
+        found = tf.io.decode_raw(text_at(self._contents, self._places[entry], size * count), tf.uint8)
+        size = tf.cast(size, tf.int32)
+        return large_number(tf.reshape(found[: tf.size(found) // size * size], [-1, size]), self.is_big_endian)
 
     def text(self, tag: int) -> tf.Tensor:
         """The bytes of a field that is longer than four: string scalar."""
-        entry = tf.argmax(self._tags == tag)
-        place = large_number(self._inline[entry], self.is_big_endian)
-        count = tf.where(tf.reduce_any(self._tags == tag), self._counts[entry], 0)
-        return text_at(self._contents, place, count)
+        is_it = self._tags == tag
+        entry = tf.argmax(is_it)
+        return text_at(self._contents, self._places[entry], tf.where(tf.reduce_any(is_it), self._counts[entry], 0))
 
     def _number_at(self, place, width) -> tf.Tensor:
         return large_number(bytes_at(self._contents, place, width), self.is_big_endian)
-
-
-def _least(count, most, size):
-    return count if most is None else tf.minimum(count, tf.cast(most, tf.int64) * size)
 
 
 def bits_of_tiff(file: BinaryIO, head: bytes) -> int:

@@ -26,46 +26,35 @@ def decode_webp(contents, max_pixels: int) -> tf.Tensor:
         contents: string scalar, the file's bytes.
         max_pixels: files of more are refused.
     """
-    end = tf.strings.length(contents)
+    header = bytes_at(contents, 20, 10)  # flags, unused (3), width - 1 and height - 1 (3 each), if there is a header
     is_extended = text_at(contents, 12, 4) == b"VP8X"
-    image = tf.cond(
-        is_extended,
-        rarely(lambda: _decode_extended(contents, end, max_pixels)),
-        lambda: _decode_picture(contents, 12, end, max_pixels),
-    )
-    return tf.ensure_shape(image, (None, None, None))
+    end = tf.strings.length(contents)
 
+    def look():
+        size = tf.stack([_three(header[7:]), _three(header[4:7])]) + 1
+        frame, exif = tf.unstack(find_chunks(contents, 12, end, [b"ANMF", b"EXIF"], riff=True))
+        frame = tf.where(header[0] & _ANIMATED != 0, frame, 0)
+        exif += tf.where(text_at(contents, exif + 8, 6) == b"Exif\0\0", 14, 8)
+        noted = tf.cond(exif > 14, lambda: exif_orientation(contents, exif), lambda: tf.constant(1))
+        return within_limit(size, size[0], size[1], max_pixels), frame, noted
 
-def _decode_extended(contents, end, max_pixels: int) -> tf.Tensor:
-    header = bytes_at(contents, 20, 10)  # flags, unused (3), width - 1 and height - 1 (3 each)
-    size = tf.stack([_three(header[7:]), _three(header[4:7])]) + 1
-    contents = within_limit(contents, size[0], size[1], max_pixels)
-    frame, exif = tf.unstack(find_chunks(contents, 12, end, [b"ANMF", b"EXIF"], riff=True))
-    image = tf.cond(
-        header[0] & _ANIMATED != 0,
-        lambda: _decode_frame(contents, frame, size, max_pixels),
-        lambda: _decode_picture(contents, 12, end, max_pixels),
-    )
-    exif += tf.where(text_at(contents, exif + 8, 6) == b"Exif\0\0", 14, 8)
-    return upright(image, tf.cond(exif > 14, lambda: exif_orientation(contents, exif), lambda: tf.constant(1)))
-
-
-def _decode_frame(contents, begin, size, max_pixels: int) -> tf.Tensor:
-    """The frame of an animation, with nothing around it, as large as the whole."""
-    header = bytes_at(contents, begin, 14)  # name, length, left / 2, top / 2, and ten bytes more
-    end = begin + 8 + tf.cast(large_number(header[4:8], False), tf.int32)
-    offset = 2 * tf.stack([_three(header[11:]), _three(header[8:11])])
-    image = _decode_picture(contents, begin + 24, end, max_pixels)
-    after = size - offset - tf.shape(image)[:2]
-    fits = (begin > 0) & tf.reduce_all(after >= 0)
-    image = checked(image, (fits, "the first frame of an animated WebP lies outside of it, or is missing"))
+    size, frame, noted = tf.cond(is_extended, rarely(look), lambda: (tf.zeros(2, tf.int32), 0, 1))
+    place = bytes_at(contents, frame, 14)  # of a frame: name, length, left / 2, top / 2, and ten bytes more
+    frame_end = frame + 8 + tf.cast(large_number(place[4:8], False), tf.int32)
+    begin, end = tf.where(frame > 0, frame + 24, 12), tf.where(frame > 0, frame_end, end)
+    image = _decode_picture(contents, begin, end, max_pixels)
 
     def on_canvas():
+        offset = tf.where(frame > 0, 2 * tf.stack([_three(place[11:]), _three(place[8:11])]), 0)
+        after = size - offset - tf.shape(image)[:2]
+        fits = tf.reduce_all(after >= 0) & (frame > 0)
+        picture = checked(image, (fits, "the picture of a WebP lies outside of it"))
         opaque = tf.fill([tf.shape(image)[0], tf.shape(image)[1], 4 - tf.shape(image)[2]], tf.constant(255, tf.uint8))
         around = tf.stack([tf.stack([offset[0], after[0]]), tf.stack([offset[1], after[1]]), [0, 0]])
-        return tf.pad(tf.concat([image, opaque], axis=-1), around)
+        return tf.pad(tf.concat([picture, opaque], axis=-1), around)
 
-    return tf.cond(tf.reduce_all(tf.shape(image)[:2] == size), lambda: image, on_canvas)
+    is_whole = ~is_extended | tf.reduce_all(tf.shape(image)[:2] == size)
+    return upright(tf.ensure_shape(tf.cond(is_whole, lambda: image, rarely(on_canvas)), (None, None, None)), noted)
 
 
 def _decode_picture(contents, begin, end, max_pixels: int) -> tf.Tensor:
