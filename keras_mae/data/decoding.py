@@ -101,7 +101,7 @@ def decode_file(contents, channels: int, dtype: str = "uint8", decoding: Decodin
 
 @functools.cache  # tracing it takes seconds, and many graphs decode files
 def _other_than_jpeg(colours: bool, dtype: str, limit: int) -> Callable:
-    """From the bytes of a file that is no JPEG, and the channels asked for, to pixels; it stays a call, see `rarely`."""
+    """From the bytes of a file that is no JPEG, and the channels asked for, to pixels: a call, see `rarely`."""
 
     def decode(contents, channels):
         kinds = [

@@ -8,6 +8,7 @@ from keras_mae.data.file_bytes import bytes_at, number, text_at
 from keras_mae.data.rare_branch import rarely
 
 _TAG = 0x0112  # Orientation, in the first directory (IFD0)
+_SHORT, _LONG = 3, 4  # types of two and of four bytes
 _APP0, _APP1, _APP15 = 0xE0, 0xE1, 0xEF
 
 
@@ -100,8 +101,10 @@ def exif_orientation(contents, begin) -> tf.Tensor:
     count = number(bytes_at(contents, directory, 2), big)
     entries = bytes_at(contents, directory + 2, 12 * count)
     entries = tf.reshape(entries, [-1, 12])  # tag (2), type (2), count (4), value (4, left-justified)
-    tags = number(entries[:, :2], big)
-    return valid_orientation(tf.reduce_max(tf.where(tags == _TAG, number(entries[:, 8:10], big), 0)))
+    tags, types, counts = (number(entries[:, a:b], big) for a, b in ((0, 2), (2, 4), (4, 8)))
+    is_it = (tags == _TAG) & (counts == 1)
+    values = tf.where(types == _SHORT, number(entries[:, 8:10], big), number(entries[:, 8:12], big))
+    return valid_orientation(tf.reduce_max(tf.where(is_it & ((types == _SHORT) | (types == _LONG)), values, 0)))
 
 
 def valid_orientation(noted) -> tf.Tensor:

@@ -89,7 +89,10 @@ def _resize_window(image, scaled, begin, length) -> tf.Tensor:
     first = tf.cast(tf.floor((tf.cast(begin, tf.float64) + 0.5) * step - support), tf.int64)
     last = tf.cast(tf.math.ceil((tf.cast(begin + length, tf.float64) - 0.5) * step + support), tf.int64)
     whole = length == scaled
-    first, last = tf.where(whole, tf.zeros_like(first), tf.maximum(first, 0)), tf.where(whole, size, tf.minimum(last, size))
+    first, last = (
+        tf.where(whole, tf.zeros_like(first), tf.maximum(first, 0)),
+        tf.where(whole, size, tf.minimum(last, size)),
+    )
     part = image[first[0] : last[0], first[1] : last[1]]
     # where the image's edge would lie, in the result's pixels
     shift = tf.cast(tf.cast(first, tf.float64) / step - tf.cast(begin, tf.float64), tf.float32)

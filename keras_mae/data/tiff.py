@@ -69,9 +69,10 @@ def _pages(contents, first: Directory, most: int) -> tf.Tensor:
 def _page(contents, page: Directory, channels, colours: bool, dtype: str, max_pixels: int) -> tf.Tensor:
     width, height = page.one(tag.WIDTH, 0), page.one(tag.HEIGHT, 0)
     samples, depth = page.one(tag.SAMPLES, 1), page.one(tag.BITS, 1)
-    contents = within_limit(contents, height, width, max_pixels)
-    contents = checked(contents, *_conditions(page, samples, depth, 4 * max_pixels))
-    image = read_samples(contents, page, dtype, 4 * max_pixels)
+    # nothing may be made of numbers before they are known to be allowed
+    shape = within_limit(tf.stack([height, width, samples]), height, width, max_pixels)
+    shape = checked(shape, *_conditions(page, samples, depth, 4 * max_pixels))
+    image = read_samples(contents, page, shape, dtype, 4 * max_pixels)
     image = to_colours(image, page, channels) if colours else scaled(image, depth)
     return upright(image, valid_orientation(tf.cast(page.one(tag.ORIENTATION, 1), tf.int32)))
 

@@ -89,7 +89,7 @@ def _by_palette(image, page: Directory, depth) -> tf.Tensor:
     levels = checked(
         levels, (known, "a TIFF of indices has a colour map of three numbers for each of 2 to 256:", levels)
     )
-    levels = tf.transpose(tf.reshape(levels[: 3 * count], [3, -1]))
+    levels = tf.transpose(tf.reshape(levels[: tf.size(levels) // 3 * 3], [3, -1]))
     levels = levels // 256 if image.dtype == tf.uint8 else levels
     return by_row_blocks(lambda rows: tf.gather(tf.cast(levels, image.dtype), tf.cast(rows[..., 0], tf.int32)), image)
 

@@ -13,19 +13,20 @@ from keras_mae.data.tiff_header import Directory
 _PADDING = 2**24  # pixels that the tiles of an image may have beyond those that are allowed
 
 
-def read_samples(contents, page: Directory, dtype: str, max_levels: int) -> tf.Tensor:
+def read_samples(contents, page: Directory, shape, dtype: str, max_levels: int) -> tf.Tensor:
     """The numbers that a page holds, as they are; of 12 and 16 bits the upper 8 for uint8.
 
     Args:
         contents: string scalar, the file's bytes.
         page: the page, whose fields are those that can be read.
+        shape: the page's height, width and samples, int64 `(3,)`, which are allowed.
         dtype: `"uint8"` or `"uint16"`.
         max_levels: all levels of the page with what pads its tiles may be so many, and some more.
 
     Returns:
         `dtype` `(H, W, C)`.
     """
-    width, height, samples = (tf.cast(page.one(one, 1), tf.int32) for one in (tag.WIDTH, tag.HEIGHT, tag.SAMPLES))
+    height, width, samples = tf.unstack(tf.cast(shape, tf.int32))
     depth, tile_width = page.one(tag.BITS, 1), page.one(tag.TILE_WIDTH, 0)
     planar, tiled = page.one(tag.PLANAR, 1) == 2, tile_width > 0
     planes, together = tf.where(planar, samples, 1), tf.where(planar, 1, samples)
@@ -33,18 +34,23 @@ def read_samples(contents, page: Directory, dtype: str, max_levels: int) -> tf.T
     size = tf.stack(
         [tf.where(tiled, page.one(tag.TILE_HEIGHT, 0), rows), tf.where(tiled, tile_width, tf.cast(width, tf.int64))]
     )
-    size = tf.minimum(size, 2**24)
-    across = -(-tf.cast([height, width], tf.int64) // tf.maximum(size, 1))  # strips or tiles, down and across
+    size = tf.clip_by_value(size, 1, 2**24)
+    across = -(-tf.cast([height, width], tf.int64) // size)  # strips or tiles, down and across
     padded = tf.reduce_prod(across) * tf.reduce_prod(size) * tf.maximum(tf.cast(samples, tf.int64), 4)
-    fits = tf.reduce_all(size > 0) & (tf.reduce_max(across) < 2**24) & (padded <= max_levels + 4 * _PADDING)
-    size = tf.cast(checked(size, (fits, "a TIFF's strips or tiles are too large, or empty", size)), tf.int32)
-    across = tf.cast(across, tf.int32)
+    begins = page.all(tf.where(tiled, tag.TILE_OFFSETS, tag.OFFSETS), 2**24)
+    count = tf.cast(planes, tf.int64) * tf.reduce_prod(across)
+    size = checked(
+        tf.stack([*tf.unstack(size), *tf.unstack(across)]),
+        (padded <= max_levels + 4 * _PADDING, "a TIFF's strips or tiles are too large:", size),
+        (tf.size(begins, tf.int64) >= count, "a TIFF lacks the places of some of its strips or tiles"),
+    )
+    size, across = tf.split(tf.cast(size, tf.int32), 2)
     count = planes * across[0] * across[1]
 
     row_bytes = tf.cast((tf.cast(size[1] * together, tf.int64) * depth + 7) // 8, tf.int32)
     lowest = height - (across[0] - 1) * size[0]
     heights = tf.where(~tiled & ((tf.range(count) + 1) % across[0] == 0), lowest, size[0])
-    begins, lengths = _places(contents, page, tiled, count)
+    begins, lengths = _places(contents, page, tiled, begins[:count], count)
     compression = page.one(tag.COMPRESSION, 1)
     data = tf.cond(
         compression == tiff_compression.JPEG,
@@ -65,11 +71,9 @@ def read_samples(contents, page: Directory, dtype: str, max_levels: int) -> tf.T
     return tf.ensure_shape(image, (None, None, None))
 
 
-def _places(contents, page: Directory, tiled, count) -> tuple[tf.Tensor, tf.Tensor]:
+def _places(contents, page: Directory, tiled, begins, count) -> tuple[tf.Tensor, tf.Tensor]:
     """Where the parts begin, and how long they are, in bytes: int32 `(count,)`."""
-    begins = page.all(tf.where(tiled, tag.TILE_OFFSETS, tag.OFFSETS), count)
     lengths = page.all(tf.where(tiled, tag.TILE_BYTE_COUNTS, tag.BYTE_COUNTS), count)
-    begins = checked(begins, (tf.size(begins) == count, "a TIFF lacks the places of some of its strips or tiles"))
     end = tf.strings.length(contents)
     begins = tf.minimum(tf.cast(begins, tf.int32), end)
     lengths = tf.pad(tf.cast(lengths, tf.int32), [[0, count - tf.size(lengths)]], constant_values=2**31 - 1)
@@ -82,7 +86,8 @@ def _places(contents, page: Directory, tiled, count) -> tuple[tf.Tensor, tf.Tens
 def _unpacked(rows, page: Directory, depth, width, together, dtype: str) -> tf.Tensor:
     """Rows of bytes to rows of numbers: `dtype` `(rows, width * together)`."""
     count = width * together
-    predicted = page.one(tag.PREDICTOR, 1) == 2
+    # programs pass over it where nothing is compressed
+    predicted = (page.one(tag.PREDICTOR, 1) == 2) & (page.one(tag.COMPRESSION, 1) != tiff_compression.NONE)
 
     def summed(numbers):
         sum_up = lambda: tf.reshape(tf.cumsum(tf.reshape(numbers, [-1, width, together]), 1), [-1, count])  # noqa: E731

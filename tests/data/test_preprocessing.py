@@ -1,6 +1,5 @@
 """JPEG levels against Pillow; geometry and numbers of the evaluation transform."""
 
-
 import numpy as np
 import pytest
 import tensorflow as tf
