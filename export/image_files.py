@@ -10,7 +10,9 @@ from keras_mae.data.preprocessing import evaluation_transform
 from keras_mae.data.rare_branch import rarely
 from keras_mae.layers import pixel_levels
 
-_WHAT_TO_DO = "image_bytes must hold image files (JPEG, PNG, BMP, GIF, WebP, TIFF); not so at these indices of the request:"
+_WHAT_TO_DO = (
+    "image_bytes must hold image files (JPEG, PNG, BMP, GIF, WebP, TIFF); not so at these indices of the request:"
+)
 
 
 PIXEL_DTYPES = ("auto", "uint8", "uint16")
