@@ -9,7 +9,7 @@ from keras_mae.data.rare_branch import rarely
 
 _TAG = 0x0112  # Orientation, in the first directory (IFD0)
 _SHORT, _LONG = 3, 4  # types of two and of four bytes
-_APP0, _APP1, _APP15 = 0xE0, 0xE1, 0xEF
+_APP0, _APP1, _APP15, _COMMENT = 0xE0, 0xE1, 0xEF, 0xFE
 
 
 def orientation(contents) -> tf.Tensor:
@@ -76,7 +76,7 @@ def _find(contents) -> tf.Tensor:
     """Walks over the segments in front of the image, as far as the first that holds EXIF data."""
 
     def look_further(place, marker, begin):
-        is_application = (marker[0] == 0xFF) & (marker[1] >= _APP0) & (marker[1] <= _APP15)
+        is_application = (marker[0] == 0xFF) & ((marker[1] >= _APP0) & (marker[1] <= _APP15) | (marker[1] == _COMMENT))
         return is_application & ~_is_exif(marker)
 
     def step(place, marker, begin):
@@ -104,6 +104,7 @@ def exif_orientation(contents, begin) -> tf.Tensor:
     tags, types, counts = (number(entries[:, a:b], big) for a, b in ((0, 2), (2, 4), (4, 8)))
     is_it = (tags == _TAG) & (counts == 1)
     values = tf.where(types == _SHORT, number(entries[:, 8:10], big), number(entries[:, 8:12], big))
+    is_it &= tf.reduce_any(text_at(contents, begin, 4) == [b"II*\0", b"MM\0*"])
     return valid_orientation(tf.reduce_max(tf.where(is_it & ((types == _SHORT) | (types == _LONG)), values, 0)))
 
 

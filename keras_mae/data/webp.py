@@ -8,7 +8,7 @@ from keras_mae.data.file_bytes import as_text, bytes_at, checked, find_chunks, l
 from keras_mae.data.orientation import exif_orientation, upright
 from keras_mae.data.rare_branch import rarely
 
-_ANIMATED = 0x02
+_ANIMATED, _WITH_EXIF, _WITH_ALPHA = 0x02, 0x08, 0x10
 
 
 def is_webp(contents) -> tf.Tensor:
@@ -34,6 +34,7 @@ def decode_webp(contents, max_pixels: int) -> tf.Tensor:
         size = tf.stack([_three(header[7:]), _three(header[4:7])]) + 1
         frame, exif = tf.unstack(find_chunks(contents, 12, end, [b"ANMF", b"EXIF"], riff=True))
         frame = tf.where(header[0] & _ANIMATED != 0, frame, 0)
+        exif = tf.where(header[0] & _WITH_EXIF != 0, exif, 0)
         exif += tf.where(text_at(contents, exif + 8, 6) == b"Exif\0\0", 14, 8)
         noted = tf.cond(exif > 14, lambda: exif_orientation(contents, exif), lambda: tf.constant(1))
         return within_limit(size, size[0], size[1], max_pixels), frame, noted
@@ -51,7 +52,8 @@ def decode_webp(contents, max_pixels: int) -> tf.Tensor:
         picture = checked(image, (fits, "the picture of a WebP lies outside of it"))
         opaque = tf.fill([tf.shape(image)[0], tf.shape(image)[1], 4 - tf.shape(image)[2]], tf.constant(255, tf.uint8))
         around = tf.stack([tf.stack([offset[0], after[0]]), tf.stack([offset[1], after[1]]), [0, 0]])
-        return tf.pad(tf.concat([picture, opaque], axis=-1), around)
+        canvas = tf.pad(tf.concat([picture, opaque], axis=-1), around)
+        return tf.cond(header[0] & _WITH_ALPHA != 0, lambda: canvas, lambda: canvas[..., :3])
 
     is_whole = ~is_extended | tf.reduce_all(tf.shape(image)[:2] == size)
     return upright(tf.ensure_shape(tf.cond(is_whole, lambda: image, rarely(on_canvas)), (None, None, None)), noted)

@@ -17,12 +17,12 @@ _SLOW = 20.0  # seconds
 def mutated(contents, form, draw):
     """The file, damaged in one to three ways."""
     for _ in range(draw.randint(1, 3)):
-        contents = bytearray(contents)
-        kind = draw.randrange(7)
-        place = draw.randrange(max(len(contents), 1))
-        header = draw.randrange(min(64, max(len(contents), 1)))
         if not contents:
             break
+        contents = bytearray(contents)
+        kind = draw.randrange(7)
+        place = draw.randrange(len(contents))
+        header = draw.randrange(min(64, len(contents)))
         if kind == 0:
             del contents[place:]
         elif kind == 1:
@@ -71,7 +71,6 @@ def run(count, form, seed=0):
     from tests.data.formats import by_pillow, files
 
     Image.MAX_IMAGE_PIXELS = 10**6
-    # of 16 bits in planes Pillow takes each byte for one; what `by_pillow` says of a scan of pages is the first
     sound = [contents for name, contents in files().items() if name.startswith(form)]
     decode = tf.function(
         lambda contents: decode_file(contents, 3, decoding=Decoding(max_pixels=100_000_000)),
