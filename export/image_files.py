@@ -5,20 +5,25 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.decoding import _decode_other as decode_file  # all but TIFF, which is read by Python yet
-from keras_mae.data.decoding import has_16_bits
+from keras_mae.data.decoding import Decoding, decode_file, has_16_bits
 from keras_mae.data.preprocessing import evaluation_transform
 from keras_mae.data.rare_branch import rarely
 from keras_mae.layers import pixel_levels
 
-_WHAT_TO_DO = "image_bytes must hold image files (JPEG, PNG, GIF, BMP, WebP); not so at these indices of the request:"
+_WHAT_TO_DO = (
+    "image_bytes must hold image files (JPEG, PNG, BMP, GIF, WebP, TIFF); not so at these indices of the request:"
+)
 
 
 PIXEL_DTYPES = ("auto", "uint8", "uint16")
 
 
 def images_of(
-    image_bytes, image_shape: tuple[int, int, int], crop_ratio: float, pixel_dtype: str = "auto"
+    image_bytes,
+    image_shape: tuple[int, int, int],
+    crop_ratio: float,
+    pixel_dtype: str = "auto",
+    decoding: Decoding = Decoding(),
 ) -> tf.Tensor:
     """Decodes a batch of image files and puts each through the evaluation transform, in parallel.
 
@@ -33,6 +38,7 @@ def images_of(
         pixel_dtype: what files are decoded to and resized in: `"uint8"` or `"uint16"`, as a source of this dtype does
             with every file, whatever it has; or `"auto"`, which is uint16 for a file of 16 bits a channel and uint8
             for another.
+        decoding: the limit on an image's pixels, and what is seen through transparent ones.
 
     Returns:
         `(B, H, W, C)` of that dtype; for `"auto"` float32 in [0, 255].
@@ -42,7 +48,7 @@ def images_of(
     """
 
     def transformed(contents, dtype: str) -> tf.Tensor:
-        return evaluation_transform(decode_file(contents, image_shape[-1], dtype), image_shape, crop_ratio)
+        return evaluation_transform(decode_file(contents, image_shape[-1], dtype, decoding), image_shape, crop_ratio)
 
     def decode(index, contents):
         if pixel_dtype != "auto":

@@ -118,7 +118,10 @@ def test_wrong_words_and_flags(capfd, arguments, message):
     ("flags", "message"),
     [
         (["--data=photos"], "data is given as digits, folder:PATH, npz:PATH, "),
-        (["--data=folder:PICTURES/../empty"], "holds no image; looked for .jpg, .jpeg, .png, .bmp, .gif, .tif, .tiff"),
+        (
+            ["--data=folder:PICTURES/../empty"],
+            "holds no image; looked for .jpg, .jpeg, .png, .bmp, .gif, .webp, .tif, .tiff",
+        ),
         (["--data=folder:/nowhere/at/all"], "folder:/nowhere/at/all: there is no such folder"),
         (["--data=npz:PICTURES/000.png"], "000.png: is not a file written by numpy.savez"),
         (["--recipe=mae_digit"], "no recipe is called 'mae_digit'; did you mean mae_digits"),

@@ -10,6 +10,8 @@ from keras_mae.trainers.ranges import (
     Count,
     DtypePolicy,
     Layers,
+    Level,
+    Megapixels,
     Pixels,
     Pooling,
     Positive,
@@ -51,6 +53,8 @@ class ClassifierConfig:
         crop_scale: area of the random resized crop, as shares of the image's; None for no random crop.
         flip: whether half of the images are mirrored.
         crop_ratio: of the evaluation transform: images are scaled to `image_size / crop_ratio`, then cut.
+        background: what is seen through transparent pixels: a gray level in [0, 255].
+        max_megapixels: images of more are refused before they are decoded.
         stop_after: None, or end the run after so many epochs without a better validation accuracy, or an equal one at a
             lower loss.
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
@@ -86,6 +90,8 @@ class ClassifierConfig:
     crop_scale: tuple[ShareAbove0, ShareAbove0] | None = (0.08, 1.0)
     flip: bool = True
     crop_ratio: ShareAbove0 = 0.875
+    background: Level = 255
+    max_megapixels: Megapixels = 100.0
     stop_after: Count | None = None
     dtype_policy: DtypePolicy = "float32"
     jit_compile: bool | None = None

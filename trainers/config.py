@@ -16,6 +16,8 @@ from keras_mae.trainers.ranges import (
     Count,
     DtypePolicy,
     Layers,
+    Level,
+    Megapixels,
     Method,
     Pixels,
     Positive,
@@ -74,6 +76,8 @@ class PretrainConfig:
         flip: whether half of the images are mirrored.
         jitter: by which share brightness, contrast and saturation vary; 0 for not.
         crop_ratio: of the evaluation transform: images are scaled to `image_size / crop_ratio`, then cut.
+        background: what is seen through transparent pixels: a gray level in [0, 255].
+        max_megapixels: images of more are refused before they are decoded.
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
         jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without. On
             a processor it pays for small models.
@@ -130,6 +134,8 @@ class PretrainConfig:
     flip: bool = True
     jitter: Share = 0.0
     crop_ratio: ShareAbove0 = 0.875
+    background: Level = 255
+    max_megapixels: Megapixels = 100.0
     dtype_policy: DtypePolicy = "float32"
     jit_compile: bool | None = None
     accumulation_steps: Count = 1

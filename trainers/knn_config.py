@@ -5,7 +5,18 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, ClassVar
 
-from keras_mae.trainers.ranges import Count, Layers, Pooling, Positive, Range, Seed, ShareAbove0, check_fields
+from keras_mae.trainers.ranges import (
+    Count,
+    Layers,
+    Level,
+    Megapixels,
+    Pooling,
+    Positive,
+    Range,
+    Seed,
+    ShareAbove0,
+    check_fields,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +33,8 @@ class KnnConfig:
         num_classes: None for as many as the data has.
         labels_per_class: None, or take neighbours from so many images of each class, which the seed chooses.
         crop_ratio: of the evaluation transform; None for the run's, or 0.875 for a file that lies in no run's folder.
+        background: what is seen through transparent pixels: a gray level in [0, 255].
+        max_megapixels: images of more are refused before they are decoded.
         batch_size: images that are encoded together.
         seed: of the choice of labels.
     """
@@ -37,6 +50,8 @@ class KnnConfig:
     num_classes: Annotated[int, Range(2, 1_000_000)] | None = None
     labels_per_class: Count | None = None
     crop_ratio: ShareAbove0 | None = None
+    background: Level = 255
+    max_megapixels: Megapixels = 100.0
     batch_size: Annotated[int, Range(1, 2**24)] = 256
     seed: Seed = 0
 

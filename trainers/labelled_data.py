@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from keras_mae.data import Source, Subset, open_source
+from keras_mae.data import Decoding, Source, Subset, open_source
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.evaluation import few_labels
 from keras_mae.trainers.knn_config import KnnConfig
@@ -28,10 +28,11 @@ def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[S
         ValueError: if labels are missing or out of range, a class has too few images, all images to train on are of
             one class, or the two sets of images number their classes differently.
     """
+    decoding = Decoding.of(config.max_megapixels, config.background)
     if config.validation_data is None:
-        train, validation = (open_source(data, split=split) for split in ("train", "validation"))
+        train, validation = (open_source(data, split, decoding) for split in ("train", "validation"))
     else:
-        train, validation = open_source(data), open_source(config.validation_data)
+        train, validation = (open_source(one, decoding=decoding) for one in (data, config.validation_data))
         _check_same_classes(train, validation)
     num_classes = train.num_classes if config.num_classes is None else config.num_classes
     for source in (train, validation):

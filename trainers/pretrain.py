@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data import Augmentation, CorruptImages, open_source, sample_images
+from keras_mae.data import Augmentation, CorruptImages, Decoding, open_source, sample_images
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.one_writer import released
@@ -145,7 +145,7 @@ def pretrain(
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, config.accumulation_steps, scope)
     memory.check_memory(config, scope)
-    source = open_source(data)
+    source = open_source(data, decoding=Decoding.of(config.max_megapixels, config.background))
     steps = steps_per_epoch(config, source.num_images)
     schedule = schedule_of(config, steps)
     with scope.scope():

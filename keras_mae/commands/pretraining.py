@@ -121,7 +121,7 @@ def _reconstruct_flags() -> flags.FlagValues:
 
 
 def _reconstruct(values: flags.FlagValues) -> None:
-    from keras_mae.data import open_source, sample_images
+    from keras_mae.data import Decoding, open_source, sample_images
     from keras_mae.models.masked_image_model import MaskedImageModel
     from keras_mae.models.saved_files import load_model_file
     from keras_mae.trainers import run
@@ -140,7 +140,8 @@ def _reconstruct(values: flags.FlagValues) -> None:
             f"{values.run} lies in no run's folder: give --data, the images, and --output, the PNG to write"
         )
     say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}")
-    source = open_source(data)
+    decoding = Decoding() if config is None else Decoding.of(config.max_megapixels, config.background)
+    source = open_source(data, decoding=decoding)
     mae = load_model_file(trained.path)
     if not isinstance(mae, MaskedImageModel):
         raise ValueError(f"{trained.path} holds {type(mae).__name__}; reconstruct needs MaskedAutoencoder or SimMIM")

@@ -3,12 +3,13 @@
 from keras_mae.data.array_source import ArraySource
 from keras_mae.data.augmentation import Augmentation, random_flip, random_resized_crop
 from keras_mae.data.corrupt_images import CorruptImages
+from keras_mae.data.decoding import Decoding, decode_image
 from keras_mae.data.fine_tuning import FineTuningAugmentation
 from keras_mae.data.folder_source import FolderSource
 from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.mixing import mix_batch, mixed_dataset
 from keras_mae.data.pipeline import evaluation_dataset, first_images, sample_images, training_dataset
-from keras_mae.data.preprocessing import decode_image, evaluation_transform
+from keras_mae.data.preprocessing import evaluation_transform
 from keras_mae.data.rand_augment import RandAugment
 from keras_mae.data.record_source import RecordSource
 from keras_mae.data.record_writer import write_records
@@ -22,6 +23,7 @@ __all__ = [
     "ArraySource",
     "Augmentation",
     "CorruptImages",
+    "Decoding",
     "FineTuningAugmentation",
     "FolderSource",
     "MemorySource",

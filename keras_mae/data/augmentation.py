@@ -7,8 +7,9 @@ import math
 
 import tensorflow as tf
 
-from keras_mae.data.decoding import decode_and_crop, decode_file
-from keras_mae.data.preprocessing import LUMA, evaluation_transform, resize_at_once
+from keras_mae.data.channels import LUMA
+from keras_mae.data.decoding import Decoding, decode_and_crop, decode_file
+from keras_mae.data.preprocessing import evaluation_transform, resize_at_once
 from keras_mae.data.rare_branch import rarely
 from keras_mae.example_seed import ExampleSeed, Purpose
 
@@ -44,14 +45,21 @@ class Augmentation:
         """uint8 or uint16 `(H, W, C)` to `image_shape`, of the same dtype."""
         return tf.ensure_shape(self.after_crop(self._crop(image, image_shape, seed), seed), image_shape)
 
-    def decode(self, contents, image_shape: tuple[int, int, int], seed: ExampleSeed, dtype: str = "uint8") -> tf.Tensor:
+    def decode(
+        self,
+        contents,
+        image_shape: tuple[int, int, int],
+        seed: ExampleSeed,
+        dtype: str = "uint8",
+        decoding: Decoding = Decoding(),
+    ) -> tf.Tensor:
         """The same of an image file's bytes; of a JPEG, only what is in the crop is decoded."""
 
         def whole():
-            return self._crop(decode_file(contents, image_shape[-1], dtype), image_shape, seed)
+            return self._crop(decode_file(contents, image_shape[-1], dtype, decoding), image_shape, seed)
 
         def part():
-            return decode_and_crop(contents, image_shape[-1], image_shape[:2], window_for)
+            return decode_and_crop(contents, image_shape[-1], image_shape[:2], window_for, decoding)
 
         def window_for(size):
             return crop_window(size, crop_draws(seed), self.crop_scale, RATIO)

@@ -1,46 +1,143 @@
-"""Image files to pixels for training: any format, depth and number of channels, and of a JPEG only what is needed."""
+"""Image files to pixels, in training, evaluation and serving alike, and of a JPEG only what is needed."""
 
 from __future__ import annotations
 
-import importlib.util
-import io
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import BinaryIO
 
-import numpy as np
 import tensorflow as tf
 
+from keras_mae import _backend  # noqa: F401
+from keras_mae.data.bmp import decode_bmp
+from keras_mae.data.channels import as_asked
+from keras_mae.data.file_bytes import begins_with, bytes_at, checked, within_limit
+from keras_mae.data.gif import decode_gif
 from keras_mae.data.orientation import orientation, stored_window, upright
-from keras_mae.data.preprocessing import decode_image, resize_at_once, to_channels
+from keras_mae.data.png import decode_png
+from keras_mae.data.preprocessing import resize_at_once
 from keras_mae.data.rare_branch import rarely
+from keras_mae.data.tiff import decode_tiff
+from keras_mae.data.tiff_header import BITS, MARKS, Directory, bits_of_tiff
+from keras_mae.data.webp import decode_webp, is_webp
 
+# What a file of each format that `decode_file` reads may be called
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "WebP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+}
+EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
 _SCALES = (8, 4, 2)  # what libjpeg can shrink by while it decodes
 _MARGIN = 2  # a crop is decoded at no less than this many times the target's size
 
 
-def decode_file(contents, channels: int, dtype: str = "uint8") -> tf.Tensor:
-    """Decodes what `decode_image` does, and TIFF, 16 bits a channel, and more than three channels.
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """How image files are decoded.
 
-    One and three channels are made from what there is, as in `decode_image`; other numbers of channels must be the
-    file's own (PNG: 2 or 4, TIFF: any). For uint16, 8-bit files are scaled: 255 becomes 65535.
+    Attributes:
+        max_pixels: images of more are refused before they are decoded. In a TIFF of more than four channels, four
+            levels count as one pixel.
+        background: what is seen through transparent pixels where 1 or 3 channels are asked for: a gray level in
+            [0, 255], 255 for white.
+    """
+
+    max_pixels: int = 100_000_000
+    background: int = 255
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1:
+            raise ValueError(f"max_pixels is at least 1, got {self.max_pixels!r}")
+        if not 0 <= self.background <= 255:
+            raise ValueError(f"background is a gray level in [0, 255], got {self.background!r}")
+
+    @classmethod
+    def of(cls, max_megapixels: float, background: int) -> Decoding:
+        """What the settings of a run say."""
+        return cls(round(max_megapixels * 1e6), background)
+
+
+def decode_file(contents, channels: int, dtype: str = "uint8", decoding: Decoding = Decoding()) -> tf.Tensor:
+    """Decodes a JPEG, PNG, BMP, GIF, WebP or TIFF: what Pillow shows of it, as levels of one size.
+
+    Gray is repeated for three channels; colour becomes luma (BT.601) for one; of both, transparent pixels are laid over
+    a background. Other numbers of channels must be the file's own (PNG, WebP: 2 or 4, TIFF: any). Images are upright,
+    as the camera noted (EXIF). Of animations and of several pages it is the first. Colour profiles are not applied.
+
+    JPEGs are decoded with the accurate DCT, which agrees with Pillow's levels; TensorFlow's default differs by up to
+    five. For uint8 the upper 8 of 16 bits are kept; for uint16, 8-bit files are scaled: 255 becomes 65535.
 
     Args:
         contents: string scalar, the file's bytes.
         channels: positive.
         dtype: `"uint8"` or `"uint16"`.
+        decoding: the settings.
 
     Returns:
         `dtype` `(H, W, channels)`.
 
     Raises:
-        tf.errors.OpError: if the bytes are not an image, or not one of so many channels.
+        tf.errors.OpError: if the bytes are not an image, one of too many pixels, or not one of so many channels.
     """
-    return tf.cond(
-        _is_tiff(contents),
-        lambda: _decode_tiff(contents, channels, dtype),
-        lambda: _decode_other(contents, channels, dtype),
+
+    def jpeg():
+        size = tf.io.extract_jpeg_shape(contents)
+        image = tf.io.decode_jpeg(
+            within_limit(contents, size[0], size[1], decoding.max_pixels),
+            channels=3 if channels == 3 else 0,
+            dct_method="INTEGER_ACCURATE",
+        )
+        return _in_dtype(upright(image, orientation(contents)), dtype)
+
+    other = _other_than_jpeg(channels in (1, 3), dtype, decoding.max_pixels)
+    image = tf.cond(tf.io.is_jpeg(contents), jpeg, lambda: other(contents, channels))
+    return as_asked(image, channels, decoding.background)
+
+
+@functools.cache  # tracing it takes seconds, and many graphs decode files
+def _other_than_jpeg(colours: bool, dtype: str, limit: int) -> Callable:
+    """From the bytes of a file that is no JPEG, and the channels asked for, to pixels: a call, see `rarely`."""
+
+    def decode(contents, channels):
+        kinds = [
+            (begins_with(contents, b"\x89PNG\r\n\x1a\n"), lambda: decode_png(contents, dtype, limit)),
+            (begins_with(contents, b"GIF87a", b"GIF89a"), lambda: _in_dtype(decode_gif(contents, limit), dtype)),
+            (begins_with(contents, b"BM"), lambda: _in_dtype(decode_bmp(contents, limit), dtype)),
+            (is_webp(contents), lambda: _in_dtype(decode_webp(contents, limit), dtype)),
+            (begins_with(contents, *MARKS), lambda: decode_tiff(contents, channels, colours, dtype, limit)),
+            (True, lambda: checked(tf.zeros((0, 0, 0), dtype), (False, f"an image is one of {', '.join(FORMATS)}"))),
+        ]
+        number = tf.argmax([is_kind for is_kind, _ in kinds], output_type=tf.int32)
+        image = tf.switch_case(number, [rarely(decode) for _, decode in kinds])
+        return tf.ensure_shape(image, (None, None, None))
+
+    return tf.function(
+        decode,
+        input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32)],
+        autograph=False,
+        experimental_attributes={"_noinline": True},
     )
 
 
-def decode_and_crop(contents, channels: int, size: tuple[int, int], window_for) -> tf.Tensor:
+def _in_dtype(image, dtype: str) -> tf.Tensor:
+    return image if dtype == "uint8" else tf.cast(image, tf.uint16) * 257
+
+
+def decode_image(contents, channels: int) -> tf.Tensor:
+    """`decode_file` to 1 or 3 channels of 8 bits: uint8 `(H, W, channels)`."""
+    if channels not in (1, 3):
+        raise ValueError(f"image files are decoded to 1 or 3 channels, got {channels}")
+    return decode_file(contents, channels)
+
+
+def decode_and_crop(
+    contents, channels: int, size: tuple[int, int], window_for, decoding: Decoding = Decoding()
+) -> tf.Tensor:
     """The upright part of a JPEG that a window selects, resized; only the rows and columns it needs are decoded.
 
     If the window is much larger than the result, the decoder shrinks while it decodes (by 2, 4 or 8), which leaves
@@ -51,11 +148,13 @@ def decode_and_crop(contents, channels: int, size: tuple[int, int], window_for) 
         channels: 1 or 3.
         size: height and width of the result.
         window_for: from the upright image's `(height, width)` to an int32 `(top, left, height, width)`.
+        decoding: the settings.
 
     Returns:
         uint8 `(*size, channels)`.
     """
     stored = tf.io.extract_jpeg_shape(contents)[:2]
+    contents = within_limit(contents, stored[0], stored[1], decoding.max_pixels)
     noted = orientation(contents)
     window = window_for(tf.where(noted >= 5, stored[::-1], stored))
     spare = tf.reduce_min(window[2:] // (_MARGIN * tf.constant(size)))
@@ -76,90 +175,28 @@ def decode_and_crop(contents, channels: int, size: tuple[int, int], window_for) 
 
     branches = [lambda scale=scale: decode(scale) for scale in (1, *_SCALES[::-1])]
     image = tf.switch_case(branch, [branches[0], *map(rarely, branches[1:])])
-    image = upright(to_channels(image, channels), noted)
+    image = upright(as_asked(image, channels, decoding.background), noted)
     return tf.ensure_shape(resize_at_once(image, size), (*size, channels))
 
 
-def bits_of(header: bytes) -> int:
-    """The bits a channel, 8 or 16, that the first bytes of a PNG or TIFF file tell; 8 for every other file."""
-    if header[:8] == b"\x89PNG\r\n\x1a\n" and len(header) > 24:
-        return 16 if header[24] == 16 else 8
-    return 8
-
-
 def has_16_bits(contents) -> tf.Tensor:
-    """Whether a file has 16 bits a channel: bool scalar.
+    """Whether a PNG or TIFF file has more than 8 bits a channel: bool scalar.
 
     Args:
         contents: string scalar, the file's bytes.
     """
-    is_png = tf.strings.substr(contents, 0, 8) == b"\x89PNG\r\n\x1a\n"
-    return is_png & (tf.strings.substr(contents, tf.minimum(24, tf.strings.length(contents)), 1) == b"\x10")
+    is_png = begins_with(contents, b"\x89PNG\r\n\x1a\n") & (bytes_at(contents, 24, 1)[0] == 16)
+    of_tiff = rarely(lambda: Directory(contents).one(BITS, 1) > 8)
+    return tf.cond(begins_with(contents, *MARKS), of_tiff, lambda: is_png)
 
 
-def require_tifffile(path: str) -> None:
-    """Raises ValueError if TIFF files cannot be read here."""
-    if importlib.util.find_spec("tifffile") is None:
-        raise ValueError(f"{path} needs a library that reads TIFF: pip install 'keras-mae[tiff]'")
+def bits_of(file: BinaryIO) -> int:
+    """The bits a channel, 8 or 16, that the header of a PNG or TIFF file tells; 8 for every other file.
 
-
-def read_tiff(contents: bytes) -> np.ndarray:
-    """The first image of a TIFF file: uint8 or uint16 `(H, W, C)`; whole planes or pages are channels, too.
-
-    Raises:
-        ValueError: if its pixels are neither uint8 nor uint16.
+    Args:
+        file: open for reading, at its beginning; little of it is read.
     """
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(contents)) as file:
-        series = file.series[0]
-        pixels, axes = series.asarray(), series.axes
-    while pixels.ndim > 3:
-        pixels, axes = pixels[0], axes[1:]
-    if pixels.ndim == 2:
-        pixels, axes = pixels[..., None], axes + "S"
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"pixels are uint8 or uint16, this TIFF holds {pixels.dtype}")
-    return pixels.transpose([axes.index("Y"), axes.index("X"), *(n for n in range(3) if axes[n] not in "YX")])
-
-
-def _is_tiff(contents) -> tf.Tensor:
-    magic = tf.strings.substr(contents, 0, 4)
-    return tf.reduce_any(magic == [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"])
-
-
-def _decode_tiff(contents, channels: int, dtype: str) -> tf.Tensor:
-    def read(contents):
-        pixels = read_tiff(contents.numpy())
-        if pixels.dtype != dtype:
-            pixels = pixels.astype("uint16") * 257 if dtype == "uint16" else (pixels >> 8).astype("uint8")
-        return pixels
-
-    image = tf.py_function(read, [contents], dtype)
-    image.set_shape((None, None, None))
-    return _as_asked(image, channels)
-
-
-def _decode_other(contents, channels: int, dtype: str) -> tf.Tensor:
-    if channels in (1, 3) and dtype == "uint8":
-        return decode_image(contents, channels)
-
-    def decode_8_bits():
-        image = decode_image(contents, 3)
-        return image if dtype == "uint8" else tf.cast(image, tf.uint16) * 257
-
-    is_png = tf.strings.substr(contents, 0, 8) == b"\x89PNG\r\n\x1a\n"
-    image = tf.cond(is_png, lambda: tf.io.decode_png(contents, dtype=dtype), decode_8_bits)
-    return _as_asked(image, channels)
-
-
-def _as_asked(image, channels: int) -> tf.Tensor:
-    if channels in (1, 3):
-        # a stack of other than 1 to 4 planes is no colour image, and no three of them are red, green and blue
-        with tf.control_dependencies([tf.debugging.assert_less_equal(tf.shape(image)[-1], 4, _WRONG_CHANNELS)]):
-            return to_channels(tf.identity(image), channels)
-    with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(image)[-1], channels, _WRONG_CHANNELS)]):
-        return tf.ensure_shape(tf.identity(image), (None, None, channels))
-
-
-_WRONG_CHANNELS = "the file has another number of channels than the one asked for"
+    head = file.read(32)
+    if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) > 24:
+        return 16 if head[24] == 16 else 8
+    return 16 if head[:2] in (b"II", b"MM") and bits_of_tiff(file, head) > 8 else 8

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.decoding import bits_of, read_tiff, require_tifffile
+from keras_mae.data.decoding import EXTENSIONS, bits_of
 from keras_mae.data.source import NO_LABEL, EncodedSource
 
-_TIFF = (".tif", ".tiff")
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", *_TIFF)
 _LOOKED_AT = 16
 
 
@@ -66,15 +64,8 @@ class FolderSource(EncodedSource):
         for number in np.unique(np.linspace(0, self.num_images - 1, _LOOKED_AT).astype(int)):
             path = self.paths[number]
             try:
-                if path.lower().endswith(_TIFF):
-                    require_tifffile(path)
-                    with tf.io.gfile.GFile(path, "rb") as file:
-                        bits = 8 * read_tiff(file.read()).itemsize
-                elif path.lower().endswith(".png"):
-                    with tf.io.gfile.GFile(path, "rb") as file:
-                        bits = bits_of(file.read(32))
-                else:
-                    continue
+                with tf.io.gfile.GFile(path, "rb") as file:
+                    bits = bits_of(file)
             except (tf.errors.OpError, OSError) as error:
                 del error  # a corrupt file, which the pipeline will name
                 continue

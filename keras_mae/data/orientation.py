@@ -1,13 +1,15 @@
-"""The orientation that a camera noted in a JPEG (EXIF), which TensorFlow's decoder passes over."""
+"""The orientation that a camera noted (EXIF), which TensorFlow's decoders pass over."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
+from keras_mae.data.file_bytes import bytes_at, number, text_at
 from keras_mae.data.rare_branch import rarely
 
 _TAG = 0x0112  # Orientation, in the first directory (IFD0)
-_APP0, _APP1, _APP15 = 0xE0, 0xE1, 0xEF
+_SHORT, _LONG = 3, 4  # types of two and of four bytes
+_APP0, _APP1, _APP15, _COMMENT = 0xE0, 0xE1, 0xEF, 0xFE
 
 
 def orientation(contents) -> tf.Tensor:
@@ -19,7 +21,7 @@ def orientation(contents) -> tf.Tensor:
     Reference: CIPA DC-008 (Exif 2.32), sections 4.5.2, 4.6.2 and 4.6.4.
     """
     # What most programs write: one segment in front of the tables. Looking further takes a tenth of the decoding
-    is_plain = (_text(contents, 2, 4) == b"\xff\xe0\0\x10") & (_text(contents, 20, 2) == b"\xff\xdb")
+    is_plain = (text_at(contents, 2, 4) == b"\xff\xe0\0\x10") & (text_at(contents, 20, 2) == b"\xff\xdb")
     return tf.cond(is_plain, lambda: tf.constant(1), rarely(lambda: _find(contents)))
 
 
@@ -74,16 +76,16 @@ def _find(contents) -> tf.Tensor:
     """Walks over the segments in front of the image, as far as the first that holds EXIF data."""
 
     def look_further(place, marker, begin):
-        is_application = (marker[0] == 0xFF) & (marker[1] >= _APP0) & (marker[1] <= _APP15)
+        is_application = (marker[0] == 0xFF) & ((marker[1] >= _APP0) & (marker[1] <= _APP15) | (marker[1] == _COMMENT))
         return is_application & ~_is_exif(marker)
 
     def step(place, marker, begin):
-        place += 2 + _number(marker[2:4], True)
-        return place, _bytes(contents, place, 10), place + 10
+        place += 2 + number(marker[2:4], True)
+        return place, bytes_at(contents, place, 10), place + 10
 
-    marker = _bytes(contents, 2, 10)
+    marker = bytes_at(contents, 2, 10)
     _, marker, begin = tf.while_loop(look_further, step, (2, marker, 12), maximum_iterations=64)
-    return tf.cond(_is_exif(marker), lambda: _read_tag(contents, begin), lambda: tf.constant(1))
+    return tf.cond(_is_exif(marker), lambda: exif_orientation(contents, begin), lambda: tf.constant(1))
 
 
 def _is_exif(marker) -> tf.Tensor:
@@ -91,32 +93,21 @@ def _is_exif(marker) -> tf.Tensor:
     return tf.reduce_all(tf.gather(marker, [0, 1, 4, 5, 6, 7, 8, 9]) == [0xFF, _APP1, *b"Exif\0\0"])
 
 
-def _read_tag(contents, begin) -> tf.Tensor:
-    """The orientation in the TIFF structure that begins at this byte."""
-    header = _bytes(contents, begin, 8)
+def exif_orientation(contents, begin) -> tf.Tensor:
+    """The orientation in the EXIF data (a TIFF structure) that begins at this byte: int32 scalar, 1 to 8."""
+    header = bytes_at(contents, begin, 8)
     big = header[0] == ord("M")
-    directory = begin + _number(header[4:8], big)
-    count = _number(_bytes(contents, directory, 2), big)
-    entries = _bytes(contents, directory + 2, 12 * count)
+    directory = begin + number(header[4:8], big)
+    count = number(bytes_at(contents, directory, 2), big)
+    entries = bytes_at(contents, directory + 2, 12 * count)
     entries = tf.reshape(entries, [-1, 12])  # tag (2), type (2), count (4), value (4, left-justified)
-    tags = _number(entries[:, :2], big)
-    value = tf.reduce_max(tf.where(tags == _TAG, _number(entries[:, 8:10], big), 0))
-    return tf.where((value >= 1) & (value <= 8), value, 1)
+    tags, types, counts = (number(entries[:, a:b], big) for a, b in ((0, 2), (2, 4), (4, 8)))
+    is_it = (tags == _TAG) & (counts == 1)
+    values = tf.where(types == _SHORT, number(entries[:, 8:10], big), number(entries[:, 8:12], big))
+    is_it &= tf.reduce_any(text_at(contents, begin, 4) == [b"II*\0", b"MM\0*"])
+    return valid_orientation(tf.reduce_max(tf.where(is_it & ((types == _SHORT) | (types == _LONG)), values, 0)))
 
 
-def _bytes(contents, begin, count) -> tf.Tensor:
-    """`count` bytes from `begin` on as int32, zeros where the file has ended."""
-    found = tf.cast(tf.io.decode_raw(_text(contents, begin, count), tf.uint8), tf.int32)
-    found = tf.pad(found, [[0, count - tf.size(found)]])
-    return tf.ensure_shape(found, [count if isinstance(count, int) else None])
-
-
-def _text(contents, begin, count) -> tf.Tensor:
-    """`count` bytes from `begin` on, fewer where the file has ended."""
-    return tf.strings.substr(contents, tf.clip_by_value(begin, 0, tf.strings.length(contents)), count)
-
-
-def _number(digits, big_endian) -> tf.Tensor:
-    """The number whose bytes lie along the last axis, which has two or four."""
-    weights = [256**place for place in range(digits.shape[-1])]
-    return tf.reduce_sum(digits * tf.where(big_endian, weights[::-1], weights), axis=-1)
+def valid_orientation(noted) -> tf.Tensor:
+    """The orientation, or 1 in place of a nonsensical one."""
+    return tf.where((noted >= 1) & (noted <= 8), noted, 1)

@@ -94,7 +94,7 @@ def training_dataset(
         example_seed = ExampleSeed.of(seed, epoch, index)
         if source.encoded:
             contents, label = source.read(index)
-            image = augmentation.decode(contents, image_shape, example_seed, source.dtype)
+            image = augmentation.decode(contents, image_shape, example_seed, source.dtype, source.decoding)
         else:
             image, label = source.image(index, image_shape[-1]), source.label(index)
             image = augmentation(image, image_shape, example_seed)
@@ -149,7 +149,7 @@ def evaluation_dataset(
     def load(index):
         if source.encoded:
             contents, label = source.read(index)
-            image = decode_file(contents, image_shape[-1], source.dtype)
+            image = decode_file(contents, image_shape[-1], source.dtype, source.decoding)
         else:
             image, label = source.image(index, image_shape[-1]), source.label(index)
         return index, (evaluation_transform(image, image_shape, crop_ratio), label)

@@ -1,57 +1,14 @@
-"""Decoding and the evaluation transform: the same graph in evaluation, in tf.data and in an exported model."""
+"""The evaluation transform: the same graph in evaluation, in tf.data and in an exported model."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
 from keras_mae import _backend  # noqa: F401
-from keras_mae.data.orientation import orientation, upright
+from keras_mae.data.row_blocks import by_row_blocks
 
-# Red, green and blue in the luma of ITU-R BT.601, as in JPEG's and Pillow's gray
-LUMA = (0.299, 0.587, 0.114)
-
-
-def decode_image(contents, channels: int) -> tf.Tensor:
-    """Decodes a JPEG, PNG, BMP or GIF (its first frame) to uint8 `(H, W, channels)`.
-
-    JPEGs are decoded with the accurate DCT, which agrees with Pillow's levels; TensorFlow's default differs by up to
-    five. They are turned upright if the camera noted its orientation (EXIF). An alpha channel is dropped. Gray is
-    repeated for three channels; colour becomes luma (BT.601) for one. Of 16 bits the upper 8 are kept.
-
-    Args:
-        contents: string scalar, the file's bytes.
-        channels: 1 or 3.
-
-    Raises:
-        tf.errors.InvalidArgumentError: if the bytes are not an image.
-    """
-    if channels not in (1, 3):
-        raise ValueError(f"image files are decoded to 1 or 3 channels, got {channels}")
-    image = tf.cond(
-        tf.io.is_jpeg(contents),
-        lambda: upright(tf.io.decode_jpeg(contents, dct_method="INTEGER_ACCURATE"), orientation(contents)),
-        lambda: tf.cond(
-            _is_palette_bmp(contents),
-            lambda: _decode_palette_bmp(contents),
-            lambda: tf.io.decode_image(contents, expand_animations=False),
-        ),
-    )
-    return to_channels(image, channels)
-
-
-def to_channels(image, channels: int) -> tf.Tensor:
-    """An image of any number of channels with 1 or 3: gray, gray and alpha, RGB, or RGB and alpha to gray or RGB."""
-    if image.shape[-1] == channels:
-        return image
-    colour = tf.shape(image)[-1] >= 3  # otherwise gray, perhaps with alpha
-
-    def to_gray():
-        return tf.cond(colour, lambda: _luma(image[..., :3]), lambda: image[..., :1])
-
-    def to_rgb():
-        return tf.cond(colour, lambda: image[..., :3], lambda: tf.concat([image[..., :1]] * 3, axis=-1))
-
-    return tf.ensure_shape(to_gray() if channels == 1 else to_rgb(), (None, None, channels))
+_RADIUS = 2  # pixels that the bicubic filter reaches to each side
+_WHOLE = 4  # a side up to so many times as long as what is cut out of it is resized as a whole
 
 
 def evaluation_transform(image, image_shape: tuple[int, int, int], crop_ratio: float = 0.875) -> tf.Tensor:
@@ -71,15 +28,21 @@ def evaluation_transform(image, image_shape: tuple[int, int, int], crop_ratio: f
     """
     if not 0 < crop_ratio <= 1:
         raise ValueError(f"a crop ratio lies in (0, 1], got {crop_ratio!r}")
+    image = tf.convert_to_tensor(image)
     height, width, _ = image_shape
     size = tf.cast(tf.shape(image)[:2], tf.float64)
     covering = tf.constant([height / crop_ratio, width / crop_ratio], tf.float64)
-    scaled = tf.cast(tf.round(size * tf.reduce_max(covering / size)), tf.int32)
+    scaled = tf.cast(tf.round(size * tf.reduce_max(covering / size)), tf.int64)
     scaled = tf.maximum(scaled, [height, width])
     offset = (scaled - [height, width]) // 2
-    image = tf.cond(tf.reduce_all(tf.shape(image)[:2] == scaled), lambda: image, lambda: resize(image, scaled))
-    image = image[offset[0] : offset[0] + height, offset[1] : offset[1] + width]
-    return tf.ensure_shape(image, image_shape)
+    begin, length = _resized_window(scaled, offset, (height, width))
+
+    def cut(image, offset):
+        return image[offset[0] : offset[0] + height, offset[1] : offset[1] + width]
+
+    is_scaled = tf.reduce_all(tf.shape(image, tf.int64)[:2] == scaled)
+    resized = lambda: cut(_resize_window(image, scaled, begin, length), offset - begin)  # noqa: E731
+    return tf.ensure_shape(tf.cond(is_scaled, lambda: cut(image, offset), resized), image_shape)
 
 
 def resize(image, size) -> tf.Tensor:
@@ -88,8 +51,8 @@ def resize(image, size) -> tf.Tensor:
     That is how Pillow does it, width first: on photographs its uint8 result is met to one level in 999 values of 1,000.
     Where the filter overshoots, at the edge of white, rounding only once can differ by several levels.
     """
-    image = tf.convert_to_tensor(image)
-    return resize_at_once(resize_at_once(image, (tf.shape(image)[0], size[1])), size)
+    size = tf.cast(size, tf.int64)
+    return _resize_window(tf.convert_to_tensor(image), size, tf.zeros_like(size), size)
 
 
 def resize_at_once(image, size) -> tf.Tensor:
@@ -99,20 +62,51 @@ def resize_at_once(image, size) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, image.dtype.max), image.dtype)
 
 
-def _is_palette_bmp(contents) -> tf.Tensor:
-    """Whether the file is a BMP of 8 bits a pixel, of which TensorFlow gives the palette's indices as gray levels."""
-    header = tf.io.decode_raw(contents, tf.uint8, fixed_length=30)
-    return tf.reduce_all(tf.gather(header, [0, 1, 28]) == [ord("B"), ord("M"), 8])
+def _resized_window(scaled, offset, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where the part of a resized image begins, and how long it is, that is computed to cut `size` out at `offset`.
+
+    All of a side that is not much longer than what is cut out of it: its numbers are then those of the whole image,
+    to the last bit. Of a thin image only the part itself, as the whole would take gigabytes.
+    """
+    whole = scaled <= [_WHOLE * side for side in size]
+    return tf.where(whole, tf.zeros_like(offset), offset), tf.where(whole, scaled, tf.constant(size, tf.int64))
 
 
-def _decode_palette_bmp(contents) -> tf.Tensor:
-    header = tf.io.decode_raw(contents, tf.uint8, fixed_length=30)
-    begin = 14 + tf.cast(header[14], tf.int32)  # after the file's header and the one that gives its own size here
-    palette = tf.io.decode_raw(tf.strings.substr(contents, begin, 1024), tf.uint8, fixed_length=1024)
-    palette = tf.reshape(palette, [256, 4])[:, 2::-1]  # blue, green, red, unused
-    return tf.gather(palette, tf.cast(tf.io.decode_bmp(contents)[..., 0], tf.int32))
+def _resize_window(image, scaled, begin, length) -> tf.Tensor:
+    """The part of the resized image from `begin` on, `length` long, of those pixels only that the filter needs.
 
+    Args:
+        image: `(H, W, C)`.
+        scaled: int64 height and width of the whole resized image.
+        begin, length: int64 `(2,)`, of the part.
 
-def _luma(image) -> tf.Tensor:
-    gray = tf.reduce_sum(tf.cast(image, tf.float32) * LUMA, axis=-1, keepdims=True)
-    return tf.cast(tf.round(gray), image.dtype)
+    Returns:
+        `(*length, C)` of the image's dtype.
+    """
+    size = tf.shape(image, tf.int64)[:2]
+    step = tf.cast(size, tf.float64) / tf.cast(scaled, tf.float64)  # in pixels of the image
+    support = _RADIUS * tf.maximum(step, 1.0) + 1.0
+    first = tf.cast(tf.floor((tf.cast(begin, tf.float64) + 0.5) * step - support), tf.int64)
+    last = tf.cast(tf.math.ceil((tf.cast(begin + length, tf.float64) - 0.5) * step + support), tf.int64)
+    whole = length == scaled
+    first, last = (
+        tf.where(whole, tf.zeros_like(first), tf.maximum(first, 0)),
+        tf.where(whole, size, tf.minimum(last, size)),
+    )
+    part = image[first[0] : last[0], first[1] : last[1]]
+    # where the image's edge would lie, in the result's pixels
+    shift = tf.cast(tf.cast(first, tf.float64) / step - tf.cast(begin, tf.float64), tf.float32)
+    scale = tf.cast(scaled, tf.float32) / tf.cast(size, tf.float32)
+    one, length = tf.ones((), tf.float32), tf.cast(length, tf.int32)
+
+    def along(pixels, size, scale, shift):
+        resized = tf.raw_ops.ScaleAndTranslate(
+            images=pixels[None], size=size, scale=scale, translation=shift, kernel_type="keyscubic", antialias=True
+        )[0]
+        return tf.cast(tf.clip_by_value(tf.round(resized), 0, pixels.dtype.max), pixels.dtype)
+
+    def wide(rows):
+        return along(rows, [tf.shape(rows)[0], length[1]], [one, scale[1]], [0.0, shift[1]])
+
+    part = by_row_blocks(wide, part)
+    return along(part, length, [scale[0], one], [shift[0], 0.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 
 import numpy as np
@@ -58,7 +59,9 @@ class RecordSource(EncodedSource):
                 f"{name}: records hold an encoded image called {' or '.join(IMAGE_KEYS)}, these hold "
                 f"{', '.join(sorted(first)) or 'nothing'}"
             )
-        self.dtype = dtype or ("uint16" if bits_of(first[self._image_key].bytes_list.value[0]) == 16 else "uint8")
+        self.dtype = dtype or (
+            "uint16" if bits_of(io.BytesIO(first[self._image_key].bytes_list.value[0])) == 16 else "uint8"
+        )
         self.storage_order = np.lexsort((self.index.offset, self.index.file))
 
     def read(self, index) -> tuple[tf.Tensor, tf.Tensor]:

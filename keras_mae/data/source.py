@@ -7,7 +7,7 @@ import abc
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.decoding import decode_file
+from keras_mae.data.decoding import Decoding, decode_file
 
 NO_LABEL = -1
 
@@ -19,6 +19,7 @@ class Source(abc.ABC):
         num_images: how many there are.
         image_shape: `(H, W, C)` if all have the same and `image` takes several indices at once, else None.
         dtype: of the pixels, `"uint8"` or `"uint16"`.
+        decoding: how image files are decoded.
         encoded: whether there are files' bytes to `read`, which are decoded when they are needed, or only in part.
         class_names: the names of the labels 0, 1, ...; empty if they have none.
         storage_order: indices in the order in which the images lie in large files, int64 `(num_images,)`, so that
@@ -28,6 +29,7 @@ class Source(abc.ABC):
     num_images: int
     image_shape: tuple[int, int, int] | None = None
     dtype: str = "uint8"
+    decoding: Decoding = Decoding()
     encoded: bool = False
     class_names: list[str] = []
     storage_order: np.ndarray | None = None
@@ -88,4 +90,4 @@ class EncodedSource(Source):
         """The bytes of the image file `index` (an int64 scalar tensor) and its label (-1 without): string, int64."""
 
     def image(self, index, channels: int) -> tf.Tensor:
-        return decode_file(self.read(index)[0], channels, self.dtype)
+        return decode_file(self.read(index)[0], channels, self.dtype, self.decoding)

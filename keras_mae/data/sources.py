@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.array_source import ArraySource, read_npz
+from keras_mae.data.decoding import Decoding
 from keras_mae.data.folder_source import EXTENSIONS, FolderSource
 from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.record_source import INDEX, open_records
@@ -52,7 +53,7 @@ def digits_source(split: str) -> ArraySource:
     return ArraySource(images[chosen], labels[chosen], f"digits ({split})", [str(digit) for digit in range(10)])
 
 
-def open_source(specification: str, split: str | None = None) -> Source:
+def open_source(specification: str, split: str | None = None, decoding: Decoding = Decoding()) -> Source:
     """Opens what `--data` names.
 
     | specification | images |
@@ -70,6 +71,7 @@ def open_source(specification: str, split: str | None = None) -> Source:
         split: `"train"` or `"validation"`: the set's own splits, or a fixed tenth for validation if it has none (see
             `split_source`). None: all that there is to pretrain on, which is everything but a validation split that
             the set itself has.
+        decoding: how image files are decoded.
 
     Raises:
         ValueError: if it names nothing of this kind, or what it names is missing, empty or of the wrong shape.
@@ -84,7 +86,9 @@ def open_source(specification: str, split: str | None = None) -> Source:
         hint = f"; type --data={meant}" if meant else ""
         raise ValueError(f"data is given as {_FORMS}; got {specification!r}{hint}")
     kind, rest = match.groups()
-    return _OPEN[kind](rest, split)
+    source = _OPEN[kind](rest, split)
+    source.decoding = decoding
+    return source
 
 
 def _meant(path: str) -> str | None:

@@ -13,6 +13,7 @@ from keras_mae.data.options import untuned
 from keras_mae.data.source import Source
 
 _SEED = 0
+_PIXELS = 2**21  # that are summed at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +55,17 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
     corrupt = CorruptImages(source.num_images, lambda number: source.name_of(int(chosen[number])))
 
     def moments(number):
-        image = tf.cast(source.image(tf.gather(chosen, number), channels), tf.float64)
-        image /= np.iinfo(source.dtype).max
-        return number, tf.stack([tf.reduce_mean(image, [0, 1]), tf.reduce_mean(image**2, [0, 1])])
+        image = source.image(tf.gather(chosen, number), channels)
+        # some rows at a time, as a copy in float64 takes eight times the memory
+        rows = tf.maximum(_PIXELS // tf.shape(image)[1], 1)
+
+        def add(begin, sums):
+            levels = tf.cast(image[begin : begin + rows], tf.float64) / np.iinfo(source.dtype).max
+            return begin + rows, sums + tf.stack([tf.reduce_sum(levels, [0, 1]), tf.reduce_sum(levels**2, [0, 1])])
+
+        nothing = tf.zeros((2, channels), tf.float64)
+        sums = tf.while_loop(lambda begin, _: begin < tf.shape(image)[0], add, (0, nothing), parallel_iterations=1)[1]
+        return number, sums / tf.cast(tf.reduce_prod(tf.shape(image)[:2]), tf.float64)
 
     numbers = range(len(chosen))
     dataset = tf.data.Dataset.range(len(chosen)).map(moments, tf.data.AUTOTUNE)

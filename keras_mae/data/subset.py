@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.data.decoding import Decoding
 from keras_mae.data.source import EncodedSource, Source
 
 
@@ -25,6 +26,15 @@ class Subset(Source):
             place[self.indices] = np.arange(self.num_images)
             ordered = place[source.storage_order]
             self.storage_order = ordered[ordered >= 0]
+
+    @property
+    def decoding(self) -> Decoding:  # type: ignore[override]
+        """How image files are decoded: the source's own, as it decodes them."""
+        return self.source.decoding
+
+    @decoding.setter
+    def decoding(self, decoding: Decoding) -> None:
+        self.source.decoding = decoding
 
     @property
     def labels(self) -> np.ndarray | None:

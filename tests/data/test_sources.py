@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data import ArraySource, FolderSource, open_source, sources
+from keras_mae.data import ArraySource, Decoding, FolderSource, evaluation_dataset, open_source, sources
 from keras_mae.data.sources import digits_source
+from tests.data.formats import tiff
 from tests.drawn import as_image, drawn, encoded, write, write_pictures
 
 
@@ -54,7 +55,7 @@ def test_hidden_files_and_folders_and_other_files_are_left_out(tmp_path):
     shown = tmp_path / ".home" / "pictures"  # the folder itself may lie in a hidden one
     for path in ("a/one.png", "b/two.png", "a/._one.png", ".two.png", ".cache/one.png", "a/.cache/deep/one.png"):
         write(shown / path, png())
-    for path in ("a/notes.txt", "b/one.webp", "png", "a/one.png.part"):
+    for path in ("a/notes.txt", "b/one.heic", "png", "a/one.png.part"):
         write(shown / path, b"something else")
     source = FolderSource(str(shown))
     assert [os.path.relpath(path, shown) for path in source.paths] == ["a/one.png", "b/two.png"]
@@ -177,11 +178,29 @@ def test_folder_of_16_bits(tmp_path):
     np.testing.assert_array_equal(image_of(source, 0), drawn(6, 8, seed=0).astype("uint16") * 257)
 
 
-def test_tiff_without_tifffile(tmp_path, monkeypatch):
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}, {"planarconfig": "contig"}])
+def test_the_bits_of_a_tiff_are_found_among_damaged_ones(tmp_path, options):
     write(tmp_path / "0.tif", b"II*\0")
-    monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(ValueError, match=r"0.tif needs a library that reads TIFF: pip install 'keras-mae\[tiff\]'"):
-        FolderSource(str(tmp_path))
+    write(tmp_path / "1.tif", b"MM\0*\0\0\0\x08\0\x09and no more")
+    write(tmp_path / "2.tif", tiff(drawn(6, 8).astype("uint16") * 257 + 3, photometric="rgb", **options))
+    assert FolderSource(str(tmp_path)).dtype == "uint16"
+    write(tmp_path / "2.tif", tiff(drawn(6, 8), photometric="rgb", **options))
+    assert FolderSource(str(tmp_path)).dtype == "uint8"
+
+
+def test_settings_of_decoding_reach_every_image(tmp_path):
+    pixels = drawn(6, 8, 4)
+    pixels[..., 3] = 0
+    for number in range(40):
+        write(tmp_path / f"{number:02}.png", encoded(as_image(pixels), "PNG"))
+    for form in ("folder:{}", "memory:folder:{}", f"disk:{tmp_path}/cache:folder:{{}}"):
+        for split in (None, "train", "validation"):
+            source = open_source(form.format(tmp_path), split, Decoding(background=77))
+            assert (image_of(source, 0) == 77).all()
+            (images,) = evaluation_dataset(source, (6, 8, 3), source.num_images, 1.0)
+            assert (images.numpy() == 77).all()
+    with pytest.raises(ValueError, match="none of the .* can be decoded.* 1 to 47 pixels .*max_megapixels"):
+        evaluation_dataset(open_source(f"folder:{tmp_path}", decoding=Decoding(max_pixels=47)), (6, 8, 3), 4)
 
 
 def test_links_to_folders_are_followed_but_not_round_in_circles(tmp_path):

@@ -1,0 +1,110 @@
+"""Numbers in an image file's bytes, read inside a graph, and the refusal of a file by name."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def text_at(contents, begin, count) -> tf.Tensor:
+    """`count` bytes from `begin` on, fewer where the file has ended: string scalar."""
+    length = tf.strings.length(contents)
+    if not isinstance(begin, int):
+        length = tf.cast(length, begin.dtype)
+    return tf.strings.substr(contents, tf.cast(tf.clip_by_value(begin, 0, length), tf.int32), tf.cast(count, tf.int32))
+
+
+def bytes_at(contents, begin, count) -> tf.Tensor:
+    """`count` bytes from `begin` on as int32, zeros where the file has ended."""
+    found = tf.cast(tf.io.decode_raw(text_at(contents, begin, count), tf.uint8), tf.int32)
+    found = tf.pad(found, [[0, count - tf.size(found)]])
+    return tf.ensure_shape(found, [count if isinstance(count, int) else None])
+
+
+def number(digits, big_endian) -> tf.Tensor:
+    """The number whose bytes lie along the last axis, which has two or four."""
+    weights = [256**place for place in range(digits.shape[-1])]
+    return tf.reduce_sum(digits * tf.where(big_endian, weights[::-1], weights), axis=-1)
+
+
+def large_number(digits, big_endian) -> tf.Tensor:
+    """The same of one to eight bytes, as int64, no more than `2**31 - 1`: no file is as long."""
+    digits = tf.cast(digits, tf.int64)
+    digits = tf.where(big_endian, digits[..., ::-1], digits)
+    weights = tf.bitwise.left_shift(tf.ones_like(digits), 8 * tf.range(tf.cast(tf.shape(digits)[-1], tf.int64)))
+    found = tf.reduce_sum(digits * weights, axis=-1)
+    largest = tf.constant(2**31 - 1, tf.int64)
+    return tf.where((found < 0) | (found > largest), largest, found)
+
+
+def begins_with(contents, *marks: bytes) -> tf.Tensor:
+    """Whether the file begins with one of these marks, which are equally long."""
+    return tf.reduce_any(tf.strings.substr(contents, 0, len(marks[0])) == list(marks))
+
+
+def checked(value, *conditions: tuple):
+    """The value, if all conditions hold.
+
+    Args:
+        value: a tensor.
+        conditions: each `(holds, text, ...)`, with what the error is to say where it does not hold.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if one does not.
+    """
+    # not tf.debugging.Assert, whose branches take a hundred times as long to build, and each image some microseconds
+    found = [tf.raw_ops.Assert(condition=holds, data=[*data], summarize=8) for holds, *data in conditions]
+    with tf.control_dependencies(found):
+        return tf.identity(value)
+
+
+def named(value, names: dict[int, str]) -> tf.Tensor:
+    """What an error calls a number: string scalar."""
+    place = tf.argmax(tf.concat([value == list(names), [True]], axis=0))
+    return tf.gather([*names.values(), "unknown"], place)
+
+
+def within_limit(contents, height, width, max_pixels: int) -> tf.Tensor:
+    """The bytes, if the size that their header tells is allowed.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if the image has no pixel, or more than `max_pixels`.
+    """
+    height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
+    pixels = height * width
+    text = f"an image has 1 to {max_pixels:,} pixels (set max_megapixels for more), this one's height and width are"
+    return checked(contents, ((pixels >= 1) & (pixels <= max_pixels), text, height, width))
+
+
+def find_chunks(contents, begin, end, kinds: list[bytes], riff: bool) -> tf.Tensor:
+    """Where the first chunk of each kind begins, of those that follow each other from `begin` to `end`.
+
+    Args:
+        contents: string scalar, the file's bytes.
+        begin, end: int32 scalars.
+        kinds: names of four letters.
+        riff: whether chunks are those of a RIFF file (name, length, data, padding) or a PNG (length, name, data, sum).
+
+    Returns:
+        int32 `(len(kinds),)`, 0 where there is none.
+    """
+    length_at, name_at = (4, 0) if riff else (0, 4)
+    end = tf.minimum(end, tf.strings.length(contents))
+
+    def step(place, found):
+        length = tf.cast(large_number(bytes_at(contents, place + length_at, 4), not riff), tf.int32)
+        length = tf.minimum(length, end - place)
+        found = tf.where((found == 0) & (text_at(contents, place + name_at, 4) == kinds), place, found)
+        return place + length + (8 + length % 2 if riff else 12), found
+
+    begun = (tf.convert_to_tensor(begin), tf.zeros(len(kinds), tf.int32))
+    _, found = tf.while_loop(lambda place, _: place <= end - 8, step, begun, maximum_iterations=_MAX_CHUNKS)
+    return found
+
+
+def as_text(value, count: int) -> tf.Tensor:
+    """The number as so many bytes, the least first: string scalar."""
+    digits = tf.bitwise.right_shift(value, 8 * tf.range(count)) % 256
+    return tf.strings.reduce_join(tf.gather([bytes([level]) for level in range(256)], digits))
+
+
+_MAX_CHUNKS = 10_000

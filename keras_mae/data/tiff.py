@@ -1,0 +1,99 @@
+"""TIFF files, read with TensorFlow's operations only: the same in a worker of tf.data and in an exported model.
+
+Reference: TIFF revision 6.0 (Adobe, 1992).
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from keras_mae.data import tiff_compression
+from keras_mae.data import tiff_header as tag
+from keras_mae.data.file_bytes import checked, named, within_limit
+from keras_mae.data.orientation import upright, valid_orientation
+from keras_mae.data.rare_branch import rarely
+from keras_mae.data.tiff_colours import scaled, to_colours
+from keras_mae.data.tiff_header import Directory
+from keras_mae.data.tiff_samples import read_samples
+
+_DEPTHS = (1, 2, 4, 8, 12, 16)
+_FORMATS = {2: "signed integers", 3: "floats", 4: "undefined", 5: "complex integers", 6: "complex floats"}
+_COMPRESSIONS = tiff_compression.NAMES
+
+
+def decode_tiff(contents, channels, colours: bool, dtype: str, max_pixels: int) -> tf.Tensor:
+    """The first page of a TIFF, upright.
+
+    Either its colours, as Pillow shows them, or the file's own samples as they are; if the page has one of these, and
+    there are as many pages as channels, these are the channels.
+
+    Args:
+        contents: string scalar, the file's bytes.
+        channels: how many are asked for, int32 scalar.
+        colours: whether these are colours, of which there are 1 or 3.
+        dtype: `"uint8"` or `"uint16"`.
+        max_pixels: files of more are refused.
+
+    Returns:
+        `dtype` `(H, W, C)`: for colours gray, gray and alpha, RGB, or RGB and alpha, else any.
+    """
+    first = Directory(contents)
+    if colours:
+        return _page(contents, first, channels, colours, dtype, max_pixels)
+    pages = _pages(contents, first, channels + 1)
+
+    def stacked():
+        read = lambda begin: _page(contents, Directory(contents, begin), channels, colours, dtype, max_pixels)[..., 0]  # noqa: E731
+        planes = tf.map_fn(read, pages, parallel_iterations=1, fn_output_signature=tf.TensorSpec((None, None), dtype))
+        return tf.transpose(planes, [1, 2, 0])
+
+    of_pages = (first.one(tag.SAMPLES, 1) == 1) & (tf.size(pages) == channels)
+    image = tf.cond(of_pages, rarely(stacked), lambda: _page(contents, first, channels, colours, dtype, max_pixels))
+    return tf.ensure_shape(image, (None, None, None))
+
+
+def _pages(contents, first: Directory, most: int) -> tf.Tensor:
+    """Where the directories of the first pages begin, of at most so many: int64 `(n,)`."""
+
+    def step(found, following):
+        return tf.concat([found, [following]], axis=0), Directory(contents, following).following
+
+    return tf.while_loop(
+        lambda found, following: (following > 0) & (tf.size(found) < most),
+        step,
+        (first.begin[None], first.following),
+        shape_invariants=(tf.TensorShape([None]), tf.TensorShape([])),
+    )[0]
+
+
+def _page(contents, page: Directory, channels, colours: bool, dtype: str, max_pixels: int) -> tf.Tensor:
+    width, height = page.one(tag.WIDTH, 0), page.one(tag.HEIGHT, 0)
+    samples, depth = page.one(tag.SAMPLES, 1), page.one(tag.BITS, 1)
+    # nothing may be made of numbers before they are known to be allowed
+    shape = within_limit(tf.stack([height, width, samples]), height, width, max_pixels)
+    shape = checked(shape, *_conditions(page, samples, depth, 4 * max_pixels))
+    image = read_samples(contents, page, shape, dtype, 4 * max_pixels)
+    image = to_colours(image, page, channels) if colours else scaled(image, depth)
+    return upright(image, valid_orientation(tf.cast(page.one(tag.ORIENTATION, 1), tf.int32)))
+
+
+def _conditions(page: Directory, samples, depth, max_levels: int) -> list[tuple]:
+    """What can be read, for `checked`."""
+    compression, predictor = page.one(tag.COMPRESSION, 1), page.one(tag.PREDICTOR, 1)
+    all_depths, formats = page.all(tag.BITS, 2**16), page.all(tag.SAMPLE_FORMAT, 2**16)
+    levels = page.one(tag.WIDTH, 0) * page.one(tag.HEIGHT, 0) * tf.maximum(samples, 4)
+    few = (samples >= 1) & (samples <= 2**16) & (levels <= max_levels)
+    is_read = tf.reduce_any(compression == tiff_compression.READ)
+    can_predict = (predictor == 1) | (predictor == 2) & ((depth == 8) | (depth == 16))
+    is_jpeg = compression == tiff_compression.JPEG
+    other_format = tf.reduce_max(tf.concat([formats, [1]], axis=0))
+    return [
+        (few, f"a TIFF has 1 to 65536 channels and at most {max_levels:,} levels, this one's channels are", samples),
+        (is_read, "this compression of TIFF files is not read:", compression, named(compression, _COMPRESSIONS)),
+        (other_format == 1, "a TIFF's pixels are unsigned integers, these are", named(other_format, _FORMATS)),
+        (tf.reduce_any(depth == _DEPTHS), "a TIFF's pixels have 1, 2, 4, 8, 12 or 16 bits, these have", depth),
+        (tf.reduce_all(all_depths == depth), "all channels of a TIFF have as many bits, here", all_depths),
+        (can_predict, "a TIFF's predictor is 1, or 2 with 8 or 16 bits, this one is", predictor),
+        (~is_jpeg | (depth == 8), "a JPEG in a TIFF has 8 bits, this one", depth),
+        (~is_jpeg | (samples == 1) | (samples == 3), "a JPEG in a TIFF has 1 or 3 channels, this one", samples),
+    ]

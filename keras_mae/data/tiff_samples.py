@@ -1,0 +1,143 @@
+"""The strips or tiles of a TIFF page to its samples."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from keras_mae.data import tiff_compression
+from keras_mae.data import tiff_header as tag
+from keras_mae.data.file_bytes import checked, text_at
+from keras_mae.data.rare_branch import rarely
+from keras_mae.data.tiff_header import Directory
+
+_PADDING = 2**24  # pixels that the tiles of an image may have beyond those that are allowed
+
+
+def read_samples(contents, page: Directory, shape, dtype: str, max_levels: int) -> tf.Tensor:
+    """The numbers that a page holds, as they are; of 12 and 16 bits the upper 8 for uint8.
+
+    Args:
+        contents: string scalar, the file's bytes.
+        page: the page, whose fields are those that can be read.
+        shape: the page's height, width and samples, int64 `(3,)`, which are allowed.
+        dtype: `"uint8"` or `"uint16"`.
+        max_levels: all levels of the page with what pads its tiles may be so many, and some more.
+
+    Returns:
+        `dtype` `(H, W, C)`.
+    """
+    height, width, samples = tf.unstack(tf.cast(shape, tf.int32))
+    depth, tile_width = page.one(tag.BITS, 1), page.one(tag.TILE_WIDTH, 0)
+    planar, tiled = page.one(tag.PLANAR, 1) == 2, tile_width > 0
+    planes, together = tf.where(planar, samples, 1), tf.where(planar, 1, samples)
+    rows = tf.minimum(page.one(tag.ROWS_PER_STRIP, 2**31 - 1), tf.cast(height, tf.int64))
+    size = tf.stack(
+        [tf.where(tiled, page.one(tag.TILE_HEIGHT, 0), rows), tf.where(tiled, tile_width, tf.cast(width, tf.int64))]
+    )
+    size = tf.clip_by_value(size, 1, 2**24)
+    across = -(-tf.cast([height, width], tf.int64) // size)  # strips or tiles, down and across
+    padded = tf.reduce_prod(across) * tf.reduce_prod(size) * tf.maximum(tf.cast(samples, tf.int64), 4)
+    begins = page.all(tf.where(tiled, tag.TILE_OFFSETS, tag.OFFSETS), 2**24)
+    count = tf.cast(planes, tf.int64) * tf.reduce_prod(across)
+    size = checked(
+        tf.stack([*tf.unstack(size), *tf.unstack(across)]),
+        (padded <= max_levels + 4 * _PADDING, "a TIFF's strips or tiles are too large:", size),
+        (tf.size(begins, tf.int64) >= count, "a TIFF lacks the places of some of its strips or tiles"),
+    )
+    size, across = tf.split(tf.cast(size, tf.int32), 2)
+    count = planes * across[0] * across[1]
+
+    row_bytes = tf.cast((tf.cast(size[1] * together, tf.int64) * depth + 7) // 8, tf.int32)
+    lowest = height - (across[0] - 1) * size[0]
+    heights = tf.where(~tiled & ((tf.range(count) + 1) % across[0] == 0), lowest, size[0])
+    begins, lengths = _places(contents, page, tiled, begins[:count], count)
+    compression = page.one(tag.COMPRESSION, 1)
+    data = tf.cond(
+        compression == tiff_compression.JPEG,
+        rarely(lambda: _jpegs(contents, page, begins, lengths, heights, size[1], together)),
+        lambda: tiff_compression.decompress(
+            contents, compression, begins, lengths, row_bytes * heights, page.one(tag.FILL_ORDER, 1) == 2
+        ),
+    )
+    numbers = _unpacked(tf.reshape(data, [-1, row_bytes]), page, depth, size[1], together, dtype)
+
+    def of_tiles():
+        tiles = tf.reshape(numbers, [planes, across[0], across[1], size[0], size[1], together])
+        tiles = tf.transpose(tiles, [0, 1, 3, 2, 4, 5])
+        return tf.reshape(tiles, [planes, across[0] * size[0], across[1] * size[1], together])[:, :height, :width]
+
+    image = tf.cond(tiled, of_tiles, lambda: tf.reshape(numbers, [planes, height, width, together]))
+    image = tf.cond(planar, lambda: tf.transpose(image[..., 0], [1, 2, 0]), lambda: image[0])
+    return tf.ensure_shape(image, (None, None, None))
+
+
+def _places(contents, page: Directory, tiled, begins, count) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where the parts begin, and how long they are, in bytes: int32 `(count,)`."""
+    lengths = page.all(tf.where(tiled, tag.TILE_BYTE_COUNTS, tag.BYTE_COUNTS), count)
+    end = tf.strings.length(contents)
+    begins = tf.minimum(tf.cast(begins, tf.int32), end)
+    lengths = tf.pad(tf.cast(lengths, tf.int32), [[0, count - tf.size(lengths)]], constant_values=2**31 - 1)
+    lengths = tf.minimum(lengths, end - begins)
+    total = tf.reduce_sum(tf.cast(lengths, tf.int64))
+    fits = (total <= 2 * tf.cast(end, tf.int64)) | (page.one(tag.COMPRESSION, 1) == tiff_compression.NONE)
+    return begins, checked(lengths, (fits, "a TIFF's strips or tiles are longer together than the file"))
+
+
+def _unpacked(rows, page: Directory, depth, width, together, dtype: str) -> tf.Tensor:
+    """Rows of bytes to rows of numbers: `dtype` `(rows, width * together)`."""
+    count = width * together
+    # programs pass over it where nothing is compressed
+    predicted = (page.one(tag.PREDICTOR, 1) == 2) & (page.one(tag.COMPRESSION, 1) != tiff_compression.NONE)
+
+    def summed(numbers):
+        sum_up = lambda: tf.reshape(tf.cumsum(tf.reshape(numbers, [-1, width, together]), 1), [-1, count])  # noqa: E731
+        return tf.cond(predicted, rarely(sum_up), lambda: numbers)
+
+    def in_dtype(numbers):
+        if numbers.dtype == tf.uint16 and dtype == "uint8":
+            numbers = tf.bitwise.right_shift(numbers, tf.constant(8, tf.uint16))
+        return tf.cast(numbers, dtype)
+
+    def of_few_bits():
+        bits = tf.cast(depth, tf.int32)
+        steps = tf.cast(8 - bits * (1 + tf.range(8 // bits)), tf.uint8)
+        numbers = tf.bitwise.right_shift(rows[..., None], steps) & tf.cast(tf.bitwise.left_shift(1, bits) - 1, tf.uint8)
+        return in_dtype(tf.reshape(numbers, [tf.shape(rows)[0], -1])[:, :count])
+
+    def of_12_bits():
+        padded = tf.pad(tf.cast(rows, tf.uint16), [[0, 0], [0, -tf.shape(rows)[1] % 3]])
+        a, b, c = tf.unstack(tf.reshape(padded, [tf.shape(rows)[0], -1, 3]), axis=-1)
+        numbers = tf.stack([a * 16 + b // 16, b % 16 * 256 + c], axis=-1)
+        return in_dtype(tf.reshape(numbers, [tf.shape(rows)[0], -1])[:, :count])
+
+    def of_16_bits():
+        numbers = tf.bitcast(tf.reshape(rows, [-1, count, 2]), tf.uint16)
+        eight = tf.constant(8, tf.uint16)
+        swapped = lambda: tf.bitwise.left_shift(numbers, eight) | tf.bitwise.right_shift(numbers, eight)  # noqa: E731
+        return in_dtype(summed(tf.cond(page.is_big_endian, swapped, lambda: numbers)))
+
+    kind = tf.reduce_sum(tf.cast(depth >= [8, 12, 16], tf.int32))
+    return tf.switch_case(kind, [of_few_bits, lambda: in_dtype(summed(rows)), of_12_bits, of_16_bits])
+
+
+def _jpegs(contents, page: Directory, begins, lengths, heights, width, together) -> tf.Tensor:
+    """The pixels of parts that are JPEG streams, whose tables may lie apart: uint8 `(n,)`."""
+    tables = page.text(tag.JPEG_TABLES)  # a stream of its own, from its beginning mark to its end mark
+    tables = tf.strings.substr(tables, tf.minimum(2, tf.strings.length(tables)), tf.strings.length(tables) - 4)
+    # says whether colours are YCbCr, as the numbers of the components do not
+    adobe = tf.where(page.one(tag.PHOTOMETRIC, 0) == 6, _ADOBE + b"\1", _ADOBE + b"\0")
+
+    def step(part, results):
+        stream = text_at(contents, begins[part] + 2, lengths[part] - 2)
+        stream = tf.strings.join([b"\xff\xd8", adobe, tables, stream])
+        wanted = tf.stack([heights[part], width, together])
+        found = tf.io.extract_jpeg_shape(stream)
+        stream = checked(stream, (tf.reduce_all(found == wanted), "a JPEG in a TIFF has another size", found, wanted))
+        return part + 1, results.write(part, tf.reshape(tf.io.decode_jpeg(stream, dct_method="INTEGER_ACCURATE"), [-1]))
+
+    parts = tf.size(begins)
+    results = tf.TensorArray(tf.uint8, parts, infer_shape=False, element_shape=(None,))
+    return tf.while_loop(lambda part, _: part < parts, step, (0, results), parallel_iterations=1)[1].concat()
+
+
+_ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
