@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.data.decoding import Decoding
 from keras_mae.export import exchange_formats, serving
 from keras_mae.export.served_autoencoder import ServedAutoencoder
 from keras_mae.export.served_classifier import ServedClassifier
@@ -38,12 +39,13 @@ def export_encoder(
     dtype: str | None = None,
     format: str = "savedmodel",
     pixel_dtype: str = "auto",
+    decoding: Decoding = Decoding(),
 ) -> str:
     """Writes `<directory>/<version>/`, a SavedModel that TF Serving picks up and that others can fine-tune.
 
     Its signatures, all with a dynamic batch size and float32 outputs:
 
-    - `serving_default`: `image_bytes` string `(B,)`, JPEG, PNG, GIF, BMP or WebP files -> `embedding` `(B, D)`
+    - `serving_default`: `image_bytes` string `(B,)`, JPEG, PNG, GIF, BMP, WebP or TIFF files -> `embedding` `(B, D)`
     - `embed`: `images` uint8 `(B, H, W, C)` -> `embedding` `(B, D)`
     - `features`: `images` -> `cls_token` `(B, D)`, `patch_tokens` `(B, L, D)`
 
@@ -74,6 +76,8 @@ def export_encoder(
         pixel_dtype: what the model was trained on, the `dtype` of its source: `"uint8"` or `"uint16"`. Image files are
             decoded to it as the source has done, and it is the dtype of `images`. `"auto"`: a file of 16 bits a
             channel is decoded and resized in 16 bits, another in 8, and `images` are uint8.
+        decoding: of image files, the `decoding` of the source: how large they may be, and what is seen through
+            transparent pixels.
 
     Returns:
         The path `<directory>/<version>`.
@@ -84,7 +88,7 @@ def export_encoder(
     """
     return _export(
         encoder,
-        lambda model: ServedEncoder(model, pooling, crop_ratio, normalize, pixel_dtype),
+        lambda model: ServedEncoder(model, pooling, crop_ratio, normalize, pixel_dtype, decoding),
         directory,
         version,
         images,
@@ -103,6 +107,7 @@ def export_classifier(
     dtype: str | None = None,
     format: str = "savedmodel",
     pixel_dtype: str = "auto",
+    decoding: Decoding = Decoding(),
 ) -> str:
     """Writes `<directory>/<version>/`, as `export_encoder` does.
 
@@ -114,7 +119,7 @@ def export_classifier(
 
     Args:
         classifier: what is exported.
-        directory, version, crop_ratio, images, dtype, pixel_dtype: as for `export_encoder`.
+        directory, version, crop_ratio, images, dtype, pixel_dtype, decoding: as for `export_encoder`.
         labels: the names of the classes in order, also written to `assets/labels.txt`; None for `"0"`, `"1"`, ...
         format: as for `export_encoder`; ONNX and LiteRT files give `logits` and `probabilities`.
 
@@ -126,7 +131,7 @@ def export_classifier(
     """
     return _export(
         classifier,
-        lambda model: ServedClassifier(model, labels, crop_ratio, pixel_dtype),
+        lambda model: ServedClassifier(model, labels, crop_ratio, pixel_dtype, decoding),
         directory,
         version,
         images,

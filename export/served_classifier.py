@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.data.decoding import Decoding
 from keras_mae.export.signatures import ServedModel
 from keras_mae.models import ImageClassifier
 
@@ -19,7 +20,7 @@ class ServedClassifier(ServedModel):
         classifier: what is served.
         labels: the names of the classes in order; None for `"0"`, `"1"`, ...
         crop_ratio: of the evaluation transform that image files go through.
-        pixel_dtype: see `ServedModel`.
+        pixel_dtype, decoding: see `ServedModel`.
 
     Raises:
         ValueError: if there are not as many labels as classes.
@@ -31,11 +32,12 @@ class ServedClassifier(ServedModel):
         labels: Sequence[str] | None = None,
         crop_ratio: float = 0.875,
         pixel_dtype: str = "auto",
+        decoding: Decoding = Decoding(),
     ) -> None:
         names = tuple(map(str, range(classifier.num_classes) if labels is None else labels))
         if len(names) != classifier.num_classes:
             raise ValueError(f"one label a class is needed: got {len(names)} for {classifier.num_classes} classes")
-        super().__init__(classifier, classifier.encoder, crop_ratio, pixel_dtype)
+        super().__init__(classifier, classifier.encoder, crop_ratio, pixel_dtype, decoding)
         self._labels = lambda: names
         call = classifier.__call__
 

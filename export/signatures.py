@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.data.decoding import Decoding
 from keras_mae.export.image_files import PIXEL_DTYPES, images_of, png_files
 from keras_mae.models import ViTEncoder
 
@@ -27,6 +29,7 @@ class ServedModel(tf.Module, abc.ABC):
         crop_ratio: of the evaluation transform that image files go through.
         pixel_dtype: what the model was trained on, `"uint8"` or `"uint16"`, which is then the dtype of `images` and
             what image files are decoded to; or `"auto"`: `images` are uint8, and files keep the depth that they have.
+        decoding: of image files.
 
     Attributes:
         variables, trainable_variables: lists of `tf.Variable`. What was frozen for a linear probe is trainable here:
@@ -38,7 +41,14 @@ class ServedModel(tf.Module, abc.ABC):
     variables: list[tf.Variable] = None  # type: ignore[assignment]
     trainable_variables: list[tf.Variable] = None  # type: ignore[assignment]
 
-    def __init__(self, model: keras.Model, encoder: ViTEncoder, crop_ratio: float, pixel_dtype: str = "auto") -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        encoder: ViTEncoder,
+        crop_ratio: float,
+        pixel_dtype: str = "auto",
+        decoding: Decoding = Decoding(),
+    ) -> None:
         super().__init__(name=type(self).__name__)
         if pixel_dtype not in PIXEL_DTYPES:
             raise ValueError(f"pixel_dtype is one of {', '.join(PIXEL_DTYPES)}; got {pixel_dtype!r}")
@@ -46,7 +56,7 @@ class ServedModel(tf.Module, abc.ABC):
         self.trainable_variables = [variable for variable in self.variables if variable.trainable]
         self.regularization_losses: list[tf.Tensor] = []
         self._live = lambda: (model, encoder)
-        self._crop_ratio, self._pixel_dtype = crop_ratio, pixel_dtype
+        self._crop_ratio, self._pixel_dtype, self._decoding = crop_ratio, pixel_dtype, lambda: decoding
 
     @abc.abstractmethod
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
@@ -84,6 +94,7 @@ class ServedModel(tf.Module, abc.ABC):
             "image_shape": list(encoder.image_shape),
             "crop_ratio": self._crop_ratio,
             "pixel_dtype": self._pixel_dtype,
+            "decoding": dataclasses.asdict(self._decoding()),
             "compute_dtype": self.compute_dtype,
             "parameters": model.count_params(),
             "encoder": {key: value for key, value in encoder.get_config().items() if key not in ("name", "dtype")},
@@ -105,10 +116,10 @@ class ServedModel(tf.Module, abc.ABC):
         """`function` of images as a function of image files; None if the model takes none."""
         if not self.takes_files:
             return None
-        image_shape, crop_ratio, pixel_dtype = self.image_shape, self._crop_ratio, self._pixel_dtype
+        how = (self.image_shape, self._crop_ratio, self._pixel_dtype, self._decoding())
 
         def of_files(image_bytes):
-            return function(images_of(image_bytes, image_shape, crop_ratio, pixel_dtype))
+            return function(images_of(image_bytes, *how))
 
         return tf.function(of_files, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
 
@@ -122,7 +133,7 @@ class ServedEncoder(ServedModel):
             `"both"`, the class token followed by the mean `(B, 2 D)`.
         crop_ratio: of the evaluation transform that image files go through.
         normalize: whether embeddings are scaled to length 1.
-        pixel_dtype: see `ServedModel`.
+        pixel_dtype, decoding: see `ServedModel`.
 
     Call arguments:
         images: `(B, H, W, C)`, uint8 or float32 in [0, 255]; or, if `pixel_dtype` says so, uint16 in [0, 65535].
@@ -139,10 +150,11 @@ class ServedEncoder(ServedModel):
         crop_ratio: float = 0.875,
         normalize: bool = False,
         pixel_dtype: str = "auto",
+        decoding: Decoding = Decoding(),
     ) -> None:
         if pooling not in POOLINGS:
             raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
-        super().__init__(encoder, encoder, crop_ratio, pixel_dtype)
+        super().__init__(encoder, encoder, crop_ratio, pixel_dtype, decoding)
         self._pooling, self._normalize = pooling, normalize
         call = encoder.__call__
 

@@ -35,8 +35,13 @@ def folders(tmp_path_factory):
         pixels = x_ray(20 + number, 30 - number, number)
         files = {16: encoded(as_image(pixels[..., None]), "PNG")}
         files[8] = encoded(as_image((pixels[..., None] // 16).astype("uint8")), "PNG")
+        if number in (2, 5):  # TIFF knows both depths too
+            files = {16: encoded(as_image(pixels[..., None]), "TIFF"), 8: files[8]}
+        if number in (3, 4):
+            files[8] = encoded(as_image((pixels[..., None] // 16).astype("uint8")), "TIFF")
         for name, bits in (("deep", 16), ("plain", 8), ("mixed", 8 + 8 * (number % 2))):
-            write(str(root / name / f"{number}.png"), files[bits])
+            form = "png" if files[bits].startswith(b"\x89PNG") else "tif"
+            write(str(root / name / f"{number}.{form}"), files[bits])
     return root
 
 
