@@ -45,7 +45,7 @@ def _convert(image, channels: int, background: int) -> tf.Tensor:
     gray = tf.shape(image)[-1] == 1
     if channels == 1:
         return tf.cond(gray, lambda: image, lambda: _luma(image))
-    return tf.cond(gray, lambda: tf.tile(image, [1, 1, 3]), lambda: image)
+    return tf.cond(gray, lambda: tf.concat([image] * 3, axis=-1), lambda: image)
 
 
 def _composited(image, background: int) -> tf.Tensor:
