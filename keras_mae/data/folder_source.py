@@ -54,6 +54,9 @@ class FolderSource(EncodedSource):
         label = tf.constant(NO_LABEL, tf.int64) if self._labels is None else tf.gather(self._labels, index)
         return tf.io.read_file(self._path_table[index]), label
 
+    def path_at(self, index) -> tf.Tensor:
+        return self._path_table[index]
+
     def name_of(self, index: int) -> str:
         return self.paths[index]
 

@@ -8,11 +8,15 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.corrupt_images import CorruptImages, report_corrupt
+from keras_mae.data.corrupt_images import CorruptImages, note_faults
+from keras_mae.data.decoding import decode_file
+from keras_mae.data.guarded import RowMaker, guarded_rows
 from keras_mae.data.options import untuned
 from keras_mae.data.source import Source
+from keras_mae.data.subset import Subset
 
 _SEED = 0
+_TOGETHER = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,19 +54,20 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
         ValueError: if no image can be decoded, so many cannot that they are 1 % of the whole set, or a channel is the
             same in every pixel.
     """
-    chosen = np.random.RandomState(_SEED).permutation(source.num_images)[:count]
-    corrupt = CorruptImages(source.num_images, lambda number: source.name_of(int(chosen[number])))
+    chosen = Subset(source, np.random.RandomState(_SEED).permutation(source.num_images)[:count])
+    corrupt = CorruptImages(chosen.num_images, chosen.name_of)
 
-    def moments(number):
-        image = tf.cast(source.image(tf.gather(chosen, number), channels), tf.float64)
-        image /= np.iinfo(source.dtype).max
-        return number, tf.stack([tf.reduce_mean(image, [0, 1]), tf.reduce_mean(image**2, [0, 1])])
+    def moments(position, values):
+        image = decode_file(values[0], channels, source.dtype) if source.encoded else chosen.image(values, channels)
+        image = tf.cast(image, tf.float64) / np.iinfo(source.dtype).max
+        return tf.stack([tf.reduce_mean(image, [0, 1]), tf.reduce_mean(image**2, [0, 1])])
 
-    numbers = range(len(chosen))
-    dataset = tf.data.Dataset.range(len(chosen)).map(moments, tf.data.AUTOTUNE)
-    found = np.array(list(untuned(report_corrupt(dataset, numbers, corrupt)).as_numpy_iterator()))
+    maker = RowMaker(chosen, lambda position: position, moments)
+    rows = note_faults(guarded_rows(maker, 0, chosen.num_images, _TOGETHER, replace=False), corrupt, drop=True)
+    found = np.concatenate(list(untuned(rows).as_numpy_iterator()))
     if not len(found):
-        raise ValueError(f"none of the {len(chosen)} images looked at can be decoded, such as {corrupt.names[0]}")
+        names = corrupt.names
+        raise ValueError(f"none of the {len(names)} images looked at can be decoded, such as {names[0]}")
     corrupt.check()
     mean, square = found.mean(axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0))

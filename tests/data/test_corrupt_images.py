@@ -44,6 +44,7 @@ def test_is_named_once_replaced_and_counted(whole, tmp_path, caplog, contents):
     assert not set(bad) & set(LOOKED_AT)
     steps = 30  # three epochs of ten batches
     found, corrupt = stream(with_corrupt(whole, tmp_path, bad, contents), steps)
+    corrupt.check()  # looks at what the stream noted
     messages = [record.message for record in caplog.records if record.name == "keras_mae"]
     expected = [f"skipped, cannot be decoded: {tmp_path}/{number:03}.png" for number in bad]
     assert sorted(messages) == expected
