@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_mae.data import Augmentation, CorruptImages, open_source, sample_images
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
@@ -163,11 +163,8 @@ def pretrain(
     folder = run.RunFolder(output)
     on_chief(scope, lambda: folder.start(config, data, resume, overwrite))
 
-    batches_at = batches_of(config, source, config.image_shape, augmentation, corrupt)
-
-    def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
-        dataset = batches_at(step, num_hosts, host)
-        return dataset if data_service is None else from_service(dataset, data_service)
+    through = (lambda dataset: dataset) if data_service is None else partial(from_service, address=data_service)
+    dataset_at = batches_of(config, source, config.image_shape, augmentation, corrupt, through=through)
 
     def announce(done: int) -> None:
         replicas = scope.num_replicas_in_sync

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import sys
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -121,19 +122,24 @@ class CorruptImages:
         self._seen = codes
 
 
-def note_faults(dataset: tf.data.Dataset, corrupt: CorruptImages, drop: bool = False) -> tf.data.Dataset:
+def note_faults(dataset: tf.data.Dataset, corrupt: CorruptImages | None, drop: bool = False) -> tf.data.Dataset:
     """Notes the faults in batches `(codes, element)` in an account, and leaves the elements.
 
     Args:
         dataset: yields int64 codes `(n,)`, see `CorruptImages.code`, and n rows.
-        corrupt: the account.
+        corrupt: the account; without one, the numbers of these images go to stderr.
         drop: whether the rows of images that cannot be used are left out; else others stand in for them.
     """
 
     def note(codes, element):
         def faulty():
             good = (codes < 0) | (codes % len(Fault) == Fault.LATE)
-            with tf.control_dependencies([corrupt.note(codes)]):
+            if corrupt is not None:
+                noted = corrupt.note(codes)
+            else:
+                numbers = tf.boolean_mask(codes, ~good) // len(Fault)
+                noted = tf.print("\nkeras-mae: images were skipped, by number:", numbers, output_stream=sys.stderr)
+            with tf.control_dependencies([noted]):
                 return tf.nest.map_structure(lambda x: tf.boolean_mask(x, good) if drop else tf.identity(x), element)
 
         return tf.cond(tf.reduce_any(codes >= 0), rarely(faulty), lambda: element)

@@ -79,6 +79,10 @@ def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replac
     Returns:
         Batches, of another size where rows failed, of `(codes, rows)`: int64 `(n,)`, see `CorruptImages.code`.
     """
+    if not maker.source.encoded:  # images in memory cannot fail
+        made = tf.data.Dataset.range(first, stop).map(lambda p: (p, maker(p)), tf.data.AUTOTUNE).batch(batch_size)
+        return made.map(lambda positions, rows: (_no_fault(positions), rows))
+
     per_chunk = -(-_CHUNK // batch_size) * batch_size
 
     @tf.autograph.experimental.do_not_convert
@@ -141,10 +145,7 @@ def _fill(maker: RowMaker, expected, end, positions, rows, patience, replace: bo
 def _make_again(maker: RowMaker, position, patience):
     """The patience that is left, whether there is a row, what is or was wrong, and the row or zeros."""
     index = maker.index_at(position)
-    if maker.source.encoded:
-        found, values, fault, patience = read_again(maker.source, index, zeros_of(maker.read_spec), patience)
-    else:
-        found, values, fault = tf.constant(True), index, tf.constant(int(Fault.LATE), tf.int64)
+    found, values, fault, patience = read_again(maker.source, index, zeros_of(maker.read_spec), patience)
 
     def decode():
         good, row = attempt(lambda values: maker.row(position, values), values, zeros_of(maker.row_spec))

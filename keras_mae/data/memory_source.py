@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_mae.data.corrupt_images import CorruptImages, note_faults
 from keras_mae.data.guarded import RowMaker, guarded_rows
 from keras_mae.data.options import untuned
+from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.source import EncodedSource, Source
 from keras_mae.data.subset import Subset
 
@@ -34,7 +35,8 @@ class MemorySource(EncodedSource):
         maker = RowMaker(source, lambda position: position, lambda position, values: values[0])
         rows = guarded_rows(maker, 0, self.num_images, self.num_images, replace=False)
         corrupt = CorruptImages(self.num_images, source.name_of)
-        self._contents = tf.concat(list(untuned(note_faults(rows, corrupt))), axis=0)
+        with storage_errors():
+            self._contents = tf.concat(list(untuned(note_faults(rows, corrupt))), axis=0)
         if corrupt.names:
             _log.warning(corrupt.summary())
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -16,6 +18,7 @@ from keras_mae.data.source import Source
 # error; and for single files of a storage that works, before they are skipped.
 OUTAGE, ALONE = 127.0, 31.0
 FIRST_DELAY = 1.0
+_GONE = "the storage fails: cannot read"
 _NEIGHBOURS = 4  # files that tell whether the storage works
 
 
@@ -69,7 +72,7 @@ def read_again(source: Source, index, zeros: Any, patience) -> Reading:
         patience: float32 scalar.
 
     Raises:
-        tf.errors.OpError: if the storage does not come back in time, the error that reading the file gives.
+        tf.errors.InvalidArgumentError: if the storage does not come back in time, see `storage_errors`.
     """
 
     @functools.partial(tf.function, autograph=False)
@@ -104,7 +107,7 @@ def read_again(source: Source, index, zeros: Any, patience) -> Reading:
                 return read(tf.identity(index))
 
         def give_up():
-            with tf.control_dependencies([tf.cond(works | damaged, lambda: 0, lambda: _fail(source, index))]):
+            with tf.control_dependencies([tf.Assert(works | damaged, [_GONE, name])]):
                 return tf.constant(False), tf.nest.map_structure(tf.identity, zeros)
 
         found, values = tf.cond(go_on, again, give_up)
@@ -132,10 +135,16 @@ def exists(path) -> tf.Tensor:
     return tf.size(tf.io.matching_files(tf.strings.regex_replace(path, r"([*?\[\]\\])", r"\\\1"))) > 0
 
 
-def _fail(source: Source, index) -> tf.Tensor:
-    """Reads an image for the error that this gives."""
-    with tf.control_dependencies(tf.nest.flatten(source.read(index))):
-        return tf.constant(0)
+@contextlib.contextmanager
+def storage_errors() -> Iterator[None]:
+    """Where a data set is iterated: makes an OSError, in one line, of the error that ends it if the storage fails."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        match = re.search(rf"{_GONE}.*? \[(.*?)\]", error.message)
+        if match is None:
+            raise
+        raise OSError(f"{_GONE} {match[1]}; it did not come back within {OUTAGE:.0f} seconds") from error
 
 
 def _sleep(seconds) -> tf.Tensor:

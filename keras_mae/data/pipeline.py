@@ -15,6 +15,7 @@ from keras_mae.data.decoding import decode_file
 from keras_mae.data.guarded import RowMaker, guarded_rows
 from keras_mae.data.options import untuned
 from keras_mae.data.order import index_at
+from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.preprocessing import evaluation_transform
 from keras_mae.data.source import Source
 from keras_mae.data.subset import random_subset
@@ -143,10 +144,9 @@ def evaluation_dataset(
     if batch_size < 1:
         raise ValueError(f"a batch holds at least 1 image, got batch_size={batch_size}")
     _share(num_hosts, num_hosts, host)
-    corrupt = corrupt or CorruptImages(source.num_images, source.name_of)
     if with_labels and not source.labelled:
         source.required_labels()
-    _look_at_some(source, image_shape[-1], corrupt)
+    _look_at_some(source, image_shape[-1], corrupt or CorruptImages(source.num_images, source.name_of))
 
     def make(position, values):
         if source.encoded:
@@ -226,6 +226,8 @@ def _share(batch_size: int, num_hosts: int, host: int) -> int:
 def _look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None:
     """Refuses a source none of whose first few images can be decoded, as its stream would never yield one."""
     indices = np.unique(np.linspace(0, source.num_images - 1, _LOOKED_AT).astype(int))
+    if not source.encoded:
+        return
     try:
         for index in indices:
             source.image(tf.constant(index, tf.int64), channels)
@@ -236,12 +238,9 @@ def _look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None
     def make(position, values):
         return tf.size(decode_file(values[0], channels, source.dtype))
 
-    def image(position, index):
-        return tf.size(source.image(index, channels))
-
-    maker = RowMaker(source, lambda position: tf.gather(indices, position), make if source.encoded else image)
-    rows = guarded_rows(maker, 0, len(indices), len(indices), replace=False)
-    faults = [fault for codes, _ in untuned(rows).as_numpy_iterator() for fault in corrupt.faults_in(codes)]
+    rows = guarded_rows(RowMaker(source, lambda p: tf.gather(indices, p), make), 0, len(indices), len(indices), False)
+    with storage_errors():
+        faults = [fault for codes, _ in untuned(rows).as_numpy_iterator() for fault in corrupt.faults_in(codes)]
     if len(faults) == len(indices):
         raise ValueError(
             f"none of the {len(faults)} images looked at, of {source.num_images}, can be decoded, such as "

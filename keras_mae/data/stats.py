@@ -12,6 +12,7 @@ from keras_mae.data.corrupt_images import CorruptImages, note_faults
 from keras_mae.data.decoding import decode_file
 from keras_mae.data.guarded import RowMaker, guarded_rows
 from keras_mae.data.options import untuned
+from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.source import Source
 from keras_mae.data.subset import Subset
 
@@ -64,7 +65,8 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
 
     maker = RowMaker(chosen, lambda position: position, moments)
     rows = note_faults(guarded_rows(maker, 0, chosen.num_images, _TOGETHER, replace=False), corrupt, drop=True)
-    found = np.concatenate(list(untuned(rows).as_numpy_iterator()))
+    with storage_errors():
+        found = np.concatenate(list(untuned(rows).as_numpy_iterator()))
     if not len(found):
         names = corrupt.names
         raise ValueError(f"none of the {len(names)} images looked at can be decoded, such as {names[0]}")

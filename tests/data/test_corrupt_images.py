@@ -103,7 +103,7 @@ def test_all_corrupt_is_an_error_and_no_endless_loop(tmp_path):
     folder = write_pictures(tmp_path, 40, corrupt=range(40))
     with pytest.raises(ValueError, match="none of the 16 images looked at, of 40, can be decoded, such as .*/000.png"):
         stream(folder, 1)
-    with pytest.raises(ValueError, match="none of the 40 images can be decoded, such as .*/000.png"):
+    with pytest.raises(ValueError, match="none of the .* images .*can be decoded, such as .*/000.png"):
         first_images(FolderSource(folder), SHAPE, 16, 1.0)
 
 
