@@ -70,12 +70,9 @@ class CorruptImages:
 
     def report(self, index: int, fault: Fault = Fault.UNDECODABLE) -> None:
         """Notes, and logs once, that something is wrong with the image `index`."""
-        name = self._name_of(index)
-        if fault is Fault.LATE:
-            _log.warning("the storage failed for a while; went on with: %s", name)
-        elif index not in self._found:
-            self._found[index] = fault, name
-            _log.warning("skipped, %s: %s", fault.of(1), name)
+        if fault is not Fault.LATE and index not in self._found:
+            self._found[index] = fault, self._name_of(index)
+            _log.warning("skipped, %s: %s", fault.of(1), self._found[index][1])
 
     @property
     def names(self) -> dict[int, str]:
@@ -117,7 +114,15 @@ class CorruptImages:
         if int(self._table.size()) == len(self._seen):
             return
         codes = set(self._table.export()[0].numpy().tolist())
-        for index, fault in self.faults_in(sorted(codes - self._seen)):
+        found = self.faults_in(sorted(codes - self._seen))
+        late = [index for index, fault in found if fault is Fault.LATE]
+        if late:
+            _log.warning(
+                "the storage failed for a while: %d images were read late, such as %s",
+                len(late),
+                self._name_of(late[0]),
+            )
+        for index, fault in found:
             self.report(index, fault)
         self._seen = codes
 

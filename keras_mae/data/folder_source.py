@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import struct
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.decoding import bits_of, read_tiff, require_tifffile
+from keras_mae.data.decoding import bits_of, require_tifffile
 from keras_mae.data.source import NO_LABEL, EncodedSource
 
 _TIFF = (".tif", ".tiff")
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", *_TIFF)
 _LOOKED_AT = 16
+_BITS_PER_SAMPLE, _MOST_TAGS = 258, 1000  # of TIFF
+_log = logging.getLogger("keras_mae")
 
 
 class FolderSource(EncodedSource):
@@ -28,16 +32,16 @@ class FolderSource(EncodedSource):
     """
 
     def __init__(self, path: str, class_names: list[str] | None = None) -> None:
-        if not tf.io.gfile.isdir(path):
+        if not tf.io.gfile.isdir(os.fsencode(path)):
             raise ValueError(f"folder:{path}: there is no such folder")
         self.path = path.rstrip("/") or "/"
         self.paths = sorted(_image_files(self.path))
         if not self.paths:
             raise ValueError(f"folder:{path}: holds no image; looked for {', '.join(EXTENSIONS)}, at any depth")
         self.num_images = len(self.paths)
-        self._path_table = tf.constant(self.paths)
+        self._path_table = tf.constant([os.fsencode(file) for file in self.paths])  # names may be no UTF-8
         skipped = len(self.path.rstrip("/")) + 1
-        parents = [file[skipped:].partition("/")[0] if "/" in file[skipped:] else "" for file in self.paths]
+        parents = [_printable(file[skipped:].partition("/")[0]) if "/" in file[skipped:] else "" for file in self.paths]
         found = sorted(set(parents))
         if class_names is None and len(found) > 1 and found[0]:
             class_names = found
@@ -58,7 +62,7 @@ class FolderSource(EncodedSource):
         return self._path_table[index]
 
     def name_of(self, index: int) -> str:
-        return self.paths[index]
+        return _printable(self.paths[index])
 
     def relative_name(self, index: int) -> str:
         """The path below the folder."""
@@ -71,16 +75,15 @@ class FolderSource(EncodedSource):
             try:
                 if path.lower().endswith(_TIFF):
                     require_tifffile(path)
-                    with tf.io.gfile.GFile(path, "rb") as file:
-                        bits = 8 * read_tiff(file.read()).itemsize
+                    with tf.io.gfile.GFile(os.fsencode(path), "rb") as file:
+                        bits = _bits_of_tiff(file)
                 elif path.lower().endswith(".png"):
-                    with tf.io.gfile.GFile(path, "rb") as file:
+                    with tf.io.gfile.GFile(os.fsencode(path), "rb") as file:
                         bits = bits_of(file.read(32))
                 else:
                     continue
-            except (tf.errors.OpError, OSError) as error:
-                del error  # a corrupt file, which the pipeline will name
-                continue
+            except (tf.errors.OpError, OSError, struct.error):
+                continue  # a corrupt file, which the pipeline will name
             if bits == 16:
                 return "uint16"
         return "uint8"
@@ -96,19 +99,73 @@ def _image_files(path: str) -> Iterator[str]:
     pending, seen = [path], set[str]()
     while pending:  # os.scandir knows what is a folder without asking for each entry: seconds for a million files
         folder = pending.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    if entry.is_symlink():
-                        target = os.path.realpath(entry.path)
-                        if target in seen or f"{os.path.realpath(folder)}/".startswith(f"{target}/"):
-                            continue  # a link that leads back up would never end
-                        seen.add(target)
-                    pending.append(entry.path)
-                elif _is_shown_image(entry.name):
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            if folder == path:
+                raise
+            _log.warning("left out, cannot be opened: %s (%s)", _printable(folder), error.strerror)
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                if entry.is_symlink():
+                    target = os.path.realpath(entry.path)
+                    if target in seen or f"{os.path.realpath(folder)}/".startswith(f"{target}/"):
+                        continue  # a link that leads back up would never end
+                    seen.add(target)
+                pending.append(entry.path)
+            elif _is_shown_image(entry.name):
+                if not entry.is_symlink() and not entry.is_file() or _leads_to_no_file(entry):
+                    _log.warning("left out, is not a file: %s", _printable(entry.path))  # a pipe would be waited for
+                else:
                     yield entry.path
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself, which is an image that cannot be read
+        return False
+
+
+def _leads_to_no_file(entry: os.DirEntry) -> bool:
+    """Whether a link leads to something that is there, and no file; one that leads nowhere is a missing image."""
+    return entry.is_symlink() and os.path.exists(entry.path) and not os.path.isfile(entry.path)
+
+
+def _printable(name: str) -> str:
+    """A file's name with what cannot be printed, or is not UTF-8, written as `\\x..`."""
+    name = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in name)
+
+
+def _bits_of_tiff(file: tf.io.gfile.GFile) -> int:
+    """The bits a sample that the first directory of a TIFF file tells; no pixel is read. 8 if it tells none.
+
+    Raises:
+        struct.error: if the file ends before.
+    """
+
+    def read(form: str, place: int) -> tuple[int, ...]:
+        file.seek(place)
+        return struct.unpack(order + form, file.read(struct.calcsize(order + form)))
+
+    start = file.read(4)
+    order = "<" if start[:2] == b"II" else ">"
+    big = start in (b"II+\0", b"MM\0+")
+    place = read("Q", 8)[0] if big else read("I", 4)[0]
+    (count,) = read("Q" if big else "H", place)
+    for number in range(min(count, _MOST_TAGS)):
+        entry = place + (8 + 20 * number if big else 2 + 12 * number)
+        tag, _, values = read("HHQ" if big else "HHI", entry)
+        if tag == _BITS_PER_SAMPLE:
+            value = entry + (12 if big else 8)
+            if 2 * values > (8 if big else 4):  # they lie elsewhere
+                (value,) = read("Q" if big else "I", value)
+            return read("H", value)[0]
+    return 8
 
 
 def _is_shown_image(name: str) -> bool:

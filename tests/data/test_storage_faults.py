@@ -6,12 +6,13 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_mae.data import Augmentation, CorruptImages, FolderSource, patient_reading, training_dataset
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.record_source import open_records
 from keras_mae.data.record_writer import write_records
-from tests.drawn import write_pictures
+from tests.drawn import as_image, drawn, encoded, write, write_pictures
 
 COUNT, SHAPE, BATCH, STEPS = 120, (5, 6, 3), 20, 9
 AS_THEY_COME = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
@@ -49,7 +50,7 @@ def test_a_folder_that_disappears_for_a_while_changes_nothing(folder, expected, 
     back.join()
     np.testing.assert_array_equal(found, expected)
     assert not corrupt.names
-    assert f"cannot read {folder}/" in capfd.readouterr().err
+    assert f'cannot read "{folder}/' in capfd.readouterr().err
 
 
 @pytest.mark.medium
@@ -97,3 +98,66 @@ def test_a_damaged_record_is_one_image(folder, tmp_path):
     assert len(images_of(stream)) == STEPS * BATCH
     assert list(corrupt.names) == [50] and corrupt.summary().endswith("because they cannot be decoded")
     assert time.monotonic() - begin < patient_reading.ALONE  # nothing is waited for: the bytes can be read
+
+
+def test_one_odd_file_or_name_concerns_one_file(tmp_path, caplog):
+    """None of these ends the folder: each is an image, is missing, or is left out by name."""
+    folder = write_pictures(tmp_path / "pictures", 3, size=SHAPE[:2])
+    contents = encoded(as_image(drawn(*SHAPE[:2], seed=7)), "PNG")
+    for name in (b"caf\xe9.png", b"line\nbreak.png", b"star*[1].png"):
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            file.write(contents)
+    os.symlink("x.png", f"{folder}/x.png")
+    os.symlink("nowhere", f"{folder}/dangling.png")
+    os.mkfifo(f"{folder}/pipe.png")
+    os.symlink("pipe.png", f"{folder}/link.png")
+    source = FolderSource(folder)
+    names = [os.path.basename(source.name_of(index)) for index in range(source.num_images)]
+    odd = [r"caf\xe9.png", "dangling.png", r"line\nbreak.png", "star*[1].png", "x.png"]
+    assert names == ["000.png", "001.png", "002.png", *odd]
+    for index in (3, 5, 6):
+        np.testing.assert_array_equal(source.image(tf.constant(index, tf.int64), 3), drawn(*SHAPE[:2], seed=7))
+        assert bool(patient_reading.exists(source.path_at(index)))
+    assert not bool(patient_reading.exists(source.path_at(4)))
+    left_out = {record.message for record in caplog.records}
+    assert left_out == {f"left out, is not a file: {folder}/{name}.png" for name in ("pipe", "link")}
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_depth_of_tiff_files_is_read_from_their_headers(tmp_path, channels, big):
+    write(tmp_path / "a.tif", b"")  # one bad file refuses no folder
+    pixels = np.random.default_rng(0).integers(0, 65536, (8, 9, channels), "uint16")
+    for dtype in ("uint8", "uint16"):
+        tifffile = pytest.importorskip("tifffile")
+        tifffile.imwrite(
+            tmp_path / "b.tif", pixels.astype(dtype), bigtiff=big, photometric=("minisblack", "rgb")[channels // 3]
+        )
+        assert FolderSource(str(tmp_path)).dtype == dtype
+
+
+def test_records_whose_labels_are_text(tmp_path):
+    path = str(tmp_path / "text.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        for number in range(3):
+            image = encoded(as_image(drawn(*SHAPE[:2], seed=number)), "PNG")
+            values = {"image": image, "label": b"cat"} if number else {"label": b"no image here"}
+            feature = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    source = open_records(path)
+    np.testing.assert_array_equal(source.image(tf.constant(2, tf.int64), 3), drawn(*SHAPE[:2], seed=2))
+    assert not source.labelled
+    with pytest.raises(
+        ValueError, match=r"text.tfrecord: labels are integers, counted from 0; these are text, such as b'cat'"
+    ):
+        source.required_labels()
+
+
+def test_a_record_file_that_was_cut_off_gives_what_is_whole(tmp_path, caplog):
+    folder = write_pictures(tmp_path / "pictures", 8, size=SHAPE[:2])
+    paths = write_records(FolderSource(folder), str(tmp_path / "records"), 2)
+    os.remove(tmp_path / "records" / "index.npz")
+    os.truncate(paths[1], os.path.getsize(paths[1]) - 3)
+    write(tmp_path / "records" / "zero.tfrecord", b"")
+    assert open_records(f"{tmp_path}/records/*").num_images == 7
+    assert f"{paths[1]}: record 3 does not end within the file" in caplog.text
