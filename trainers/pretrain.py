@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_mae.data import Augmentation, CorruptImages, open_source, sample_images
+from keras_mae.data.seen import seen_of
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.optimizers import WarmupCosine, WarmupMultiStep, adamw
@@ -161,7 +162,7 @@ def pretrain(
     augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio, config.jitter)
 
     folder = run.RunFolder(output)
-    on_chief(scope, lambda: folder.start(config, data, resume, overwrite))
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, seen_of(source)))
 
     through = (lambda dataset: dataset) if data_service is None else partial(from_service, address=data_service)
     dataset_at = batches_of(config, source, config.image_shape, augmentation, corrupt, through=through)

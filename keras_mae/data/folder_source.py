@@ -136,7 +136,7 @@ def _leads_to_no_file(entry: os.DirEntry) -> bool:
 
 
 def _printable(name: str) -> str:
-    """A file's name with what cannot be printed, or is not UTF-8, written as `\\x..`."""
+    """A name with what cannot be printed, or is not UTF-8, written as an escape."""
     name = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in name)
 
