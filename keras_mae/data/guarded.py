@@ -13,7 +13,6 @@ from keras_mae.data import patient_reading
 from keras_mae.data.corrupt_images import CorruptImages, Fault
 from keras_mae.data.patient_reading import attempt, read_again, zeros_of
 from keras_mae.data.rare_branch import rarely
-from keras_mae.data.source import Source
 
 _CHUNK = 1024  # so many images may fail before anything is done about it
 _GOOD = -1
@@ -25,12 +24,12 @@ class RowMaker:
     """How a row is made for a position in a stream.
 
     Attributes:
-        source: the images.
+        source: the images, a `Source`.
         index_at: from a position, an int64 scalar tensor, to an image's index.
         make: from a position and what is read of the image to a row; fails for an image that cannot be decoded.
     """
 
-    source: Source
+    source: Any
     index_at: Callable[[tf.Tensor], tf.Tensor]
     make: Callable[[tf.Tensor, Any], Any]
 
@@ -40,7 +39,7 @@ class RowMaker:
         return tf.data.Dataset.range(1).map(self.read).element_spec
 
     @functools.cached_property
-    def _made(self) -> Callable:
+    def _made(self) -> Any:
         """`make`, traced once for all the places that call it."""
         signature = [tf.TensorSpec((), tf.int64), self.read_spec]
         return tf.function(self.make, input_signature=signature, autograph=False).get_concrete_function()

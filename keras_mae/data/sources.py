@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 
 import numpy as np
@@ -89,7 +90,8 @@ def open_source(specification: str, split: str | None = None) -> Source:
 
 def _folder(path: str, split: str | None) -> Source:
     if tf.io.gfile.isdir(path):
-        below = {name.rstrip("/") for name in tf.io.gfile.listdir(path)}
+        names = tf.io.gfile.listdir(path) if "://" in path else os.listdir(path)  # which may be no UTF-8
+        below = {name.rstrip("/") for name in names}
         validation = next((name for name in _VALIDATION_NAMES if name in below), None)
         if validation and "train" in below:
             parts = {"train": tf.io.gfile.join(path, "train"), "validation": tf.io.gfile.join(path, validation)}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data import Augmentation, CorruptImages, FolderSource, patient_reading, training_dataset
+from keras_mae.data import Augmentation, CorruptImages, FolderSource, open_source, patient_reading, training_dataset
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.record_source import open_records
 from keras_mae.data.record_writer import write_records
@@ -111,7 +111,7 @@ def test_one_odd_file_or_name_concerns_one_file(tmp_path, caplog):
     os.symlink("nowhere", f"{folder}/dangling.png")
     os.mkfifo(f"{folder}/pipe.png")
     os.symlink("pipe.png", f"{folder}/link.png")
-    source = FolderSource(folder)
+    source = open_source(f"folder:{folder}")
     names = [os.path.basename(source.name_of(index)) for index in range(source.num_images)]
     odd = [r"caf\xe9.png", "dangling.png", r"line\nbreak.png", "star*[1].png", "x.png"]
     assert names == ["000.png", "001.png", "002.png", *odd]
