@@ -202,6 +202,8 @@ def _new_version(directory: str, version: int) -> Iterator[tuple[str, str]]:
     """A folder to write to, and `<directory>/<version>`, which it becomes; an error leaves nothing that was made."""
     if version < 1 or version != int(version):
         raise ValueError(f"a version is a positive integer, got {version!r}")
+    if "://" in directory:  # a local folder called gs: would be made
+        raise ValueError(f"a SavedModel is written to a folder of a local disk, got {directory}; copy it afterwards")
     final = os.path.join(directory, str(version))
     if os.path.exists(final):
         raise ValueError(f"{final} is there already, and a served version never changes: export a higher version")

@@ -20,6 +20,8 @@ from keras_mae.commands.command import Command
 _USAGE_ERROR = 2
 _TERMINATED = 128 + 15  # what a shell says of a process that SIGTERM ended
 
+_WRITE_ANYWHERE = ("stats", "tfrecords")  # through TensorFlow's file systems
+
 TENSORFLOW_ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # its errors are raised as well; what it logs as one may be a missing instruction
     # oneDNN's products, which TensorFlow takes by itself only where the processor has AVX-512: faster, less memory
@@ -95,6 +97,7 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("keras_mae").setLevel(logging.INFO)
     try:
+        _check_output(name, values)
         command.check(values)
         _start_tensorflow()
         command.run(values)
@@ -107,6 +110,13 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
         print(f"keras-mae {name}: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _check_output(name: str, values: flags.FlagValues) -> None:
+    """Refuses an output that would become a local folder called `gs:`."""
+    output = values["output"].value if "output" in values else None
+    if output and "://" in output and name not in _WRITE_ANYWHERE:
+        raise ValueError(f"the output is on a local disk, got {output}; name a local one, and copy it afterwards")
 
 
 def _start_tensorflow() -> None:

@@ -265,3 +265,21 @@ def test_commands_on_a_run(capfd, pictures, tmp_path):
     assert "holds no encoder.keras: the run has not finished; continue it with --resume" in line
     assert cli.main([*pretrain, "--resume"]) == 0 and (run / "encoder.keras").exists()
     assert cli.main([*pretrain, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pretrain", "--data=digits"],
+        ["demo"],
+        ["export", "--run=run"],
+        ["convert", "--checkpoint=a.pth", "--format=timm", "--output_format=keras"],
+        ["reconstruct", "--run=run"],
+    ],
+)
+def test_an_output_on_another_file_system_is_refused(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*arguments, "--output=gs://bucket/out"]) == 2
+    expected = f"keras-mae {arguments[0]}: the output is on a local disk, got gs://bucket/out; name a local one, and"
+    assert capsys.readouterr().err.startswith(expected)
+    assert not list(tmp_path.iterdir())

@@ -43,6 +43,7 @@ class ClassifierData(NamedTuple):
         validation: batches `(images, labels)`, each image once.
         tested_labels: of the images in these, int64 `(N,)`.
         corrupt: the accounts of the two sets of images.
+        seen: what the run's `config.json` says of the two, see `keras_mae.data.seen.seen_of`.
     """
 
     num_images: int
@@ -50,6 +51,7 @@ class ClassifierData(NamedTuple):
     validation: tf.data.Dataset
     tested_labels: np.ndarray
     corrupt: tuple[CorruptImages, ...] = ()
+    seen: dict[str, Any] | None = None
 
 
 def image_batches(
@@ -116,7 +118,7 @@ def train_classifier(
     """
     begin = time.perf_counter()
     folder, strategy = run.RunFolder(output), classifier.distribute_strategy
-    on_chief(strategy, lambda: folder.start(config, data, resume, overwrite))
+    on_chief(strategy, lambda: folder.start(config, data, resume, overwrite, prepared.seen))
     steps = steps_per_epoch(config, prepared.num_images)
     tested, shares = len(prepared.tested_labels), majority_shares(prepared.tested_labels, classifier.num_classes)
 

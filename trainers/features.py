@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import CorruptImages, Source, evaluation_dataset
+from keras_mae.data.patient_reading import storage_errors
 from keras_mae.models import ViTEncoder
 
 ENCODED = 256  # images that are encoded together
@@ -47,7 +48,8 @@ def features_of(
     def embed(images):
         return tf.cast(encoder.features(images, pooling, block), tf.float32)
 
-    features, labels = zip(*((embed(images).numpy(), batch.numpy()) for images, batch in dataset), strict=True)
+    with storage_errors():
+        features, labels = zip(*((embed(images).numpy(), batch.numpy()) for images, batch in dataset), strict=True)
     corrupt.check()
     found = np.concatenate(features)
     broken = np.count_nonzero(~np.isfinite(found).all(axis=1))

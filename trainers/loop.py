@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_mae.data.patient_reading import storage_errors
 from keras_mae.trainers import callbacks, run
 from keras_mae.trainers.checkpoints import Checkpoints
 from keras_mae.trainers.strategy import distributed, is_chief
@@ -76,16 +77,17 @@ def train(
         def fit(first_step: int, last_epoch: int) -> None:
             epoch, offset = divmod(first_step, steps_per_epoch)
             data = distributed(strategy, batch_size, lambda hosts, host: dataset_at(first_step, hosts, host))
-            model.fit(
-                data,
-                initial_epoch=epoch,
-                epochs=last_epoch,
-                steps_per_epoch=steps_per_epoch - offset,
-                shuffle=False,
-                verbose=0,
-                callbacks=[skipped, *everywhere, *of_chief, checkpoints],
-                **fit_arguments,
-            )
+            with storage_errors():
+                model.fit(
+                    data,
+                    initial_epoch=epoch,
+                    epochs=last_epoch,
+                    steps_per_epoch=steps_per_epoch - offset,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=[skipped, *everywhere, *of_chief, checkpoints],
+                    **fit_arguments,
+                )
 
         try:
             if done % steps_per_epoch:  # the rest of an epoch first

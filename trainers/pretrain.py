@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_mae.data import Augmentation, CorruptImages, Decoding, open_source, sample_images
+from keras_mae.data.seen import seen_of
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.one_writer import released
@@ -164,13 +165,10 @@ def pretrain(
     augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio, config.jitter)
 
     folder = run.RunFolder(output)
-    on_chief(scope, lambda: folder.start(config, data, resume, overwrite))
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, seen_of(source)))
 
-    batches_at = batches_of(config, source, config.image_shape, augmentation, corrupt)
-
-    def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
-        dataset = batches_at(step, num_hosts, host)
-        return dataset if data_service is None else from_service(dataset, data_service)
+    through = (lambda dataset: dataset) if data_service is None else partial(from_service, address=data_service)
+    dataset_at = batches_of(config, source, config.image_shape, augmentation, corrupt, through=through)
 
     def announce(done: int) -> None:
         replicas = scope.num_replicas_in_sync

@@ -56,6 +56,7 @@ def batches_of(
     augmentation: Augmentation | FineTuningAugmentation,
     corrupt: CorruptImages,
     with_labels: bool = False,
+    through: Callable[[tf.data.Dataset], tf.data.Dataset] = lambda dataset: dataset,
 ) -> DatasetAt:
     """The batches of a config, seed and size, see `training_dataset`."""
 
@@ -71,6 +72,7 @@ def batches_of(
             with_labels=with_labels,
             num_hosts=num_hosts,
             host=host,
+            through=through,
         )
 
     return dataset_at

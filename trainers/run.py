@@ -10,6 +10,7 @@ import shutil
 import uuid
 from typing import Any
 
+from keras_mae.data.seen import changes_between
 from keras_mae.one_writer import lock_folder
 from keras_mae.trainers.config import AnyConfig, from_json, to_json
 
@@ -35,23 +36,36 @@ class RunFolder:
     """A run's output folder.
 
     Args:
-        path: the folder; made if it is not there.
+        path: the folder, on a local disk; made if it is not there.
+
+    Raises:
+        ValueError: for a path of another file system, such as `gs://...`.
     """
 
     def __init__(self, path: str) -> None:
+        if "://" in path:  # a local folder called gs: would be made
+            raise ValueError(f"a run lies in a folder of a local disk, got {path}; name one, and copy it afterwards")
         self.path = path
 
     def __truediv__(self, name: str) -> str:
         return os.path.join(self.path, name)
 
-    def start(self, config: AnyConfig, data: str, resume: bool, overwrite: bool) -> None:
+    def start(
+        self, config: AnyConfig, data: str, resume: bool, overwrite: bool, seen: dict[str, Any] | None = None
+    ) -> None:
         """Claims the folder for a run, which no other process may write to meanwhile, and writes `config.json`.
 
         What calls this gives the folder back at its end, see `keras_mae.one_writer`.
 
+        Args:
+            config, data: the run's.
+            resume, overwrite: what to do with the run that is there.
+            seen: what the run sees of its data, see `keras_mae.data.seen.seen_of`.
+
         Raises:
             ValueError: if the folder holds something already and neither `resume` nor `overwrite` is set; if there
-                is nothing to resume, or what there is has another config; if another process writes to it.
+                is nothing to resume, or what there is has another config, or has seen other data; if another process
+                writes to it.
         """
         if resume and overwrite:
             raise ValueError("--resume continues the run that is there, --overwrite discards it: give one of them")
@@ -59,8 +73,10 @@ class RunFolder:
         if resume:
             if os.path.isdir(self.path):
                 lock_folder(self.path)
-            self._check_same(record)
+            self._check_same(record, seen)
             return
+        if seen is not None:
+            record["seen"] = seen
         if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise ValueError(f"the output {self.path} is a file; name a folder")
         os.makedirs(self.path, exist_ok=True)
@@ -121,7 +137,7 @@ class RunFolder:
             raise ValueError(f"{self.path} holds no {name}: the run has not finished; continue it with --resume")
         return self / name
 
-    def _check_same(self, record: dict[str, Any]) -> None:
+    def _check_same(self, record: dict[str, Any], seen: dict[str, Any] | None) -> None:
         config, data = self.config()
         there = {"data": data, **to_json(config)}
         if there["program"] != record["program"]:
@@ -130,6 +146,14 @@ class RunFolder:
         harmful = [f"{key}: {change}" for key, change in changes.items() if key not in _HARMLESS | _ROUND_OFF]
         if harmful:
             raise ValueError(f"the run in {self.path} has another config, and cannot be resumed: {'; '.join(harmful)}")
+        before = self.seen()
+        if seen and before and (change := changes_between(before, seen)):
+            raise ValueError(
+                f"the data of the run in {self.path} have changed, and it cannot be resumed: {change}; put the data "
+                "back as they were, or begin a new run with another --output"
+            )
+        if before or seen:
+            record["seen"] = before or seen
         if changes:
             note = " (results may differ by round-off)" if _ROUND_OFF & set(changes) else ""
             shown = "; ".join(f"{key}: {change}" for key, change in changes.items())

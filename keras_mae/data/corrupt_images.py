@@ -1,8 +1,10 @@
-"""Images that cannot be decoded: named, replaced, counted, and fatal once they are too many."""
+"""Images that cannot be used: named, counted, and fatal once they are too many."""
 
 from __future__ import annotations
 
+import enum
 import logging
+import sys
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -11,10 +13,32 @@ from keras_mae.data.rare_branch import rarely
 
 _log = logging.getLogger("keras_mae")
 _TOLERATED = 0.01
+_SHOWN = 5
+
+
+class Fault(enum.IntEnum):
+    """What is wrong with an image."""
+
+    UNDECODABLE = 0
+    MISSING = 1
+    UNREADABLE = 2
+    LATE = 3  # it could be read, but not at once
+
+    def of(self, count: int) -> str:
+        """The fault as the verb of so many images."""
+        return {
+            Fault.UNDECODABLE: "cannot be decoded",
+            Fault.MISSING: "is missing" if count == 1 else "are missing",
+            Fault.UNREADABLE: "cannot be read",
+            Fault.LATE: "was read late" if count == 1 else "were read late",
+        }[self]
 
 
 class CorruptImages:
-    """Keeps the names of the images that could not be decoded.
+    """The account of the images that could not be used.
+
+    A data set notes them in a table (`note`), which belongs to no data set and needs no Python while one runs; the
+    methods and `names` look at the table, and log what is new there.
 
     Args:
         num_images: how many images there are in all.
@@ -23,93 +47,110 @@ class CorruptImages:
 
     def __init__(self, num_images: int, name_of: Callable[[int], str]) -> None:
         self.num_images, self._name_of = num_images, name_of
-        self.names: dict[int, str] = {}
+        self._found: dict[int, tuple[Fault, str]] = {}
+        self._seen: set[int] = set()
+        with tf.init_scope(), tf.device("CPU"):
+            self._table = tf.lookup.experimental.MutableHashTable(tf.int64, tf.int64, default_value=0)
 
-    def report(self, index: int) -> None:
-        """Notes, and logs once, that the image `index` is corrupt."""
-        if index not in self.names:
-            self.names[index] = self._name_of(index)
-            _log.warning("skipped, cannot be decoded: %s", self.names[index])
+    @staticmethod
+    def code(index, fault) -> tf.Tensor:
+        """What `note` takes, int64: an image and its fault in one number; images without a fault have -1."""
+        return tf.cast(index, tf.int64) * len(Fault) + tf.cast(fault, tf.int64)
+
+    @staticmethod
+    def faults_in(codes) -> list[tuple[int, Fault]]:
+        """The images and faults that codes stand for; those without a fault are left out."""
+        return [(int(code) // len(Fault), Fault(int(code) % len(Fault))) for code in codes if code >= 0]
+
+    def note(self, codes) -> tf.Tensor:
+        """An operation that notes some codes, for a data set's functions: int64 `(n,)`; returns an int32 scalar."""
+        codes = tf.boolean_mask(codes, codes >= 0)
+        with tf.control_dependencies([self._table.insert(codes, codes)]):
+            return tf.constant(0)
+
+    def report(self, index: int, fault: Fault = Fault.UNDECODABLE) -> None:
+        """Notes, and logs once, that something is wrong with the image `index`."""
+        if fault is not Fault.LATE and index not in self._found:
+            self._found[index] = fault, self._name_of(index)
+            _log.warning("skipped, %s: %s", fault.of(1), self._found[index][1])
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the images that were skipped, by index."""
+        self._look()
+        return {index: name for index, (_, name) in self._found.items()}
 
     def check(self) -> None:
-        """Raises ValueError if more than 1 % of all images are corrupt."""
-        if len(self.names) > _TOLERATED * self.num_images:
-            shown = ", ".join(list(self.names.values())[:5])
-            raise ValueError(
-                f"{len(self.names)} of {self.num_images} images cannot be decoded, more than the tolerated 1 %: {shown}"
-                f"{', ...' if len(self.names) > 5 else ''}; remove or repair them"
-            )
+        """Raises ValueError if more than 1 % of all images were skipped."""
+        self._look()
+        if len(self._found) > _TOLERATED * self.num_images:
+            beginning = f"{len(self._found)} of {self.num_images} images"
+            faults = self._by_fault()
+            if len(faults) == 1:
+                ((fault, names),) = faults.items()
+                what, shown = fault.of(len(names)), _some(names)
+            else:
+                what = "cannot be used"
+                shown = "; ".join(
+                    f"{len(names)} {fault.of(len(names))}: {_some(names)}" for fault, names in faults.items()
+                )
+            raise ValueError(f"{beginning} {what}, more than the tolerated 1 %: {shown}; remove or repair them")
 
     def summary(self) -> str:
         """One line with the count."""
-        return f"{len(self.names)} of {self.num_images} images were skipped because they cannot be decoded"
+        self._look()
+        faults = self._by_fault()
+        beginning = f"{len(self._found)} of {self.num_images} images were skipped"
+        if set(faults) <= {Fault.UNDECODABLE}:
+            return f"{beginning} because they cannot be decoded"
+        return f"{beginning}: {', '.join(f'{len(names)} {fault.of(len(names))}' for fault, names in faults.items())}"
+
+    def _by_fault(self) -> dict[Fault, list[str]]:
+        found = self._found.values()
+        return {fault: [name for one, name in found if one is fault] for fault in Fault if fault in dict(found)}
+
+    def _look(self) -> None:
+        """Takes over what data sets have noted."""
+        if int(self._table.size()) == len(self._seen):
+            return
+        codes = set(self._table.export()[0].numpy().tolist())
+        found = self.faults_in(sorted(codes - self._seen))
+        late = [index for index, fault in found if fault is Fault.LATE]
+        if late:
+            _log.warning(
+                "the storage failed for a while: %d images were read late, such as %s",
+                len(late),
+                self._name_of(late[0]),
+            )
+        for index, fault in found:
+            self.report(index, fault)
+        self._seen = codes
 
 
-def replace_corrupt(
-    dataset: tf.data.Dataset, first: int, batch_size: int, index_at: Callable, corrupt: CorruptImages
-) -> tf.data.Dataset:
-    """Batches without the elements that raise an error; the next good one comes in their place.
-
-    A stream keeps its length and every element its place, so that step k means the same whatever is corrupt.
-
-    Args:
-        dataset: yields `(position, element)`, positions counting up from `first`, without an end; getting an element
-            may fail.
-        first: the first position.
-        batch_size: elements in a batch.
-        index_at: from an int64 tensor of a position to the image's index.
-        corrupt: what is dropped is reported here.
-    """
-
-    def report(begin, positions) -> int:
-        for position in sorted({*range(int(begin), int(positions[-1]))} - {*positions.numpy().tolist()}):
-            corrupt.report(int(index_at(tf.constant(position, tf.int64))))
-        return 0
-
-    def fill(expected, numbered):
-        positions, elements = numbered
-        copies = positions - tf.concat([[expected - 1], positions[:-1]], axis=0)
-
-        def repeated():
-            with tf.control_dependencies([tf.py_function(report, [expected, positions], tf.int32)]):
-                return tf.nest.map_structure(lambda x: tf.repeat(x, copies, axis=0), elements)
-
-        return positions[-1] + 1, tf.cond(tf.reduce_all(copies == 1), lambda: elements, rarely(repeated))
-
-    # batch by batch, as each operation on single images takes a part of the time that decoding one takes
-    dataset = dataset.ignore_errors().batch(batch_size, drop_remainder=True)
-    return dataset.scan(tf.constant(first, tf.int64), fill).rebatch(batch_size, drop_remainder=True)
-
-
-def report_corrupt(dataset: tf.data.Dataset, positions: range, corrupt: CorruptImages) -> tf.data.Dataset:
-    """Drops elements that raise an error, and reports them.
+def note_faults(dataset: tf.data.Dataset, corrupt: CorruptImages | None, drop: bool = False) -> tf.data.Dataset:
+    """Notes the faults in batches `(codes, element)` in an account, and leaves the elements.
 
     Args:
-        dataset: yields `(position, element)`; getting an element may fail.
-        positions: what the positions are.
-        corrupt: what is dropped is reported here.
-
-    Returns:
-        The elements, without their positions.
+        dataset: yields int64 codes `(n,)`, see `CorruptImages.code`, and n rows.
+        corrupt: the account; without one, the numbers of these images go to stderr.
+        drop: whether the rows of images that cannot be used are left out; else others stand in for them.
     """
-    last = tf.nest.map_structure(
-        lambda spec: tf.zeros([size or 0 for size in spec.shape], spec.dtype), dataset.element_spec[1]
-    )
-    dataset = dataset.ignore_errors().concatenate(
-        tf.data.Dataset.from_tensors((tf.constant(positions.stop, tf.int64), last))
-    )
 
-    def report(begin, end) -> int:
-        for position in range(int(begin), int(end), positions.step):
-            if position < positions.stop:
-                corrupt.report(position)
-        return 0
+    def note(codes, element):
+        def faulty():
+            good = (codes < 0) | (codes % len(Fault) == Fault.LATE)
+            if corrupt is not None:
+                noted = corrupt.note(codes)
+            else:
+                numbers = tf.boolean_mask(codes, ~good) // len(Fault)
+                noted = tf.print("\nkeras-mae: images were skipped, by number:", numbers, output_stream=sys.stderr)
+            with tf.control_dependencies([noted]):
+                return tf.nest.map_structure(lambda x: tf.boolean_mask(x, good) if drop else tf.identity(x), element)
 
-    def count_dropped(expected, numbered):
-        position, element = numbered
-        report_all = lambda: tf.py_function(report, [expected, position], tf.int32)  # noqa: E731
-        with tf.control_dependencies([tf.cond(position > expected, report_all, lambda: 0)]):
-            return position + positions.step, (tf.identity(position), element)
+        return tf.cond(tf.reduce_any(codes >= 0), rarely(faulty), lambda: element)
 
-    dataset = dataset.scan(tf.constant(positions.start, tf.int64), count_dropped)
-    return dataset.filter(lambda position, _: position < positions.stop).map(lambda _, element: element)
+    return dataset.map(note)
+
+
+def _some(names: list[str]) -> str:
+    return f"{', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -12,6 +13,7 @@ from keras_mae.data.decoding import EXTENSIONS, bits_of
 from keras_mae.data.source import NO_LABEL, EncodedSource
 
 _LOOKED_AT = 16
+_log = logging.getLogger("keras_mae")
 
 
 class FolderSource(EncodedSource):
@@ -26,16 +28,16 @@ class FolderSource(EncodedSource):
     """
 
     def __init__(self, path: str, class_names: list[str] | None = None) -> None:
-        if not tf.io.gfile.isdir(path):
+        if not tf.io.gfile.isdir(os.fsencode(path)):
             raise ValueError(f"folder:{path}: there is no such folder")
         self.path = path.rstrip("/") or "/"
         self.paths = sorted(_image_files(self.path))
         if not self.paths:
             raise ValueError(f"folder:{path}: holds no image; looked for {', '.join(EXTENSIONS)}, at any depth")
         self.num_images = len(self.paths)
-        self._path_table = tf.constant(self.paths)
+        self._path_table = tf.constant([os.fsencode(file) for file in self.paths])  # names may be no UTF-8
         skipped = len(self.path.rstrip("/")) + 1
-        parents = [file[skipped:].partition("/")[0] if "/" in file[skipped:] else "" for file in self.paths]
+        parents = [_printable(file[skipped:].partition("/")[0]) if "/" in file[skipped:] else "" for file in self.paths]
         found = sorted(set(parents))
         if class_names is None and len(found) > 1 and found[0]:
             class_names = found
@@ -52,8 +54,11 @@ class FolderSource(EncodedSource):
         label = tf.constant(NO_LABEL, tf.int64) if self._labels is None else tf.gather(self._labels, index)
         return tf.io.read_file(self._path_table[index]), label
 
+    def path_at(self, index) -> tf.Tensor:
+        return self._path_table[index]
+
     def name_of(self, index: int) -> str:
-        return self.paths[index]
+        return _printable(self.paths[index])
 
     def relative_name(self, index: int) -> str:
         """The path below the folder."""
@@ -64,11 +69,10 @@ class FolderSource(EncodedSource):
         for number in np.unique(np.linspace(0, self.num_images - 1, _LOOKED_AT).astype(int)):
             path = self.paths[number]
             try:
-                with tf.io.gfile.GFile(path, "rb") as file:
+                with tf.io.gfile.GFile(os.fsencode(path), "rb") as file:
                     bits = bits_of(file)
-            except (tf.errors.OpError, OSError) as error:
-                del error  # a corrupt file, which the pipeline will name
-                continue
+            except (tf.errors.OpError, OSError):
+                continue  # a corrupt file, which the pipeline will name
             if bits == 16:
                 return "uint16"
         return "uint8"
@@ -84,19 +88,46 @@ def _image_files(path: str) -> Iterator[str]:
     pending, seen = [path], set[str]()
     while pending:  # os.scandir knows what is a folder without asking for each entry: seconds for a million files
         folder = pending.pop()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    if entry.is_symlink():
-                        target = os.path.realpath(entry.path)
-                        if target in seen or f"{os.path.realpath(folder)}/".startswith(f"{target}/"):
-                            continue  # a link that leads back up would never end
-                        seen.add(target)
-                    pending.append(entry.path)
-                elif _is_shown_image(entry.name):
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            if folder == path:
+                raise
+            _log.warning("left out, cannot be opened: %s (%s)", _printable(folder), error.strerror)
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry):
+                if entry.is_symlink():
+                    target = os.path.realpath(entry.path)
+                    if target in seen or f"{os.path.realpath(folder)}/".startswith(f"{target}/"):
+                        continue  # a link that leads back up would never end
+                    seen.add(target)
+                pending.append(entry.path)
+            elif _is_shown_image(entry.name):
+                if not entry.is_symlink() and not entry.is_file() or _leads_to_no_file(entry):
+                    _log.warning("left out, is not a file: %s", _printable(entry.path))  # a pipe would be waited for
+                else:
                     yield entry.path
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a link to itself, which is an image that cannot be read
+        return False
+
+
+def _leads_to_no_file(entry: os.DirEntry) -> bool:
+    """Whether a link leads to something that is there, and no file; one that leads nowhere is a missing image."""
+    return entry.is_symlink() and os.path.exists(entry.path) and not os.path.isfile(entry.path)
+
+
+def _printable(name: str) -> str:
+    """A name with what cannot be printed, or is not UTF-8, written as an escape."""
+    name = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in name)
 
 
 def _is_shown_image(name: str) -> bool:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import tensorflow as tf
 
+from keras_mae.data.corrupt_images import CorruptImages, note_faults
+from keras_mae.data.guarded import RowMaker, guarded_rows
 from keras_mae.data.options import untuned
+from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.source import EncodedSource, Source
 from keras_mae.data.subset import Subset
+
+_log = logging.getLogger("keras_mae")
 
 
 class MemorySource(EncodedSource):
@@ -25,12 +32,13 @@ class MemorySource(EncodedSource):
         self.source, self.num_images = source, source.num_images
         self.dtype, self.class_names, self._labels = source.dtype, source.class_names, source.labels
 
-        def read(index):
-            found = tf.data.Dataset.from_tensors(index).map(lambda index: source.read(index)[0]).ignore_errors()
-            return found.concatenate(tf.data.Dataset.from_tensors("")).take(1).get_single_element()
-
-        dataset = tf.data.Dataset.range(self.num_images).map(read, num_parallel_calls=tf.data.AUTOTUNE)
-        self._contents = untuned(dataset.batch(self.num_images)).get_single_element()
+        maker = RowMaker(source, lambda position: position, lambda position, values: values[0])
+        rows = guarded_rows(maker, 0, self.num_images, self.num_images, replace=False)
+        corrupt = CorruptImages(self.num_images, source.name_of)
+        with storage_errors():
+            self._contents = tf.concat(list(untuned(note_faults(rows, corrupt))), axis=0)
+        if corrupt.names:
+            _log.warning(corrupt.summary())
 
     def read(self, index) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.gather(self._contents, index), self.label(index)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import batched
 from keras_mae.data.augmentation import Augmentation
-from keras_mae.data.corrupt_images import CorruptImages, replace_corrupt, report_corrupt
+from keras_mae.data.corrupt_images import CorruptImages, note_faults
 from keras_mae.data.decoding import decode_file
+from keras_mae.data.guarded import RowMaker, guarded_rows
 from keras_mae.data.options import untuned
 from keras_mae.data.order import index_at
+from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.preprocessing import evaluation_transform
 from keras_mae.data.source import Source
 from keras_mae.data.subset import random_subset
@@ -33,6 +35,7 @@ def training_dataset(
     with_labels: bool = False,
     num_hosts: int = 1,
     host: int = 0,
+    through: Callable[[tf.data.Dataset], tf.data.Dataset] = lambda dataset: dataset,
 ) -> tf.data.Dataset:
     """An endless stream of training batches, beginning with that of `first_step`.
 
@@ -46,11 +49,12 @@ def training_dataset(
         batch_size: images in a global batch.
         seed: int.
         augmentation: applied to each image.
-        corrupt: images that cannot be decoded are replaced by their neighbour and reported here.
+        corrupt: images that cannot be decoded, or are missing, are replaced by the next one and noted here.
         first_step: optimizer steps that were taken before.
         with_labels: whether batches are `(images, labels)`.
         num_hosts: how many processes share each global batch; every one makes an equal part of it.
         host: the number of this process among them.
+        through: what happens to the data set before faults are noted, such as that other machines compute it.
 
     Returns:
         Batches of uint8 `(batch_size / num_hosts, H, W, C)`, or `(images, int64 (batch_size / num_hosts,))`. Images
@@ -88,25 +92,24 @@ def training_dataset(
             images = batched.augment_batch(augmentation, images, image_shape, seed, epoch[0], indices)
         return (images, source.label(indices)) if with_labels else images
 
-    def load(position):
+    def make(position, values):
         epoch, _ = place_of(position)
         index = index_of(position)
         example_seed = ExampleSeed.of(seed, epoch, index)
         if source.encoded:
-            contents, label = source.read(index)
+            contents, label = values
             image = augmentation.decode(contents, image_shape, example_seed, source.dtype, source.decoding)
         else:
             image, label = source.image(index, image_shape[-1]), source.label(index)
             image = augmentation(image, image_shape, example_seed)
-        return position, (image, label) if with_labels else image
+        return (image, label) if with_labels else image
 
     endless = np.iinfo(np.int64).max
     if batched.applies_to(augmentation, source.image_shape, image_shape):
-        dataset = tf.data.Dataset.range(first_step, endless).map(load_batch, tf.data.AUTOTUNE)
-    else:
-        dataset = tf.data.Dataset.range(first_step * local, endless).map(load, tf.data.AUTOTUNE)
-        dataset = replace_corrupt(dataset, first_step * local, local, index_of, corrupt)
-    return _finish(dataset, source)
+        return _finish(through(tf.data.Dataset.range(first_step, endless).map(load_batch, tf.data.AUTOTUNE)), source)
+    rows = guarded_rows(RowMaker(source, index_of, make), first_step * local, endless, local, replace=True)
+    rows = through(untuned(rows.rebatch(local, drop_remainder=True), one_thread_each=source.encoded))
+    return _finish(note_faults(rows, corrupt), source)
 
 
 def evaluation_dataset(
@@ -141,24 +144,23 @@ def evaluation_dataset(
     if batch_size < 1:
         raise ValueError(f"a batch holds at least 1 image, got batch_size={batch_size}")
     _share(num_hosts, num_hosts, host)
-    corrupt = corrupt or CorruptImages(source.num_images, source.name_of)
     if with_labels and not source.labelled:
         source.required_labels()
-    _look_at_some(source, image_shape[-1], corrupt)
+    _look_at_some(source, image_shape[-1], corrupt or CorruptImages(source.num_images, source.name_of))
 
-    def load(index):
+    def make(position, values):
         if source.encoded:
-            contents, label = source.read(index)
-            image = decode_file(contents, image_shape[-1], source.dtype, source.decoding)
+            image = decode_file(values[0], image_shape[-1], source.dtype, source.decoding)
+            label = values[1]
         else:
-            image, label = source.image(index, image_shape[-1]), source.label(index)
-        return index, (evaluation_transform(image, image_shape, crop_ratio), label)
+            image, label = source.image(values, image_shape[-1]), source.label(values)
+        image = evaluation_transform(image, image_shape, crop_ratio)
+        return (image, label) if with_labels else image
 
-    dataset = tf.data.Dataset.range(host, source.num_images, num_hosts).map(load, tf.data.AUTOTUNE)
-    dataset = report_corrupt(dataset, range(host, source.num_images, num_hosts), corrupt)
-    if not with_labels:
-        dataset = dataset.map(lambda image, label: image)
-    return _finish(dataset.batch(batch_size), source)
+    count = len(range(host, source.num_images, num_hosts))
+    maker = RowMaker(source, lambda position: host + position * num_hosts, make)
+    rows = guarded_rows(maker, 0, count, batch_size, replace=False)
+    return _finish(note_faults(rows, corrupt, drop=True).rebatch(batch_size), source)
 
 
 def first_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
@@ -225,22 +227,38 @@ def _share(batch_size: int, num_hosts: int, host: int) -> int:
 def _look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None:
     """Refuses a source none of whose first few images can be decoded, as its stream would never yield one."""
     indices = np.unique(np.linspace(0, source.num_images - 1, _LOOKED_AT).astype(int))
-    bad = []
-    reason = ""
-    for index in indices:
-        try:
+    if not source.encoded:
+        return
+    try:
+        for index in indices:
             source.image(tf.constant(index, tf.int64), channels)
-        except tf.errors.OpError as error:
-            bad.append(index)
-            reason = reason or _reason(error)
-    if len(bad) == len(indices):
+        return
+    except tf.errors.OpError:
+        pass  # see below what is wrong with which
+
+    def make(position, values):
+        return tf.size(decode_file(values[0], channels, source.dtype))
+
+    rows = guarded_rows(RowMaker(source, lambda p: tf.gather(indices, p), make), 0, len(indices), len(indices), False)
+    with storage_errors():
+        faults = [fault for codes, _ in untuned(rows).as_numpy_iterator() for fault in corrupt.faults_in(codes)]
+    if len(faults) == len(indices):
         raise ValueError(
-            f"none of the {len(bad)} images looked at, of {source.num_images}, can be decoded, such as "
-            f"{source.name_of(int(bad[0]))} ({reason})"
+            f"none of the {len(faults)} images looked at, of {source.num_images}, can be decoded, such as "
+            f"{source.name_of(faults[0][0])} ({_reason_of(source, faults[0][0], channels)})"
         )
-    for index in bad:
-        corrupt.report(int(index))
+    for fault in faults:
+        corrupt.report(*fault)
     corrupt.check()
+
+
+def _reason_of(source: Source, index: int, channels: int) -> str:
+    """What is wrong with an image that cannot be decoded."""
+    try:
+        source.image(tf.constant(index, tf.int64), channels)
+    except tf.errors.OpError as error:
+        return _reason(error)
+    return "now it can be"
 
 
 def _reason(error: tf.errors.OpError) -> str:

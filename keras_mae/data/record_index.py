@@ -6,7 +6,6 @@ A TFRecord file is a row of records: length (8 bytes), its checksum (4), the dat
 from __future__ import annotations
 
 import dataclasses
-import os
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
@@ -41,47 +40,85 @@ class RecordIndex:
         Raises:
             ValueError: if a file was cut off, or is not an uncompressed TFRecord file.
         """
+        index, damages = cls.of_some(paths)
+        if damages:
+            raise ValueError(damages[0])
+        return index
+
+    @classmethod
+    def of_some(cls, paths: list[str]) -> tuple[RecordIndex, list[str]]:
+        """The records of some files up to where each is damaged, and what is wrong with those that are."""
         with ThreadPoolExecutor(_THREADS) as threads:
-            found = list(threads.map(_scan, paths))
+            scanned = list(threads.map(_scan, paths))
+        found = [(offsets, lengths) for offsets, lengths, _ in scanned]
         lengths = np.concatenate([lengths for _, lengths in found])
         numbers = np.repeat(np.arange(len(paths)), [len(lengths) for _, lengths in found])
-        return cls(numbers, np.concatenate([offsets for offsets, _ in found]), lengths)
+        index = cls(numbers, np.concatenate([offsets for offsets, _ in found]), lengths)
+        return index, [damage for _, _, damage in scanned if damage]
 
 
 class RecordReader:
-    """Reads records by their place; safe for any number of threads.
+    """Reads records by their place, in a graph or not, in plain TensorFlow.
 
     Args:
         paths: the files.
+        index: the places of all records.
     """
 
-    def __init__(self, paths: list[str]) -> None:
-        self._paths = paths
-        self._descriptors: dict[int, int] = {}
+    def __init__(self, paths: list[str], index: RecordIndex) -> None:
+        self._paths = tf.constant(paths)
+        self._sizes = tf.constant([tf.io.gfile.stat(path).length for path in paths], tf.int64)
+        self._columns = tuple(map(tf.constant, (index.file, index.offset, index.length)))
 
-    def __call__(self, file: int, offset: int, length: int) -> bytes:
-        """The data of a record."""
-        path = self._paths[file]
-        if "://" in path:
-            with tf.io.gfile.GFile(path, "rb") as remote:
-                remote.seek(offset)
-                return remote.read(length)
-        descriptor = self._descriptors.get(file)
-        if descriptor is None:
-            opened = os.open(path, os.O_RDONLY)
-            descriptor = self._descriptors.setdefault(file, opened)
-            if descriptor != opened:
-                os.close(opened)  # another thread was faster
-        return os.pread(descriptor, length, offset)
+    def path(self, index) -> tf.Tensor:
+        """The path of the file that holds a record."""
+        return tf.gather(self._paths, tf.gather(self._columns[0], index))
 
-    def __del__(self) -> None:
-        for descriptor in self._descriptors.values():
-            os.close(descriptor)
+    def __call__(self, index) -> tf.Tensor:
+        """The data of a record, a string scalar; fails if their checksum is wrong."""
+        _, offset, length = self._place(index)
+        file = tf.raw_ops.TFRecordDatasetV2(
+            filenames=self.path(index)[None],
+            compression_type="",
+            buffer_size=HEADER + length + FOOTER,
+            byte_offsets=(offset - HEADER)[None],
+        )
+        return _first_of(file)
+
+    def there(self, index) -> tf.Tensor:
+        """Whether a record's bytes can be read, whatever they are."""
+        number, offset, length = self._place(index)
+        size = tf.gather(self._sizes, number)
+
+        def read(path):
+            file = tf.raw_ops.FixedLengthRecordDatasetV2(
+                filenames=path[None],
+                header_bytes=offset,
+                record_bytes=tf.maximum(length, 1),
+                footer_bytes=size - offset - tf.maximum(length, 1),
+                buffer_size=tf.maximum(length, 1),
+                compression_type="",
+            )
+            return tf.strings.length(_first_of(file))
+
+        found = tf.data.Dataset.from_tensors(self.path(index)).map(read).ignore_errors()
+        return found.reduce(False, lambda *_: True)
+
+    def _place(self, index) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        file, offset, length = (tf.gather(column, index) for column in self._columns)
+        return file, offset, length
 
 
-def _scan(path: str) -> tuple[np.ndarray, np.ndarray]:
+def _first_of(variant) -> tf.Tensor:
+    records = tf.data.experimental.from_variant(variant, tf.TensorSpec((), tf.string))
+    return records.take(1).get_single_element()
+
+
+def _scan(path: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Offsets, lengths, and what is wrong with the file, if anything."""
     offsets: list[int] = []
     lengths: list[int] = []
+    damage = ""
     size, place = tf.io.gfile.stat(path).length, 0
     with tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb", buffering=0) as file:
         while place < size:
@@ -89,11 +126,12 @@ def _scan(path: str) -> tuple[np.ndarray, np.ndarray]:
             header = file.read(8)
             length = struct.unpack("<Q", header)[0] if len(header) == 8 else size
             if place + HEADER + length + FOOTER > size:
-                raise ValueError(
+                damage = (
                     f"{path}: record {len(offsets)} does not end within the file: it was cut off, or it is not an "
                     "uncompressed TFRecord file"
                 )
+                break
             offsets.append(place + HEADER)
             lengths.append(length)
             place += HEADER + length + FOOTER
-    return np.array(offsets, "int64"), np.array(lengths, "int64")
+    return np.array(offsets, "int64"), np.array(lengths, "int64"), damage

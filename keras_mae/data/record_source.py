@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import os
 
 import numpy as np
@@ -14,8 +15,10 @@ from keras_mae.data.options import untuned
 from keras_mae.data.record_index import RecordIndex, RecordReader
 from keras_mae.data.source import NO_LABEL, EncodedSource
 
+_log = logging.getLogger("keras_mae")
 # what an image file and its class are called by `keras-mae tfrecords` and TFDS, and by older scripts
 IMAGE_KEYS, LABEL_KEYS = ("image", "image/encoded"), ("label", "image/class/label")
+_LOOKED_AT = 16
 INDEX = "index.npz"  # beside the files that `keras-mae tfrecords` writes
 
 
@@ -48,17 +51,15 @@ class RecordSource(EncodedSource):
         self.num_images = len(self.index.file)
         if not self.num_images:
             raise ValueError(f"{name}: holds no image")
-        self._reader = RecordReader(paths)
+        self._reader = RecordReader(paths, self.index)
         self.class_names = class_names or []
         self._labels = labels
-        first = self._first_features()
+        first = self._features_of_one((image_key,) if image_key else IMAGE_KEYS)
         self._image_key = image_key or _known(IMAGE_KEYS, first)
         self._label_key = label_key or _known(LABEL_KEYS, first)
-        if self._image_key not in first:
-            raise ValueError(
-                f"{name}: records hold an encoded image called {' or '.join(IMAGE_KEYS)}, these hold "
-                f"{', '.join(sorted(first)) or 'nothing'}"
-            )
+        self._text = ""  # a label that is text, which no image needs that is trained on without labels
+        if self._label_key in first and first[self._label_key].bytes_list.value:
+            self._text, self._label_key = str(first[self._label_key].bytes_list.value[0]), None
         self.dtype = dtype or (
             "uint16" if bits_of(io.BytesIO(first[self._image_key].bytes_list.value[0])) == 16 else "uint8"
         )
@@ -68,7 +69,7 @@ class RecordSource(EncodedSource):
         features = {self._image_key: tf.io.FixedLenFeature((), tf.string)}
         if self._label_key:
             features[self._label_key] = tf.io.FixedLenFeature((), tf.int64, NO_LABEL)
-        example = tf.io.parse_single_example(self._record(index), features)
+        example = tf.io.parse_single_example(self._reader(index), features)
         return example[self._image_key], example.get(self._label_key, tf.constant(NO_LABEL, tf.int64))
 
     def label(self, index) -> tf.Tensor:
@@ -91,18 +92,41 @@ class RecordSource(EncodedSource):
     def name_of(self, index: int) -> str:
         return f"{self.paths[self.index.file[index]]}, record at byte {self.index.offset[index] - 12}"
 
-    def _record(self, index) -> tf.Tensor:
-        place = [tf.gather(column, index) for column in (self.index.file, self.index.offset, self.index.length)]
-        record = tf.numpy_function(lambda *place: self._reader(*map(int, place)), place, tf.string, stateful=False)
-        record.set_shape(())
-        return record
+    def required_labels(self) -> np.ndarray:
+        if self._text and not self.labelled:
+            raise ValueError(
+                f"{self.name}: labels are integers, counted from 0; these are text, such as {self._text}: write them "
+                "as numbers"
+            )
+        return super().required_labels()
 
-    def _first_features(self):
-        record = self._reader(*(int(column[0]) for column in (self.index.file, self.index.offset, self.index.length)))
-        try:
-            return dict(tf.train.Example.FromString(record).features.feature)
-        except Exception as error:  # protobuf's own, which is in no public module
-            raise ValueError(f"{self.name}: the first record is not a tf.train.Example ({error})") from error
+    def path_at(self, index) -> tf.Tensor:
+        return self._reader.path(index)
+
+    def damaged(self, index) -> tf.Tensor:
+        return self._reader.there(index)
+
+    def _features_of_one(self, image_keys: tuple[str, ...]):
+        """The features of the first record, of some looked at, that has an image."""
+        error = ""
+        for index in np.unique(np.linspace(0, self.num_images - 1, _LOOKED_AT).astype(int)):
+            try:
+                record = self._reader(tf.constant(index, tf.int64)).numpy()
+            except tf.errors.OpError as reason:
+                error = error or f"{self.name}: cannot read {self.name_of(index)} ({reason.message.splitlines()[0]})"
+                continue
+            try:
+                features = dict(tf.train.Example.FromString(record).features.feature)
+            except Exception as reason:  # protobuf's own, which is in no public module
+                error = error or f"{self.name}: the first record is not a tf.train.Example ({reason})"
+                continue
+            if any(features[key].bytes_list.value for key in image_keys if key in features):
+                return features
+            error = error or (
+                f"{self.name}: records hold an encoded image called {' or '.join(image_keys)}, these hold "
+                f"{', '.join(sorted(features)) or 'nothing'}"
+            )
+        raise ValueError(error)
 
 
 def open_records(pattern: str) -> RecordSource:
@@ -111,7 +135,7 @@ def open_records(pattern: str) -> RecordSource:
     Raises:
         ValueError: if there is no such file, or one of them is damaged.
     """
-    paths = sorted(tf.io.gfile.glob(pattern))
+    paths = [path for path in sorted(tf.io.gfile.glob(pattern)) if os.path.basename(path) != INDEX]
     if not paths:
         raise ValueError(f"tfrecord:{pattern}: there is no such file; a pattern has *, such as DIR/*.tfrecord")
     folders = {os.path.dirname(path) for path in paths}
@@ -120,7 +144,12 @@ def open_records(pattern: str) -> RecordSource:
         beside = tf.io.gfile.join(*folders, INDEX) if all(folders) else INDEX
         if tf.io.gfile.exists(beside):
             return _with_index(paths, beside, name)
-    return RecordSource(paths, name=name)
+    index, damages = RecordIndex.of_some(paths)
+    if len(damages) == len(paths):
+        raise ValueError(damages[0])
+    for damage in damages:
+        _log.warning("%s; what comes before is used", damage)
+    return RecordSource(paths, index, name=name)
 
 
 def _with_index(paths: list[str], beside: str, name: str) -> RecordSource:

@@ -43,6 +43,14 @@ class Source(abc.ABC):
     def name_of(self, index: int) -> str:
         """What to call the image in a message."""
 
+    def path_at(self, index) -> tf.Tensor:
+        """The path of the file that holds the image `index`, a string tensor; empty if there is none."""
+        return tf.constant("")
+
+    def damaged(self, index) -> tf.Tensor:
+        """Whether the image's file can be read, but not what should be in there: a bool tensor. Not asked often."""
+        return tf.constant(False)
+
     @property
     def labels(self) -> np.ndarray | None:
         """The labels, int64 `(num_images,)`, or None."""

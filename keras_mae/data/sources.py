@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import re
 
@@ -15,12 +16,14 @@ from keras_mae.data.folder_source import EXTENSIONS, FolderSource
 from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.record_source import INDEX, open_records
 from keras_mae.data.record_writer import write_records
+from keras_mae.data.seen import changes_between, seen_of
 from keras_mae.data.source import Source
 from keras_mae.data.splits import split_source
 from keras_mae.data.tfds_source import tfds_builder, tfds_source
 
 __all__ = ["EXTENSIONS", "ArraySource", "FolderSource", "Source", "digits_source", "open_source"]
 
+_CACHED = "cached.json"  # what a cache was made of, beside its files
 SPLITS = ("train", "validation")
 _FORMS = (
     "digits, folder:PATH, npz:PATH, tfrecord:PATTERN or tfds:NAME[:SPLIT][@DATA_DIR], or as memory:... or "
@@ -104,7 +107,8 @@ def _meant(path: str) -> str | None:
 
 def _folder(path: str, split: str | None) -> Source:
     if tf.io.gfile.isdir(path):
-        below = {name.rstrip("/") for name in tf.io.gfile.listdir(path)}
+        names = tf.io.gfile.listdir(path) if "://" in path else os.listdir(path)  # which may be no UTF-8
+        below = {name.rstrip("/") for name in names}
         validation = next((name for name in _VALIDATION_NAMES if name in below), None)
         if validation and "train" in below:
             parts = {"train": tf.io.gfile.join(path, "train"), "validation": tf.io.gfile.join(path, validation)}
@@ -159,15 +163,29 @@ def _disk(rest: str, split: str | None) -> Source:
     if not source.encoded:
         return source
     folder = tf.io.gfile.join(cache, split or "all")
+    note, now = tf.io.gfile.join(folder, _CACHED), seen_of(source)
     if not tf.io.gfile.exists(tf.io.gfile.join(folder, INDEX)):  # it is written last
+        with_note = tf.io.gfile.exists(folder) and tf.io.gfile.exists(note)
+        if with_note and _changed(note, now):
+            raise ValueError(f"disk:{cache}: was begun with other images than {specification} has; remove the cache")
+        tf.io.gfile.makedirs(folder)
+        with tf.io.gfile.GFile(note, "w") as file:
+            file.write(json.dumps(now))
         write_records(source, folder)
     kept = open_records(tf.io.gfile.join(folder, "*.tfrecord"))
-    if kept.num_images != source.num_images:
+    change = _changed(note, now) if tf.io.gfile.exists(note) else ""
+    if not change and kept.num_images != source.num_images:
+        change = f"it holds {kept.num_images} images, and there are {source.num_images}"
+    if change:
         raise ValueError(
-            f"disk:{cache}: holds {kept.num_images} images, {specification} has {source.num_images}; remove the cache, "
-            "and it is written anew"
+            f"disk:{cache}: does not hold what {specification} has: {change}; remove the cache, and it is written anew"
         )
     return kept
+
+
+def _changed(note: str, now: dict) -> str:
+    with tf.io.gfile.GFile(note) as file:
+        return changes_between(json.loads(file.read()), now)
 
 
 def _part(source: Source, split: str | None) -> Source:

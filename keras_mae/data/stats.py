@@ -8,12 +8,17 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.corrupt_images import CorruptImages, report_corrupt
+from keras_mae.data.corrupt_images import CorruptImages, note_faults
+from keras_mae.data.decoding import decode_file
+from keras_mae.data.guarded import RowMaker, guarded_rows
 from keras_mae.data.options import untuned
+from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.source import Source
+from keras_mae.data.subset import Subset
 
 _SEED = 0
 _PIXELS = 2**21  # that are summed at once
+_TOGETHER = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +56,14 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
         ValueError: if no image can be decoded, so many cannot that they are 1 % of the whole set, or a channel is the
             same in every pixel.
     """
-    chosen = np.random.RandomState(_SEED).permutation(source.num_images)[:count]
-    corrupt = CorruptImages(source.num_images, lambda number: source.name_of(int(chosen[number])))
+    chosen = Subset(source, np.random.RandomState(_SEED).permutation(source.num_images)[:count])
+    corrupt = CorruptImages(chosen.num_images, chosen.name_of)
 
-    def moments(number):
-        image = source.image(tf.gather(chosen, number), channels)
+    def moments(position, values):
+        if source.encoded:
+            image = decode_file(values[0], channels, source.dtype, source.decoding)
+        else:
+            image = chosen.image(values, channels)
         # some rows at a time, as a copy in float64 takes eight times the memory
         rows = tf.maximum(_PIXELS // tf.shape(image)[1], 1)
 
@@ -65,13 +73,15 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
 
         nothing = tf.zeros((2, channels), tf.float64)
         sums = tf.while_loop(lambda begin, _: begin < tf.shape(image)[0], add, (0, nothing), parallel_iterations=1)[1]
-        return number, sums / tf.cast(tf.reduce_prod(tf.shape(image)[:2]), tf.float64)
+        return sums / tf.cast(tf.reduce_prod(tf.shape(image)[:2]), tf.float64)
 
-    numbers = range(len(chosen))
-    dataset = tf.data.Dataset.range(len(chosen)).map(moments, tf.data.AUTOTUNE)
-    found = np.array(list(untuned(report_corrupt(dataset, numbers, corrupt)).as_numpy_iterator()))
+    maker = RowMaker(chosen, lambda position: position, moments)
+    rows = note_faults(guarded_rows(maker, 0, chosen.num_images, _TOGETHER, replace=False), corrupt, drop=True)
+    with storage_errors():
+        found = np.concatenate(list(untuned(rows).as_numpy_iterator()))
     if not len(found):
-        raise ValueError(f"none of the {len(chosen)} images looked at can be decoded, such as {corrupt.names[0]}")
+        names = corrupt.names
+        raise ValueError(f"none of the {len(names)} images looked at can be decoded, such as {names[0]}")
     corrupt.check()
     mean, square = found.mean(axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0))

@@ -56,6 +56,12 @@ class Subset(Source):
             raise ValueError(f"these images are not encoded, such as {self.name_of(0)}; check `encoded`")
         return self.source.read(tf.gather(self.indices, index))
 
+    def path_at(self, index) -> tf.Tensor:
+        return self.source.path_at(tf.gather(self.indices, index))
+
+    def damaged(self, index) -> tf.Tensor:
+        return self.source.damaged(tf.gather(self.indices, index))
+
     def name_of(self, index: int) -> str:
         return self.source.name_of(int(self.indices[index]))
 

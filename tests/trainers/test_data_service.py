@@ -1,12 +1,18 @@
-"""A tf.data service in this process gives the batches that the pipeline itself gives."""
+"""A tf.data service, in this process or in its own, gives the batches that the pipeline itself gives."""
+
+import os
+import subprocess
+import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data import ArraySource, Augmentation, CorruptImages, training_dataset
+from keras_mae.data import ArraySource, Augmentation, CorruptImages, open_source, training_dataset, write_records
 from keras_mae.trainers.data_service import from_service
 from tests.base import random_images
+from tests.drawn import write_pictures
 
 SOURCE = ArraySource(random_images(20, (8, 8, 3)), np.arange(20) % 4)
 
@@ -37,3 +43,59 @@ def test_batches_come_whole_once_and_in_order_from_two_workers(address, with_lab
 def test_bad_address(address):
     with pytest.raises(ValueError, match=f"a tf.data service is given as grpc://host:port; got '{address}'"):
         from_service(tf.data.Dataset.range(3), address)
+
+
+SERVICE = """
+import sys, time
+import tensorflow as tf
+service = tf.data.experimental.service
+if sys.argv[1] == "dispatcher":
+    server = service.DispatchServer()
+    print(server.target, flush=True)
+else:
+    server = service.WorkerServer(service.WorkerConfig(dispatcher_address=sys.argv[2]))
+    print("there", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def far_address():
+    """A dispatcher and a worker, each in a process of its own, which ends with its standard input."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment.pop("TF_CONFIG", None)
+
+    def start(*arguments):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        child = subprocess.Popen([sys.executable, "-c", SERVICE, *arguments], env=environment, text=True, **pipes)
+        children.append(child)
+        return child.stdout.readline().strip()
+
+    children = []
+    try:
+        target = start("dispatcher")
+        assert start("worker", target.partition("://")[2]) == "there"
+        yield target
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("kind", ["folder", "tfrecord"])
+def test_processes_of_their_own_give_the_local_batches_and_name_corrupt_images(kind, far_address, tmp_path):
+    folder = write_pictures(tmp_path / "pictures", 120, size=(8, 8), corrupt=(57,))
+    data = f"folder:{folder}"
+    if kind == "tfrecord":
+        write_records(open_source(data), str(tmp_path / "records"), 2)
+        data = f"tfrecord:{tmp_path}/records/*.tfrecord"
+    streams, accounts = [], []
+    for through in (lambda dataset: dataset, partial(from_service, address=far_address)):
+        source = open_source(data)
+        corrupt = CorruptImages(source.num_images, source.name_of)
+        stream = training_dataset(source, (8, 8, 3), 8, 0, Augmentation(), corrupt, through=through)
+        streams.append(list(stream.take(31).as_numpy_iterator()))  # two epochs and a batch
+        accounts.append(corrupt.names)
+    np.testing.assert_array_equal(*streams)
+    assert list(accounts[0]) == [57] and accounts[1] == accounts[0]

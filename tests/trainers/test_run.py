@@ -150,3 +150,26 @@ def test_what_a_killed_run_was_writing_goes_when_the_file_is_written_again(taken
     assert not os.path.exists(taken / left) and os.path.exists(taken / mine)
     with open(taken / "results.json") as file:
         assert json.load(file) == {"top1": 0.5}
+
+
+def test_resume_after_the_data_changed_is_refused(tmp_path):
+    seen = {"num_images": 20, "digest": "a:b", "dtype": "uint8", "class_names": []}
+    folder = run.RunFolder(str(tmp_path / "run"))
+    folder.start(CONFIG, "digits", False, False, seen)
+    assert folder.seen() == seen and folder.config() == (CONFIG, "digits")
+    folder.start(dataclasses.replace(CONFIG, pictures_every=7), "digits", True, False, seen)
+    assert folder.seen() == seen
+    for other, message in (
+        ({"num_images": 19, "digest": "c:b"}, "there were 20 images to train on, and there are 19"),
+        ({"digest": "a:c"}, "of 20 images the labels are others"),
+    ):
+        with pytest.raises(ValueError, match=f"have changed, and it cannot be resumed: {message}; put the data back"):
+            folder.start(CONFIG, "digits", True, False, {**seen, **other})
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/run", "ram://run"])
+def test_a_run_is_on_a_local_disk(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"a run lies in a folder of a local disk, got {path}; name one, and copy it"):
+        start(path)
+    assert not os.listdir(tmp_path)

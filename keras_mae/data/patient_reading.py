@@ -1,0 +1,158 @@
+"""Reading files from a storage that may fail for a while: in a graph, with back-off, within bounds."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from keras_mae.data.corrupt_images import Fault
+from keras_mae.data.source import Source
+
+# Seconds to wait in all (1, 2, 4, ...): for a storage of which nothing can be read, before the stream ends with an
+# error; and for single files of a storage that works, before they are skipped.
+OUTAGE, ALONE = 127.0, 31.0
+FIRST_DELAY = 1.0
+_GONE = "the storage fails: cannot read"
+_NEIGHBOURS = 4  # files that tell whether the storage works
+
+
+class Reading(NamedTuple):
+    """What came of reading an image.
+
+    Attributes:
+        found: bool, whether it was read.
+        values: what `Source.read` returns, or zeros.
+        fault: int64, a `Fault`: why it was not.
+        patience: float32, the seconds that are left for single files.
+    """
+
+    found: tf.Tensor
+    values: Any
+    fault: tf.Tensor
+    patience: tf.Tensor
+
+
+def zeros_of(spec: Any, rows: int | None = None) -> Any:
+    """Zeros, or empty strings, of the structure of a `tf.TypeSpec`; with `rows`, so many one upon another."""
+
+    def zeros(one: tf.TensorSpec) -> tf.Tensor:
+        shape = [size or 0 for size in one.shape]
+        return tf.zeros(shape if rows is None else [rows, *shape], one.dtype)
+
+    return tf.nest.map_structure(zeros, spec)
+
+
+def attempt(function: Callable, argument: Any, zeros: Any) -> tuple[tf.Tensor, Any]:
+    """Calls a function that may fail, in a graph.
+
+    Returns:
+        Whether it worked, a bool scalar, and what it returned, or zeros.
+    """
+    worked = tf.data.Dataset.from_tensors((argument,)).map(lambda one: (True, function(one))).ignore_errors()
+    return worked.concatenate(tf.data.Dataset.from_tensors((False, zeros))).take(1).get_single_element()
+
+
+def read_again(source: Source, index, zeros: Any, patience) -> Reading:
+    """Reads an image that could not be read at once; waits, a little longer each time, while that may help.
+
+    A file that is not there is not waited for, if others can be read. One that is there, but cannot be read, is
+    waited for as long as `patience` lasts: it is shared by all of a stream, and comes back when waiting has helped.
+    If nothing can be read, the storage itself fails.
+
+    Args:
+        source: encoded images.
+        index: int64 scalar.
+        zeros: of the form that `source.read` returns.
+        patience: float32 scalar.
+
+    Raises:
+        tf.errors.InvalidArgumentError: if the storage does not come back in time, see `storage_errors`.
+    """
+
+    @functools.partial(tf.function, autograph=False)
+    def read(index):
+        return attempt(source.read, index, zeros)
+
+    def storage_works() -> tf.Tensor:
+        count = source.num_images
+        step = max(1, count // (_NEIGHBOURS + 1))
+
+        def another(number, works):
+            return number + 1, read((index + number * step) % count)[0]
+
+        if count == 1:
+            return tf.constant(False)
+        asked = min(_NEIGHBOURS, count - 1)
+        begin = (tf.constant(1, tf.int64), tf.constant(False))
+        return tf.while_loop(lambda number, works: (number <= asked) & ~works, another, begin)[1]
+
+    def once_more(found, values, fault, patience, waited, go_on):
+        there, works, damaged = exists(name), storage_works(), source.damaged(index)
+        fault = tf.where(damaged, Fault.UNDECODABLE, tf.where(there, Fault.UNREADABLE, Fault.MISSING))
+        delay = waited + FIRST_DELAY  # 1, 2, 4, ...: one more than the sum of those before
+        left = tf.where(works, tf.where(there, patience, 0.0), OUTAGE - waited)
+        go_on = (delay <= left) & ~damaged
+
+        def again():
+            told = tf.print("\nkeras-mae: cannot read", name, "- next try in", delay, "s", output_stream=sys.stderr)
+            with tf.control_dependencies([told]):
+                slept = _sleep(delay)
+            with tf.control_dependencies([slept]):
+                return read(tf.identity(index))
+
+        def give_up():
+            with tf.control_dependencies([tf.Assert(works | damaged, [_GONE, name])]):
+                return tf.constant(False), tf.nest.map_structure(tf.identity, zeros)
+
+        found, values = tf.cond(go_on, again, give_up)
+        spent = tf.where(works & go_on, patience - delay, patience)
+        return (
+            found,
+            values,
+            tf.cast(fault, tf.int64),
+            tf.where(found, tf.maximum(spent, ALONE), spent),
+            tf.where(go_on, waited + delay, waited),
+            go_on & ~found,
+        )
+
+    name = source.path_at(index)
+    found, values = read(index)
+    begin = (found, values, tf.constant(int(Fault.UNREADABLE), tf.int64), patience, tf.constant(0.0), ~found)
+    found, values, fault, patience, _, _ = tf.while_loop(
+        lambda *state: state[-1], once_more, begin, parallel_iterations=1
+    )
+    return Reading(found, values, fault, patience)
+
+
+def exists(path) -> tf.Tensor:
+    """Whether there is such a file, in a graph; a pattern without a wildcard is looked up without listing a folder."""
+    return tf.size(tf.io.matching_files(tf.strings.regex_replace(path, r"([*?\[\]\\])", r"\\\1"))) > 0
+
+
+@contextlib.contextmanager
+def storage_errors() -> Iterator[None]:
+    """Where a data set is iterated: makes an OSError, in one line, of the error that ends it if the storage fails."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        match = re.search(rf"{_GONE}.*? \[(.*?)\]", error.message)
+        if match is None:
+            raise
+        raise OSError(f"{_GONE} {match[1]}; it did not come back within {OUTAGE:.0f} seconds") from error
+
+
+def _sleep(seconds) -> tf.Tensor:
+    one = tf.data.experimental.to_variant(tf.data.Dataset.range(1))
+    slow = tf.raw_ops.SleepDataset(
+        input_dataset=one,
+        sleep_microseconds=tf.cast(seconds * 1e6, tf.int64),
+        output_types=[tf.int64],
+        output_shapes=[tf.TensorShape(())],
+    )
+    return tf.data.experimental.from_variant(slow, tf.TensorSpec((), tf.int64)).get_single_element()
