@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from keras_mae.data import Augmentation, CorruptImages, FineTuningAugmentation, Source, evaluation_dataset
 from keras_mae.models import ImageClassifier
-from keras_mae.one_writer import released
 from keras_mae.optimizers import WarmupCosine
 from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel
@@ -88,7 +87,6 @@ def schedule_of(config: ClassifierConfig, steps: int) -> WarmupCosine:
     )
 
 
-@released()
 def train_classifier(
     classifier: ImageClassifier,
     config: FinetuneConfig | ProbeConfig,

@@ -11,7 +11,9 @@ import tensorflow as tf
 from keras_mae.data import Augmentation, FineTuningAugmentation, RandAugment, Source, mixed_dataset
 from keras_mae.data.seen import seen_of
 from keras_mae.models import ImageClassifier
+from keras_mae.one_writer import released
 from keras_mae.optimizers import adamw
+from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
 from keras_mae.trainers.encoder_choice import choose_encoder
@@ -19,7 +21,7 @@ from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.labelled_data import labelled_sources
 from keras_mae.trainers.memory import check_memory
 from keras_mae.trainers.programs import jit_of, steps_per_epoch
-from keras_mae.trainers.strategy import check_batch, make_strategy
+from keras_mae.trainers.strategy import check_batch, make_strategy, on_chief
 
 
 def build(config: FinetuneConfig, num_classes: int) -> ImageClassifier:
@@ -46,6 +48,7 @@ def build(config: FinetuneConfig, num_classes: int) -> ImageClassifier:
     )
 
 
+@released()
 def finetune(
     config: FinetuneConfig,
     data: str,
@@ -77,6 +80,7 @@ def finetune(
     check_together(config)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, config.accumulation_steps, scope)
+    on_chief(scope, run.RunFolder(output).claim)
     check_memory(config, scope)
     source, validation, num_classes = labelled_sources(config, data)
     schedule = schedule_of(config, steps_per_epoch(config, source.num_images))

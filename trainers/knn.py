@@ -43,6 +43,9 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     if config.run is None:
         raise ValueError("kNN measures an encoder: name one with --run, the folder of a run or a .keras file")
     check_together(config)
+    folder = None if output is None else run.RunFolder(output)
+    if folder is not None:
+        folder.claim()
     begin = time.perf_counter()
     crop_ratio = config.crop_ratio
     if crop_ratio is None:
@@ -51,7 +54,6 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         say_if_outside(trained, f"the crop ratio is {crop_ratio}; --set crop_ratio=... gives another")
     train, validation, num_classes = labelled_sources(config, data)
     encoder = load_encoder(config.run)
-    folder = None if output is None else run.RunFolder(output)
     if folder is not None:
         folder.start(config, data, False, overwrite, seen_of(train, validation))
     _log.info("features of %d and %d images", train.num_images, validation.num_images)

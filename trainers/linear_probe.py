@@ -12,7 +12,9 @@ import tensorflow as tf
 from keras_mae.data import Augmentation, Source
 from keras_mae.data.seen import seen_of
 from keras_mae.models import ImageClassifier
+from keras_mae.one_writer import released
 from keras_mae.optimizers import LARS
+from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
 from keras_mae.trainers.encoder_choice import choose_encoder
@@ -21,7 +23,7 @@ from keras_mae.trainers.labelled_data import labelled_sources
 from keras_mae.trainers.memory import check_memory
 from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.programs import jit_of, steps_per_epoch
-from keras_mae.trainers.strategy import check_batch, make_strategy
+from keras_mae.trainers.strategy import check_batch, make_strategy, on_chief
 
 _log = logging.getLogger("keras_mae")
 
@@ -40,6 +42,7 @@ def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
     )
 
 
+@released()
 def linear_probe(
     config: ProbeConfig,
     data: str,
@@ -70,6 +73,7 @@ def linear_probe(
     check_together(config)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, 1, scope)
+    on_chief(scope, run.RunFolder(output).claim)
     check_memory(config, scope)
     source, validation, num_classes = labelled_sources(config, data)
     schedule = schedule_of(config, steps_per_epoch(config, source.num_images))

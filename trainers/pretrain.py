@@ -145,6 +145,8 @@ def pretrain(
     check_together(config)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, config.accumulation_steps, scope)
+    folder = run.RunFolder(output)
+    on_chief(scope, folder.claim)
     memory.check_memory(config, scope)
     source = open_source(data, decoding=Decoding.of(config.max_megapixels, config.background))
     steps = steps_per_epoch(config, source.num_images)
@@ -164,7 +166,6 @@ def pretrain(
     shown, reference = sample[:_SHOWN], reference_loss(model, sample)
     augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio, config.jitter)
 
-    folder = run.RunFolder(output)
     on_chief(scope, lambda: folder.start(config, data, resume, overwrite, seen_of(source)))
 
     through = (lambda dataset: dataset) if data_service is None else partial(from_service, address=data_service)

@@ -50,6 +50,11 @@ class RunFolder:
     def __truediv__(self, name: str) -> str:
         return os.path.join(self.path, name)
 
+    def claim(self) -> None:
+        """Refuses the folder at once if it is there and another process writes to it, with a `ValueError`."""
+        if os.path.isdir(self.path):
+            lock_folder(self.path)
+
     def start(
         self, config: AnyConfig, data: str, resume: bool, overwrite: bool, seen: dict[str, Any] | None = None
     ) -> None:
@@ -71,8 +76,7 @@ class RunFolder:
             raise ValueError("--resume continues the run that is there, --overwrite discards it: give one of them")
         record = {"data": data, **to_json(config)}
         if resume:
-            if os.path.isdir(self.path):
-                lock_folder(self.path)
+            self.claim()
             self._check_same(record, seen)
             return
         if seen is not None:
