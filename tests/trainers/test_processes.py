@@ -84,7 +84,7 @@ def children(which, folder):
 
 # Most of what a step of this needs is activations: a width of 64 on 256 tokens
 LARGE = changed(
-    CONFIG, ["image_size=(64,64)", "hidden_dim=64", "num_layers=12", "num_heads=4", "batch_size=32", "mask_ratio=0.0"]
+    CONFIG, ["image_size=(64,64)", "hidden_dim=64", "num_layers=12", "num_heads=4", "batch_size=32", "mask_ratio=0.01"]
 )
 
 
