@@ -17,6 +17,7 @@ from absl import flags
 from keras_mae.commands import classifiers, converting, exporting, images, pretraining, recipes
 from keras_mae.commands.command import Command
 
+_FAILED = 1
 _USAGE_ERROR = 2
 _TERMINATED = 128 + 15  # what a shell says of a process that SIGTERM ended
 
@@ -109,6 +110,13 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
     except KeyboardInterrupt:
         print(f"keras-mae {name}: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        tensorflow = sys.modules.get("tensorflow")
+        if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]  # what follows is a dump of the graph
+        print(f"keras-mae {name}: {reason}", file=sys.stderr)
+        return _FAILED
     return 0
 
 

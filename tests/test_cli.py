@@ -283,3 +283,17 @@ def test_an_output_on_another_file_system_is_refused(arguments, tmp_path, monkey
     expected = f"keras-mae {arguments[0]}: the output is on a local disk, got gs://bucket/out; name a local one, and"
     assert capsys.readouterr().err.startswith(expected)
     assert not list(tmp_path.iterdir())
+
+
+def test_stats_into_a_folder(capfd, pictures, tmp_path):
+    line = refused(capfd, "stats", f"--data=folder:{pictures}", f"--output={tmp_path}")
+    assert f"--output={tmp_path} is a folder; name the JSON file to write" in line
+
+
+def test_what_tensorflow_says_of_storage_is_one_line_and_a_failure(capfd, monkeypatch):
+    def fails(values):
+        raise tf.errors.ResourceExhaustedError(None, None, "no space left\n\t [[node]]")
+
+    monkeypatch.setitem(cli.COMMANDS, "recipes", cli.Command("", cli.COMMANDS["recipes"].make_flags, fails))
+    assert cli.main(["recipes"]) == 1
+    assert capfd.readouterr().err == "keras-mae recipes: no space left\n"

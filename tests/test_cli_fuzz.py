@@ -85,34 +85,37 @@ LITERALS = (
     *("\x00", "é", "\udcff", "cls", "mean", "random", "units", "pixels", "simmim", "vit_tiny_patch16", "folder:bad"),
 )
 
-settings = st.builds(
-    lambda key, value, equals: f"{key}{equals}{value}",
-    st.sampled_from(
-        sorted({name for config, _ in CONFIGS.values() for name in config.__dataclass_fields__} | {"epoch", "", "a b"})
-    ),
-    st.sampled_from(LITERALS),
-    st.sampled_from(["="] * 9 + [""]),
-)
+# Those that do more are drawn more often
+PROGRAMS = [*cli.COMMANDS, *CONFIGS, *CONFIGS, "export", "export", "convert", "reconstruct", "stats", "tfrecords"]
+KEYS = sorted({name for config, _ in CONFIGS.values() for name in config.__dataclass_fields__} | {"epoch", "", "a b"})
 
 
-def flag_of(name):
+def settings_of(program):
+    """`key=value`, mostly of a setting that the program has."""
+    own = sorted(CONFIGS[program][0].__dataclass_fields__) if program in CONFIGS else KEYS
+    keys = st.one_of(*[st.sampled_from(own)] * 5, st.sampled_from(KEYS))
+    return st.builds("{}{}{}".format, keys, st.sampled_from(["="] * 19 + [""]), st.sampled_from(LITERALS))
+
+
+def flag_of(program, name):
     """`--name=value`, with values that suit the flag and some that do not."""
     kinds = {
         "data": st.sampled_from(DATA + WRONG_DATA) | st.sampled_from(PATHS).map("folder:{}".format),
-        "set": settings,
+        "set": settings_of(program),
         "recipe": st.sampled_from(["mae_small_images", "mae_digits", "finetune_digits", "probe_digits", "vit", ""]),
         "strategy": st.sampled_from(["auto", "single", "mirrored", "multiworker", "tpu", ""]),
     }
     for path in ("run", "output", "validation_data", "checkpoint", "stats", "labels"):
         kinds[path] = st.sampled_from(PATHS)
     value = kinds.get(name, st.sampled_from(LITERALS))
-    return st.one_of(value.map(f"--{name}={{}}".format), st.just(f"--{name}"), st.just(f"--no{name}"))
+    written = value.map(f"--{name}={{}}".format)
+    return st.one_of(*[written] * 8, st.just(f"--{name}"), st.just(f"--no{name}"))
 
 
 @st.composite
 def command_lines(draw, quick=False):
     """A command with what it needs, mostly in order, and something more or less; quick ones have too few images."""
-    name = draw(st.sampled_from(list(cli.COMMANDS)))
+    name = draw(st.sampled_from(PROGRAMS))
     command = cli.COMMANDS[name]
     good = {
         "data": f"--data={draw(st.sampled_from(DATA[1:]))}",
@@ -131,9 +134,9 @@ def command_lines(draw, quick=False):
         arguments += ["--set=batch_size=64"] if quick and name != "knn" else []
         if draw(st.booleans()) and name != "pretrain":
             arguments += ["--run=run"]
-        arguments += draw(st.lists(settings.map("--set={}".format), max_size=2))
+        arguments += draw(st.lists(settings_of(name).map("--set={}".format), max_size=2))
     flags = [flag for flag in command.make_flags() if not (name == "demo" and flag == "seed")]
-    arguments += draw(st.lists(st.sampled_from(flags).flatmap(flag_of), max_size=2))
+    arguments += draw(st.lists(st.sampled_from(flags).flatmap(lambda flag: flag_of(name, flag)), max_size=2))
     if draw(st.integers(0, 9)) == 0:
         arguments.pop(draw(st.integers(0, len(arguments) - 1))) if arguments and name != "demo" else None
     if draw(st.integers(0, 9)) == 0:

@@ -19,6 +19,12 @@ def _stats_flags() -> flags.FlagValues:
     return values
 
 
+def _check_stats(values: flags.FlagValues) -> None:
+    """Refuses an output that cannot be a file, before images are read."""
+    if values.output and os.path.isdir(values.output):
+        raise ValueError(f"--output={values.output} is a folder; name the JSON file to write, such as stats.json")
+
+
 def _stats(values: flags.FlagValues) -> None:
     from keras_mae.data import measure_stats, open_source
 
@@ -52,7 +58,9 @@ def _tfrecords(values: flags.FlagValues) -> None:
     )
 
 
-STATS = Command("measure the mean and std of images, for pretrain --stats", _stats_flags, _stats, ("data",))
+STATS = Command(
+    "measure the mean and std of images, for pretrain --stats", _stats_flags, _stats, ("data",), _check_stats
+)
 TFRECORDS = Command(
     "write image files into TFRecord files, which network disks read faster",
     _tfrecords_flags,
