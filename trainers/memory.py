@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -219,26 +219,25 @@ def remedy(config: Config, needs: Callable[[Config], int], free: int, replicas: 
         free: bytes that there are.
         replicas: how many share a batch.
     """
-    parts = getattr(config, "accumulation_steps", 1)
-    kinds = [{}, {"rematerialize": True}] if hasattr(config, "rematerialize") else [{}]
-    for changes in kinds:
-        for more in range(parts, config.batch_size + 1) if hasattr(config, "accumulation_steps") else [parts]:
-            if config.batch_size % (replicas * more):
-                continue
-            settings = {**changes, **({"accumulation_steps": more} if more > parts else {})}
-            if settings and needs(dataclasses.replace(config, **settings)) <= free:
-                return _typed(settings, needs(dataclasses.replace(config, **settings)))
-    size = config.batch_size - config.batch_size % replicas
-    while size > replicas:
-        size = max(size // 2 // replicas, 1) * replicas
-        smaller = {"batch_size": size, **({"accumulation_steps": 1} if parts > 1 else {})}
-        if needs(dataclasses.replace(config, **smaller)) <= free:
-            return _typed(smaller, needs(dataclasses.replace(config, **smaller)))
+    for changes in _smaller(config, replicas):
+        needed = needs(dataclasses.replace(config, **changes))
+        if needed <= free:
+            settings = " ".join(f"--set {key}={value}" for key, value in changes.items())
+            return f"{settings} needs about {as_text(needed)}"
     return "its weights alone need most of that; take a smaller preset or image_size, or another machine"
 
 
-def _typed(settings: dict[str, Any], needed: int) -> str:
-    return f"{' '.join(f'--set {key}={value}' for key, value in settings.items())} needs about {as_text(needed)}"
+def _smaller(config: Config, replicas: int) -> Iterator[dict[str, Any]]:
+    """What may be set to need less, what changes the run least first."""
+    parts, share = getattr(config, "accumulation_steps", 1), config.batch_size // replicas
+    more = [n for n in range(parts + 1, share + 1) if share % n == 0] if hasattr(config, "accumulation_steps") else []
+    yield from ({"accumulation_steps": n} for n in more)
+    if getattr(config, "rematerialize", True) is False:
+        yield {"rematerialize": True}
+        yield from ({"rematerialize": True, "accumulation_steps": n} for n in more)
+    while share > 1:
+        share //= 2
+        yield {"batch_size": share * replicas, **({"accumulation_steps": 1} if parts > 1 else {})}
 
 
 def as_text(count: int) -> str:
