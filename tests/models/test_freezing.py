@@ -119,7 +119,9 @@ def test_a_frozen_head():
     assert set(layer_decay_scales(classifier, 0.5)) == {v.path for v in classifier.trainable_variables}
 
 
-@pytest.mark.parametrize("make", [small_mae, small_simmim, lambda: small_mae_with_tokens()], ids=["mae", "simmim", "tokens"])
+@pytest.mark.parametrize(
+    "make", [small_mae, small_simmim, lambda: small_mae_with_tokens()], ids=["mae", "simmim", "tokens"]
+)
 def test_a_frozen_token_or_decoder(make):
     model = make()
     token = model.mask_token if hasattr(model, "mask_token") else model.decoder.mask_token
