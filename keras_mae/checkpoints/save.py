@@ -114,6 +114,18 @@ def _tensors(ours: list[Slot], fmt: CheckpointFormat) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _sort_metadata(path: str) -> None:
+    """Brings the metadata of a safetensors file into one order: the library's changes from one writing to the next."""
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        sorted_header = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+        if len(sorted_header) == length:
+            file.seek(8)
+            file.write(sorted_header)
+
+
 def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | None, grid: str) -> None:
     if path.lower().endswith(SAFETENSORS):
         from safetensors.numpy import save_file
@@ -124,6 +136,7 @@ def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | Non
             path,
             {"format": "pt", GRID_KEY: grid},
         )
+        _sort_metadata(path)
         return
     torch = import_torch(path)
 

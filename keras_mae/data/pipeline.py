@@ -237,7 +237,7 @@ def _look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None
         pass  # see below what is wrong with which
 
     def make(position, values):
-        return tf.size(decode_file(values[0], channels, source.dtype))
+        return tf.size(decode_file(values[0], channels, source.dtype, source.decoding))
 
     rows = guarded_rows(RowMaker(source, lambda p: tf.gather(indices, p), make), 0, len(indices), len(indices), False)
     with storage_errors():

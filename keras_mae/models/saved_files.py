@@ -71,7 +71,10 @@ def read_encoder_arguments(path: str) -> dict[str, Any]:
     Raises:
         ValueError: in one line, if it is damaged, is something else, or holds no `ViTEncoder`.
     """
-    for part in _objects(_config(path)):
+    parts = list(_objects(_config(path)))
+    for part in parts:
+        _check_object(part, path)
+    for part in parts:
         if part.get("registered_name") == f"{_OURS}ViTEncoder":
             return part["config"]
     raise ValueError(f"{path} holds no ViTEncoder")
