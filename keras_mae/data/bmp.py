@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_mae.data.file_bytes import bytes_at, checked, large_number, text_at, within_limit
+from keras_mae.data.file_bytes import bytes_at, checked, number, text_at, within_limit
 from keras_mae.data.row_blocks import by_row_blocks
 
 _BITFIELDS = 3
+_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their sizes in bytes
 
 
 def decode_bmp(contents, max_pixels: int) -> tf.Tensor:
@@ -17,26 +18,30 @@ def decode_bmp(contents, max_pixels: int) -> tf.Tensor:
         contents: string scalar, the file's bytes.
         max_pixels: files of more are refused.
     """
-    header = bytes_at(contents, 0, 70)
-    at = lambda place, count: tf.cast(large_number(header[place : place + count], False), tf.int32)  # noqa: E731
-    header_size = at(14, 4)
-    old = header_size == 12
-    upside_down = old | (header[25] != 0xFF)
-    height = tf.where(upside_down, at(22, 4), tf.cast(large_number(255 - header[22:26], False), tf.int32) + 1)
-    width, height = tf.where(old, at(18, 2), at(18, 4)), tf.where(old, at(20, 2), height)
-    bits = tf.where(old, at(24, 2), at(28, 2))
-    compression = tf.where(old, 0, at(30, 4))
+    # from byte 10 on: where the pixels begin, the header's size (14), width (18), height (22), planes and bits (26),
+    # compression (30), and from byte 46 the number of colours
+    numbers = tf.unstack(number(tf.reshape(bytes_at(contents, 10, 40), [10, 4]), False))  # int32
+    begin, header_size, width, height, bits, compression = numbers[:6]
+    old = header_size == 12  # there width, height, planes and bits have two bytes each
+    upside_down = old | (height >= 0)
+    halves = lambda value: (value & 0xFFFF, tf.bitwise.right_shift(value, 16) & 0xFFFF)  # noqa: E731
+    width, height = (tf.where(old, *pair) for pair in zip(halves(width), (width, tf.abs(height))))
+    bits = tf.where(old, halves(numbers[3])[1], halves(bits)[1])
+    compression = tf.where(old, 0, compression)
     contents = within_limit(contents, height, width, max_pixels)
     known = tf.reduce_any(bits == [1, 4, 8, 16, 24, 32]), "a BMP has 1, 4, 8, 16, 24 or 32 bits a pixel, this one", bits
     raw = (compression == 0) | (compression == _BITFIELDS) & (bits > 8)
     contents = checked(
-        contents, known, (raw, "this compression of BMP files is not read (1 and 2 are RLE):", compression)
+        contents,
+        known,
+        (raw, "this compression of BMP files is not read (1 and 2 are RLE):", compression),
+        (tf.reduce_any(header_size == _HEADERS), "no header of a BMP is as long:", header_size),
+        (begin >= 0, "a BMP ends early"),
     )
 
     entry = tf.where(old, 3, 4)
-    colours = tf.where(old | (at(46, 4) == 0), tf.bitwise.left_shift(1, tf.minimum(bits, 8)), at(46, 4))
+    colours = tf.where(old | (numbers[9] <= 0), tf.bitwise.left_shift(1, tf.minimum(bits, 8)), numbers[9])
     colours = tf.where(bits <= 8, tf.minimum(colours, 65536), 0)
-    begin = at(10, 4)
     behind_header = 14 + header_size
     begin = tf.where((begin == behind_header) | (begin == 0), behind_header + entry * colours, begin)
     stride = (tf.cast(width, tf.int64) * tf.cast(bits, tf.int64) + 31) // 32 * 4

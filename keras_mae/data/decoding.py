@@ -17,7 +17,7 @@ from keras_mae.data.gif import decode_gif
 from keras_mae.data.orientation import orientation, stored_window, upright
 from keras_mae.data.png import decode_png
 from keras_mae.data.preprocessing import resize_at_once
-from keras_mae.data.rare_branch import rarely
+from keras_mae.data.rare_branch import rarely, traced_once
 from keras_mae.data.tiff import decode_tiff
 from keras_mae.data.tiff_header import BITS, MARKS, Directory, bits_of_tiff
 from keras_mae.data.webp import decode_webp, is_webp
@@ -103,25 +103,28 @@ def decode_file(contents, channels: int, dtype: str = "uint8", decoding: Decodin
 def _other_than_jpeg(colours: bool, dtype: str, limit: int) -> Callable:
     """From the bytes of a file that is no JPEG, and the channels asked for, to pixels: a call, see `rarely`."""
 
+    @traced_once(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32))
     def decode(contents, channels):
+        of_8_bits = lambda decoder: lambda: _in_dtype(_of_8_bits(decoder, limit)(contents), dtype)  # noqa: E731
         kinds = [
-            (begins_with(contents, b"\x89PNG\r\n\x1a\n"), lambda: decode_png(contents, dtype, limit)),
-            (begins_with(contents, b"GIF87a", b"GIF89a"), lambda: _in_dtype(decode_gif(contents, limit), dtype)),
-            (begins_with(contents, b"BM"), lambda: _in_dtype(decode_bmp(contents, limit), dtype)),
-            (is_webp(contents), lambda: _in_dtype(decode_webp(contents, limit), dtype)),
-            (begins_with(contents, *MARKS), lambda: decode_tiff(contents, channels, colours, dtype, limit)),
+            (begins_with(contents, b"\x89PNG\r\n\x1a\n"), rarely(lambda: decode_png(contents, dtype, limit))),
+            (begins_with(contents, b"GIF87a", b"GIF89a"), of_8_bits(decode_gif)),
+            (begins_with(contents, b"BM"), of_8_bits(decode_bmp)),
+            (is_webp(contents), of_8_bits(decode_webp)),
+            (begins_with(contents, *MARKS), rarely(lambda: decode_tiff(contents, channels, colours, dtype, limit))),
             (True, lambda: checked(tf.zeros((0, 0, 0), dtype), (False, f"an image is one of {', '.join(FORMATS)}"))),
         ]
         number = tf.argmax([is_kind for is_kind, _ in kinds], output_type=tf.int32)
-        image = tf.switch_case(number, [rarely(decode) for _, decode in kinds])
+        image = tf.switch_case(number, [decode for _, decode in kinds])
         return tf.ensure_shape(image, (None, None, None))
 
-    return tf.function(
-        decode,
-        input_signature=[tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32)],
-        autograph=False,
-        experimental_attributes={"_noinline": True},
-    )
+    return decode
+
+
+@functools.cache
+def _of_8_bits(decoder: Callable, limit: int) -> Callable:
+    """A decoder of a format that has 8 bits only: the same function for both dtypes."""
+    return traced_once(tf.TensorSpec((), tf.string))(lambda contents: decoder(contents, limit))
 
 
 def _in_dtype(image, dtype: str) -> tf.Tensor:
@@ -186,7 +189,7 @@ def has_16_bits(contents) -> tf.Tensor:
         contents: string scalar, the file's bytes.
     """
     is_png = begins_with(contents, b"\x89PNG\r\n\x1a\n") & (bytes_at(contents, 24, 1)[0] == 16)
-    of_tiff = rarely(lambda: Directory(contents).one(BITS, 1) > 8)
+    of_tiff = rarely(lambda: Directory(contents).one(BITS) > 8)
     return tf.cond(begins_with(contents, *MARKS), of_tiff, lambda: is_png)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -9,31 +10,36 @@ def text_at(contents, begin, count) -> tf.Tensor:
     """`count` bytes from `begin` on, fewer where the file has ended: string scalar."""
     length = tf.strings.length(contents)
     if not isinstance(begin, int):
-        length = tf.cast(length, begin.dtype)
-    return tf.strings.substr(contents, tf.cast(tf.clip_by_value(begin, 0, length), tf.int32), tf.cast(count, tf.int32))
+        length, begin = tf.cast(length, begin.dtype), tf.maximum(begin, 0)
+    return tf.strings.substr(contents, tf.cast(tf.minimum(begin, length), tf.int32), tf.cast(count, tf.int32))
 
 
 def bytes_at(contents, begin, count) -> tf.Tensor:
-    """`count` bytes from `begin` on as int32, zeros where the file has ended."""
-    found = tf.cast(tf.io.decode_raw(text_at(contents, begin, count), tf.uint8), tf.int32)
-    found = tf.pad(found, [[0, count - tf.size(found)]])
-    return tf.ensure_shape(found, [count if isinstance(count, int) else None])
+    """`count` bytes from `begin` on as int32, zeros where the file has ended; at least one."""
+    found = tf.io.decode_raw(text_at(contents, begin, count), tf.uint8, fixed_length=count)
+    return tf.ensure_shape(tf.cast(found, tf.int32), [count if isinstance(count, int) else None])
 
 
 def number(digits, big_endian) -> tf.Tensor:
-    """The number whose bytes lie along the last axis, which has two or four."""
-    weights = [256**place for place in range(digits.shape[-1])]
-    return tf.reduce_sum(digits * tf.where(big_endian, weights[::-1], weights), axis=-1)
+    """The number whose bytes lie along the last axis, which has two or four: of the dtype of the digits."""
+    return tf.reduce_sum(digits * _weights(digits, big_endian), axis=-1)
 
 
 def large_number(digits, big_endian) -> tf.Tensor:
     """The same of one to eight bytes, as int64, no more than `2**31 - 1`: no file is as long."""
-    digits = tf.cast(digits, tf.int64)
-    digits = tf.where(big_endian, digits[..., ::-1], digits)
-    weights = tf.bitwise.left_shift(tf.ones_like(digits), 8 * tf.range(tf.cast(tf.shape(digits)[-1], tf.int64)))
-    found = tf.reduce_sum(digits * weights, axis=-1)
-    largest = tf.constant(2**31 - 1, tf.int64)
-    return tf.where((found < 0) | (found > largest), largest, found)
+    found = number(tf.cast(digits, tf.int64), big_endian)
+    return tf.where(found < 0, _LARGEST, tf.minimum(found, _LARGEST))
+
+
+def _weights(digits, big_endian):
+    if digits.shape[-1] is None:
+        size = tf.shape(digits, digits.dtype)[-1]
+        order = tf.range(size)
+        return tf.bitwise.left_shift(tf.ones_like(order), 8 * tf.where(big_endian, size - 1 - order, order))
+    weights = np.left_shift(1, 8 * np.arange(digits.shape[-1])).astype(digits.dtype.as_numpy_dtype)
+    if isinstance(big_endian, bool):
+        return weights[::-1] if big_endian else weights
+    return tf.where(big_endian, weights[::-1], weights)
 
 
 def begins_with(contents, *marks: bytes) -> tf.Tensor:
@@ -108,3 +114,4 @@ def as_text(value, count: int) -> tf.Tensor:
 
 
 _MAX_CHUNKS = 10_000
+_LARGEST = np.int64(2**31 - 1)

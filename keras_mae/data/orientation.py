@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from keras_mae.data.file_bytes import bytes_at, number, text_at
-from keras_mae.data.rare_branch import rarely
+from keras_mae.data.rare_branch import rarely, traced_once
 
 _TAG = 0x0112  # Orientation, in the first directory (IFD0)
 _SHORT, _LONG = 3, 4  # types of two and of four bytes
@@ -36,16 +39,19 @@ def upright(image, orientation) -> tf.Tensor:
         `(H, W, C)`, or `(W, H, C)` for orientations from 5 on.
     """
 
-    def turned():
-        turn = orientation >= 5
-        down = (orientation == 3) | (orientation == 4) | (orientation == 6) | (orientation == 7)
-        right = (orientation == 2) | (orientation == 3) | (orientation == 7) | (orientation == 8)
-        result = tf.cond(down, lambda: image[::-1], lambda: image)
-        result = tf.cond(right, lambda: result[:, ::-1], lambda: result)
-        return tf.cond(turn, lambda: tf.transpose(result, [1, 0, 2]), lambda: result)
-
-    result = tf.cond(orientation == 1, lambda: image, rarely(turned))
+    result = tf.cond(orientation == 1, lambda: image, lambda: _turning(image.dtype)(image, orientation))
     return tf.ensure_shape(result, (None, None, image.shape[-1]))
+
+
+@functools.cache
+def _turning(dtype: tf.DType) -> Callable:
+    @traced_once(tf.TensorSpec((None, None, None), dtype), tf.TensorSpec((), tf.int32))
+    def turned(image, orientation):
+        down_right = tf.gather([[0, 0], [0, 1], [1, 1], [1, 0], [0, 0], [1, 0], [1, 1], [0, 1]], orientation - 1)
+        image = tf.reverse(image, tf.where(down_right == 1)[:, 0])
+        return tf.transpose(image, tf.where(orientation >= 5, [1, 0, 2], [0, 1, 2]))
+
+    return turned
 
 
 def stored_window(window, size, orientation) -> tf.Tensor:
@@ -93,13 +99,14 @@ def _is_exif(marker) -> tf.Tensor:
     return tf.reduce_all(tf.gather(marker, [0, 1, 4, 5, 6, 7, 8, 9]) == [0xFF, _APP1, *b"Exif\0\0"])
 
 
+@traced_once(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32))
 def exif_orientation(contents, begin) -> tf.Tensor:
     """The orientation in the EXIF data (a TIFF structure) that begins at this byte: int32 scalar, 1 to 8."""
     header = bytes_at(contents, begin, 8)
     big = header[0] == ord("M")
     directory = begin + number(header[4:8], big)
     count = number(bytes_at(contents, directory, 2), big)
-    entries = bytes_at(contents, directory + 2, 12 * count)
+    entries = bytes_at(contents, directory + 2, 12 * tf.maximum(count, 1))
     entries = tf.reshape(entries, [-1, 12])  # tag (2), type (2), count (4), value (4, left-justified)
     tags, types, counts = (number(entries[:, a:b], big) for a, b in ((0, 2), (2, 4), (4, 8)))
     is_it = (tags == _TAG) & (counts == 1)

@@ -5,16 +5,19 @@ Reference: TIFF revision 6.0 (Adobe, 1992).
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from keras_mae.data import tiff_compression
 from keras_mae.data import tiff_header as tag
 from keras_mae.data.file_bytes import checked, named, within_limit
 from keras_mae.data.orientation import upright, valid_orientation
-from keras_mae.data.rare_branch import rarely
+from keras_mae.data.rare_branch import rarely, traced_once
 from keras_mae.data.tiff_colours import scaled, to_colours
 from keras_mae.data.tiff_header import Directory
-from keras_mae.data.tiff_samples import read_samples
+from keras_mae.data.tiff_samples import read_bytes, samples_of
 
 _DEPTHS = (1, 2, 4, 8, 12, 16)
 _FORMATS = {2: "signed integers", 3: "floats", 4: "undefined", 5: "complex integers", 6: "complex floats"}
@@ -37,18 +40,19 @@ def decode_tiff(contents, channels, colours: bool, dtype: str, max_pixels: int) 
     Returns:
         `dtype` `(H, W, C)`: for colours gray, gray and alpha, RGB, or RGB and alpha, else any.
     """
+    read = _page_reader(colours, dtype, max_pixels)
     first = Directory(contents)
     if colours:
-        return _page(contents, first, channels, colours, dtype, max_pixels)
+        return read(contents, first.state, channels)
     pages = _pages(contents, first, channels + 1)
 
     def stacked():
-        read = lambda begin: _page(contents, Directory(contents, begin), channels, colours, dtype, max_pixels)[..., 0]  # noqa: E731
-        planes = tf.map_fn(read, pages, parallel_iterations=1, fn_output_signature=tf.TensorSpec((None, None), dtype))
+        plane = lambda begin: read(contents, Directory(contents, begin).state, channels)[..., 0]  # noqa: E731
+        planes = tf.map_fn(plane, pages, parallel_iterations=1, fn_output_signature=tf.TensorSpec((None, None), dtype))
         return tf.transpose(planes, [1, 2, 0])
 
-    of_pages = (first.one(tag.SAMPLES, 1) == 1) & (tf.size(pages) == channels)
-    image = tf.cond(of_pages, rarely(stacked), lambda: _page(contents, first, channels, colours, dtype, max_pixels))
+    of_pages = (first.one(tag.SAMPLES) == 1) & (tf.size(pages) == channels)
+    image = tf.cond(of_pages, rarely(stacked), lambda: read(contents, first.state, channels))
     return tf.ensure_shape(image, (None, None, None))
 
 
@@ -66,22 +70,42 @@ def _pages(contents, first: Directory, most: int) -> tf.Tensor:
     )[0]
 
 
-def _page(contents, page: Directory, channels, colours: bool, dtype: str, max_pixels: int) -> tf.Tensor:
-    width, height = page.one(tag.WIDTH, 0), page.one(tag.HEIGHT, 0)
-    samples, depth = page.one(tag.SAMPLES, 1), page.one(tag.BITS, 1)
-    # nothing may be made of numbers before they are known to be allowed
-    shape = within_limit(tf.stack([height, width, samples]), height, width, max_pixels)
-    shape = checked(shape, *_conditions(page, samples, depth, 4 * max_pixels))
-    image = read_samples(contents, page, shape, dtype, 4 * max_pixels)
-    image = to_colours(image, page, channels) if colours else scaled(image, depth)
-    return upright(image, valid_orientation(tf.cast(page.one(tag.ORIENTATION, 1), tf.int32)))
+@functools.cache
+def _page_reader(colours: bool, dtype: str, max_pixels: int) -> Callable:
+    """From a file, the state of a `Directory` and the channels asked for to a page's pixels."""
+
+    @traced_once(tf.TensorSpec((), tf.string), tag.STATE, tf.TensorSpec((), tf.int32))
+    def read(contents, state, channels):
+        page = Directory(contents, state=state)
+        rows, layout = _bytes_reader(max_pixels)(contents, state)
+        image = samples_of(rows, layout, page, dtype)
+        image = to_colours(image, page, channels) if colours else scaled(image, page.one(tag.BITS))
+        return upright(image, valid_orientation(tf.cast(page.one(tag.ORIENTATION), tf.int32)))
+
+    return read
+
+
+@functools.cache
+def _bytes_reader(max_pixels: int) -> Callable:
+    """`read_bytes` of a file and the state of a `Directory`, after a look at whether it can be read."""
+
+    @traced_once(tf.TensorSpec((), tf.string), tag.STATE)
+    def read(contents, state):
+        page = Directory(contents, state=state)
+        width, height, samples = page.one(tag.WIDTH), page.one(tag.HEIGHT), page.one(tag.SAMPLES)
+        # nothing may be made of numbers before they are known to be allowed
+        shape = within_limit(tf.stack([height, width, samples]), height, width, max_pixels)
+        shape = checked(shape, *_conditions(page, samples, page.one(tag.BITS), 4 * max_pixels))
+        return read_bytes(contents, page, shape, 4 * max_pixels)
+
+    return read
 
 
 def _conditions(page: Directory, samples, depth, max_levels: int) -> list[tuple]:
     """What can be read, for `checked`."""
-    compression, predictor = page.one(tag.COMPRESSION, 1), page.one(tag.PREDICTOR, 1)
+    compression, predictor = page.one(tag.COMPRESSION), page.one(tag.PREDICTOR)
     all_depths, formats = page.all(tag.BITS, 2**16), page.all(tag.SAMPLE_FORMAT, 2**16)
-    levels = page.one(tag.WIDTH, 0) * page.one(tag.HEIGHT, 0) * tf.maximum(samples, 4)
+    levels = page.one(tag.WIDTH) * page.one(tag.HEIGHT) * tf.maximum(samples, 4)
     few = (samples >= 1) & (samples <= 2**16) & (levels <= max_levels)
     is_read = tf.reduce_any(compression == tiff_compression.READ)
     can_predict = (predictor == 1) | (predictor == 2) & ((depth == 8) | (depth == 16))

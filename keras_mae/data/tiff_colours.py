@@ -25,8 +25,8 @@ def to_colours(image, page: Directory, channels) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: if what the samples stand for is not known.
     """
-    photometric, depth = page.one(tag.PHOTOMETRIC, 0), page.one(tag.BITS, 1)
-    in_jpeg = page.one(tag.COMPRESSION, 1) == 7  # there YCbCr has become RGB
+    photometric, depth = page.one(tag.PHOTOMETRIC), page.one(tag.BITS)
+    in_jpeg = page.one(tag.COMPRESSION) == 7  # there YCbCr has become RGB
     samples = tf.shape(image)[-1]
     photometric = tf.where(
         in_jpeg & (photometric == _YCBCR), tf.cast(tf.where(samples == 3, _RGB, 1), tf.int64), photometric
@@ -34,7 +34,7 @@ def to_colours(image, page: Directory, channels) -> tf.Tensor:
     kinds = [(photometric <= 1), photometric == _PALETTE, photometric == _RGB, photometric == _CMYK]
     kind = tf.argmax([*kinds, True], output_type=tf.int32)
     base = tf.gather([1, 1, 3, 4, 0], kind)
-    extra = page.one(tag.EXTRA_SAMPLES, -1)
+    extra = page.one(tag.EXTRA_SAMPLES)
     has_alpha = tf.reduce_any(extra == _ALPHA) | (extra == -1) & (photometric == _RGB)
     has_alpha &= samples > base
     stack = (photometric <= 1) & (samples > 2)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_mae.data.file_bytes import checked
 from keras_mae.data.lzw import decode_lzw
-from keras_mae.data.rare_branch import rarely
+from keras_mae.data.rare_branch import rarely, traced_once
 
 NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACK_BITS = 1, 5, 7, 8, 32946, 32773
 READ = (NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACK_BITS)
@@ -59,7 +59,7 @@ def decompress(contents, compression, begins, lengths, expected, reverse) -> tf.
         found = checked(found, (tf.size(found) == tf.reduce_sum(expected), "a TIFF ends early"))
         return _reversed(found, reverse)
 
-    def in_groups(decode):
+    def in_groups():
         """Some parts at a time, as the decoders need many times the memory of what they make."""
         together = tf.maximum(_LARGEST // 4 // tf.maximum(tf.reduce_max(expected), 1), 1)
         groups = (tf.size(expected) + together - 1) // together
@@ -67,9 +67,15 @@ def decompress(contents, compression, begins, lengths, expected, reverse) -> tf.
 
         def step(group, results):
             some = slice(group * together, (group + 1) * together)
-            data = tf.strings.reduce_join(tf.strings.substr(contents, begins[some], lengths[some]))
+            places, sizes, wanted = tf.unstack(tf.stack([begins, lengths, expected])[:, some])
+            data = tf.strings.reduce_join(tf.strings.substr(contents, places, sizes))
+            starts = tf.cumsum(sizes, exclusive=True)
             data = _reversed(tf.io.decode_raw(data, tf.uint8), reverse)
-            found = decode(data, tf.cumsum(lengths[some], exclusive=True), lengths[some], expected[some])
+            found = tf.cond(
+                compression == LZW,
+                lambda: _decode_lzw(data, starts, sizes, wanted),
+                lambda: _decode_pack_bits(data, starts, sizes, wanted),
+            )
             return group + 1, results.write(group, found)
 
         text = f"a TIFF's strips or tiles of LZW or PackBits hold at most {_LARGEST} bytes each, one here"
@@ -84,22 +90,18 @@ def decompress(contents, compression, begins, lengths, expected, reverse) -> tf.
             expected,
         )
 
-    kinds = [
-        (compression == NONE, none),
-        (compression == LZW, lambda: in_groups(_decode_lzw)),
-        (compression == PACK_BITS, lambda: in_groups(_decode_pack_bits)),
-        (True, deflate),
-    ]
-    number = tf.argmax([is_kind for is_kind, _ in kinds], output_type=tf.int32)
-    return tf.switch_case(number, [rarely(decode) for _, decode in kinds])
+    number = tf.argmax([compression == NONE, (compression == LZW) | (compression == PACK_BITS), True])
+    return tf.switch_case(tf.cast(number, tf.int32), [rarely(none), rarely(in_groups), rarely(deflate)])
 
 
+@traced_once(tf.TensorSpec([None], tf.uint8), *[tf.TensorSpec([None], tf.int32)] * 3)
 def _decode_lzw(data, begins, lengths, expected) -> tf.Tensor:
     old = (data[0] == 0) & (data[1] & 1 == 1)
     data = checked(data, (~old, "a TIFF's LZW data of the kind before 1992, lowest bits first, are not read"))
     return decode_lzw(data, begins, lengths, expected)
 
 
+@traced_once(tf.TensorSpec([None], tf.uint8), *[tf.TensorSpec([None], tf.int32)] * 3)
 def _decode_pack_bits(data, begins, lengths, expected) -> tf.Tensor:
     """Runs: a byte n, and n + 1 bytes as they are (n < 128) or one that is repeated 257 - n times; 128 is nothing."""
     total = tf.size(data)

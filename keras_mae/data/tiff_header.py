@@ -11,6 +11,7 @@ from typing import BinaryIO
 import tensorflow as tf
 
 from keras_mae.data.file_bytes import bytes_at, checked, large_number, text_at
+from keras_mae.data.rare_branch import traced_once
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TYPE_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # in bytes, by a field's type
@@ -29,82 +30,130 @@ PLANAR, PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTE_
 EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES = 338, 339, 347
 
 
+# Fields of one number that are read, with what they are where they are missing
+_DEFAULTS = {
+    WIDTH: 0,
+    HEIGHT: 0,
+    BITS: 1,
+    COMPRESSION: 1,
+    PHOTOMETRIC: 0,
+    FILL_ORDER: 1,
+    ORIENTATION: 1,
+    SAMPLES: 1,
+    ROWS_PER_STRIP: 2**31 - 1,
+    PLANAR: 1,
+    PREDICTOR: 1,
+    TILE_WIDTH: 0,
+    TILE_HEIGHT: 0,
+    EXTRA_SAMPLES: -1,
+}
+
+
 class Directory:
     """The fields of one page.
 
     Args:
         contents: string scalar, the file's bytes.
-        begin: int64 scalar, where the directory begins; by default that of the first page.
+        begin: int64 scalar, where the directory begins; 0 for that of the first page.
+        state: of another object of this class, whose page it is, in place of reading it.
 
     Attributes:
+        state: tensors that functions hand on.
         begin: int64 scalar.
         is_big_endian: bool scalar.
         following: int64 scalar, where the next page's directory begins, 0 after the last one.
     """
 
-    def __init__(self, contents, begin=None) -> None:
-        mark = text_at(contents, 0, 4)
+    def __init__(self, contents, begin=0, state=None) -> None:
         self._contents = contents
-        self.is_big_endian = tf.strings.substr(mark, 0, 2) == b"MM"
-        is_wide = tf.reduce_any(mark == MARKS[2:])
-        width = tf.where(is_wide, 8, 4)  # of offsets and counts, in bytes
-        if begin is None:
-            begin = self._number_at(tf.where(is_wide, 8, 4), width)
-        self.begin = begin = tf.cast(begin, tf.int64)
-        count_width = tf.where(is_wide, 8, 2)
-        count = tf.cast(self._number_at(begin, count_width), tf.int32)
-        count = checked(
-            count, ((count > 0) & (count <= _MAX_ENTRIES), "a TIFF's directory has 1 to 1000 fields:", count)
-        )
-        begin += tf.cast(count_width, tf.int64)
-        size = 4 + 2 * width  # tag (2), type (2), count, value or its place
-        entries = tf.reshape(bytes_at(contents, begin, count * size), [count, size])
-        self.following = self._number_at(begin + tf.cast(count * size, tf.int64), width)
-        self._tags = large_number(entries[:, :2], self.is_big_endian)
-        types = tf.minimum(large_number(entries[:, 2:4], self.is_big_endian), len(_TYPE_SIZES) - 1)
-        self._sizes = tf.gather(tf.constant(_TYPE_SIZES, tf.int64), types)
-        self._counts = large_number(entries[:, 4 : 4 + width], self.is_big_endian)
-        inside = self._sizes * self._counts <= tf.cast(width, tf.int64)
-        inline = begin + tf.cast(tf.range(count) * size + 4 + width, tf.int64)
-        place = large_number(entries[:, 4 + width :], self.is_big_endian)
-        self._places = tf.minimum(tf.where(inside, inline, place), tf.cast(tf.strings.length(contents), tf.int64))
-        firsts = tf.io.decode_raw(tf.strings.substr(contents, self._places, self._sizes), tf.uint8, fixed_length=8)
-        order = tf.range(8, dtype=tf.int64)
-        order = tf.where(self.is_big_endian, self._sizes[:, None] - 1 - order, order)  # negative behind a number's end
-        firsts = tf.cast(firsts, tf.int64) * tf.where(
-            order < 0, tf.zeros_like(order), tf.bitwise.left_shift(tf.ones_like(order), 8 * tf.maximum(order, 0))
-        )
-        firsts = tf.reduce_sum(firsts, axis=1)
-        largest = tf.constant(2**31 - 1, tf.int64)
-        self._firsts = tf.where(firsts < 0, largest, tf.minimum(firsts, largest))
+        self.state = _read_directory(contents, tf.cast(begin, tf.int64)) if state is None else state
+        places, self.is_big_endian, self._table, firsts = self.state
+        self.begin, self.following = tf.unstack(places)
+        self._firsts = dict(zip(_DEFAULTS, tf.unstack(firsts)))
 
-    def one(self, tag, default: int) -> tf.Tensor:
-        """The first value of a field, or the default: int64 scalar."""
-        is_it = (self._tags == tag) & (self._counts > 0)
-        return tf.where(
-            tf.reduce_any(is_it), tf.reduce_max(tf.where(is_it, self._firsts, 0)), tf.cast(default, tf.int64)
-        )
+    def one(self, tag: int) -> tf.Tensor:
+        """The first value of a field, or what it is by default: int64 scalar."""
+        return self._firsts[tag]
 
     def all(self, tag, most) -> tf.Tensor:
         """The values of a field, at most so many, none if it is missing: int64 `(n,)`."""
-        is_it = self._tags == tf.cast(tag, tf.int64)
-        entry = tf.argmax(is_it)
-        size = tf.maximum(self._sizes[entry], 1)
-        count = tf.where(
-            tf.reduce_any(is_it), tf.minimum(self._counts[entry], tf.cast(most, tf.int64)), tf.zeros((), tf.int64)
-        )
-        found = tf.io.decode_raw(text_at(self._contents, self._places[entry], size * count), tf.uint8)
-        size = tf.cast(size, tf.int32)
-        return large_number(tf.reshape(found[: tf.size(found) // size * size], [-1, size]), self.is_big_endian)
+        arguments = tf.cast(tag, tf.int64), tf.cast(most, tf.int64)
+        return _values(self._contents, self.is_big_endian, self._table, *arguments)
 
     def text(self, tag: int) -> tf.Tensor:
         """The bytes of a field that is longer than four: string scalar."""
-        is_it = self._tags == tag
-        entry = tf.argmax(is_it)
-        return text_at(self._contents, self._places[entry], tf.where(tf.reduce_any(is_it), self._counts[entry], 0))
+        found, _, count, place = tf.unstack(_entry(self._table, tag))
+        return text_at(self._contents, place, tf.where(found == tag, count, 0))
 
-    def _number_at(self, place, width) -> tf.Tensor:
-        return large_number(bytes_at(self._contents, place, width), self.is_big_endian)
+
+def _entry(table, tag) -> tf.Tensor:
+    """A field's tag, the size of its numbers, how many there are, and where: int64 `(4,)`; if it is missing, another's."""
+    return table[tf.argmax(table[:, 0] == tag)]
+
+
+@traced_once(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int64))
+def _read_directory(contents, begin):
+    """Where a directory and the one behind it begin, the order of bytes, all entries (see `_entry`), first numbers."""
+    mark = text_at(contents, 0, 4)
+    is_big_endian = tf.strings.substr(mark, 0, 2) == b"MM"
+    is_wide = tf.reduce_any(mark == MARKS[2:])
+    width = tf.where(is_wide, 8, 4)  # of offsets and counts, in bytes
+
+    def number_at(place, width):
+        return large_number(bytes_at(contents, place, width), is_big_endian)
+
+    begin = tf.where(begin == 0, number_at(tf.cast(width, tf.int64), width), begin)
+    count_width = tf.where(is_wide, 8, 2)
+    count = tf.cast(number_at(begin, count_width), tf.int32)
+    count = checked(count, ((count > 0) & (count <= _MAX_ENTRIES), "a TIFF's directory has 1 to 1000 fields:", count))
+    entries_at = begin + tf.cast(count_width, tf.int64)
+    size = 4 + 2 * width  # tag (2), type (2), count, value or its place
+    entries = tf.reshape(bytes_at(contents, entries_at, count * size), [count, size])
+    following = number_at(entries_at + tf.cast(count * size, tf.int64), width)
+    tags = large_number(entries[:, :2], is_big_endian)
+    types = tf.minimum(large_number(entries[:, 2:4], is_big_endian), len(_TYPE_SIZES) - 1)
+    sizes = tf.gather(tf.constant(_TYPE_SIZES, tf.int64), types)
+    counts = large_number(entries[:, 4 : 4 + width], is_big_endian)
+    inside = sizes * counts <= tf.cast(width, tf.int64)
+    inline = entries_at + tf.cast(tf.range(count) * size + 4 + width, tf.int64)
+    place = large_number(entries[:, 4 + width :], is_big_endian)
+    places = tf.minimum(tf.where(inside, inline, place), tf.cast(tf.strings.length(contents), tf.int64))
+    firsts = tf.io.decode_raw(tf.strings.substr(contents, places, sizes), tf.uint8, fixed_length=8)
+    order = tf.range(8, dtype=tf.int64)
+    order = tf.where(is_big_endian, sizes[:, None] - 1 - order, order)  # negative behind a number's end
+    weights = tf.where(order < 0, tf.zeros_like(order), tf.bitwise.left_shift(tf.ones_like(order), 8 * order))
+    firsts = tf.reduce_sum(tf.cast(firsts, tf.int64) * weights, axis=1)
+    largest = tf.constant(2**31 - 1, tf.int64)
+    firsts = tf.where(firsts < 0, largest, tf.minimum(firsts, largest))
+    is_it = (tags[:, None] == list(_DEFAULTS)) & (counts > 0)[:, None]
+    found = tf.reduce_max(tf.where(is_it, firsts[:, None], 0), axis=0)
+    found = tf.where(tf.reduce_any(is_it, axis=0), found, list(_DEFAULTS.values()))
+    table = tf.ensure_shape(tf.stack([tags, sizes, counts, places], axis=1), (None, 4))
+    return tf.stack([begin, following]), is_big_endian, table, found
+
+
+STATE = (
+    tf.TensorSpec((2,), tf.int64),
+    tf.TensorSpec((), tf.bool),
+    tf.TensorSpec((None, 4), tf.int64),
+    tf.TensorSpec((len(_DEFAULTS),), tf.int64),
+)
+
+
+@traced_once(
+    tf.TensorSpec((), tf.string),
+    tf.TensorSpec((), tf.bool),
+    tf.TensorSpec((None, 4), tf.int64),
+    tf.TensorSpec((), tf.int64),
+    tf.TensorSpec((), tf.int64),
+)
+def _values(contents, is_big_endian, table, tag, most):
+    found, size, count, place = tf.unstack(_entry(table, tag))
+    size = tf.maximum(size, 1)
+    count = tf.where(found == tag, tf.minimum(count, most), 0)
+    found = tf.io.decode_raw(text_at(contents, place, size * count), tf.uint8)
+    size = tf.cast(size, tf.int32)
+    return large_number(tf.reshape(found[: tf.size(found) // size * size], [-1, size]), is_big_endian)
 
 
 def bits_of_tiff(file: BinaryIO, head: bytes) -> int:

@@ -13,26 +13,25 @@ from keras_mae.data.tiff_header import Directory
 _PADDING = 2**24  # pixels that the tiles of an image may have beyond those that are allowed
 
 
-def read_samples(contents, page: Directory, shape, dtype: str, max_levels: int) -> tf.Tensor:
-    """The numbers that a page holds, as they are; of 12 and 16 bits the upper 8 for uint8.
+def read_bytes(contents, page: Directory, shape, max_levels: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The bytes that a page's strips or tiles hold, decompressed.
 
     Args:
         contents: string scalar, the file's bytes.
         page: the page, whose fields are those that can be read.
         shape: the page's height, width and samples, int64 `(3,)`, which are allowed.
-        dtype: `"uint8"` or `"uint16"`.
         max_levels: all levels of the page with what pads its tiles may be so many, and some more.
 
     Returns:
-        `dtype` `(H, W, C)`.
+        uint8 `(rows, bytes)`, each a row of a strip or tile; and how they lie, int32 `(6,)`, for `samples_of`.
     """
     height, width, samples = tf.unstack(tf.cast(shape, tf.int32))
-    depth, tile_width = page.one(tag.BITS, 1), page.one(tag.TILE_WIDTH, 0)
-    planar, tiled = page.one(tag.PLANAR, 1) == 2, tile_width > 0
+    depth, tile_width = page.one(tag.BITS), page.one(tag.TILE_WIDTH)
+    planar, tiled = page.one(tag.PLANAR) == 2, tile_width > 0
     planes, together = tf.where(planar, samples, 1), tf.where(planar, 1, samples)
-    rows = tf.minimum(page.one(tag.ROWS_PER_STRIP, 2**31 - 1), tf.cast(height, tf.int64))
+    rows = tf.minimum(page.one(tag.ROWS_PER_STRIP), tf.cast(height, tf.int64))
     size = tf.stack(
-        [tf.where(tiled, page.one(tag.TILE_HEIGHT, 0), rows), tf.where(tiled, tile_width, tf.cast(width, tf.int64))]
+        [tf.where(tiled, page.one(tag.TILE_HEIGHT), rows), tf.where(tiled, tile_width, tf.cast(width, tf.int64))]
     )
     size = tf.clip_by_value(size, 1, 2**24)
     across = -(-tf.cast([height, width], tf.int64) // size)  # strips or tiles, down and across
@@ -51,23 +50,41 @@ def read_samples(contents, page: Directory, shape, dtype: str, max_levels: int) 
     lowest = height - (across[0] - 1) * size[0]
     heights = tf.where(~tiled & ((tf.range(count) + 1) % across[0] == 0), lowest, size[0])
     begins, lengths = _places(contents, page, tiled, begins[:count], count)
-    compression = page.one(tag.COMPRESSION, 1)
+    compression = page.one(tag.COMPRESSION)
     data = tf.cond(
         compression == tiff_compression.JPEG,
         rarely(lambda: _jpegs(contents, page, begins, lengths, heights, size[1], together)),
         lambda: tiff_compression.decompress(
-            contents, compression, begins, lengths, row_bytes * heights, page.one(tag.FILL_ORDER, 1) == 2
+            contents, compression, begins, lengths, row_bytes * heights, page.one(tag.FILL_ORDER) == 2
         ),
     )
-    numbers = _unpacked(tf.reshape(data, [-1, row_bytes]), page, depth, size[1], together, dtype)
+    layout = tf.stack([planes, together, *tf.unstack(across), *tf.unstack(size)])
+    return tf.ensure_shape(tf.reshape(data, [-1, row_bytes]), (None, None)), layout
+
+
+def samples_of(rows, layout, page: Directory, dtype: str) -> tf.Tensor:
+    """The numbers that a page holds, as they are; of 12 and 16 bits the upper 8 for uint8.
+
+    Args:
+        rows, layout: from `read_bytes`.
+        page: the page.
+        dtype: `"uint8"` or `"uint16"`.
+
+    Returns:
+        `dtype` `(H, W, C)`.
+    """
+    planes, together, down, across, tile_height, tile_width = tf.unstack(layout)
+    height, width = (tf.cast(page.one(name), tf.int32) for name in (tag.HEIGHT, tag.WIDTH))
+    numbers = _unpacked(rows, page, tile_width, together, dtype)
 
     def of_tiles():
-        tiles = tf.reshape(numbers, [planes, across[0], across[1], size[0], size[1], together])
+        tiles = tf.reshape(numbers, [planes, down, across, tile_height, tile_width, together])
         tiles = tf.transpose(tiles, [0, 1, 3, 2, 4, 5])
-        return tf.reshape(tiles, [planes, across[0] * size[0], across[1] * size[1], together])[:, :height, :width]
+        return tf.reshape(tiles, [planes, down * tile_height, across * tile_width, together])[:, :height, :width]
 
-    image = tf.cond(tiled, of_tiles, lambda: tf.reshape(numbers, [planes, height, width, together]))
-    image = tf.cond(planar, lambda: tf.transpose(image[..., 0], [1, 2, 0]), lambda: image[0])
+    tiled = page.one(tag.TILE_WIDTH) > 0
+    image = tf.cond(tiled, rarely(of_tiles), lambda: tf.reshape(numbers, [planes, height, width, together]))
+    image = tf.cond(page.one(tag.PLANAR) == 2, lambda: tf.transpose(image[..., 0], [1, 2, 0]), lambda: image[0])
     return tf.ensure_shape(image, (None, None, None))
 
 
@@ -79,15 +96,15 @@ def _places(contents, page: Directory, tiled, begins, count) -> tuple[tf.Tensor,
     lengths = tf.pad(tf.cast(lengths, tf.int32), [[0, count - tf.size(lengths)]], constant_values=2**31 - 1)
     lengths = tf.minimum(lengths, end - begins)
     total = tf.reduce_sum(tf.cast(lengths, tf.int64))
-    fits = (total <= 2 * tf.cast(end, tf.int64)) | (page.one(tag.COMPRESSION, 1) == tiff_compression.NONE)
+    fits = (total <= 2 * tf.cast(end, tf.int64)) | (page.one(tag.COMPRESSION) == tiff_compression.NONE)
     return begins, checked(lengths, (fits, "a TIFF's strips or tiles are longer together than the file"))
 
 
-def _unpacked(rows, page: Directory, depth, width, together, dtype: str) -> tf.Tensor:
+def _unpacked(rows, page: Directory, width, together, dtype: str) -> tf.Tensor:
     """Rows of bytes to rows of numbers: `dtype` `(rows, width * together)`."""
-    count = width * together
+    count, depth = width * together, page.one(tag.BITS)
     # programs pass over it where nothing is compressed
-    predicted = (page.one(tag.PREDICTOR, 1) == 2) & (page.one(tag.COMPRESSION, 1) != tiff_compression.NONE)
+    predicted = (page.one(tag.PREDICTOR) == 2) & (page.one(tag.COMPRESSION) != tiff_compression.NONE)
 
     def summed(numbers):
         sum_up = lambda: tf.reshape(tf.cumsum(tf.reshape(numbers, [-1, width, together]), 1), [-1, count])  # noqa: E731
@@ -125,7 +142,7 @@ def _jpegs(contents, page: Directory, begins, lengths, heights, width, together)
     tables = page.text(tag.JPEG_TABLES)  # a stream of its own, from its beginning mark to its end mark
     tables = tf.strings.substr(tables, tf.minimum(2, tf.strings.length(tables)), tf.strings.length(tables) - 4)
     # says whether colours are YCbCr, as the numbers of the components do not
-    adobe = tf.where(page.one(tag.PHOTOMETRIC, 0) == 6, _ADOBE + b"\1", _ADOBE + b"\0")
+    adobe = tf.where(page.one(tag.PHOTOMETRIC) == 6, _ADOBE + b"\1", _ADOBE + b"\0")
 
     def step(part, results):
         stream = text_at(contents, begins[part] + 2, lengths[part] - 2)
