@@ -43,8 +43,11 @@ def decode_gif(contents, max_pixels: int) -> tf.Tensor:
     begin = tf.where(local_palette > 0, frame + 10, 13)
     length = tf.where(local_palette > 0, local_palette, global_palette)
     colours = tf.reshape(tf.io.decode_raw(text_at(contents, begin, length), tf.uint8), [-1, 3])
-    grays = tf.tile(tf.range(256)[:, None], [1, 3])
-    palette = tf.concat([colours, tf.cast(grays, tf.uint8)[tf.shape(colours)[0] :]], axis=0)
+    # an index of no colour is black, but itself a level if there is no palette, or one of the same levels
+    count = tf.shape(colours)[0]
+    ramp = tf.cast(tf.tile(tf.range(256)[:, None], [1, 3]), tf.uint8)
+    others = tf.where(tf.reduce_all(colours == ramp[:count]), ramp, tf.zeros_like(ramp))
+    palette = tf.concat([colours, others[count:]], axis=0)
 
     def with_alpha():
         alpha = tf.where(tf.range(256) == transparent, 0, 255)

@@ -38,7 +38,6 @@ def upright(image, orientation) -> tf.Tensor:
     Returns:
         `(H, W, C)`, or `(W, H, C)` for orientations from 5 on.
     """
-
     result = tf.cond(orientation == 1, lambda: image, lambda: _turning(image.dtype)(image, orientation))
     return tf.ensure_shape(result, (None, None, image.shape[-1]))
 

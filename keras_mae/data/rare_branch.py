@@ -26,6 +26,4 @@ def traced_once(*signature: tf.TensorSpec) -> Callable[[Callable], Callable]:
     Args:
         signature: of each argument.
     """
-    return functools.partial(
-        tf.function, input_signature=signature, autograph=False, experimental_attributes=_CALL
-    )
+    return functools.partial(tf.function, input_signature=signature, autograph=False, experimental_attributes=_CALL)

@@ -87,7 +87,7 @@ class Directory:
 
 
 def _entry(table, tag) -> tf.Tensor:
-    """A field's tag, the size of its numbers, how many there are, and where: int64 `(4,)`; if it is missing, another's."""
+    """A field's tag, the size of its numbers, their count and place: int64 `(4,)`; if it is missing, another's."""
     return table[tf.argmax(table[:, 0] == tag)]
 
 

@@ -80,6 +80,7 @@ def files():
         "GIF animated": _animated("GIF", 3),
         "GIF animated, transparent": _animated("GIF", 4),
         "GIF smaller than its screen": _small_frame(),
+        "GIF with indices of no colour": _short_palette(),
         "BMP from the top": _from_the_top(encoded(MODES["RGB"], "BMP")),
         "BMP 16 bits": bmp(16, drawn(*SIZE, 2)),
         "BMP 5, 6 and 5 bits": bmp(16, drawn(*SIZE, 2), (0xF800, 0x7E0, 0x1F, 0)),
@@ -168,3 +169,10 @@ def _from_the_top(contents):
 def _small_frame():
     whole = encoded(MODES["palette"], "GIF")
     return whole[:6] + (50).to_bytes(2, "little") + (40).to_bytes(2, "little") + whole[10:]
+
+
+def _short_palette():
+    """A palette of 16 colours for indices to 22."""
+    whole = encoded(MODES["palette"], "GIF")
+    colours = 3 * 32
+    return whole[:10] + bytes([whole[10] & ~7 | 3]) + whole[11 : 13 + colours // 2] + whole[13 + colours :]
