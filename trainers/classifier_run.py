@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import Augmentation, CorruptImages, FineTuningAugmentation, Source, evaluation_dataset
+from keras_mae.data.patient_reading import storage_errors
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import WarmupCosine
 from keras_mae.trainers import run
@@ -157,7 +158,8 @@ def train_classifier(
             on_start=announce,
             validation_data=prepared.validation,
         )
-        last = classifier.evaluate(prepared.validation, verbose=0, return_dict=True)
+        with storage_errors():
+            last = classifier.evaluate(prepared.validation, verbose=0, return_dict=True)
     results = {
         "program": config.program,
         **_named(last),

@@ -1,0 +1,167 @@
+"""A process whose storage fails: what `test_failing_storage.py` looks at.
+
+Runs as a program with `failing_storage.c` loaded before the C library, as paths are made to fail by variables of the
+environment; prints what came of it as JSON.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+
+import numpy as np
+
+from keras_mae import cli
+from keras_mae.data import Augmentation, CorruptImages, FolderSource, open_source, patient_reading, sample_images
+from keras_mae.data import training_dataset, write_records
+from keras_mae.data.patient_reading import storage_errors
+from tests.drawn import TINY, as_image, drawn, encoded, write
+
+COUNT, BATCH, STEPS, SHAPE = 120, 20, 9, (5, 6, 3)
+LONE = "017.png"
+
+
+def draw(folder):
+    """Pictures of 16 bits: a folder that is opened while nothing can be read would be taken for one of 8 bits."""
+    for number in range(COUNT):
+        pixels = drawn(*SHAPE[:2], 1, seed=number).astype("uint16") * 257
+        write(os.path.join(folder, f"{number:03}.png"), encoded(as_image(pixels), "PNG"))
+    return folder
+
+
+@contextlib.contextmanager
+def failing(kind, path, seconds=None):
+    """While this is entered, or for so many seconds, files whose path holds a text fail."""
+    os.environ[kind] = path
+    back = threading.Timer(seconds or 0, os.environ.__setitem__, (kind, ""))
+    if seconds:
+        back.start()
+    yield
+    if seconds:
+        back.join()
+    os.environ[kind] = ""
+
+
+@contextlib.contextmanager
+def told():
+    """Yields a function that gives what has been written to stderr since, by TensorFlow too."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile("w+") as file:
+        os.dup2(file.fileno(), 2)
+
+        def text():
+            sys.stderr.flush()
+            file.seek(0)
+            return file.read()
+
+        try:
+            yield text
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
+def digest(arrays):
+    return hashlib.sha256(np.ascontiguousarray(arrays).tobytes()).hexdigest()
+
+
+def stream(source, kind="", path="", seconds=None):
+    """Trains nothing on some batches, and says what happened."""
+    corrupt = CorruptImages(source.num_images, source.name_of)
+    as_they_come = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
+    batches = training_dataset(source, SHAPE, BATCH, 5, as_they_come, corrupt).take(STEPS)
+    begin, error, found = time.monotonic(), "", []
+    with told() as text:
+        with failing(kind or "FAIL_OPEN", path, seconds):
+            try:
+                with storage_errors():
+                    found = list(batches.as_numpy_iterator())
+            except OSError as reason:
+                error = str(reason)
+        return {
+            "digest": digest(found), "images": sum(map(len, found)), "error": error,
+            "seconds": time.monotonic() - begin, "summary": corrupt.summary(), "names": list(corrupt.names.values()),
+            "stderr": text(),
+        }  # fmt: skip
+
+
+def outside_a_stream(folder, seconds=None):
+    """What reads images, or their folder, before and beside a training."""
+    source = FolderSource(folder)
+
+    def opened():
+        found = open_source(f"folder:{folder}")
+        return [found.num_images, found.dtype]
+
+    def sampled():
+        return digest(sample_images(source, SHAPE, 8, 1.0))
+
+    def written():
+        with tempfile.TemporaryDirectory() as directory:
+            paths = write_records(source, directory, 2)
+            return [hashlib.sha256(open(path, "rb").read()).hexdigest() for path in paths]
+
+    found = []
+    for function in (opened, sampled, written):
+        with failing("FAIL_OPEN", folder if seconds else "", seconds):
+            found.append(function())
+    return found
+
+
+def command(*arguments):
+    """Exit code, last line and seconds of a command."""
+    begin = time.monotonic()
+    with told() as text:
+        code = cli.main(list(arguments))
+        return {"code": code, "stderr": text(), "seconds": time.monotonic() - begin}
+
+
+def pretrain(folder, output):
+    """A training whose data go away for ever after its first epoch."""
+    settings = [f"--set={setting}" for setting in (*TINY, "epochs=100000", "batch_size=40", "channels=1", "mean=None")]
+    done = threading.Event()
+
+    def wait():
+        while not os.path.exists(f"{output}/log.jsonl") and not done.wait(0.05):
+            pass
+        os.environ["FAIL_READ"] = folder
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    found = command("pretrain", f"--data=folder:{folder}", f"--output={output}", *settings)
+    done.set()
+    waiting.join()
+    os.environ["FAIL_READ"] = ""
+    return found
+
+
+def main(root):
+    patient_reading.FIRST_DELAY, patient_reading.ALONE, patient_reading.OUTAGE = 0.1, 0.7, 3.1
+    folder = draw(f"{root}/pictures")
+    source = FolderSource(folder)
+    return {
+        "folder": folder,
+        "well": stream(source),
+        "a while": stream(source, "FAIL_READ", folder, 1.0),
+        "slow": stream(source, "SLOW_OPEN", folder),
+        "one": stream(source, "FAIL_READ", LONE),
+        "for ever": stream(source, "FAIL_READ", folder),
+        "outside": outside_a_stream(folder),
+        "outside, a while": outside_a_stream(folder, 0.5),
+        "pretrain": pretrain(folder, f"{root}/run"),
+        "closed": command_on_a_closed(folder, root),
+    }
+
+
+def command_on_a_closed(folder, root):
+    with failing("FAIL_OPEN", folder):
+        return command("tfrecords", f"--data=folder:{folder}", f"--output={root}/records")
+
+
+if __name__ == "__main__":
+    print("RESULT", json.dumps(main(sys.argv[1])))
