@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_mae.data import Augmentation, CorruptImages, FineTuningAugmentation, Source, evaluation_dataset
 from keras_mae.data.patient_reading import storage_errors
+from keras_mae.data.seen import Seen
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import WarmupCosine
 from keras_mae.trainers import run
@@ -43,7 +44,7 @@ class ClassifierData(NamedTuple):
         validation: batches `(images, labels)`, each image once.
         tested_labels: of the images in these, int64 `(N,)`.
         corrupt: the accounts of the two sets of images.
-        seen: what the run's `config.json` says of the two, see `keras_mae.data.seen.seen_of`.
+        seen: what the run's `config.json` says of the two, see `keras_mae.data.seen.Seen`.
     """
 
     num_images: int
@@ -51,7 +52,7 @@ class ClassifierData(NamedTuple):
     validation: tf.data.Dataset
     tested_labels: np.ndarray
     corrupt: tuple[CorruptImages, ...] = ()
-    seen: dict[str, Any] | None = None
+    seen: Seen | None = None
 
 
 def image_batches(

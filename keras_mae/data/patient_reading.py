@@ -114,7 +114,8 @@ def read_again(source: Source, index, zeros: Any, patience) -> Reading:
         go_on = (delay <= left) & ~damaged
 
         def again():
-            told = tf.print("\nkeras-mae: cannot read", name, "- next try in", delay, "s", output_stream=sys.stderr)
+            seconds = tf.strings.as_string(delay, precision=1)
+            told = tf.print("\nkeras-mae: cannot read", name, "- next try in", seconds, "s", output_stream=sys.stderr)
             with tf.control_dependencies([told]):
                 slept = _sleep(delay)
             with tf.control_dependencies([slept]):

@@ -17,7 +17,7 @@ from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.patient_reading import is_there, patiently
 from keras_mae.data.record_source import INDEX, open_records
 from keras_mae.data.record_writer import write_records
-from keras_mae.data.seen import changes_between, seen_of
+from keras_mae.data.seen import Seen, changes_between
 from keras_mae.data.source import Source
 from keras_mae.data.splits import split_source
 from keras_mae.data.tfds_source import tfds_builder, tfds_source
@@ -165,7 +165,7 @@ def _disk(rest: str, split: str | None) -> Source:
     if not source.encoded:
         return source
     folder = tf.io.gfile.join(cache, split or "all")
-    note, now = tf.io.gfile.join(folder, _CACHED), seen_of(source)
+    note, now = tf.io.gfile.join(folder, _CACHED), Seen(source).summary
     if not is_there(tf.io.gfile.join(folder, INDEX)):  # it is written last
         if is_there(note) and _changed(note, now):
             raise ValueError(f"disk:{cache}: was begun with other images than {specification} has; remove the cache")

@@ -26,6 +26,7 @@ def test_the_run_folder_holds_what_it_should(finished, folder):
     names = {
         "config.json",
         "log.jsonl",
+        "seen.gz",
         "tensorboard",
         "checkpoints",
         "model.keras",
