@@ -42,30 +42,38 @@ def draw(folder):
 
 
 @contextlib.contextmanager
-def failing(kind, path, seconds=None):
-    """While this is entered, or for so many seconds, files whose path holds a text fail."""
+def failing(kind, path, told=None):
+    """While this is entered, files whose path holds a text fail; or until it was told that one does."""
+    left = threading.Event()
+
+    def wait():
+        while "cannot read" not in told() and not left.wait(0.02):
+            pass
+        time.sleep(0.2)
+        os.environ[kind] = ""
+
+    waiting = threading.Thread(target=wait)
     os.environ[kind] = path
-    back = threading.Timer(seconds or 0, os.environ.__setitem__, (kind, ""))
-    if seconds:
-        back.start()
+    if told:
+        waiting.start()
     yield
-    if seconds:
-        back.join()
+    left.set()
+    if told:
+        waiting.join()
     os.environ[kind] = ""
 
 
 @contextlib.contextmanager
-def told():
+def stderr():
     """Yields a function that gives what has been written to stderr since, by TensorFlow too."""
     sys.stderr.flush()
     before = os.dup(2)
-    with tempfile.TemporaryFile("w+") as file:
+    with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
 
         def text():
             sys.stderr.flush()
-            file.seek(0)
-            return file.read()
+            return os.pread(file.fileno(), 10**7, 0).decode()
 
         try:
             yield text
@@ -85,11 +93,11 @@ def stream_of(source):
     return training_dataset(source, SHAPE, BATCH, 5, as_they_come, corrupt).take(STEPS), corrupt
 
 
-def read_through(batches, corrupt, kind="FAIL_OPEN", path="", seconds=None):
+def read_through(batches, corrupt, kind="FAIL_OPEN", path="", for_a_while=False):
     """Reads these batches while files fail, and says what happened."""
     begin, error, found = time.monotonic(), "", []
-    with told() as text:
-        with failing(kind, path, seconds):
+    with stderr() as text:
+        with failing(kind, path, text if for_a_while else None):
             try:
                 with storage_errors():
                     found = list(batches.as_numpy_iterator())
@@ -102,7 +110,7 @@ def read_through(batches, corrupt, kind="FAIL_OPEN", path="", seconds=None):
         }  # fmt: skip
 
 
-def outside_a_stream(folder, seconds=None):
+def outside_a_stream(folder, fails=False):
     """What reads images, or their folder, before and beside a training."""
     source = FolderSource(folder)
 
@@ -120,15 +128,16 @@ def outside_a_stream(folder, seconds=None):
 
     found = []
     for function in (opened, sampled, written):
-        with failing("FAIL_OPEN", folder if seconds else "", seconds):
+        with stderr() as text, failing("FAIL_OPEN", folder if fails else "", text if fails else None):
             found.append(function())
+            assert ("cannot read" in text()) == fails
     return found
 
 
 def command(*arguments):
     """Exit code, last line and seconds of a command."""
     begin = time.monotonic()
-    with told() as text:
+    with stderr() as text:
         code = cli.main(list(arguments))
         return {"code": code, "stderr": text(), "seconds": time.monotonic() - begin}
 
@@ -161,7 +170,7 @@ def main(root, commands):
     stream = stream_of(FolderSource(folder))
     found = {
         "well": read_through(*stream),
-        "a while": read_through(*stream, "FAIL_READ", folder, 0.5),
+        "a while": read_through(*stream, "FAIL_READ", folder, for_a_while=True),
         "slow": read_through(*stream, "SLOW_OPEN", folder),
         "one": read_through(*stream, "FAIL_READ", LONE),
         "for ever": read_through(*stream, "FAIL_READ", folder),
@@ -169,7 +178,7 @@ def main(root, commands):
     with failing("FAIL_OPEN", folder):
         found["tfrecords"] = command("tfrecords", f"--data=folder:{folder}", f"--output={root}/records")
     if commands:
-        found["outside"], found["outside, a while"] = outside_a_stream(folder), outside_a_stream(folder, 0.5)
+        found["outside"], found["outside, a while"] = outside_a_stream(folder), outside_a_stream(folder, fails=True)
         found["pretrain"] = pretrain(folder, f"{root}/run")
     return found
 
