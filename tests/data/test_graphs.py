@@ -105,6 +105,8 @@ def test_more_files(made, tmp_path):
     for label in "ab":
         write_pictures(tmp_path / "pictures" / label, 6, size=(10, 9))
     folder = f"folder:{tmp_path}/pictures"
-    train_and_evaluate(open_source(folder), FineTuningAugmentation())
+    batches, _ = train_and_evaluate(open_source(folder), FineTuningAugmentation())
+    images, labels = next(batches.as_numpy_iterator())
+    assert images.shape == (4, *SHAPE) and set(labels) <= {0, 1}
     train_and_evaluate(open_source(f"memory:{folder}"))
     check(made, 5)
