@@ -55,7 +55,7 @@ def check_refusal(found, beginning, end):
     assert "Traceback" not in found["stderr"]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_streams_and_a_folder_that_cannot_be_opened(library, tmp_path):
     found, folder = found_in(library, tmp_path), f"{tmp_path}/pictures"
     check_streams(found, folder)
