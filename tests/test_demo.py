@@ -32,7 +32,7 @@ def check_results(results, folder):
     assert set(results["versions"]) == {"python", "tensorflow", "keras", "numpy", "scikit-learn", "mlxtend"}
     assert results["versions"]["tensorflow"] == tf.__version__
     assert json.loads((folder / "results.json").read_text()) == results
-    files = {"config.json", "log.jsonl", "results.json", "model.keras", "encoder.keras"}
+    files = {"config.json", "seen.gz", "log.jsonl", "results.json", "model.keras", "encoder.keras"}
     folders = {"tensorboard", "checkpoints", "reconstructions", "saved_model"}
     assert set(os.listdir(folder)) == files | folders | {"reconstructions.png", "loss.png"}
     assert os.listdir(folder / "saved_model") == ["1"]

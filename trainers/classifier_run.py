@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import Augmentation, CorruptImages, FineTuningAugmentation, Source, evaluation_dataset
+from keras_mae.data.patient_reading import storage_errors
+from keras_mae.data.seen import Seen
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import WarmupCosine
 from keras_mae.trainers import run
@@ -42,7 +44,7 @@ class ClassifierData(NamedTuple):
         validation: batches `(images, labels)`, each image once.
         tested_labels: of the images in these, int64 `(N,)`.
         corrupt: the accounts of the two sets of images.
-        seen: what the run's `config.json` says of the two, see `keras_mae.data.seen.seen_of`.
+        seen: what the run's `config.json` says of the two, see `keras_mae.data.seen.Seen`.
     """
 
     num_images: int
@@ -50,7 +52,7 @@ class ClassifierData(NamedTuple):
     validation: tf.data.Dataset
     tested_labels: np.ndarray
     corrupt: tuple[CorruptImages, ...] = ()
-    seen: dict[str, Any] | None = None
+    seen: Seen | None = None
 
 
 def image_batches(
@@ -157,7 +159,8 @@ def train_classifier(
             on_start=announce,
             validation_data=prepared.validation,
         )
-        last = classifier.evaluate(prepared.validation, verbose=0, return_dict=True)
+        with storage_errors():
+            last = classifier.evaluate(prepared.validation, verbose=0, return_dict=True)
     results = {
         "program": config.program,
         **_named(last),

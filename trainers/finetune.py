@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import Augmentation, FineTuningAugmentation, RandAugment, Source, mixed_dataset
-from keras_mae.data.seen import seen_of
+from keras_mae.data.seen import Seen
 from keras_mae.models import ImageClassifier
 from keras_mae.one_writer import released
 from keras_mae.optimizers import adamw
@@ -93,7 +93,7 @@ def finetune(
             clip_norm=config.clip_norm,
         )
     batches = prepared(classifier, config, source, validation)
-    batches = batches._replace(seen=seen_of(source, validation))
+    batches = batches._replace(seen=Seen(source, validation))
     return train_classifier(classifier, config, batches, data, output, resume, overwrite)
 
 

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from keras_mae.data.seen import seen_of
+from keras_mae.data.seen import Seen
 from keras_mae.one_writer import released
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
@@ -55,7 +55,7 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     train, validation, num_classes = labelled_sources(config, data)
     encoder = load_encoder(config.run)
     if folder is not None:
-        folder.start(config, data, False, overwrite, seen_of(train, validation))
+        folder.start(config, data, False, overwrite, Seen(train, validation))
     _log.info("features of %d and %d images", train.num_images, validation.num_images)
     train_x, train_y = features_of(encoder, train, config.pooling, crop_ratio, config.batch_size, config.block)
     test_x, test_y = features_of(encoder, validation, config.pooling, crop_ratio, config.batch_size, config.block)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import Augmentation, Source
-from keras_mae.data.seen import seen_of
+from keras_mae.data.seen import Seen
 from keras_mae.models import ImageClassifier
 from keras_mae.one_writer import released
 from keras_mae.optimizers import LARS
@@ -84,7 +84,7 @@ def linear_probe(
             jit_compile=jit_of(config, probe),
         )
     batches = prepared(probe, config, source, validation)
-    batches = batches._replace(seen=seen_of(source, validation))
+    batches = batches._replace(seen=Seen(source, validation))
     return train_classifier(probe, config, batches, data, output, resume, overwrite)
 
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_mae.data import Augmentation, CorruptImages, Decoding, open_source, sample_images
-from keras_mae.data.seen import seen_of
+from keras_mae.data.seen import Seen
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.one_writer import released
@@ -166,7 +166,7 @@ def pretrain(
     shown, reference = sample[:_SHOWN], reference_loss(model, sample)
     augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio, config.jitter)
 
-    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, seen_of(source)))
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source)))
 
     through = (lambda dataset: dataset) if data_service is None else partial(from_service, address=data_service)
     dataset_at = batches_of(config, source, config.image_shape, augmentation, corrupt, through=through)

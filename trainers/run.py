@@ -10,7 +10,7 @@ import shutil
 import uuid
 from typing import Any
 
-from keras_mae.data.seen import changes_between
+from keras_mae.data.seen import Seen
 from keras_mae.one_writer import lock_folder
 from keras_mae.trainers.config import AnyConfig, from_json, to_json
 
@@ -18,8 +18,9 @@ _log = logging.getLogger("keras_mae")
 CONFIG, LOG, RESULTS = "config.json", "log.jsonl", "results.json"
 MODEL, ENCODER, BEST = "model.keras", "encoder.keras", "best.keras"
 CHECKPOINTS, TENSORBOARD, PICTURES = "checkpoints", "tensorboard", "reconstructions"
+SEEN = "seen.gz"  # names and labels of the images, to say what has changed of them
 RECONSTRUCTIONS, LOSS_CURVE, SAVED_MODEL = "reconstructions.png", "loss.png", "saved_model"  # the demo's
-_FILES = (CONFIG, LOG, RESULTS, MODEL, ENCODER, BEST, RECONSTRUCTIONS, LOSS_CURVE)
+_FILES = (CONFIG, SEEN, LOG, RESULTS, MODEL, ENCODER, BEST, RECONSTRUCTIONS, LOSS_CURVE)
 _FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, SAVED_MODEL)
 
 
@@ -55,9 +56,7 @@ class RunFolder:
         if os.path.isdir(self.path):
             lock_folder(self.path)
 
-    def start(
-        self, config: AnyConfig, data: str, resume: bool, overwrite: bool, seen: dict[str, Any] | None = None
-    ) -> None:
+    def start(self, config: AnyConfig, data: str, resume: bool, overwrite: bool, seen: Seen | None = None) -> None:
         """Claims the folder for a run, which no other process may write to meanwhile, and writes `config.json`.
 
         What calls this gives the folder back at its end, see `keras_mae.one_writer`.
@@ -65,7 +64,7 @@ class RunFolder:
         Args:
             config, data: the run's.
             resume, overwrite: what to do with the run that is there.
-            seen: what the run sees of its data, see `keras_mae.data.seen.seen_of`.
+            seen: what the run sees of its data, see `keras_mae.data.seen.Seen`.
 
         Raises:
             ValueError: if the folder holds something already and neither `resume` nor `overwrite` is set; if there
@@ -80,7 +79,7 @@ class RunFolder:
             self._check_same(record, seen)
             return
         if seen is not None:
-            record["seen"] = seen
+            record["seen"] = seen.summary
         if os.path.exists(self.path) and not os.path.isdir(self.path):
             raise ValueError(f"the output {self.path} is a file; name a folder")
         os.makedirs(self.path, exist_ok=True)
@@ -100,6 +99,8 @@ class RunFolder:
                 elif os.path.exists(entry):
                     os.remove(entry)
         self.write_json(CONFIG, record)
+        if seen is not None:
+            self.replace(SEEN, seen.write_images)
 
     def config(self) -> tuple[AnyConfig, str]:
         """The run's config, and its data specification.
@@ -141,7 +142,7 @@ class RunFolder:
             raise ValueError(f"{self.path} holds no {name}: the run has not finished; continue it with --resume")
         return self / name
 
-    def _check_same(self, record: dict[str, Any], seen: dict[str, Any] | None) -> None:
+    def _check_same(self, record: dict[str, Any], seen: Seen | None) -> None:
         config, data = self.config()
         there = {"data": data, **to_json(config)}
         if there["program"] != record["program"]:
@@ -151,13 +152,13 @@ class RunFolder:
         if harmful:
             raise ValueError(f"the run in {self.path} has another config, and cannot be resumed: {'; '.join(harmful)}")
         before = self.seen()
-        if seen and before and (change := changes_between(before, seen)):
+        if seen and before and (change := seen.changed_since(before, self / SEEN)):
             raise ValueError(
                 f"the data of the run in {self.path} have changed, and it cannot be resumed: {change}; put the data "
                 "back as they were, or begin a new run with another --output"
             )
         if before or seen:
-            record["seen"] = before or seen
+            record["seen"] = before or seen.summary
         if changes:
             note = " (results may differ by round-off)" if _ROUND_OFF & set(changes) else ""
             shown = "; ".join(f"{key}: {change}" for key, change in changes.items())

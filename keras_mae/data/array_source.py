@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.data.patient_reading import is_there, passing, patiently
 from keras_mae.data.source import Source
 
 
@@ -64,11 +65,18 @@ def read_npz(path: str) -> dict[str, np.ndarray]:
     Raises:
         ValueError: if the file is missing, is no such file or holds no `images`.
     """
-    if not tf.io.gfile.exists(path):
+    if not is_there(path):
         raise ValueError(f"npz:{path}: there is no such file")
+    arrays = patiently(lambda: _arrays_in(path), path)
+    if "images" not in arrays:
+        raise ValueError(f"npz:{path}: needs an array called 'images', has {', '.join(map(repr, arrays)) or 'nothing'}")
+    return arrays
+
+
+def _arrays_in(path: str) -> dict[str, np.ndarray]:
     with tf.io.gfile.GFile(path, "rb") as file:
         try:
-            arrays = dict(np.load(file, allow_pickle=False).items())
+            return dict(np.load(file, allow_pickle=False).items())
         except (
             ValueError,
             OSError,
@@ -78,7 +86,6 @@ def read_npz(path: str) -> dict[str, np.ndarray]:
             zlib.error,
             tf.errors.OpError,
         ) as error:
+            if passing(error):
+                raise
             raise ValueError(f"npz:{path}: is not a file written by numpy.savez ({error})") from error
-    if "images" not in arrays:
-        raise ValueError(f"npz:{path}: needs an array called 'images', has {', '.join(map(repr, arrays)) or 'nothing'}")
-    return arrays

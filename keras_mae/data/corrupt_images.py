@@ -127,6 +127,11 @@ class CorruptImages:
         self._seen = codes
 
 
+def usable(codes):
+    """Which of some codes, see `CorruptImages.code`, stand for images that can be used: bools of their kind."""
+    return (codes < 0) | (codes % len(Fault) == Fault.LATE)
+
+
 def note_faults(dataset: tf.data.Dataset, corrupt: CorruptImages | None, drop: bool = False) -> tf.data.Dataset:
     """Notes the faults in batches `(codes, element)` in an account, and leaves the elements.
 
@@ -138,7 +143,7 @@ def note_faults(dataset: tf.data.Dataset, corrupt: CorruptImages | None, drop: b
 
     def note(codes, element):
         def faulty():
-            good = (codes < 0) | (codes % len(Fault) == Fault.LATE)
+            good = usable(codes)
             if corrupt is not None:
                 noted = corrupt.note(codes)
             else:

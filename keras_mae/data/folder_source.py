@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import EXTENSIONS, bits_of
+from keras_mae.data.patient_reading import passing, patiently
 from keras_mae.data.source import NO_LABEL, EncodedSource
 
 _LOOKED_AT = 16
@@ -28,7 +29,7 @@ class FolderSource(EncodedSource):
     """
 
     def __init__(self, path: str, class_names: list[str] | None = None) -> None:
-        if not tf.io.gfile.isdir(os.fsencode(path)):
+        if not is_folder(path):
             raise ValueError(f"folder:{path}: there is no such folder")
         self.path = path.rstrip("/") or "/"
         self.paths = sorted(_image_files(self.path))
@@ -66,22 +67,46 @@ class FolderSource(EncodedSource):
 
     def _dtype(self) -> str:
         """`uint16` if any of some files has 16 bits a channel."""
-        for number in np.unique(np.linspace(0, self.num_images - 1, _LOOKED_AT).astype(int)):
-            path = self.paths[number]
-            try:
-                with tf.io.gfile.GFile(os.fsencode(path), "rb") as file:
-                    bits = bits_of(file)
-            except (tf.errors.OpError, OSError):
-                continue  # a corrupt file, which the pipeline will name
-            if bits == 16:
-                return "uint16"
-        return "uint8"
+        numbers = np.unique(np.linspace(0, self.num_images - 1, _LOOKED_AT).astype(int))
+
+        def look() -> str:
+            failed: list[Exception] = []
+            for number in numbers:
+                try:
+                    with tf.io.gfile.GFile(os.fsencode(self.paths[number]), "rb") as file:
+                        if bits_of(file) == 16:
+                            return "uint16"
+                except (tf.errors.OpError, OSError) as error:  # a corrupt file, which the pipeline will name
+                    failed.append(error)
+            if len(failed) == len(numbers) and passing(failed[0]):  # not these files, but their storage
+                raise failed[0]
+            return "uint8"
+
+        return patiently(look, self.name_of(0))
+
+
+def is_folder(path: str) -> bool:
+    """Whether there is such a folder; waits for a storage that fails, of which `tf.io.gfile.isdir` says that it lacks.
+
+    Raises:
+        OSError: if the storage does not come back in time.
+    """
+
+    def found() -> bool:
+        try:
+            return tf.io.gfile.stat(os.fsencode(path)).is_directory
+        except tf.errors.OpError as error:
+            if passing(error):
+                raise
+            return tf.io.gfile.isdir(os.fsencode(path))
+
+    return patiently(found, _printable(path))
 
 
 def _image_files(path: str) -> Iterator[str]:
     """The paths of all image files below a folder, in no particular order."""
     if "://" in path:
-        for folder, _, files in tf.io.gfile.walk(path):
+        for folder, _, files in patiently(lambda: list(tf.io.gfile.walk(path)), path):
             hidden = "/." in folder[len(path) :]
             yield from (f"{folder.rstrip('/')}/{file}" for file in files if not hidden and _is_shown_image(file))
         return
@@ -89,9 +114,9 @@ def _image_files(path: str) -> Iterator[str]:
     while pending:  # os.scandir knows what is a folder without asking for each entry: seconds for a million files
         folder = pending.pop()
         try:
-            entries = list(os.scandir(folder))
+            entries = patiently(lambda: list(os.scandir(folder)), _printable(folder))  # noqa: B023  called at once
         except OSError as error:
-            if folder == path:
+            if folder == path or error.errno is None:  # its storage did not come back
                 raise
             _log.warning("left out, cannot be opened: %s (%s)", _printable(folder), error.strerror)
             continue

@@ -42,7 +42,7 @@ class RowMaker:
     def _made(self) -> Any:
         """`make`, traced once for all the places that call it."""
         signature = [tf.TensorSpec((), tf.int64), self.read_spec]
-        return tf.function(self.make, input_signature=signature, autograph=False).get_concrete_function()
+        return tf.function(self.make, input_signature=signature).get_concrete_function()
 
     @functools.cached_property
     def row_spec(self) -> Any:
@@ -82,6 +82,7 @@ def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replac
         made = tf.data.Dataset.range(first, stop).map(lambda p: (p, maker(p)), tf.data.AUTOTUNE).batch(batch_size)
         return made.map(lambda positions, rows: (_no_fault(positions), rows))
 
+    row_spec = maker.row_spec  # traced here, where AutoGraph is on, which keras-cv's operations need
     per_chunk = -(-_CHUNK // batch_size) * batch_size
 
     @tf.autograph.experimental.do_not_convert
@@ -92,7 +93,7 @@ def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replac
         rows = rows.batch(batch_size).map(lambda positions, rows: (positions[-1] + 1, positions, rows))
         # the last batch, which is empty: all that is missing up to here has failed
         return rows.concatenate(
-            tf.data.Dataset.from_tensors((end, tf.zeros([0], tf.int64), zeros_of(maker.row_spec, rows=0)))
+            tf.data.Dataset.from_tensors((end, tf.zeros([0], tf.int64), zeros_of(row_spec, rows=0)))
         )
 
     @tf.autograph.experimental.do_not_convert

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
+import logging
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
 
@@ -20,6 +23,17 @@ OUTAGE, ALONE = 127.0, 31.0
 FIRST_DELAY = 1.0
 _GONE = "the storage fails: cannot read"
 _NEIGHBOURS = 4  # files that tell whether the storage works
+# What a storage answers that may come back; any other error tells of the file itself, such as that it is not there.
+_PASSING = {
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO, errno.ENOTCONN),
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECONNRESET, errno.ECONNREFUSED),
+}
+_PASSING_IN_TENSORFLOW = (
+    *(tf.errors.UnknownError, tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError),
+    *(tf.errors.InternalError, tf.errors.ResourceExhaustedError),
+)
+_log = logging.getLogger("keras_mae")
+_T = TypeVar("_T")
 
 
 class Reading(NamedTuple):
@@ -100,7 +114,8 @@ def read_again(source: Source, index, zeros: Any, patience) -> Reading:
         go_on = (delay <= left) & ~damaged
 
         def again():
-            told = tf.print("\nkeras-mae: cannot read", name, "- next try in", delay, "s", output_stream=sys.stderr)
+            seconds = tf.strings.as_string(delay, precision=1)
+            told = tf.print("\nkeras-mae: cannot read", name, "- next try in", seconds, "s", output_stream=sys.stderr)
             with tf.control_dependencies([told]):
                 slept = _sleep(delay)
             with tf.control_dependencies([slept]):
@@ -130,6 +145,56 @@ def read_again(source: Source, index, zeros: Any, patience) -> Reading:
     return Reading(found, values, fault, patience)
 
 
+def patiently(function: Callable[[], _T], name: str) -> _T:
+    """Calls what reads a storage outside a graph, such as the list of a folder; waits and calls again if that may help.
+
+    Args:
+        function: reads; may be called several times.
+        name: the file or folder, for messages.
+
+    Raises:
+        OSError: if the storage does not come back in time.
+        Exception: what the function raises, if waiting does not help: there is no such file, it may not be read, ...
+    """
+    waited = 0.0
+    while True:
+        try:
+            return function()
+        except (OSError, tf.errors.OpError) as error:
+            if not passing(error):
+                raise
+            delay = waited + FIRST_DELAY
+            if delay > OUTAGE - waited:
+                raise _gone(name) from error
+        _log.warning("cannot read %s - next try in %g s", name, delay)
+        time.sleep(delay)
+        waited += delay
+
+
+def passing(error: Exception | None) -> bool:
+    """Whether an error is one of a storage that may come back, and tells nothing of a file."""
+    return isinstance(error, _PASSING_IN_TENSORFLOW) or getattr(error, "errno", None) in _PASSING
+
+
+def is_there(path: str) -> bool:
+    """Whether there is such a file or folder; unlike `tf.io.gfile.exists`, waits for a storage that cannot tell.
+
+    Raises:
+        OSError: if the storage does not come back in time.
+    """
+
+    def asked() -> bool:
+        try:
+            tf.io.gfile.stat(path)
+        except tf.errors.OpError as error:
+            if passing(error):
+                raise
+            return tf.io.gfile.exists(path)
+        return True
+
+    return patiently(asked, path)
+
+
 def exists(path) -> tf.Tensor:
     """Whether there is such a file, in a graph; a pattern without a wildcard is looked up without listing a folder."""
     return tf.size(tf.io.matching_files(tf.strings.regex_replace(path, r"([*?\[\]\\])", r"\\\1"))) > 0
@@ -144,7 +209,11 @@ def storage_errors() -> Iterator[None]:
         match = re.search(rf"{_GONE}.*? \[(.*?)\]", error.message)
         if match is None:
             raise
-        raise OSError(f"{_GONE} {match[1]}; it did not come back within {OUTAGE:.0f} seconds") from error
+        raise _gone(match[1]) from error
+
+
+def _gone(name: str) -> OSError:
+    return OSError(f"{_GONE} {name}; it did not come back within {OUTAGE:.0f} seconds")
 
 
 def _sleep(seconds) -> tf.Tensor:

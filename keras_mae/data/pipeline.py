@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import batched
 from keras_mae.data.augmentation import Augmentation
-from keras_mae.data.corrupt_images import CorruptImages, note_faults
+from keras_mae.data.corrupt_images import CorruptImages, note_faults, usable
 from keras_mae.data.decoding import decode_file
 from keras_mae.data.guarded import RowMaker, guarded_rows
 from keras_mae.data.options import untuned
@@ -182,24 +182,36 @@ def sample_images(source: Source, image_shape: tuple[int, int, int], count: int,
 
 
 def _decoded(
-    source: Source, order: Iterable[int], image_shape: tuple[int, int, int], count: int, crop_ratio: float
+    source: Source, order: Sequence[int] | np.ndarray, image_shape: tuple[int, int, int], count: int, crop_ratio: float
 ) -> np.ndarray:
     """The first `count` images in an order that can be decoded, through the evaluation transform: of their dtype."""
+    indices = np.asarray(order, "int64")
     images: list[np.ndarray] = []
-    failed, reason = source.num_images, ""
-    for index in order:
-        if len(images) == count:
-            break
-        try:
-            image = source.image(tf.constant(index, tf.int64), image_shape[-1])
-        except tf.errors.OpError as error:  # also a file that went away, or may not be read: the stream drops these
-            if index < failed:
-                failed, reason = index, _reason(error)
-            continue
-        images.append(evaluation_transform(image, image_shape, crop_ratio).numpy())
+    try:
+        for index in indices[:count]:
+            image = source.image(tf.constant(index), image_shape[-1])
+            images.append(evaluation_transform(image, image_shape, crop_ratio).numpy())
+        return np.stack(images)
+    except tf.errors.OpError:
+        indices = indices[len(images) :]  # the rest as a stream, which waits for files and leaves some out
+
+    def make(position, values):
+        image = decode_file(values[0], image_shape[-1], source.dtype, source.decoding)
+        return evaluation_transform(image, image_shape, crop_ratio)
+
+    maker = RowMaker(source, lambda position: tf.gather(indices, position), make)
+    rows = guarded_rows(maker, 0, len(indices), count - len(images), replace=False)
+    failed = source.num_images
+    with storage_errors():
+        for codes, found in untuned(rows, one_thread_each=True).as_numpy_iterator():
+            images.extend(found[usable(codes)])
+            failed = min([failed, *(index for index, _ in CorruptImages.faults_in(codes))])
+            if len(images) >= count:
+                return np.stack(images[:count])
     if not images:
         raise ValueError(
-            f"none of the {source.num_images} images can be decoded, such as {source.name_of(failed)} ({reason})"
+            f"none of the {source.num_images} images can be decoded, such as {source.name_of(failed)} "
+            f"({_reason_of(source, failed, image_shape[-1])})"
         )
     return np.stack(images)
 

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.data.patient_reading import patiently
+
 HEADER, FOOTER = 12, 4
 _THREADS = 16
 
@@ -49,7 +51,7 @@ class RecordIndex:
     def of_some(cls, paths: list[str]) -> tuple[RecordIndex, list[str]]:
         """The records of some files up to where each is damaged, and what is wrong with those that are."""
         with ThreadPoolExecutor(_THREADS) as threads:
-            scanned = list(threads.map(_scan, paths))
+            scanned = list(threads.map(lambda path: patiently(lambda: _scan(path), path), paths))
         found = [(offsets, lengths) for offsets, lengths, _ in scanned]
         lengths = np.concatenate([lengths for _, lengths in found])
         numbers = np.repeat(np.arange(len(paths)), [len(lengths) for _, lengths in found])
@@ -67,7 +69,7 @@ class RecordReader:
 
     def __init__(self, paths: list[str], index: RecordIndex) -> None:
         self._paths = tf.constant(paths)
-        self._sizes = tf.constant([tf.io.gfile.stat(path).length for path in paths], tf.int64)
+        self._sizes = tf.constant([size_of(path) for path in paths], tf.int64)
         self._columns = tuple(map(tf.constant, (index.file, index.offset, index.length)))
 
     def path(self, index) -> tf.Tensor:
@@ -107,6 +109,11 @@ class RecordReader:
     def _place(self, index) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         file, offset, length = (tf.gather(column, index) for column in self._columns)
         return file, offset, length
+
+
+def size_of(path: str) -> int:
+    """A file's size in bytes."""
+    return patiently(lambda: tf.io.gfile.stat(path).length, path)
 
 
 def _first_of(variant) -> tf.Tensor:

@@ -6,19 +6,22 @@ import functools
 import io
 import logging
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import bits_of
+from keras_mae.data.guarded import RowMaker, guarded_rows
 from keras_mae.data.options import untuned
-from keras_mae.data.record_index import RecordIndex, RecordReader
+from keras_mae.data.patient_reading import is_there, passing, patiently, storage_errors
+from keras_mae.data.record_index import RecordIndex, RecordReader, size_of
 from keras_mae.data.source import NO_LABEL, EncodedSource
 
 _log = logging.getLogger("keras_mae")
 # what an image file and its class are called by `keras-mae tfrecords` and TFDS, and by older scripts
 IMAGE_KEYS, LABEL_KEYS = ("image", "image/encoded"), ("label", "image/class/label")
-_LOOKED_AT = 16
+_LOOKED_AT, _LABELS_TOGETHER = 16, 64
 INDEX = "index.npz"  # beside the files that `keras-mae tfrecords` writes
 
 
@@ -54,7 +57,8 @@ class RecordSource(EncodedSource):
         self._reader = RecordReader(paths, self.index)
         self.class_names = class_names or []
         self._labels = labels
-        first = self._features_of_one((image_key,) if image_key else IMAGE_KEYS)
+        image_keys = (image_key,) if image_key else IMAGE_KEYS
+        first = patiently(lambda: self._features_of_one(image_keys), name)
         self._image_key = image_key or _known(IMAGE_KEYS, first)
         self._label_key = label_key or _known(LABEL_KEYS, first)
         self._text = ""  # a label that is text, which no image needs that is trained on without labels
@@ -84,10 +88,11 @@ class RecordSource(EncodedSource):
         """The labels, int64 `(num_images,)`, or None; unless they came with the index, this reads every record."""
         if self._labels is not None or self._label_key is None:
             return self._labels
-        dataset = tf.data.Dataset.range(self.num_images).map(
-            lambda index: self.read(index)[1], num_parallel_calls=tf.data.AUTOTUNE
-        )
-        return np.fromiter(untuned(dataset).as_numpy_iterator(), "int64", self.num_images)
+        # counted from NO_LABEL, as an image that cannot be read gets a zero
+        maker = RowMaker(self, lambda position: position, lambda position, values: values[1] - NO_LABEL)
+        rows = untuned(guarded_rows(maker, 0, self.num_images, _LABELS_TOGETHER, replace=False))
+        with storage_errors():
+            return np.concatenate([labels for _, labels in rows.as_numpy_iterator()]) + NO_LABEL
 
     def name_of(self, index: int) -> str:
         return f"{self.paths[self.index.file[index]]}, record at byte {self.index.offset[index] - 12}"
@@ -109,10 +114,12 @@ class RecordSource(EncodedSource):
     def _features_of_one(self, image_keys: tuple[str, ...]):
         """The features of the first record, of some looked at, that has an image."""
         error = ""
+        failed: tf.errors.OpError | None = None
         for index in np.unique(np.linspace(0, self.num_images - 1, _LOOKED_AT).astype(int)):
             try:
                 record = self._reader(tf.constant(index, tf.int64)).numpy()
             except tf.errors.OpError as reason:
+                failed = failed or reason
                 error = error or f"{self.name}: cannot read {self.name_of(index)} ({reason.message.splitlines()[0]})"
                 continue
             try:
@@ -126,6 +133,8 @@ class RecordSource(EncodedSource):
                 f"{self.name}: records hold an encoded image called {' or '.join(image_keys)}, these hold "
                 f"{', '.join(sorted(features)) or 'nothing'}"
             )
+        if failed is not None and passing(failed):
+            raise failed
         raise ValueError(error)
 
 
@@ -135,14 +144,14 @@ def open_records(pattern: str) -> RecordSource:
     Raises:
         ValueError: if there is no such file, or one of them is damaged.
     """
-    paths = [path for path in sorted(tf.io.gfile.glob(pattern)) if os.path.basename(path) != INDEX]
+    paths = [path for path in patiently(lambda: _matching(pattern), pattern) if os.path.basename(path) != INDEX]
     if not paths:
         raise ValueError(f"tfrecord:{pattern}: there is no such file; a pattern has *, such as DIR/*.tfrecord")
     folders = {os.path.dirname(path) for path in paths}
     name = f"tfrecord:{pattern}"
     if len(folders) == 1:
         beside = tf.io.gfile.join(*folders, INDEX) if all(folders) else INDEX
-        if tf.io.gfile.exists(beside):
+        if is_there(beside):
             return _with_index(paths, beside, name)
     index, damages = RecordIndex.of_some(paths)
     if len(damages) == len(paths):
@@ -154,13 +163,12 @@ def open_records(pattern: str) -> RecordSource:
 
 def _with_index(paths: list[str], beside: str, name: str) -> RecordSource:
     """The records of some of the files that an index describes, in the order of the images that they were made of."""
-    with tf.io.gfile.GFile(beside, "rb") as file:
-        table = dict(np.load(file, allow_pickle=False).items())
+    table = patiently(lambda: _arrays_in(beside), beside)
     names = [str(one) for one in table["files"]]
     sizes = dict(zip(names, table["sizes"].tolist()))
     for path in paths:
         base = os.path.basename(path)
-        if sizes.get(base) != tf.io.gfile.stat(path).length:
+        if sizes.get(base) != size_of(path):
             raise ValueError(
                 f"{path}: does not belong to {beside}, or was cut off; write both anew, or remove the index"
             )
@@ -172,6 +180,20 @@ def _with_index(paths: list[str], beside: str, name: str) -> RecordSource:
     return RecordSource(
         paths, index, name, labels=labels, class_names=[str(one) for one in table.get("class_names", [])]
     )
+
+
+def _matching(pattern: str) -> list[str]:
+    """The files that match; where there are none, asks for the folder, as a storage that fails shows none."""
+    found = sorted(tf.io.gfile.glob(pattern))
+    folder = os.path.dirname(re.split(r"[*?\[]", pattern)[0])
+    if not found and folder and tf.io.gfile.exists(folder):
+        tf.io.gfile.stat(folder)
+    return found
+
+
+def _arrays_in(path: str) -> dict[str, np.ndarray]:
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return dict(np.load(file, allow_pickle=False).items())
 
 
 def _known(keys: tuple[str, ...], features) -> str | None:

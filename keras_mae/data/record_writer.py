@@ -6,12 +6,15 @@ import io
 import logging
 import os
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.corrupt_images import CorruptImages
+from keras_mae.data.corrupt_images import CorruptImages, note_faults
+from keras_mae.data.guarded import RowMaker, guarded_rows
+from keras_mae.data.options import untuned
+from keras_mae.data.patient_reading import is_there, storage_errors
 from keras_mae.data.record_index import RecordIndex
 from keras_mae.data.record_source import INDEX
 from keras_mae.data.source import NO_LABEL, EncodedSource, Source
@@ -19,7 +22,7 @@ from keras_mae.data.subset import Subset
 from keras_mae.one_writer import lock_folder
 
 _log = logging.getLogger("keras_mae")
-_PER_FILE, _THREADS = 1024, 16
+_PER_FILE, _THREADS, _TOGETHER = 1024, 16, 16
 
 
 def write_records(source: Source, directory: str, num_files: int | None = None, alone: bool = False) -> list[str]:
@@ -59,35 +62,44 @@ def write_records(source: Source, directory: str, num_files: int | None = None, 
             f"{directory} holds TFRecord files of another set, such as {min(foreign)}; name another folder"
         )
     corrupt = CorruptImages(source.num_images, source.name_of)
-    for number, path in enumerate(paths):
-        indices = np.arange(number, source.num_images, num_files)
-        if tf.io.gfile.exists(path) and len(RecordIndex.of([path]).file) == len(indices):
+    parts = {path: np.arange(number, source.num_images, num_files) for number, path in enumerate(paths)}
+    missing: list[str] = []
+    for path, indices in parts.items():
+        if is_there(path) and len(RecordIndex.of([path]).file) == len(indices):
             _log.info("%s is there", path)
-            continue
-        _write(source, indices, path, corrupt)
-        _log.info("wrote %s: %d images, %d of %d files", path, len(indices), number + 1, num_files)
+        else:
+            missing.append(path)
+    if missing:
+        rows = _read(source, np.concatenate([parts[path] for path in missing]), corrupt)
+        for path in missing:
+            _write(source, parts[path], path, rows, corrupt)
+            _log.info("wrote %s: %d images, %d of %d files", path, len(parts[path]), paths.index(path) + 1, num_files)
     _write_index(source, paths, tf.io.gfile.join(directory, INDEX))
     if corrupt.names:
         _log.warning(corrupt.summary())
     return paths
 
 
-def _write(source: EncodedSource | Subset, indices: np.ndarray, path: str, corrupt: CorruptImages) -> None:
-    def read(index: int) -> tuple[bytes, int]:
-        try:
-            contents, label = source.read(tf.constant(index, tf.int64))
-        except tf.errors.OpError:
-            corrupt.report(index)
-            return b"", NO_LABEL  # keeps its place, and is skipped like any other file that cannot be decoded
-        return contents.numpy(), int(label)
+def _read(source: EncodedSource | Subset, indices: np.ndarray, corrupt: CorruptImages) -> Iterator[tuple[bytes, int]]:
+    """Bytes and labels of some images, one after another; of one that cannot be read, no bytes."""
+    maker = RowMaker(source, lambda position: tf.gather(indices, position), lambda position, values: values)
+    rows = guarded_rows(maker, 0, len(indices), _TOGETHER, replace=False)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = _THREADS  # a disk in a network answers many at once
+    return untuned(note_faults(rows, corrupt).unbatch()).with_options(options).as_numpy_iterator()
 
+
+def _write(source: Source, indices: np.ndarray, path: str, rows: Iterator, corrupt: CorruptImages) -> None:
     aside = f"{path}.{uuid.uuid4().hex[:8]}"
     try:
-        with tf.io.TFRecordWriter(aside) as writer, ThreadPoolExecutor(_THREADS) as threads:
-            for (contents, label), index in zip(threads.map(read, indices.tolist()), indices.tolist()):
+        with tf.io.TFRecordWriter(aside) as writer, storage_errors():
+            for index, (contents, label) in zip(indices.tolist(), rows):
+                # one that cannot be read keeps its place, and is skipped like one that cannot be decoded
                 features = {"image": _bytes(contents), "name": _bytes(source.name_of(index).encode())}
                 if source.labelled:
-                    features["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
+                    features["label"] = tf.train.Feature(
+                        int64_list=tf.train.Int64List(value=[label if contents else NO_LABEL])
+                    )
                 writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
         corrupt.check()
         tf.io.gfile.rename(aside, path, overwrite=True)

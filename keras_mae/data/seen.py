@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import collections
+import functools
+import gzip
 import hashlib
+import itertools
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,44 +16,92 @@ import numpy as np
 from keras_mae.data.array_source import ArraySource
 from keras_mae.data.folder_source import FolderSource
 from keras_mae.data.memory_source import MemorySource
+from keras_mae.data.record_index import HEADER
 from keras_mae.data.record_source import RecordSource
 from keras_mae.data.source import Source
 from keras_mae.data.subset import Subset
 
-_SAMPLED = 64
+_SAMPLED, _NAMED = 64, 3
 
 
-def seen_of(source: Source, *others: Source) -> dict[str, Any]:
+class Seen:
     """Number, names, labels and form of some images.
 
     No file is read: of folders it is the paths in the folder that count, of records their lengths and places, of
-    arrays the bytes of a sample. A folder that is moved, or a file that is repaired, changes nothing.
+    arrays the images' bytes. A folder that is moved, or a file that is repaired, changes nothing.
 
     Args:
         source: the images to train on.
         others: more of them, such as those to test on.
-
-    Returns:
-        `num_images`, of `source`; `digest`, of all: one part for images and one for labels, with a colon between;
-        `dtype`; `class_names`.
     """
-    images, labels = hashlib.sha256(), hashlib.sha256()
-    for one in (source, *others):
-        images.update(f"{one.num_images}:{one.dtype}:".encode())
-        _add(images, one)
-        if one.labelled and _labels_are_known(one):
-            labels.update(one.required_labels().astype("<i8").tobytes())
-        labels.update("\0".join(one.class_names).encode("utf-8", "surrogateescape"))
-    return {
-        "num_images": source.num_images,
-        "digest": f"{images.hexdigest()[:32]}:{labels.hexdigest()[:32]}",
-        "dtype": source.dtype,
-        "class_names": list(source.class_names),
-    }
+
+    def __init__(self, source: Source, *others: Source) -> None:
+        self._sources = (source, *others)
+
+    @functools.cached_property
+    def summary(self) -> dict[str, Any]:
+        """A few values that JSON can hold, for a run's `config.json`.
+
+        They are `num_images`, of the images to train on; `digest`, of all, one part for images and one for labels,
+        with a colon between; `dtype`; `class_names`.
+        """
+        images, labels = hashlib.sha256(), hashlib.sha256()
+        for one in self._sources:
+            images.update(f"{one.num_images}:{one.dtype}:".encode())
+            _add(images, one)
+            if one.labelled and _labels_are_known(one):
+                labels.update(one.required_labels().astype("<i8").tobytes())
+            labels.update("\0".join(one.class_names).encode("utf-8", "surrogateescape"))
+        source = self._sources[0]
+        return {
+            "num_images": source.num_images,
+            "digest": f"{images.hexdigest()[:32]}:{labels.hexdigest()[:32]}",
+            "dtype": source.dtype,
+            "class_names": list(source.class_names),
+        }
+
+    def write_images(self, path: str) -> None:
+        """Writes the name and the label of every image into a file, a few bytes for each, for `changed_since`."""
+        with gzip.open(path, "wb", compresslevel=1) as file:
+            file.write(b"\0".join(b"%b\n%b" % item for item in self._images().items()))
+
+    def changed_since(self, before: dict[str, Any], path: str) -> str:
+        """What has changed in the data since a summary and its file were written, for people; empty if nothing has.
+
+        Args:
+            before: the `summary` of then.
+            path: of the file that `write_images` wrote; it may be missing.
+        """
+        change = changes_between(before, self.summary)
+        if not change or not os.path.exists(path):
+            return change
+        with gzip.open(path, "rb") as file:
+            then = dict(item.rpartition(b"\n")[::2] for item in file.read().split(b"\0"))
+        return "; ".join(_differences(then, self._images())) or change
+
+    def _images(self) -> dict[bytes, bytes]:
+        """From the name of each image to its label, or the class of that."""
+        found: dict[bytes, bytes] = {}
+        copies: collections.Counter[bytes] = collections.Counter()
+        for number, source in enumerate(self._sources):
+            names = _names(source, self._sources[0] if number else None)
+            labels = itertools.repeat(b"")
+            if source.labelled and _labels_are_known(source):
+                shown = [os.fsencode(name) for name in source.class_names]
+                labels = (
+                    shown[label] if label < len(shown) else b"%d" % label for label in source.required_labels().tolist()
+                )
+            for name, label in zip(names, labels):
+                name = name.replace(b"\0", b"")
+                if name in found:  # such as two equal images in an array
+                    copies[name] += 1
+                    name = b"%b (%d)" % (name, copies[name] + 1)
+                found[name] = label
+        return found
 
 
 def changes_between(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What has changed in the data, for people; empty if nothing has."""
+    """What differs between two summaries, for people; empty if nothing does."""
     if before.get("digest") == now["digest"]:
         return ""
     old, new = before["num_images"], now["num_images"]
@@ -60,6 +113,62 @@ def changes_between(before: dict[str, Any], now: dict[str, Any]) -> str:
         if one != other
     ]
     return f"of {new} images {' and '.join(changed)}"
+
+
+def _differences(then: dict[bytes, bytes], now: dict[bytes, bytes]) -> list[str]:
+    """One text for each kind of change, with the number of images and some of their names."""
+    added = [name for name in now if name not in then]
+    removed = [name for name in then if name not in now]
+    relabelled = {name: f"{_text(name)} ({_text(then[name])} to {_text(label)})"
+                  for name, label in now.items() if name in then and then[name] != label}  # fmt: skip
+    # an image of a folder that went from one class's folder to another's
+    gone = {name.partition(b"/")[2]: name for name in removed if then[name]}
+    for name in [name for name in added if now[name] and name.partition(b"/")[2] in gone]:
+        old = gone.pop(name.partition(b"/")[2], None)
+        if old is not None and b"/" in name and now[name] != then[old]:
+            relabelled[name] = f"{_text(name)} ({_text(then[old])} to {_text(now[name])})"
+            added.remove(name)
+            removed.remove(old)
+    kinds = (
+        ("added", [_text(name) for name in added]),
+        ("removed", [_text(name) for name in removed]),
+        ("relabelled", list(relabelled.values())),
+    )
+    return [
+        f"{len(names)} image{'s were' if len(names) > 1 else ' was'} {kind}: {', '.join(names[:_NAMED])}"
+        f"{', ...' if len(names) > _NAMED else ''}"
+        for kind, names in kinds
+        if names
+    ]
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
+
+
+def _names(source: Source, first: Source | None) -> Iterator[bytes]:
+    """A name for each image, which tells it from all others however these change."""
+    if isinstance(source, Subset):
+        names = list(_names(source.source, first))
+        return (names[index] for index in source.indices.tolist())
+    if isinstance(source, MemorySource):
+        return _names(source.source, first)
+    if isinstance(source, FolderSource):
+        root = first
+        while isinstance(root, (Subset, MemorySource)):
+            root = root.source
+        other = isinstance(root, FolderSource) and root.path != source.path
+        prefix = f"{os.path.basename(source.path)}:" if other else ""
+        return (os.fsencode(prefix + source.relative_name(index)) for index in range(source.num_images))
+    if isinstance(source, RecordSource):
+        files = [os.fsencode(os.path.basename(path)) for path in source.paths]
+        columns = (source.index.file.tolist(), source.index.offset.tolist())
+        return (b"%b at byte %d" % (files[file], offset - HEADER) for file, offset in zip(*columns))
+    if isinstance(source, ArraySource):
+        return (
+            b"image " + hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest().encode() for image in source.images
+        )
+    return (source.name_of(index).encode() for index in range(source.num_images))
 
 
 def _add(digest, source: Source) -> None:

@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from keras_mae.data.array_source import ArraySource, read_npz
 from keras_mae.data.decoding import Decoding
-from keras_mae.data.folder_source import EXTENSIONS, FolderSource
+from keras_mae.data.folder_source import EXTENSIONS, FolderSource, is_folder
 from keras_mae.data.memory_source import MemorySource
+from keras_mae.data.patient_reading import is_there, patiently
 from keras_mae.data.record_source import INDEX, open_records
 from keras_mae.data.record_writer import write_records
-from keras_mae.data.seen import changes_between, seen_of
+from keras_mae.data.seen import Seen, changes_between
 from keras_mae.data.source import Source
 from keras_mae.data.splits import split_source
 from keras_mae.data.tfds_source import tfds_builder, tfds_source
@@ -106,8 +107,9 @@ def _meant(path: str) -> str | None:
 
 
 def _folder(path: str, split: str | None) -> Source:
-    if tf.io.gfile.isdir(path):
-        names = tf.io.gfile.listdir(path) if "://" in path else os.listdir(path)  # which may be no UTF-8
+    if is_folder(path):
+        listed = tf.io.gfile.listdir if "://" in path else os.listdir  # of names that may be no UTF-8
+        names = patiently(lambda: listed(path), path)
         below = {name.rstrip("/") for name in names}
         validation = next((name for name in _VALIDATION_NAMES if name in below), None)
         if validation and "train" in below:
@@ -163,17 +165,16 @@ def _disk(rest: str, split: str | None) -> Source:
     if not source.encoded:
         return source
     folder = tf.io.gfile.join(cache, split or "all")
-    note, now = tf.io.gfile.join(folder, _CACHED), seen_of(source)
-    if not tf.io.gfile.exists(tf.io.gfile.join(folder, INDEX)):  # it is written last
-        with_note = tf.io.gfile.exists(folder) and tf.io.gfile.exists(note)
-        if with_note and _changed(note, now):
+    note, now = tf.io.gfile.join(folder, _CACHED), Seen(source).summary
+    if not is_there(tf.io.gfile.join(folder, INDEX)):  # it is written last
+        if is_there(note) and _changed(note, now):
             raise ValueError(f"disk:{cache}: was begun with other images than {specification} has; remove the cache")
         tf.io.gfile.makedirs(folder)
         with tf.io.gfile.GFile(note, "w") as file:
             file.write(json.dumps(now))
         write_records(source, folder)
     kept = open_records(tf.io.gfile.join(folder, "*.tfrecord"))
-    change = _changed(note, now) if tf.io.gfile.exists(note) else ""
+    change = _changed(note, now) if is_there(note) else ""
     if not change and kept.num_images != source.num_images:
         change = f"it holds {kept.num_images} images, and there are {source.num_images}"
     if change:
@@ -184,8 +185,11 @@ def _disk(rest: str, split: str | None) -> Source:
 
 
 def _changed(note: str, now: dict) -> str:
-    with tf.io.gfile.GFile(note) as file:
-        return changes_between(json.loads(file.read()), now)
+    def read() -> str:
+        with tf.io.gfile.GFile(note) as file:
+            return file.read()
+
+    return changes_between(json.loads(patiently(read, note)), now)
 
 
 def _part(source: Source, split: str | None) -> Source:

@@ -14,6 +14,7 @@ from keras_mae.data import (
     Subset,
     evaluation_dataset,
     open_source,
+    record_writer,
     training_dataset,
     write_records,
 )
@@ -90,21 +91,21 @@ def test_training_batches_are_those_of_the_folder(folder, records):
 
 
 def test_continues_where_it_was_interrupted(folder, records, tmp_path, monkeypatch):
-    source = FolderSource(folder)
-    read, calls = source.read, []
+    source, read, calls = FolderSource(folder), record_writer._read, []
 
-    def interrupted(index):
-        calls.append(int(index))
-        if int(index) == 2:
-            raise KeyboardInterrupt
-        return read(index)
+    def interrupted(corrupt):
+        calls.append(corrupt)
+        if len(calls) == 3:
+            raise KeyboardInterrupt  # while the third file is written
 
-    monkeypatch.setattr(source, "read", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(CorruptImages, "check", interrupted)
         write_records(source, str(tmp_path), 4)
     assert sorted(os.listdir(tmp_path)) == [f"images-0000{n}-of-00004.tfrecord" for n in range(2)]
     calls.clear()
-    monkeypatch.setattr(source, "read", lambda index: (calls.append(int(index)), read(index))[1])
+    monkeypatch.setattr(
+        record_writer, "_read", lambda source, indices, *rest: (calls.extend(indices), read(source, indices, *rest))[1]
+    )
     write_records(source, str(tmp_path), 4)
     assert sorted(calls) == [n for n in range(COUNT) if n % 4 in (2, 3)]  # only what was missing
     for name in os.listdir(records):
@@ -119,7 +120,7 @@ def test_a_file_that_cannot_be_read_keeps_its_place_and_is_reported(folder, tmp_
     os.remove(tmp_path / "in" / "017.png")
     os.symlink("nowhere", tmp_path / "in" / "017.png")
     write_records(FolderSource(str(tmp_path / "in")), str(tmp_path / "out"), 2)
-    assert "1 of 120 images were skipped because they cannot be decoded" in caplog.text
+    assert "1 of 120 images were skipped: 1 is missing" in caplog.text
     corrupt = CorruptImages(120, str)
     source = open_source(f"tfrecord:{tmp_path}/out/*.tfrecord")
     found = list(evaluation_dataset(source, (4, 5, 3), 50, 1.0, corrupt).unbatch().as_numpy_iterator())

@@ -36,7 +36,7 @@ def test_a_run(given, config, tmp_path):
     assert folder.config() == (dataclasses.replace(config, epochs=6), given["data"])
     assert set(os.listdir(output)) == {
         "config.json", "log.jsonl", "results.json", "tensorboard", "checkpoints", "model.keras", "best.keras",
-        "encoder.keras",
+        "encoder.keras", "seen.gz",
     }  # fmt: skip
     with open(folder / run.RESULTS, encoding="utf-8") as file:
         assert json.load(file) == results

@@ -26,6 +26,7 @@ def test_the_run_folder_holds_what_it_should(finished, folder):
     names = {
         "config.json",
         "log.jsonl",
+        "seen.gz",
         "tensorboard",
         "checkpoints",
         "model.keras",
@@ -171,7 +172,10 @@ def test_too_many_corrupt_images_end_the_run_even_if_only_training_finds_them(tm
             ["batch_size=64"],
             r"a batch of 64 needs as many images, and there are 20 to train on; set a smaller .* --set batch_size=4",
         ),
-        (["warmup_epochs=3"], "warm-up must be shorter than the run: got warmup_epochs=3 of epochs=3; type --set warmup_epochs=0.15"),
+        (
+            ["warmup_epochs=3"],
+            "warm-up must be shorter than the run: got warmup_epochs=3 of epochs=3; type --set warmup_epochs=0.15",
+        ),
         (["image_size=(15,16)"], "15"),
         (["hidden_dim=15"], "15"),
         (["mask_ratio=1.0"], r"mask_ratio lies in \(0, 1\), got mask_ratio=1.0"),
@@ -179,7 +183,10 @@ def test_too_many_corrupt_images_end_the_run_even_if_only_training_finds_them(tm
         (["preset=vit_bas"], "no preset is called 'vit_bas'; did you mean vit_base_patch16"),
         (["channels=2", "mean=None"], r"none of the 20 images can be decoded, such as .*000.png \(.+\)"),
         (["crop_ratio=0"], r"crop_ratio lies in \(0, 1\], got crop_ratio=0"),
-        (["accumulation_steps=3"], "batch_size=8 must be divisible by accumulation_steps=3; type --set accumulation_steps=2"),
+        (
+            ["accumulation_steps=3"],
+            "batch_size=8 must be divisible by accumulation_steps=3; type --set accumulation_steps=2",
+        ),
         (["accumulation_steps=0"], r"accumulation_steps lies in \[1, 1000000\], got accumulation_steps=0"),
         (["clip_norm=0"], r"clip_norm lies in \(0, 1000000000\], got clip_norm=0"),
         (["checkpoint_steps=0"], r"checkpoint_steps lies in \[1, 1000000\], got checkpoint_steps=0"),

@@ -6,15 +6,19 @@ import os
 
 import pytest
 
+from keras_mae.data import ArraySource, FolderSource
+from keras_mae.data.seen import Seen
 from keras_mae.trainers import run
 from keras_mae.trainers.config import PretrainConfig
+from tests.base import random_images
+from tests.drawn import write_pictures
 
 CONFIG = PretrainConfig(epochs=3, image_size=(16, 20), crop_scale=None)
 
 
-def start(path, config=CONFIG, data="digits", resume=False, overwrite=False):
+def start(path, config=CONFIG, data="digits", resume=False, overwrite=False, seen=None):
     folder = run.RunFolder(str(path))
-    folder.start(config, data, resume, overwrite)
+    folder.start(config, data, resume, overwrite, seen)
     return folder
 
 
@@ -152,19 +156,16 @@ def test_what_a_killed_run_was_writing_goes_when_the_file_is_written_again(taken
         assert json.load(file) == {"top1": 0.5}
 
 
-def test_resume_after_the_data_changed_is_refused(tmp_path):
-    seen = {"num_images": 20, "digest": "a:b", "dtype": "uint8", "class_names": []}
-    folder = run.RunFolder(str(tmp_path / "run"))
-    folder.start(CONFIG, "digits", False, False, seen)
-    assert folder.seen() == seen and folder.config() == (CONFIG, "digits")
-    folder.start(dataclasses.replace(CONFIG, pictures_every=7), "digits", True, False, seen)
-    assert folder.seen() == seen
-    for other, message in (
-        ({"num_images": 19, "digest": "c:b"}, "there were 20 images to train on, and there are 19"),
-        ({"digest": "a:c"}, "of 20 images the labels are others"),
-    ):
-        with pytest.raises(ValueError, match=f"have changed, and it cannot be resumed: {message}; put the data back"):
-            folder.start(CONFIG, "digits", True, False, {**seen, **other})
+def test_what_a_run_saw_stays_when_it_is_resumed(tmp_path):
+    images = random_images(20, (4, 4, 1))
+    seen = Seen(ArraySource(images))
+    folder = start(tmp_path / "run", seen=seen)
+    assert folder.seen() == seen.summary and folder.config() == (CONFIG, "digits")
+    start(tmp_path / "run", dataclasses.replace(CONFIG, pictures_every=7), resume=True, seen=seen)
+    assert folder.seen() == seen.summary
+    message = "have changed, and it cannot be resumed: 1 image was removed: image [0-9a-f]*; put the data back"
+    with pytest.raises(ValueError, match=message):
+        start(tmp_path / "run", resume=True, seen=Seen(ArraySource(images[1:])))
 
 
 @pytest.mark.parametrize("path", ["gs://bucket/run", "ram://run"])
@@ -173,3 +174,25 @@ def test_a_run_is_on_a_local_disk(path, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=f"a run lies in a folder of a local disk, got {path}; name one, and copy it"):
         start(path)
     assert not os.listdir(tmp_path)
+
+
+def test_a_resume_with_other_data_says_which_images_were_added_removed_and_relabelled(tmp_path):
+    folder = str(tmp_path / "pictures")
+    for name in "ab":
+        write_pictures(os.path.join(folder, name), 4, size=(5, 6))
+    os.rename(f"{folder}/a/000.png", f"{folder}/a/moved.png")
+    start(tmp_path / "run", seen=Seen(FolderSource(folder)))
+    start(tmp_path / "run", resume=True, seen=Seen(FolderSource(folder)))
+    os.rename(f"{folder}/a/moved.png", f"{folder}/b/moved.png")
+    os.rename(f"{folder}/a/001.png", f"{folder}/a/new.png")
+    os.remove(f"{folder}/b/003.png")
+    message = (
+        "have changed, and it cannot be resumed: 1 image was added: a/new.png; 2 images were removed: a/001.png, "
+        r"b/003.png; 1 image was relabelled: b/moved.png \(a to b\); put the data back as they were, or begin a new run"
+    )
+    with pytest.raises(ValueError, match=message):
+        start(tmp_path / "run", resume=True, seen=Seen(FolderSource(folder)))
+    os.remove(tmp_path / "run" / "seen.gz")  # of a run of an earlier version
+    with pytest.raises(ValueError, match="resumed: there were 8 images to train on, and there are 7; put"):
+        start(tmp_path / "run", resume=True, seen=Seen(FolderSource(folder)))
+    assert "seen.gz" in os.listdir(start(tmp_path / "run", overwrite=True, seen=Seen(FolderSource(folder))).path)
