@@ -185,7 +185,12 @@ def _check_form(shape: tuple[int | None, ...] | None, dtype: str, num_classes: i
     if shape is not None and len(shape) != 1 and not (len(shape) == 2 and shape[1] in (None, 1, num_classes)):
         raise ValueError(f"{forms}; got the shape {_tuple(shape)}")
     if not _is_number(dtype):
-        raise ValueError(f"{forms}; got the type {dtype}")
+        kind = dtype.rstrip("0123456789")  # NumPy adds the length of strings
+        remedy = {
+            "bool": ": convert them with labels.astype('int32')",
+            "str": ": take their numbers, np.unique(labels, return_inverse=True)[1]",
+        }
+        raise ValueError(f"{forms}; got the type {kind}{remedy.get(kind, '')}")
 
 
 def _is_number(dtype: str) -> bool:
