@@ -124,8 +124,8 @@ def check_weights(sample_weight) -> None:
     bad = ~((values >= 0) & np.isfinite(values))  # NaN compares as False
     if bad.any():
         raise ValueError(
-            f"sample_weight holds finite numbers of at least 0; got {values[bad][0]:g} for example {int(bad.argmax())}, "
-            f"and {bad.sum()} such of {len(values)}"
+            f"sample_weight holds finite numbers of at least 0; got {values[bad][0]:g} for example {bad.argmax()}, and "
+            f"{bad.sum()} such of {len(values)}"
         )
 
 
