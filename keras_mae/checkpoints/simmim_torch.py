@@ -51,7 +51,7 @@ class SimMIMTorchFormat(MAETorchFormat):
 
     def file_names(self, slot: Slot) -> tuple[str, ...]:
         names = super().file_names(slot)
-        if slot.owner.endswith(".attention.qkv") and slot.leaf == "bias":
+        if names and slot.owner.endswith(".attention.qkv") and slot.leaf == "bias":
             module = names[0].removesuffix("qkv.bias")
             return f"{module}q_bias", ZEROS, f"{module}v_bias"
         return names

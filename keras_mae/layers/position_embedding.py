@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.layers.grid_layer import GridLayer
+
 _log = logging.getLogger("keras_mae")
 KINDS = ("sincos", "learned", None)
 
@@ -96,7 +98,7 @@ def resize_position_embedding(
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
-class PositionEmbedding(keras.layers.Layer):
+class PositionEmbedding(GridLayer):
     """Adds a position embedding to each patch token; drops may have happened before.
 
     The table has a row for each prefix token, then one for each patch, row by row. A fixed table is a weight

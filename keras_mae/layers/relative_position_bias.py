@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.layers.grid_layer import GridLayer
 from keras_mae.layers.position_embedding import resize_position_embedding
 
 _OF_PREFIX = 3  # rows for prefix to patch, patch to prefix, and prefix to prefix
@@ -71,7 +72,7 @@ def _num_offsets(grid: tuple[int, int]) -> int:
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
-class RelativePositionBias(keras.layers.Layer):
+class RelativePositionBias(GridLayer):
     """A bias on the attention's logits for each head and each offset between two patches.
 
     `softmax(q k^T / sqrt(head_dim) + bias) v`. Its table starts from zeros.

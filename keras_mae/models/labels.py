@@ -106,10 +106,10 @@ def fault_of_labels(num_classes: int) -> str:
 
 
 def check_weights(sample_weight) -> None:
-    """Looks at the shape and type of `sample_weight`: an array, or the specification of a data set's.
+    """Looks at `sample_weight`: an array, or the shape and type of a symbolic tensor or a specification.
 
     Raises:
-        ValueError: if it is not one number an example, `(N,)` or `(N, 1)`.
+        ValueError: if it is not one number an example, `(N,)` or `(N, 1)`, or a number is negative or not finite.
     """
     if sample_weight is None:
         return
@@ -118,17 +118,26 @@ def check_weights(sample_weight) -> None:
     if not fits or not _is_number(dtype):
         named = "of unknown shape" if shape is None else _tuple(shape)
         raise ValueError(f"sample_weight holds one number an example, shape (N,) or (N, 1); got {dtype} {named}")
+    if isinstance(sample_weight, tf.TensorSpec) or tf.is_symbolic_tensor(sample_weight):
+        return
+    values = np.asarray(sample_weight).astype("float64").reshape(-1)
+    bad = ~((values >= 0) & np.isfinite(values))  # NaN compares as False
+    if bad.any():
+        raise ValueError(
+            f"sample_weight holds finite numbers of at least 0; got {values[bad][0]:g} for example {bad.argmax()}, and "
+            f"{bad.sum()} such of {len(values)}"
+        )
 
 
 def weigh(losses, sample_weight) -> tf.Tensor:
-    """Losses `(B,)` times their weights, `(B,)` or `(B, 1)`.
+    """Losses `(B,)` times their weights, `(B,)` or `(B, 1)`; a negative weight makes NaN of its loss.
 
     Raises:
-        ValueError: for weights of another shape or type.
+        ValueError: for weights of another shape or type, and eagerly for negative ones.
     """
     check_weights(sample_weight)
-    sample_weight = tf.convert_to_tensor(sample_weight)
-    return losses * tf.reshape(tf.cast(sample_weight, tf.float32), tf.shape(losses))
+    weights = tf.reshape(tf.cast(tf.convert_to_tensor(sample_weight), tf.float32), tf.shape(losses))
+    return losses * tf.where(weights >= 0, weights, float("nan"))
 
 
 def checked_class_weight(class_weight: Mapping[int, float], num_classes: int) -> dict[int, float]:
@@ -144,7 +153,11 @@ def checked_class_weight(class_weight: Mapping[int, float], num_classes: int) ->
         raise ValueError(
             f"class_weight has weights of classes 0 to {num_classes - 1}; got {', '.join(map(repr, unknown))}"
         )
-    return {label: float(class_weight.get(label, 1.0)) for label in range(num_classes)}
+    weights = {label: float(class_weight.get(label, 1.0)) for label in range(num_classes)}
+    for label, weight in weights.items():
+        if not (weight >= 0 and np.isfinite(weight)):
+            raise ValueError(f"class_weight has finite weights of at least 0; got {weight:g} for class {label}")
+    return weights
 
 
 def with_class_weights(data: tf.data.Dataset, class_weight: Mapping[int, float]) -> tf.data.Dataset:
@@ -183,8 +196,13 @@ def _form(labels) -> tuple[tuple[int | None, ...] | None, str]:
 def _check_form(shape: tuple[int | None, ...] | None, dtype: str, num_classes: int) -> None:
     forms = f"labels are {_FORMS.format(classes=num_classes)}"
     if shape is not None and len(shape) != 1 and not (len(shape) == 2 and shape[1] in (None, 1, num_classes)):
-        raise ValueError(f"{forms}; got the shape {_tuple(shape)}")
+        remedy = "" if shape else ", of one example: make batches of the data set, data.batch(32)"
+        raise ValueError(f"{forms}; got the shape {_tuple(shape)}{remedy}")
     if not _is_number(dtype):
+        if dtype.startswith(("str", "bytes")):  # NumPy adds their length
+            dtype = f"{dtype.rstrip('0123456789')}: take their numbers, np.unique(labels, return_inverse=True)[1]"
+        elif dtype == "bool":
+            dtype = "bool: convert them with labels.astype('int32')"
         raise ValueError(f"{forms}; got the type {dtype}")
 
 

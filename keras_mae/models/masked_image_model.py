@@ -227,6 +227,10 @@ class MaskedImageModel(GlobalBatchModel):
             outputs["reconstruction_from_visible"] = filled_in(without)
         return outputs
 
+    def check_arguments(self, arguments: dict[str, Any]) -> None:
+        """What the target has to learn of images, it has learnt."""
+        self.target.check_fitted()
+
     def data_faults(self) -> list[DataFault]:
         return [self._mask_fault]
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.layers.pixel_range import looked_at
 from keras_mae.targets.target import PatchGeometry, Target
 
 _BATCH = 64
@@ -65,8 +66,11 @@ class PCATarget(Target):
             images: a sample, `(N, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
 
         Raises:
-            ValueError: if there are no more patches than components.
+            ValueError: for what is no array of images, NaN or infinite values, or no more patches than components.
         """
+        if isinstance(images, tf.data.Dataset):
+            raise ValueError("a basis is learnt from one array of images, got a data set: pass some of its images")
+        images = looked_at(images, self.geometry.image_shape)
         count, total, products = 0, 0.0, 0.0
         for begin in range(0, len(images), _BATCH):
             patches = self.geometry.normalized_patches(images[begin : begin + _BATCH])
@@ -75,6 +79,10 @@ class PCATarget(Target):
         if count <= self.num_components:
             raise ValueError(
                 f"{self.num_components} components need more patches than that, these {len(images)} images have {count}"
+            )
+        if not np.isfinite(products).all():
+            raise ValueError(
+                "the principal components of NaN or infinite values are not defined: leave such images out"
             )
         mean = total / count
         _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))  # in the order of rising eigenvalues
@@ -89,11 +97,14 @@ class PCATarget(Target):
         with tf.init_scope():  # the value of now, also while a graph is made
             return bool(np.any(keras.ops.convert_to_numpy(self.components)))
 
-    def call(self, images):
+    def check_fitted(self) -> None:
         if not self.is_fitted:
             raise ValueError(
                 "the principal components are not known yet: call target.fit(images) with a sample of the images"
             )
+
+    def call(self, images):
+        self.check_fitted()
         return tf.matmul(self.geometry.normalized_patches(images) - self.mean, self.components)
 
     def to_pixels(self, prediction, images) -> tf.Tensor:

@@ -100,6 +100,9 @@ class Target(keras.layers.Layer):
     def fit(self, images) -> None:
         """Learns what the target needs to know of a sample of images `(N, H, W, C)`, once attached; mostly nothing."""
 
+    def check_fitted(self) -> None:
+        """Raises a ValueError if `fit` has to be called first."""
+
     def call(self, images):
         """Images `(B, H, W, C)` in [0, 255] to targets: float32 `(B, L, dim)`, or one integer a patch `(B, L)`."""
         raise NotImplementedError

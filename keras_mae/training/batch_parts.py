@@ -34,6 +34,8 @@ def split(data, parts: int) -> tuple[Callable[[Any], Any], Any, Any]:
         ValueError: if a number of examples that is known before is not divisible.
     """
     known = next(x for x in tf.nest.flatten(data) if x is not None).shape[0]
+    if tf.executing_eagerly():
+        known = None  # of this batch alone, which may be the last
     if known is not None and known % parts:
         raise ValueError(
             f"the examples of a batch on each replica must be divisible by accumulation_steps={parts}; got {known}"
@@ -61,7 +63,7 @@ def check_batches(x, batch_size: int | None, validation_split: float, parts: int
     """Looks at what an array will be cut into by `fit`, whose last batch would otherwise fail after all others.
 
     Args:
-        x: images, or a dict of arrays; what is no array passes.
+        x: images, or a dict of arrays; or a data set, if its batches are of one known size; all else passes.
         batch_size: of `fit`, None for Keras' 32.
         validation_split: of `fit`.
         parts: `accumulation_steps`.
@@ -70,19 +72,29 @@ def check_batches(x, batch_size: int | None, validation_split: float, parts: int
     Raises:
         ValueError: if a whole batch is not divisible by replicas and parts, or the last by the replicas.
     """
+    if isinstance(x, tf.data.Dataset):
+        known = getattr(tf.nest.flatten(x.element_spec)[0], "shape", None)
+        if known is not None and known.rank and known[0] is not None:
+            _check_whole_batch(known[0], parts, replicas)
+        return
     arrays = keras.tree.flatten(x)
     if not arrays or not all(getattr(array, "shape", None) for array in arrays) or batch_size == 0:
         return
     number = math.floor(arrays[0].shape[0] * (1 - validation_split))
     batch_size = 32 if batch_size is None else batch_size
     last = number % batch_size
-    if number >= batch_size and batch_size % (parts * replicas):
-        raise ValueError(
-            f"a batch must be divisible by {replicas} replicas x accumulation_steps={parts}: got "
-            f"batch_size={batch_size}; the next that is, is {-(-batch_size // (parts * replicas)) * parts * replicas}"
-        )
+    if number >= batch_size:
+        _check_whole_batch(batch_size, parts, replicas)
     if last % replicas:
         raise ValueError(
             f"{UNEQUAL_SHARES}: {number} examples leave a last batch of {last} for {replicas} replicas; leave out "
             f"{last % replicas}, or pass a tf.data.Dataset with batch({batch_size}, drop_remainder=True)"
+        )
+
+
+def _check_whole_batch(batch_size: int, parts: int, replicas: int) -> None:
+    if batch_size % (parts * replicas):
+        raise ValueError(
+            f"a batch must be divisible by {replicas} replicas x accumulation_steps={parts}: got "
+            f"batch_size={batch_size}; the next that is, is {-(-batch_size // (parts * replicas)) * parts * replicas}"
         )

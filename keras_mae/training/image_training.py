@@ -72,6 +72,9 @@ class ImageTrainingModel(ImageModel):
                     "weights of its middle, so that data are seen twice: take save_freq='epoch', or "
                     "keras_mae.trainers, which resume at the step"
                 )
+            monitored = str(getattr(callback, "monitor", "")).removeprefix("val_")
+            if getattr(callback, "mode", None) == "auto" and monitored.endswith("accuracy"):
+                callback.mode = "max"  # Keras knows that of metrics which were given to `compile` alone
         shapes = self.example_shapes()
         validation = call.arguments.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:

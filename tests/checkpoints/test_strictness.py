@@ -212,3 +212,12 @@ def test_one_tensor_under_two_names(tmp_path):
     tensors = {**theirs.state_dict(), **published.published_hf_names(theirs.state_dict())}
     path = published.write(tmp_path / "twice.safetensors", tensors)
     refused(published.our_classifier(theirs.config), path, "hf", "one tensor under two names")
+
+
+def test_a_decoder_with_attention_has_no_place_in_simmim(tmp_path):
+    path = tmp_path / "mae.safetensors"
+    with pytest.raises(ValueError, match="'simmim_torch' has no place for decoder.*save its encoder"):
+        keras_mae.save_checkpoint(small_mae(), path, "simmim_torch")
+    assert not path.exists()
+    keras_mae.save_checkpoint(small_encoder(), path, "simmim_torch")
+    refused(small_mae(seed=2), path, "simmim_torch", "decoder", "skip")

@@ -104,8 +104,8 @@ BAD = {
 WRONG = {
     "another width": (ONE_HOT[:, :3], r"labels are .* shape \(N, 4\); got the shape \(\w, 3\)"),
     "rank 3": (LABELS[:, None, None], r"got the shape \(\w, 1, 1\)"),
-    "bool": (LABELS > 1, "got the type bool"),
-    "names": (np.array(list("abcdbc")), "got the type str"),
+    "bool": (LABELS > 1, "got the type bool: .*astype"),
+    "names": (np.array(list("abcdbc")), "got the type str: .*np.unique"),
     "bytes": (np.array(list(b"abcdbc")).astype("S1"), "got the type (bytes|str)"),
     "complex": (LABELS.astype("complex64"), "got the type complex64"),
 }
@@ -260,11 +260,20 @@ def test_class_weights_of_a_data_set():
         ({"class_weight": [1.0, 2.0]}, r"class_weight is a dict from classes to weights, .*; got \[1.0, 2.0\]"),
         ({"sample_weight": np.ones((6, 2))}, r"one number an example, .*; got float64 \(6, 2\)"),
         ({"sample_weight": np.array(list("abcdef"))}, "one number an example, .*; got str"),
+        ({"sample_weight": np.array([1.0, 1, -2, 1, -1, 1])}, "at least 0; got -2 for example 2, and 2 such of 6"),
+        ({"sample_weight": np.array([[1.0], [1], [1], [1], [1], [np.nan]])}, "at least 0; got nan for example 5"),
+        ({"class_weight": {2: -1.0}}, "finite weights of at least 0; got -1 for class 2"),
+        ({"class_weight": {0: 1.0, 1: np.inf}}, "finite weights of at least 0; got inf for class 1"),
     ],
 )
 def test_bad_weights(arguments, message):
     with pytest.raises(ValueError, match=message):
         compiled().fit(IMAGES, LABELS, verbose=0, **arguments)
+
+
+def test_a_data_set_without_batches():
+    with pytest.raises(ValueError, match=r"got the shape \(\), of one example: make batches"):
+        compiled().fit(tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)), verbose=0)
 
 
 def test_pretraining_has_no_weights():
@@ -274,3 +283,13 @@ def test_pretraining_has_no_weights():
     for arguments in ({"sample_weight": WEIGHTS}, {"class_weight": {0: 2.0}}):
         with pytest.raises(ValueError, match="weighs all images alike: leave out sample_weight and class_weight"):
             mae.fit(IMAGES, LABELS, verbose=0, **arguments)
+
+
+def test_negative_weights_of_a_data_set_are_not_learned_from():
+    classifier = compiled()
+    before = classifier.get_weights()
+    weights = np.where(LABELS == 2, -1.0, WEIGHTS)
+    history = classifier.fit(tf.data.Dataset.from_tensors((IMAGES, LABELS, weights)), verbose=0).history
+    assert history["skipped_steps"] == [1] and np.isnan(history["loss"][0])
+    for old, new in zip(before, classifier.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

@@ -143,7 +143,7 @@ def test_without_the_fit_nothing_is_trained(in_graph):
     clone = keras.models.clone_model(mae)  # a clone has fresh weights
     for one in (mae, clone):
         one.compile(optimizer="sgd", run_eagerly=not in_graph, jit_compile=False)
-        with pytest.raises(ValueError, match="the principal components are not known yet: call target.fit"):
+        with pytest.raises(ValueError, match="^the principal components are not known yet: call target.fit"):
             one.fit(IMAGES[:4], verbose=0)
 
 
@@ -154,3 +154,25 @@ def test_what_is_reset_is_fitted_no_more():
     fitted.set_weights(fresh)
     with pytest.raises(ValueError, match="call target.fit"):
         fitted.target(IMAGES)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda images: np.where(np.arange(len(images))[:, None, None, None] == 1, np.nan, images), "NaN or infinite"),
+        (lambda images: images[:, :4], "expected images of shape"),
+        (lambda images: list(images), "images are one array"),
+        (lambda images: tf.data.Dataset.from_tensor_slices(images).batch(4), "got a data set"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:images hold NaN")
+def test_what_no_basis_is_learnt_from(change, message):
+    mae = pca_mae()
+    with pytest.raises(ValueError, match=message):
+        mae.target.fit(change(IMAGES))
+    assert not mae.target.is_fitted
+
+
+def test_images_in_another_range_are_warned_of():
+    with pytest.warns(UserWarning, match=r"these look like \[0, 1\]"):
+        pca_mae().target.fit(IMAGES.astype("float32") / 255)

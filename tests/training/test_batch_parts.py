@@ -116,5 +116,14 @@ def test_fit_asks_before_it_begins():
     with pytest.raises(ValueError, match="divisible by 1 replicas x accumulation_steps=3: got batch_size=8"):
         fitted(IMAGES, 3)
     data = tf.data.Dataset.from_tensor_slices(IMAGES).batch(8, drop_remainder=True)
-    with pytest.raises(ValueError, match="must be divisible by accumulation_steps=3; got 8"):
+    with pytest.raises(ValueError, match="divisible by 1 replicas x accumulation_steps=3: got batch_size=8"):
         fitted(data, 3)
+
+
+def test_a_ragged_last_batch_of_an_eager_step_is_that_of_a_graph():
+    images = IMAGES[:11]  # 8, then 3
+    got, history = fitted(images, 4)
+    expected, expected_history = fitted(images, 1)
+    np.testing.assert_allclose(history["loss"], expected_history["loss"], rtol=1e-5)  # round-off of the sums
+    for one, other in zip(got.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)

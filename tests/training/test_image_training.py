@@ -133,3 +133,17 @@ def test_accumulation_of_a_scaled_optimizer_is_refused_too():
     inner = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
     with pytest.raises(ValueError, match="give accumulation_steps to compile"):
         of_policies("mixed_float16", "mixed_float16", None).compile(inner)
+
+
+def test_callbacks_know_that_accuracy_is_to_grow(tmp_path):
+    """Keras looks for that among metrics that were given to `compile`, and fails after the first epoch."""
+    classifier = ImageClassifier(small_encoder(), 3)
+    classifier.compile(optimizer="sgd", run_eagerly=True)
+    images, path = random_images(6, (8, 12, 3)), tmp_path / "best.keras"
+    best = keras.callbacks.ModelCheckpoint(path, monitor="val_accuracy", save_best_only=True)
+    stop = keras.callbacks.EarlyStopping(monitor="accuracy")
+    given = keras.callbacks.EarlyStopping(monitor="val_accuracy", mode="min", patience=9)
+    classes = np.argmax(classifier(images), axis=-1)
+    classifier.fit(images, classes, validation_data=(images, classes), callbacks=[best, stop, given], verbose=0)
+    assert best.best == 1.0 and path.exists()  # what it said is what the labels are
+    assert (best.mode, stop.mode, given.mode) == ("max", "max", "min")

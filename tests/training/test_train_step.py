@@ -210,7 +210,7 @@ def test_batch_norm_is_not_accumulated():
 
 
 def test_a_batch_that_cannot_be_parted():
-    with pytest.raises(ValueError, match="must be divisible by accumulation_steps=3; got 8"):
+    with pytest.raises(ValueError, match="divisible by .*accumulation_steps=3.* got .*8"):
         trained(make(), accumulation_steps=3)
 
 
