@@ -27,6 +27,13 @@ GIVEN = ["pretrain", "--data=digits", "--output=o"]
         (["knn", "--run=r", "--data=d", "--temperature=0.1"], "type --set temperature=0.1"),
         ([*GIVEN, "--set=lr=1e-3"], "did you mean base_learning_rate? Type --set base_learning_rate=1e-3"),
         ([*GIVEN, "--set", "image_size=64"], "type --set 'image_size=(64, 64)'"),
+        ([*GIVEN, "--set=flip=false"], "flip is of type bool, got 'false'; type --set flip=False"),
+        ([*GIVEN, "--set=jit_compile=YES"], "type --set jit_compile=True"),
+        ([*GIVEN, "--set=base_learning_rate=nan"], "of type float, got 'nan'; it lies in (0, 1000]"),
+        ([*GIVEN, "--set=batch_size=1e2"], "batch_size is of type int, got '1e2'; it lies in [1, 16777216]"),
+        ([*GIVEN, "--set=lr = 1e-3"], "did you mean base_learning_rate? Type --set base_learning_rate=1e-3"),
+        (["pretrain", "--data=photos", "--output=o"], "data is given as digits, folder:PATH"),  # not "757 GB of memory"
+        (["finetune", "--data=photos", "--output=o"], "data is given as digits, folder:PATH"),
         ([*GIVEN, "--set=mean=0.5"], "type --set 'mean=(0.5, 0.5, 0.5)', one for each channel"),
         (["knn", "--run=r", "--data=d", "--set=k=5"], "type --set 'k=(5,)', or more of them"),
         ([*GIVEN, "--set=epochs=3"], "got warmup_epochs=40 of epochs=3; type --set warmup_epochs=0.15"),

@@ -10,7 +10,6 @@ import shutil
 import uuid
 from typing import Any
 
-from keras_mae.data.seen import changes_between
 from keras_mae.one_writer import lock_folder
 from keras_mae.trainers.config import AnyConfig, from_json, to_json
 
@@ -142,6 +141,8 @@ class RunFolder:
         return self / name
 
     def _check_same(self, record: dict[str, Any], seen: dict[str, Any] | None) -> None:
+        from keras_mae.data.seen import changes_between  # imports TensorFlow, which a refused command can do without
+
         config, data = self.config()
         there = {"data": data, **to_json(config)}
         if there["program"] != record["program"]:
