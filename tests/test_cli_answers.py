@@ -46,6 +46,8 @@ GIVEN = ["pretrain", "--data=digits", "--output=o"]
         (["pretrain", "--data=digits", "--output=o.onnx"], "is a file's name, and a run is a folder; type --output=o"),
         (["pretrain", "--data=folder:x", "--output=./x"], "--output=./x is what --data is read from"),
         (["finetune", "--run=x", "--data=digits", "--output=x/"], "--output=x/ is what --run is read from"),
+        (["reconstruct", "--run=x", "--output=a.txt"], "a.txt is not the name of a PNG file; type --output=a.txt.png"),
+        (["reconstruct", "--run=x", "--output=."], "is not the name of a PNG file; type --output=./seen.png"),
         (["export", "--run=x", "--output=m.onnx", "--format=litert"], "m.onnx is a file of --format=onnx; got --form"),
         (["export", "--run=x", "--output=m.tflite", "--version=2"], "--version is for a folder of versions"),
         ([*GIVEN, "--st\udcff=x"], "Unknown command line flag 'st\\udcff'"),
