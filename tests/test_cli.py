@@ -81,10 +81,11 @@ def test_help_is_quick(arguments):
     assert statistics.median(seconds) < 1.5
 
 
-def test_help_imports_neither_tensorflow_nor_keras():
+def test_help_and_refused_settings_import_neither_tensorflow_nor_keras():
     program = (
         "import sys; from keras_mae import cli; cli.main(['-h'])\n"
         "for name in cli.COMMANDS: cli.main([name, '--help'])\n"
+        "assert cli.main(['pretrain', '--data=digits', '--output=run', '--set', 'lr=1']) == 2\n"
         "print([name for name in ('tensorflow', 'keras', 'numpy', 'PIL', 'sklearn') if name in sys.modules])"
     )
     assert run_python("-c", program).stdout.splitlines()[-1] == "[]"

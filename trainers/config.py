@@ -197,7 +197,7 @@ def parsed(settings: list[str], hints: dict[str, Any]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for setting in settings:
-        key, equals, text = setting.partition("=")
+        key, equals, text = (part.strip() for part in setting.partition("="))
         if not equals:
             raise ValueError(f"a setting is written key=value, got {shown(setting)}; such as --set {setting_like(key)}")
         if key not in hints:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_mae.data import Augmentation, FineTuningAugmentation, RandAugment, Source, mixed_dataset
 from keras_mae.data.seen import Seen
+from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
 from keras_mae.one_writer import released
 from keras_mae.optimizers import adamw
@@ -78,6 +79,7 @@ def finetune(
         Preempted: after a SIGTERM, once the state is saved.
     """
     check_together(config)
+    kind_of(data)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, config.accumulation_steps, scope)
     on_chief(scope, run.RunFolder(output).claim)

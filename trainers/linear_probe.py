@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_mae.data import Augmentation, Source
 from keras_mae.data.seen import Seen
+from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
 from keras_mae.one_writer import released
 from keras_mae.optimizers import LARS
@@ -71,6 +72,7 @@ def linear_probe(
         ValueError, OSError, Preempted: as `finetune`.
     """
     check_together(config)
+    kind_of(data)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, 1, scope)
     on_chief(scope, run.RunFolder(output).claim)

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_mae.data import Augmentation, CorruptImages, Decoding, open_source, sample_images
 from keras_mae.data.seen import Seen
+from keras_mae.data.sources import kind_of
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.one_writer import released
@@ -143,6 +144,7 @@ def pretrain(
         Preempted: after a SIGTERM, once the state is saved.
     """
     check_together(config)
+    kind_of(data)
     scope = make_strategy(strategy, tpu)
     check_batch(config.batch_size, config.accumulation_steps, scope)
     folder = run.RunFolder(output)

@@ -97,7 +97,9 @@ def check_value(key: str, value: Any, hint: Any, text: str | None = None) -> Non
         names = names_of(hint)
         if names and isinstance(value, str):
             raise ValueError(f"no {key} is called {shown(value)}{did_you_mean(value, names)} {listed(hint)}")
-        raise ValueError(f"{key} is of type {type_name(hint)}, got {got}{example(key, value, hint)}")
+        limits = _range_of(hint)
+        said = example(key, value, hint) or (f"; it lies in {limits}" if limits and not _tuple_length(hint) else "")
+        raise ValueError(f"{key} is of type {type_name(hint)}, got {got}{said}")
     if not fits(value, hint):
         if isinstance(value, str):
             raise ValueError(f"{key} is a name or a path, got {shown(value)}")
@@ -156,7 +158,9 @@ def did_you_mean(word: str, known: Iterable[str], count: int = 2) -> str:
 
 
 def example(key: str, value: Any, hint: Any) -> str:
-    """What to type where one number stands for several, or nothing."""
+    """What to type where one number stands for several, or a word for True or False; or nothing."""
+    if fits(True, hint) and isinstance(value, str) and value.lower() in ("true", "yes", "on", "false", "no", "off"):
+        return f"; type --set {key}={value.lower() in ('true', 'yes', 'on')}"
     length = _tuple_length(hint)
     if length is None or isinstance(value, bool):
         return ""

@@ -8,11 +8,13 @@ import logging
 import os
 import shutil
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from keras_mae.data.seen import Seen
 from keras_mae.one_writer import lock_folder
 from keras_mae.trainers.config import AnyConfig, from_json, to_json
+
+if TYPE_CHECKING:  # it imports TensorFlow, which a command that is refused can do without
+    from keras_mae.data.seen import Seen
 
 _log = logging.getLogger("keras_mae")
 CONFIG, LOG, RESULTS = "config.json", "log.jsonl", "results.json"

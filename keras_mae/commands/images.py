@@ -27,7 +27,10 @@ def _check_stats(values: flags.FlagValues) -> None:
 
 def _stats(values: flags.FlagValues) -> None:
     from keras_mae.data import measure_stats, open_source
+    from keras_mae.data.writing import make_place
 
+    if values.output:
+        make_place(values.output)
     stats = measure_stats(open_source(values.data), values.channels, values.count)
     print(f"{stats.num_images} images, {stats.dtype}: --set 'mean={stats.mean}' --set 'std={stats.std}'")
     if values.output:
@@ -50,9 +53,11 @@ def _tfrecords_flags() -> flags.FlagValues:
 @released()
 def _tfrecords(values: flags.FlagValues) -> None:
     from keras_mae.data import open_source, write_records
+    from keras_mae.data.writing import writing
 
     source = open_source(values.data, split=values.split)
-    paths = write_records(source, values.output, values.files, alone=True)
+    with writing(values.output):
+        paths = write_records(source, values.output, values.files, alone=True)
     print(
         f"{source.num_images} images in {len(paths)} files: --data=tfrecord:{os.path.join(values.output, '*.tfrecord')}"
     )

@@ -120,6 +120,17 @@ def _reconstruct_flags() -> flags.FlagValues:
     return values
 
 
+def _check_picture(values: flags.FlagValues) -> None:
+    """Refuses a picture's name that is none, before the model is loaded."""
+    output = values.output
+    if output is None:
+        return
+    folder = os.path.isdir(output)
+    if folder or not output.lower().endswith(".png"):
+        name = os.path.join(output, "seen.png") if folder else f"{output}.png"
+        raise ValueError(f"--output={output} is not the name of a PNG file; type --output={name}")
+
+
 def _reconstruct(values: flags.FlagValues) -> None:
     from keras_mae.data import Decoding, open_source, sample_images
     from keras_mae.models.masked_image_model import MaskedImageModel
@@ -159,4 +170,6 @@ PRETRAIN = Command(
     _check_pretrain,
     _pretrain_settings,
 )
-RECONSTRUCT = Command("draw what a pretrained model makes of masked images", _reconstruct_flags, _reconstruct, ("run",))
+RECONSTRUCT = Command(
+    "draw what a pretrained model makes of masked images", _reconstruct_flags, _reconstruct, ("run",), _check_picture
+)

@@ -84,15 +84,25 @@ def open_source(specification: str, split: str | None = None, decoding: Decoding
         raise ValueError(f"a split is {' or '.join(map(repr, SPLITS))}, got {split!r}")
     if specification == "digits":
         return digits_source("test" if split == "validation" else "train")
-    match = re.fullmatch(r"(folder|npz|tfrecord|tfds|memory|disk):(.+)", specification)
+    kind, rest = kind_of(specification)
+    source = _OPEN[kind](rest, split)
+    source.decoding = decoding
+    return source
+
+
+def kind_of(specification: str) -> tuple[str, str]:
+    """The kind of a specification and the rest of it, nothing of which is opened; `("digits", "")` for the built-in.
+
+    Raises:
+        ValueError: if it has no such form; with what to type, if that can be told.
+    """
+    match = re.fullmatch(r"(digits)()|(?:(folder|npz|tfrecord|tfds|memory|disk):(.+))", specification)
     if not match:
         meant = _meant(specification)
         hint = f"; type --data={meant}" if meant else ""
         raise ValueError(f"data is given as {_FORMS}; got {specification!r}{hint}")
-    kind, rest = match.groups()
-    source = _OPEN[kind](rest, split)
-    source.decoding = decoding
-    return source
+    kind, rest = (group for group in match.groups() if group is not None)
+    return kind, rest
 
 
 def _meant(path: str) -> str | None:
@@ -158,9 +168,10 @@ def _memory(rest: str, split: str | None) -> Source:
 
 
 def _disk(rest: str, split: str | None) -> Source:
-    cache, colon, specification = rest.partition(":")
-    if not colon:
+    match = re.fullmatch(r"((?:\w+://)?[^:]+):(.+)", rest)
+    if not match:
         raise ValueError(f"a cache is given as disk:CACHE:SPECIFICATION; got 'disk:{rest}'")
+    cache, specification = match.groups()
     source = open_source(specification, split)
     if not source.encoded:
         return source

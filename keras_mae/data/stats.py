@@ -15,6 +15,7 @@ from keras_mae.data.options import untuned
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.source import Source
 from keras_mae.data.subset import Subset
+from keras_mae.data.writing import writing
 
 _SEED = 0
 _PIXELS = 2**21  # that are summed at once
@@ -37,8 +38,8 @@ class PixelStats:
     dtype: str
 
     def write(self, path: str) -> None:
-        """Writes a JSON file."""
-        with tf.io.gfile.GFile(path, "w") as file:
+        """Writes a JSON file; raises OSError if that cannot be."""
+        with writing(path), tf.io.gfile.GFile(path, "w") as file:
             file.write(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
 

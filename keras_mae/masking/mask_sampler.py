@@ -133,6 +133,8 @@ class MaskSampler(abc.ABC):
         """
         ratio = self.ratio_or_own(mask_ratio)
         visible = int(num_patches * (1 - ratio))
+        if visible < 1 and num_patches == 1:
+            raise ValueError("an image of one patch has none to mask; choose smaller patches, or larger images")
         if visible < 1:
             largest = largest_ratio(num_patches, lambda ratio: int(num_patches * (1 - ratio)))
             raise ValueError(

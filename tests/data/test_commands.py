@@ -1,8 +1,10 @@
 """`keras-mae stats` and `keras-mae tfrecords`, and what `pretrain --stats` makes of the former."""
 
 import json
+import os
 
 import numpy as np
+import tensorflow as tf
 
 from keras_mae.cli import main
 from keras_mae.commands.pretraining import stats_settings
@@ -34,3 +36,44 @@ def test_tfrecords_are_written_and_named(tmp_path, capsys):
 def test_what_cannot_be_written_is_a_message(tmp_path, capsys):
     assert main(["tfrecords", "--data=digits", f"--output={tmp_path}"]) == 2
     assert "TFRecord files are written from image files, and digits (train)[0] is in memory" in capsys.readouterr().err
+
+
+def test_stats_are_written_where_no_folder_is_yet_and_not_onto_one(tmp_path, capsys):
+    data = f"folder:{write_pictures(tmp_path / 'in', 5, channels=1)}"
+    assert main(["stats", f"--data={data}", "--channels=1", f"--output={tmp_path}/new/below/stats.json"]) == 0
+    assert json.loads((tmp_path / "new/below/stats.json").read_text())["num_images"] == 5
+    (tmp_path / "note").write_text("a file")
+    for output in (f"{tmp_path}/in", f"{tmp_path}/note/stats.json", "nosuch://bucket/stats.json"):
+        capsys.readouterr()
+        assert main(["stats", f"--data={data}", "--channels=1", f"--output={output}"]) == 2
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.startswith("keras-mae stats: ") and said.err.count("\n") == 1
+        assert output in said.err  # and nothing has been measured
+
+
+def test_records_go_nowhere_in_one_line(tmp_path, capsys):
+    data = f"folder:{write_pictures(tmp_path / 'in', 3)}"
+    (tmp_path / "note").write_text("a file")
+    for output in (f"{tmp_path}/note", f"{tmp_path}/note/below", "nosuch://bucket/records"):
+        assert main(["tfrecords", f"--data={data}", f"--output={output}"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("keras-mae tfrecords: ") and said.count("\n") == 1 and output in said
+
+
+def test_a_name_that_is_not_utf_8_goes_into_records(tmp_path):
+    folder = write_pictures(tmp_path / "in", 3)
+    os.rename(os.fsencode(f"{folder}/001.png"), os.fsencode(folder) + b"/0\xff1.png")
+    assert main(["tfrecords", f"--data=folder:{folder}", f"--output={tmp_path}/out"]) == 0
+    before, after = open_source(f"folder:{folder}"), open_source(f"tfrecord:{tmp_path}/out/*.tfrecord")
+    for index in range(3):
+        np.testing.assert_array_equal(
+            after.image(tf.constant(index, tf.int64), 3), before.image(tf.constant(index, tf.int64), 3)
+        )
+
+
+def test_a_cache_on_another_file_system(tmp_path):
+    folder = write_pictures(tmp_path / "in", 4)
+    cached = open_source(f"disk:ram://cache-of-{os.path.basename(tmp_path)}/a:folder:{folder}")
+    assert cached.num_images == 4 and not os.path.exists("ram:")
+    number = tf.constant(2, tf.int64)
+    np.testing.assert_array_equal(cached.image(number, 3), open_source(f"folder:{folder}").image(number, 3))

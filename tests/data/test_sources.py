@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data import ArraySource, Decoding, FolderSource, evaluation_dataset, open_source, sources
+from keras_mae.data import ArraySource, Decoding, FolderSource, evaluation_dataset, open_source, sample_images, sources
 from keras_mae.data.sources import digits_source
 from tests.data.formats import tiff
 from tests.drawn import as_image, drawn, encoded, write, write_pictures
@@ -199,8 +199,15 @@ def test_settings_of_decoding_reach_every_image(tmp_path):
             assert (image_of(source, 0) == 77).all()
             (images,) = evaluation_dataset(source, (6, 8, 3), source.num_images, 1.0)
             assert (images.numpy() == 77).all()
-    with pytest.raises(ValueError, match="none of the .* can be decoded.* 1 to 47 pixels .*max_megapixels"):
-        evaluation_dataset(open_source(f"folder:{tmp_path}", decoding=Decoding(max_pixels=47)), (6, 8, 3), 4)
+    limited = open_source(f"folder:{tmp_path}", decoding=Decoding(max_pixels=47))
+    for looked_at in (
+        lambda: evaluation_dataset(limited, (6, 8, 3), 4, 1.0),
+        lambda: sample_images(limited, (6, 8, 3), 4, 1.0),
+    ):
+        with pytest.raises(ValueError, match=r"none of .* \(an image has 1 to 47 pixels .*max_megapixels.* 6 8\)$"):
+            looked_at()
+    with pytest.raises(ValueError, match=r"\(the file has another number of channels than the one asked for: 4 2\)$"):
+        sample_images(open_source(f"folder:{tmp_path}"), (6, 8, 2), 4, 1.0)
 
 
 def test_links_to_folders_are_followed_but_not_round_in_circles(tmp_path):

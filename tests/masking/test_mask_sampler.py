@@ -82,3 +82,6 @@ def test_ratio_outside_zero_to_one(ratio):
 def test_ratio_that_leaves_nothing_visible():
     with pytest.raises(ValueError, match="0.9 leaves none of the 4 patches visible; the largest .* is 0.7500"):
         RandomMasking(0.9).num_visible(4)
+    with pytest.raises(ValueError, match="an image of one patch has none to mask; choose smaller patches, or larger"):
+        RandomMasking(0.75).num_visible(1)
+    assert RandomMasking(0.0).num_visible(1) == 1
