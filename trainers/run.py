@@ -159,8 +159,8 @@ class RunFolder:
                 f"the data of the run in {self.path} have changed, and it cannot be resumed: {change}; put the data "
                 "back as they were, or begin a new run with another --output"
             )
-        if before or seen:
-            record["seen"] = before or seen.summary
+        if before or seen is not None:
+            record["seen"] = before or (seen.summary if seen is not None else {})
         if changes:
             note = " (results may differ by round-off)" if _ROUND_OFF & set(changes) else ""
             shown = "; ".join(f"{key}: {change}" for key, change in changes.items())

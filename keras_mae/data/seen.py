@@ -85,7 +85,7 @@ class Seen:
         copies: collections.Counter[bytes] = collections.Counter()
         for number, source in enumerate(self._sources):
             names = _names(source, self._sources[0] if number else None)
-            labels = itertools.repeat(b"")
+            labels: Iterator[bytes] = itertools.repeat(b"")
             if source.labelled and _labels_are_known(source):
                 shown = [os.fsencode(name) for name in source.class_names]
                 labels = (

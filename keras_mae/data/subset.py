@@ -28,7 +28,7 @@ class Subset(Source):
             self.storage_order = ordered[ordered >= 0]
 
     @property
-    def decoding(self) -> Decoding:  # type: ignore[override]
+    def decoding(self) -> Decoding:
         """How image files are decoded: the source's own, as it decodes them."""
         return self.source.decoding
 
