@@ -275,6 +275,7 @@ def _reason_of(source: Source, index: int, channels: int) -> str:
 
 def _reason(error: tf.errors.OpError) -> str:
     """TensorFlow's message on one line, without the names of nodes; of an assertion what it says."""
-    text = " ".join(re.sub(r"\{\{.*?\}\}", "", error.message).split())
+    text = " ".join(re.sub(r"\{\{.*?\}\}", "", error.message).split()).replace("\\'", "'")
+    text = text.partition(" [[")[0]  # where in the graph it was
     said = re.search(r"assertion failed: ((?:\[.*?\] ?)+)", text)
     return (" ".join(re.findall(r"\[(?!Op:)(.*?)\]", said[1])) if said else text)[:200]

@@ -105,7 +105,7 @@ WRONG = {
     "another width": (ONE_HOT[:, :3], r"labels are .* shape \(N, 4\); got the shape \(\w, 3\)"),
     "rank 3": (LABELS[:, None, None], r"got the shape \(\w, 1, 1\)"),
     "bool": (LABELS > 1, "got the type bool: .*astype"),
-    "names": (np.array(list("abcdbc")), "got the type str: .*np.unique"),
+    "names": (np.array(list("abcdbc")), "got the type str(ing)?: .*np.unique"),
     "bytes": (np.array(list(b"abcdbc")).astype("S1"), "got the type (bytes|str)"),
     "complex": (LABELS.astype("complex64"), "got the type complex64"),
 }
