@@ -86,9 +86,9 @@ def test_resume_is_exact(given, config, tmp_path, monkeypatch):
 
 @pytest.mark.medium
 def test_stops_early_and_stays_stopped(given, config, tmp_path):
-    """With a rate of zero no epoch is better than the first."""
+    """With a rate that moves no weight, no epoch is better than the first."""
     config = dataclasses.replace(
-        config, epochs=9, stop_after=2, base_learning_rate=0.0, min_learning_rate=0.0, num_trainable_layers=0.5
+        config, epochs=9, stop_after=2, base_learning_rate=1e-30, min_learning_rate=0.0, num_trainable_layers=0.5
     )
     results = finetune(config, given["data"], str(tmp_path / "run"))
     assert (results["epochs"], results["best"]["epoch"]) == (3, 1)
