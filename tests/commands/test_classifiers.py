@@ -39,6 +39,7 @@ def test_the_three_programs(given, tmp_path, capsys):
         assert wrote == f"wrote {output}"
         record = json.loads((output / "config.json").read_text())
         assert (record.pop("data"), record["program"]) == (given["data"], command)
+        assert record.pop("seen")["num_images"] > 0
         config = from_json(record)
         assert (config.run, config.validation_data, config.epochs) == (given["run"], given["validation_data"], 2)
     assert cli.main(["knn", *flags(given, tmp_path / "knn"), "--set=k=(1,5)", "--set=pooling=cls"]) == 0
