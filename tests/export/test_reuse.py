@@ -102,8 +102,8 @@ def test_size_on_disk(tmp_path, unverified, sizes, preset):
 
     weights = 4 * encoder.count_params()
     assert 1 <= size(os.path.join(path, "variables")) / weights < 1.02
-    # The readers of six image formats take 4 MB; the rest grows with the blocks, not with the width: at this rate the 12
-    # of a ViT-B (343 MB) stay within 3 %
+    # The readers of six image formats take 4 MB; the rest grows with the blocks, not with the width: at this rate the
+    # 12 of a ViT-B (343 MB) stay within 3 %
     assert size(path) - weights < (0.03 * weights if preset else 4e6 + 0.5e6 * encoder.num_layers)
 
 
