@@ -10,12 +10,14 @@ from typing import Any
 import tensorflow as tf
 
 from keras_mae.data import patient_reading
-from keras_mae.data.corrupt_images import CorruptImages, Fault
-from keras_mae.data.patient_reading import attempt, read_again, zeros_of
+from keras_mae.data.corrupt_images import CorruptImages, Fault, usable
+from keras_mae.data.patient_reading import read_again, still_there, zeros_of
 from keras_mae.data.rare_branch import rarely
 
 _CHUNK = 1024  # so many images may fail before anything is done about it
-_GOOD = -1
+_GOOD = -1  # the code of an image without a fault
+_MARK = -2  # the code of what stands between images, and cannot fail
+_AWAY = -3  # this less the image's index is the code of one whose storage failed, and did not come back
 _NO_IMAGE = "keras-mae: no image can be read and decoded, of many that follow one another"
 
 
@@ -26,7 +28,8 @@ class RowMaker:
     Attributes:
         source: the images, a `Source`.
         index_at: from a position, an int64 scalar tensor, to an image's index.
-        make: from a position and what is read of the image to a row; fails for an image that cannot be decoded.
+        make: from a position and what is read of the image (its bytes and its label; of images in memory their index)
+            to a row; fails for an image that cannot be decoded.
     """
 
     source: Any
@@ -34,14 +37,9 @@ class RowMaker:
     make: Callable[[tf.Tensor, Any], Any]
 
     @functools.cached_property
-    def read_spec(self) -> Any:
-        """Of what `read` returns."""
-        return tf.data.Dataset.range(1).map(self.read).element_spec
-
-    @functools.cached_property
     def _made(self) -> Any:
-        """`make`, traced once for all the places that call it."""
-        signature = [tf.TensorSpec((), tf.int64), self.read_spec]
+        """`make`, traced once, where AutoGraph is on, which keras-cv's operations need."""
+        signature = [tf.TensorSpec((), tf.int64), _read_spec(self.source)]
         return tf.function(self.make, input_signature=signature).get_concrete_function()
 
     @functools.cached_property
@@ -49,25 +47,17 @@ class RowMaker:
         """Of a row."""
         return tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), self._made.structured_outputs)
 
-    def read(self, index) -> Any:
-        """What is read of an encoded image, its bytes and its label; of others, nothing but their index."""
-        return self.source.read(index) if self.source.encoded else tf.identity(index)
-
     def row(self, position, values) -> Any:
         """The row at a position, of what was read."""
         return self._made(position, values)
-
-    def __call__(self, position) -> Any:
-        """The row at a position."""
-        return self.row(position, self.read(self.index_at(position)))
 
 
 def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replace: bool) -> tf.data.Dataset:
     """All rows of a stream, whatever fails.
 
-    Rows are made many at a time, and the few that fail are looked at one by one: what cannot be read is read again,
-    see `read_again`; what cannot be decoded, or is missing, gets the next good image's row in its place, or zeros.
-    So every row keeps its place, and a row is the same wherever the stream begins.
+    Rows are made many at a time, and those that fail are found by their absence. They get the next good image's row
+    in their place, or zeros. So every row keeps its place, and a row is the same wherever the stream begins. If the
+    storage fails and does not come back, the stream ends with the error of `storage_errors`.
 
     Args:
         maker: makes the rows; it must give the same row for a position whenever it is called.
@@ -79,81 +69,180 @@ def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replac
         Batches, of another size where rows failed, of `(codes, rows)`: int64 `(n,)`, see `CorruptImages.code`.
     """
     if not maker.source.encoded:  # images in memory cannot fail
-        made = tf.data.Dataset.range(first, stop).map(lambda p: (p, maker(p)), tf.data.AUTOTUNE).batch(batch_size)
-        return made.map(lambda positions, rows: (_no_fault(positions), rows))
+        made = tf.data.Dataset.range(first, stop).map(lambda p: maker.row(p, maker.index_at(p)), tf.data.AUTOTUNE)
+        return made.batch(batch_size).map(lambda *row: (_no_fault(row), row if len(row) > 1 else row[0]))
 
-    row_spec = maker.row_spec  # traced here, where AutoGraph is on, which keras-cv's operations need
+    row_spec = maker.row_spec
+
+    def with_mark(end, codes, values):
+        """The end of each position, its code and what was read; and a mark, with the end of all."""
+        ends = tf.range(end - tf.size(codes, tf.int64), end) + 1
+        more = (end[None], tf.constant([_MARK], tf.int64), zeros_of(_read_spec(maker.source), rows=1))
+        return tf.nest.map_structure(lambda x, y: tf.concat([x, y], axis=0), (ends, codes, values), more)
+
+    def row(end, code, values):
+        return end, code, tf.cond(_has_row(code), lambda: maker.row(end - 1, values), lambda: zeros_of(row_spec))
+
+    def fill(state, batch):
+        (begin, waiting), (ends, codes, rows) = state, batch
+
+        def whole():
+            return (ends[-1], waiting), (codes[:-1], tf.nest.map_structure(lambda x: x[:-1], rows))
+
+        def filled():
+            with tf.control_dependencies([_storage_is_there(maker.source, codes)]):
+                return _fill(maker, begin, waiting, ends, tf.identity(codes), rows, replace)
+
+        complete = tf.equal(begin + tf.size(codes, tf.int64), ends[-1] + 1) & tf.equal(codes[-1], _MARK)
+        complete &= tf.reduce_all(codes[:-1] == _GOOD) & tf.equal(tf.size(waiting), 0)
+        return tf.cond(complete, whole, rarely(filled))
+
+    reads = _reads(maker.source, maker.index_at, first, stop, batch_size)
+    reads = reads.filter(lambda end, codes, values: tf.size(codes) > 0).map(with_mark).prefetch(1)
+    rows = reads.unbatch().map(row, tf.data.AUTOTUNE).ignore_errors().batch(batch_size + 1)
+    return _scan(rows, (tf.constant(first, tf.int64), tf.zeros([0], tf.int64)), fill)
+
+
+def guarded_reads(source: Any, index_at: Callable, first: int, stop: int, batch_size: int) -> tf.data.Dataset:
+    """What is read of encoded images, or zeros where it cannot be read, see `read_again`.
+
+    Args:
+        source: the images, a `Source`.
+        index_at: from a position, an int64 scalar tensor, to an image's index.
+        first, stop: the positions are those in [first, stop).
+        batch_size: images in most of the batches.
+
+    Returns:
+        Batches, of another size where reading failed, of `(codes, values)`: see `CorruptImages.code`; `Source.read`.
+        Ends with the error of `storage_errors` if the storage fails and does not come back.
+    """
+
+    def checked(end, codes, values):
+        with tf.control_dependencies([_storage_is_there(source, codes)]):
+            return tf.identity(codes), values
+
+    return _reads(source, index_at, first, stop, batch_size).map(checked)
+
+
+def _reads(source: Any, index_at: Callable, first: int, stop: int, batch_size: int) -> tf.data.Dataset:
+    """`guarded_reads`, and the position after each batch, which comes first; a storage that fails is a code."""
+    spec = _read_spec(source)
     per_chunk = -(-_CHUNK // batch_size) * batch_size
 
     @tf.autograph.experimental.do_not_convert
     def chunk(number):
         begin = tf.maximum(number * per_chunk, first)
         end = begin + tf.minimum((number + 1) * per_chunk - begin, stop - begin)  # without an overflow
-        rows = tf.data.Dataset.range(begin, end).map(lambda p: (p, maker(p)), tf.data.AUTOTUNE).ignore_errors()
-        rows = rows.batch(batch_size).map(lambda positions, rows: (positions[-1] + 1, positions, rows))
+        reads = tf.data.Dataset.range(begin, end).map(lambda p: (p, source.read(index_at(p))), tf.data.AUTOTUNE)
+        reads = reads.ignore_errors().batch(batch_size)
+        reads = reads.map(lambda positions, values: (positions[-1] + 1, positions, values))
         # the last batch, which is empty: all that is missing up to here has failed
-        return rows.concatenate(
-            tf.data.Dataset.from_tensors((end, tf.zeros([0], tf.int64), zeros_of(row_spec, rows=0)))
-        )
+        return reads.concatenate(tf.data.Dataset.from_tensors((end, tf.zeros([0], tf.int64), zeros_of(spec, rows=0))))
 
     @tf.autograph.experimental.do_not_convert
     def fill(state, batch):
-        (expected, patience), (end, positions, rows) = state, batch
+        (expected, patience), (end, positions, values) = state, batch
 
         def whole():
-            return (_no_fault(positions), rows), patience
+            return (end, _no_fault(positions), values), patience
 
         def filled():
-            return _fill(maker, expected, end, positions, rows, patience, replace)
+            failed = tf.raw_ops.ListDiff(x=tf.range(expected, end), y=positions).out
+            codes, found, left = _read_again(source, index_at, failed, patience)
+            order = tf.argsort(tf.concat([positions, failed], axis=0))
+            codes = tf.gather(tf.concat([_no_fault(positions), codes], axis=0), order)
+            both = tf.nest.map_structure(lambda x, y: tf.gather(tf.concat([x, y], axis=0), order), values, found)
+            return (end, codes, both), left
 
         complete = tf.equal(end - expected, tf.size(positions, tf.int64))
         result, patience = tf.cond(complete, whole, rarely(filled))
         return (end, patience), result
 
-    chunks = tf.data.Dataset.range(first // per_chunk, -(-stop // per_chunk))
+    chunks = tf.data.Dataset.range(first // per_chunk, -(-stop // per_chunk)).flat_map(chunk)
     state = (tf.constant(first, tf.int64), tf.constant(patient_reading.ALONE, tf.float32))
-    return chunks.flat_map(chunk).scan(state, fill)
+    return _scan(chunks, state, fill)
 
 
-def _fill(maker: RowMaker, expected, end, positions, rows, patience, replace: bool):
-    """A batch with the rows that failed made again, or replaced, in order; and the patience that is left."""
-    failed = tf.raw_ops.ListDiff(x=tf.range(expected, end), y=positions).out
+def _read_again(source: Any, index_at: Callable, positions, patience):
+    """The codes and values of some images that could not be read at once, and the patience that is left."""
+    zeros = zeros_of(_read_spec(source))
 
     def one(before, position):
-        def next_one(place, patience, good, fault, row):
-            with tf.control_dependencies(
-                [tf.debugging.assert_less(place - position, tf.constant(_CHUNK, tf.int64), _NO_IMAGE)]
-            ):
-                patience, good, found, row = _make_again(maker, place, patience)
-            return place + 1, patience, good, tf.where(place == position, found, fault), row
+        index = index_at(position)
+        found, values, fault, left = read_again(source, index, zeros, before[0])
+        code = CorruptImages.code(index, tf.where(found, tf.constant(int(Fault.LATE), tf.int64), fault))
+        return left, tf.where(left < 0, _AWAY - index, code), values
 
-        begin = (position, before[0], tf.constant(False), tf.constant(_GOOD, tf.int64), zeros_of(maker.row_spec))
-        _, patience, _, fault, row = tf.while_loop(
-            lambda place, patience, good, fault, row: ~good, next_one, begin, maximum_iterations=None if replace else 1
-        )
-        code = CorruptImages.code(maker.index_at(position), fault)
-        return patience, code, row
-
-    begin = (patience, tf.constant(_GOOD, tf.int64), zeros_of(maker.row_spec))
-    patiences, codes, made = tf.scan(one, failed, begin, parallel_iterations=1)
-    order = tf.argsort(tf.concat([positions, failed], axis=0))
-    codes = tf.gather(tf.concat([_no_fault(positions), codes], axis=0), order)
-    rows = tf.nest.map_structure(lambda x, y: tf.gather(tf.concat([x, y], axis=0), order), rows, made)
-    return (codes, rows), patiences[-1]
+    begin = (patience, tf.constant(_GOOD, tf.int64), zeros)
+    patiences, codes, values = tf.scan(one, positions, begin, parallel_iterations=1)
+    return codes, values, patiences[-1]
 
 
-def _make_again(maker: RowMaker, position, patience):
-    """The patience that is left, whether there is a row, what is or was wrong, and the row or zeros."""
-    index = maker.index_at(position)
-    found, values, fault, patience = read_again(maker.source, index, zeros_of(maker.read_spec), patience)
+def _fill(maker: RowMaker, begin, waiting, ends, codes, rows, replace: bool):
+    """The rows from `begin` on, where some are missing.
 
-    def decode():
-        good, row = attempt(lambda values: maker.row(position, values), values, zeros_of(maker.row_spec))
-        return good, tf.cast(tf.where(good, Fault.LATE, Fault.UNDECODABLE), tf.int64), row
+    Args:
+        maker: made the rows.
+        begin: the first position without a row.
+        waiting: the codes of the positions from there on for which a good row was looked for: int64 `(m,)`.
+        ends, codes, rows: of the positions that come next and did not fail, and of marks.
+        replace: whether rows that are missing wait for the next good one.
 
-    good, fault, row = tf.cond(found, decode, lambda: (tf.constant(False), fault, zeros_of(maker.row_spec)))
-    return patience, good, fault, row
+    Returns:
+        `(begin, waiting)` for the next batch, and `(codes, rows)`.
+    """
+    stop = ends[-1]
+    with_code = tf.where(codes != _MARK)[:, 0]
+    found = tf.fill([stop - begin - tf.size(waiting, tf.int64)], tf.constant(_MARK, tf.int64))
+    all_codes = tf.tensor_scatter_nd_update(
+        tf.concat([waiting, found], axis=0),
+        tf.gather(ends, with_code)[:, None] - 1 - begin,
+        tf.gather(codes, with_code),
+    )
+    failed = tf.where(all_codes == _MARK)
+    indices = tf.map_fn(maker.index_at, begin + failed[:, 0])
+    all_codes = tf.tensor_scatter_nd_update(all_codes, failed, CorruptImages.code(indices, Fault.UNDECODABLE))
+
+    with_row = tf.where(_has_row(codes))[:, 0]
+    row_ends = tf.gather(ends, with_row)
+    if replace:
+        stop = tf.concat([begin[None], row_ends], axis=0)[-1]
+    count = stop - begin
+    positions = tf.range(begin, stop)
+    number = tf.searchsorted(row_ends, positions, side="right", out_type=tf.int64)  # of the next row that is good
+    if not replace:
+        number = tf.where(usable(all_codes), number, tf.size(row_ends, tf.int64))  # the zeros that follow the rows
+    rows = tf.nest.map_structure(
+        lambda x, zero: tf.gather(tf.concat([tf.gather(x, with_row), zero], axis=0), number),
+        rows,
+        zeros_of(maker.row_spec, rows=1),
+    )
+    bounded = tf.debugging.assert_less(tf.size(all_codes, tf.int64) - count, tf.constant(_CHUNK, tf.int64), _NO_IMAGE)
+    with tf.control_dependencies([bounded] if replace else []):
+        return (stop, tf.identity(all_codes[count:])), (all_codes[:count], rows)
 
 
-def _no_fault(positions) -> tf.Tensor:
-    return tf.fill(tf.shape(positions), tf.constant(_GOOD, tf.int64))
+def _scan(dataset: tf.data.Dataset, state: Any, function: Callable) -> tf.data.Dataset:
+    """`dataset.scan`, within another data set's function: outside of one, TF 2.21 keeps the function for ever."""
+    function = tf.autograph.experimental.do_not_convert(function)
+    return tf.data.Dataset.range(1).flat_map(lambda _: dataset.scan(state, function))
+
+
+def _read_spec(source: Any) -> Any:
+    """Of what is read of an image, or of its index, where it is in memory."""
+    if not source.encoded:
+        return tf.TensorSpec((), tf.int64)
+    return tf.data.Dataset.range(1).map(source.read).element_spec
+
+
+def _storage_is_there(source: Any, codes) -> tf.Operation:
+    away = _AWAY - tf.boolean_mask(codes, codes <= _AWAY)
+    return still_there(source, tf.concat([away, tf.constant([-1], tf.int64)], axis=0)[0])
+
+
+def _has_row(codes) -> tf.Tensor:
+    return usable(codes) & (codes >= _GOOD)
+
+
+def _no_fault(rows) -> tf.Tensor:
+    return tf.fill(tf.shape(tf.nest.flatten(rows)[0])[:1], tf.constant(_GOOD, tf.int64))

@@ -7,7 +7,7 @@ import logging
 import tensorflow as tf
 
 from keras_mae.data.corrupt_images import CorruptImages, note_faults
-from keras_mae.data.guarded import RowMaker, guarded_rows
+from keras_mae.data.guarded import guarded_reads
 from keras_mae.data.options import untuned
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.source import EncodedSource, Source
@@ -32,11 +32,10 @@ class MemorySource(EncodedSource):
         self.source, self.num_images = source, source.num_images
         self.dtype, self.class_names, self._labels = source.dtype, source.class_names, source.labels
 
-        maker = RowMaker(source, lambda position: position, lambda position, values: values[0])
-        rows = guarded_rows(maker, 0, self.num_images, self.num_images, replace=False)
+        reads = guarded_reads(source, lambda position: position, 0, self.num_images, self.num_images)
         corrupt = CorruptImages(self.num_images, source.name_of)
         with storage_errors():
-            self._contents = tf.concat(list(untuned(note_faults(rows, corrupt))), axis=0)
+            self._contents = tf.concat([contents for contents, _ in untuned(note_faults(reads, corrupt))], axis=0)
         if corrupt.names:
             _log.warning(corrupt.summary())
 

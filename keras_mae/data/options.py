@@ -17,6 +17,7 @@ def untuned(dataset: tf.data.Dataset, one_thread_each: bool = False) -> tf.data.
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
     if one_thread_each:
         options.threading.max_intra_op_parallelism = 1
     return dataset.with_options(options)

@@ -43,7 +43,7 @@ class Reading(NamedTuple):
         found: bool, whether it was read.
         values: what `Source.read` returns, or zeros.
         fault: int64, a `Fault`: why it was not.
-        patience: float32, the seconds that are left for single files.
+        patience: float32, the seconds that are left for single files; negative if the storage itself did not come back.
     """
 
     found: tf.Tensor
@@ -77,16 +77,13 @@ def read_again(source: Source, index, zeros: Any, patience) -> Reading:
 
     A file that is not there is not waited for, if others can be read. One that is there, but cannot be read, is
     waited for as long as `patience` lasts: it is shared by all of a stream, and comes back when waiting has helped.
-    If nothing can be read, the storage itself fails.
+    If nothing can be read, the storage itself fails, and is waited for once.
 
     Args:
         source: encoded images.
         index: int64 scalar.
         zeros: of the form that `source.read` returns.
         patience: float32 scalar.
-
-    Raises:
-        tf.errors.InvalidArgumentError: if the storage does not come back in time, see `storage_errors`.
     """
 
     @functools.partial(tf.function, autograph=False)
@@ -111,7 +108,7 @@ def read_again(source: Source, index, zeros: Any, patience) -> Reading:
         fault = tf.where(damaged, Fault.UNDECODABLE, tf.where(there, Fault.UNREADABLE, Fault.MISSING))
         delay = waited + FIRST_DELAY  # 1, 2, 4, ...: one more than the sum of those before
         left = tf.where(works, tf.where(there, patience, 0.0), OUTAGE - waited)
-        go_on = (delay <= left) & ~damaged
+        go_on = (delay <= left) & ~damaged & (patience >= 0)
 
         def again():
             seconds = tf.strings.as_string(delay, precision=1)
@@ -122,11 +119,10 @@ def read_again(source: Source, index, zeros: Any, patience) -> Reading:
                 return read(tf.identity(index))
 
         def give_up():
-            with tf.control_dependencies([tf.Assert(works | damaged, [_GONE, name])]):
-                return tf.constant(False), tf.nest.map_structure(tf.identity, zeros)
+            return tf.constant(False), tf.nest.map_structure(tf.identity, zeros)
 
         found, values = tf.cond(go_on, again, give_up)
-        spent = tf.where(works & go_on, patience - delay, patience)
+        spent = tf.where(works & go_on, patience - delay, tf.where(works | damaged | go_on, patience, -1.0))
         return (
             found,
             values,
@@ -198,6 +194,11 @@ def is_there(path: str) -> bool:
 def exists(path) -> tf.Tensor:
     """Whether there is such a file, in a graph; a pattern without a wildcard is looked up without listing a folder."""
     return tf.size(tf.io.matching_files(tf.strings.regex_replace(path, r"([*?\[\]\\])", r"\\\1"))) > 0
+
+
+def still_there(source: Source, index) -> tf.Operation:
+    """In a graph, ends a stream with the error that `storage_errors` knows, if an index is given: the image's."""
+    return tf.Assert(index < 0, [_GONE, source.path_at(tf.maximum(index, 0))])
 
 
 @contextlib.contextmanager

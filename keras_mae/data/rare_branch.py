@@ -8,7 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-_CALL = {"_noinline": True}
+# Neither put into the graph around it, nor rewritten with that graph, as tf.data's own functions are not
+_CALL = {"_noinline": True, "_tf_data_function": True}
+_NOT_REWRITTEN = "disable_meta_optimizer"
 
 
 def rarely(branch: Callable[[], Any]) -> Callable[[], Any]:
@@ -17,7 +19,9 @@ def rarely(branch: Callable[[], Any]) -> Callable[[], Any]:
     TensorFlow puts the branches of a condition into the graph around it, and then visits every operation of the one
     that is not taken, too; this one stays the call of a function.
     """
-    return tf.function(branch, autograph=False, experimental_attributes=_CALL)
+    if tf.executing_eagerly():  # there, only the branch that is taken runs, and a function would be traced each time
+        return branch
+    return _as_it_is(tf.function(branch, autograph=False, experimental_attributes=_CALL))
 
 
 def traced_once(*signature: tf.TensorSpec) -> Callable[[Callable], Callable]:
@@ -26,4 +30,28 @@ def traced_once(*signature: tf.TensorSpec) -> Callable[[Callable], Callable]:
     Args:
         signature: of each argument.
     """
-    return functools.partial(tf.function, input_signature=signature, autograph=False, experimental_attributes=_CALL)
+
+    def traced(function: Callable) -> Callable:
+        once = tf.function(function, input_signature=signature, autograph=False, experimental_attributes=_CALL)
+        return _as_it_is(once)
+
+    return traced
+
+
+def _as_it_is(function: Callable) -> Callable:
+    """The function, whose graph is not rewritten where another graph calls it.
+
+    TensorFlow would rewrite all that a decoder of image files can call, for seconds, in every iterator of every data
+    set, and gain nothing.
+    """
+
+    @functools.wraps(function)
+    def call(*arguments):
+        before = tf.config.optimizer.get_experimental_options().get(_NOT_REWRITTEN, False)
+        tf.config.optimizer.set_experimental_options({_NOT_REWRITTEN: True})
+        try:
+            return function(*arguments)
+        finally:
+            tf.config.optimizer.set_experimental_options({_NOT_REWRITTEN: before})
+
+    return call

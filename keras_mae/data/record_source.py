@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import bits_of
-from keras_mae.data.guarded import RowMaker, guarded_rows
+from keras_mae.data.corrupt_images import usable
+from keras_mae.data.guarded import guarded_reads
 from keras_mae.data.options import untuned
 from keras_mae.data.patient_reading import is_there, passing, patiently, storage_errors
 from keras_mae.data.record_index import RecordIndex, RecordReader, size_of
@@ -88,11 +89,10 @@ class RecordSource(EncodedSource):
         """The labels, int64 `(num_images,)`, or None; unless they came with the index, this reads every record."""
         if self._labels is not None or self._label_key is None:
             return self._labels
-        # counted from NO_LABEL, as an image that cannot be read gets a zero
-        maker = RowMaker(self, lambda position: position, lambda position, values: values[1] - NO_LABEL)
-        rows = untuned(guarded_rows(maker, 0, self.num_images, _LABELS_TOGETHER, replace=False))
+        reads = guarded_reads(self, lambda position: position, 0, self.num_images, _LABELS_TOGETHER)
+        labels = reads.map(lambda codes, values: tf.where(usable(codes), values[1], NO_LABEL))
         with storage_errors():
-            return np.concatenate([labels for _, labels in rows.as_numpy_iterator()]) + NO_LABEL
+            return np.concatenate(list(untuned(labels).as_numpy_iterator()))
 
     def name_of(self, index: int) -> str:
         return f"{self.paths[self.index.file[index]]}, record at byte {self.index.offset[index] - 12}"

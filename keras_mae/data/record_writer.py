@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.corrupt_images import CorruptImages, note_faults
-from keras_mae.data.guarded import RowMaker, guarded_rows
+from keras_mae.data.guarded import guarded_reads
 from keras_mae.data.options import untuned
 from keras_mae.data.patient_reading import is_there, storage_errors
 from keras_mae.data.record_index import RecordIndex
@@ -82,11 +82,10 @@ def write_records(source: Source, directory: str, num_files: int | None = None, 
 
 def _read(source: EncodedSource | Subset, indices: np.ndarray, corrupt: CorruptImages) -> Iterator[tuple[bytes, int]]:
     """Bytes and labels of some images, one after another; of one that cannot be read, no bytes."""
-    maker = RowMaker(source, lambda position: tf.gather(indices, position), lambda position, values: values)
-    rows = guarded_rows(maker, 0, len(indices), _TOGETHER, replace=False)
+    reads = guarded_reads(source, lambda position: tf.gather(indices, position), 0, len(indices), _TOGETHER)
     options = tf.data.Options()
     options.threading.private_threadpool_size = _THREADS  # a disk in a network answers many at once
-    return untuned(note_faults(rows, corrupt).unbatch()).with_options(options).as_numpy_iterator()
+    return untuned(note_faults(reads, corrupt).unbatch()).with_options(options).as_numpy_iterator()
 
 
 def _write(source: Source, indices: np.ndarray, path: str, rows: Iterator, corrupt: CorruptImages) -> None:
