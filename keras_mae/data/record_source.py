@@ -11,8 +11,8 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.decoding import bits_of
 from keras_mae.data.corrupt_images import usable
+from keras_mae.data.decoding import bits_of
 from keras_mae.data.guarded import guarded_reads
 from keras_mae.data.options import untuned
 from keras_mae.data.patient_reading import is_there, passing, patiently, storage_errors
