@@ -197,16 +197,28 @@ def _export(
     return final
 
 
-@contextlib.contextmanager
-def _new_version(directory: str, version: int) -> Iterator[tuple[str, str]]:
-    """A folder to write to, and `<directory>/<version>`, which it becomes; an error leaves nothing that was made."""
+def new_version(directory: str, version: int) -> str:
+    """The folder of a version that is not there yet.
+
+    Raises:
+        ValueError: if it is there, or cannot be made.
+    """
     if version < 1 or version != int(version):
         raise ValueError(f"a version is a positive integer, got {version!r}")
     if "://" in directory:  # a local folder called gs: would be made
         raise ValueError(f"a SavedModel is written to a folder of a local disk, got {directory}; copy it afterwards")
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise ValueError(f"{directory} is a file, and a model is a folder of versions: choose another output")
     final = os.path.join(directory, str(version))
     if os.path.exists(final):
         raise ValueError(f"{final} is there already, and a served version never changes: export a higher version")
+    return final
+
+
+@contextlib.contextmanager
+def _new_version(directory: str, version: int) -> Iterator[tuple[str, str]]:
+    """A folder to write to, and `<directory>/<version>`, which it becomes; an error leaves nothing that was made."""
+    final = new_version(directory, version)
     aside = os.path.join(directory, f".{version}.{uuid.uuid4().hex[:8]}")  # TF Serving looks at numbers only
     made = _missing_folders(directory)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 import sys
 import tempfile
 
@@ -123,6 +124,9 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
 def _check_output(name: str, values: flags.FlagValues) -> None:
     """Refuses an output that would become a local folder called `gs:`."""
     output = values["output"].value if "output" in values else None
+    one_slash_less = re.match(r"(gs|s3|hdfs|https?|ram):(?!//)", output or "")
+    if one_slash_less:
+        raise ValueError(f"the output {output} would be a local folder called {one_slash_less[0]}; is a / missing?")
     if output and "://" in output and name not in _WRITE_ANYWHERE:
         raise ValueError(f"the output is on a local disk, got {output}; name a local one, and copy it afterwards")
 

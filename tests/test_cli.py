@@ -260,6 +260,8 @@ def test_commands_on_a_run(capfd, pictures, tmp_path):
     line = refused(capfd, "export", f"--run={run}", f"--output={tmp_path}/model", "--version=0")
     assert "a version is a positive integer, got 0" in line
     assert os.listdir(tmp_path / "model") == ["1"]
+    line = refused(capfd, "export", f"--run={run}", f"--output={copy}")
+    assert "copy.keras is a file, and a model is a folder of versions: choose another output" in line
 
     os.remove(run / "encoder.keras")
     line = refused(capfd, "export", f"--run={run}", f"--output={tmp_path}/other")
@@ -282,6 +284,9 @@ def test_an_output_on_another_file_system_is_refused(arguments, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     assert cli.main([*arguments, "--output=gs://bucket/out"]) == 2
     expected = f"keras-mae {arguments[0]}: the output is on a local disk, got gs://bucket/out; name a local one, and"
+    assert capsys.readouterr().err.startswith(expected)
+    assert cli.main([*arguments, "--output=gs:/bucket/out"]) == 2
+    expected = f"keras-mae {arguments[0]}: the output gs:/bucket/out would be a local folder called gs:; is a / missing"
     assert capsys.readouterr().err.startswith(expected)
     assert not list(tmp_path.iterdir())
 

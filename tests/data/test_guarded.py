@@ -1,0 +1,118 @@
+"""Every pattern of images that cannot be read or decoded, against what a loop over them says."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from keras_mae.data import patient_reading
+from keras_mae.data.corrupt_images import CorruptImages, Fault
+from keras_mae.data.guarded import RowMaker, guarded_reads, guarded_rows
+from keras_mae.data.source import EncodedSource
+
+COUNT = 12
+GOOD, UNDECODABLE, MISSING = range(3)
+
+
+class Faulty(EncodedSource):
+    """Images of which each is as `states` says at the time; the bytes of an image are its number."""
+
+    num_images = COUNT
+
+    def __init__(self):
+        self.states = tf.Variable(tf.zeros(COUNT, tf.int64), trainable=False)
+
+    def read(self, index):
+        state = tf.gather(self.states, index)
+        with tf.control_dependencies([tf.Assert(state != MISSING, ["missing"])]):
+            return tf.strings.as_string(index), tf.identity(state)
+
+    def name_of(self, index):
+        return str(index)
+
+
+def make(position, values):
+    with tf.control_dependencies([tf.Assert(values[1] == GOOD, ["no image"])]):
+        return position, tf.strings.to_number(values[0], tf.int64)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_waiting():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patient_reading, "ALONE", 0.0)
+        yield
+
+
+def stream(source, first, stop, batch_size, replace):
+    """Position 5 is image 10, and so on; two rounds of all are 24 positions."""
+    maker = RowMaker(source, lambda position: (position * 2) % COUNT, make)
+    return guarded_rows(maker, first, stop, batch_size, replace)
+
+
+def code_of(state, index):
+    fault = {UNDECODABLE: Fault.UNDECODABLE, MISSING: Fault.MISSING}
+    return -1 if state == GOOD else int(CorruptImages.code(index, fault[state]))
+
+
+some_good = st.lists(st.integers(GOOD, MISSING), min_size=COUNT, max_size=COUNT).filter(
+    lambda states: GOOD in states[::2]  # of the even images, which are those that are asked for
+)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("first, batch_size", [(0, 4), (5, 3), (2, 64)])
+@pytest.mark.parametrize("replace", [True, False])
+def test_every_pattern_of_faults(first, batch_size, replace):
+    source, stop = Faulty(), 40
+    rows = stream(source, first, stop, batch_size, replace)
+
+    @settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
+    @given(some_good)
+    def check(states):
+        source.states.assign(states)
+        batches = list(rows.as_numpy_iterator())
+        codes, (positions, images) = (
+            np.concatenate([codes for codes, _ in batches]),
+            [np.concatenate([batch[part] for _, batch in batches]) for part in range(2)],
+        )
+        asked = [position * 2 % COUNT for position in range(first, stop)]
+        good = [position for position, image in enumerate(asked, first) if states[image] == GOOD]
+        if replace:  # until the last good one; its row stands for those before it that failed
+            expected = [next(one for one in good if one >= position) for position in range(first, good[-1] + 1)]
+        else:
+            expected = [position if position in good else 0 for position in range(first, stop)]
+        np.testing.assert_array_equal(positions, expected)
+        np.testing.assert_array_equal(images, [one * 2 % COUNT if one in good else 0 for one in expected])
+        np.testing.assert_array_equal(codes, [code_of(states[image], image) for image in asked[: len(expected)]])
+
+    check()
+
+
+@pytest.mark.medium
+def test_where_all_fail():
+    source = Faulty()
+    source.states.assign(tf.fill([COUNT], tf.constant(UNDECODABLE, tf.int64)))
+    (codes, _) = zip(*stream(source, 0, COUNT, 5, replace=False).as_numpy_iterator())
+    assert (np.concatenate(codes) >= 0).all() and len(np.concatenate(codes)) == COUNT
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no image can be read and decoded, of many"):
+        list(stream(source, 0, 10**15, 5, replace=True))
+
+
+@pytest.mark.medium
+def test_what_is_read():
+    source = Faulty()
+    source.states.assign([MISSING if image in (3, 4, 11) else GOOD for image in range(COUNT)])
+    reads = guarded_reads(source, lambda position: position, 0, COUNT, 5)
+    codes, contents = (np.concatenate(part) for part in zip(*[(c, v[0]) for c, v in reads.as_numpy_iterator()]))
+    np.testing.assert_array_equal(codes, [code_of(MISSING if i in (3, 4, 11) else GOOD, i) for i in range(COUNT)])
+    assert contents.tolist() == [b"" if i in (3, 4, 11) else str(i).encode() for i in range(COUNT)]
+
+
+@pytest.mark.medium
+def test_a_data_set_leaves_nothing_in_memory():
+    """`Dataset.scan` puts its function into the default graph, which keeps it."""
+    kept = tf.compat.v1.get_default_graph()._functions
+    before = len(kept)
+    stream(Faulty(), 0, COUNT, 5, replace=True)
+    assert len(kept) == before
