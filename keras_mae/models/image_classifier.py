@@ -128,6 +128,7 @@ class ImageClassifier(GlobalBatchModel):
         format: str | None = None,
         skip: Sequence[str] = (),
         resize_positions: bool | tuple[int, int] = False,
+        prefix: str | None = None,
         **overrides: Any,
     ) -> ImageClassifier:
         """A classifier on the encoder preset `name`.
@@ -137,11 +138,11 @@ class ImageClassifier(GlobalBatchModel):
             num_classes, pooling: as in the constructor.
             checkpoint: None for fresh weights, or the path or URL of a file to fill it with: a classifier, or with
                 `skip=("head.*",)` an encoder to fine-tune.
-            format, skip, resize_positions: of the checkpoint, as in `keras_mae.load_checkpoint`.
+            format, skip, resize_positions, prefix: of the checkpoint, as in `keras_mae.load_checkpoint`.
             **overrides: constructor arguments of the encoder that replace the preset's.
         """
         classifier = cls(ViTEncoder.from_preset(name, **overrides), num_classes, pooling)
-        fill_from_checkpoint(classifier, checkpoint, format, skip, resize_positions)
+        fill_from_checkpoint(classifier, checkpoint, format, skip, resize_positions, prefix)
         return classifier
 
     def build(self, input_shape) -> None:

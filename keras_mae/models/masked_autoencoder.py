@@ -83,6 +83,7 @@ class MaskedAutoencoder(MaskedImageModel):
         format: str | None = None,
         skip: Sequence[str] = (),
         resize_positions: bool | tuple[int, int] = False,
+        prefix: str | None = None,
         **overrides: Any,
     ) -> MaskedAutoencoder:
         """The model `mae_<encoder preset>`, such as `mae_vit_base_patch16`.
@@ -92,7 +93,7 @@ class MaskedAutoencoder(MaskedImageModel):
             decoder: another decoder than the published one (512 wide, 8 deep, 16 heads).
             mask_sampler, target, seed: as in the constructor.
             checkpoint: None for fresh weights, or the path or URL of a file to fill it with.
-            format, skip, resize_positions: of the checkpoint, as in `keras_mae.load_checkpoint`.
+            format, skip, resize_positions, prefix: of the checkpoint, as in `keras_mae.load_checkpoint`.
             **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`.
         """
         if not name.startswith("mae_") or name[4:] not in ENCODERS:
@@ -102,7 +103,7 @@ class MaskedAutoencoder(MaskedImageModel):
         if decoder is None:
             decoder = MAEDecoder(**MAE_DECODER, dtype=encoder.dtype_policy)
         mae = cls(encoder, decoder, mask_sampler, target, seed=seed, dtype=encoder.dtype_policy)
-        fill_from_checkpoint(mae, checkpoint, format, skip, resize_positions)
+        fill_from_checkpoint(mae, checkpoint, format, skip, resize_positions, prefix)
         return mae
 
     def predict_patches(

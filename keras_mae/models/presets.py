@@ -72,6 +72,7 @@ def fill_from_checkpoint(
     format: str | None,
     skip: Sequence[str],
     resize_positions: bool | tuple[int, int],
+    prefix: str | None,
 ) -> None:
     """What the `from_preset` methods do with their arguments of these names: see `keras_mae.load_checkpoint`.
 
@@ -86,4 +87,4 @@ def fill_from_checkpoint(
             "'mae_torch', 'timm', 'hf', 'simmim_torch' and 'keras'"
         )
     # by its public name, which is resolved here and now: checkpoints know the models, and not the other way around
-    keras_mae.load_checkpoint(model, checkpoint, format, skip, resize_positions)
+    keras_mae.load_checkpoint(model, checkpoint, format, skip, resize_positions, prefix)

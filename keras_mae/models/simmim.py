@@ -84,6 +84,7 @@ class SimMIM(MaskedImageModel):
         format: str | None = None,
         skip: Sequence[str] = (),
         resize_positions: bool | tuple[int, int] = False,
+        prefix: str | None = None,
         **overrides: Any,
     ) -> SimMIM:
         """The model `simmim_vit_base_patch16` as it was published, or one on a plain ViT.
@@ -97,7 +98,7 @@ class SimMIM(MaskedImageModel):
             mask_sampler: another one than the preset's.
             target, seed: as in the constructor.
             checkpoint: None for fresh weights, or the path or URL of a file to fill it with.
-            format, skip, resize_positions: of the checkpoint, as in `keras_mae.load_checkpoint`.
+            format, skip, resize_positions, prefix: of the checkpoint, as in `keras_mae.load_checkpoint`.
             **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`.
 
         Reference: arXiv 2111.09886, Table 1 (units and ratios), Appendix A.
@@ -110,7 +111,7 @@ class SimMIM(MaskedImageModel):
         if mask_sampler is None:
             mask_sampler = BlockMasking(**SIMMIM_MASKS[name])
         simmim = cls(encoder, mask_sampler, target, seed=seed, dtype=encoder.dtype_policy)
-        fill_from_checkpoint(simmim, checkpoint, format, skip, resize_positions)
+        fill_from_checkpoint(simmim, checkpoint, format, skip, resize_positions, prefix)
         return simmim
 
     def predict_patches(

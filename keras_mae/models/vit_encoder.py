@@ -176,6 +176,7 @@ class ViTEncoder(ImageModel):
         format: str | None = None,
         skip: Sequence[str] = (),
         resize_positions: bool | tuple[int, int] = False,
+        prefix: str | None = None,
         **overrides: Any,
     ) -> ViTEncoder:
         """The encoder `vit_{tiny,small,base,large}_patch16` or `vit_huge_patch14`, or that of a `SimMIM` preset.
@@ -183,11 +184,11 @@ class ViTEncoder(ImageModel):
         Args:
             name: the preset.
             checkpoint: None for fresh weights, or the path or URL of a file to fill it with.
-            format, skip, resize_positions: of the checkpoint, as in `keras_mae.load_checkpoint`.
+            format, skip, resize_positions, prefix: of the checkpoint, as in `keras_mae.load_checkpoint`.
             **overrides: constructor arguments that replace the preset's, such as `image_shape`.
         """
         encoder = cls(**encoder_arguments(name, overrides))
-        fill_from_checkpoint(encoder, checkpoint, format, skip, resize_positions)
+        fill_from_checkpoint(encoder, checkpoint, format, skip, resize_positions, prefix)
         return encoder
 
     def build(self, input_shape) -> None:
