@@ -106,7 +106,7 @@ class ServedModel(tf.Module, abc.ABC):
 
     def _file_signature(self, of_files) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """`serving_default`, if the model takes files."""
-        return {"serving_default": of_files.get_concrete_function()} if self.takes_files else {}
+        return {"serving_default": of_files} if self.takes_files else {}
 
     def _file_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         """The example of `serving_default`, if there is that signature."""
@@ -121,7 +121,9 @@ class ServedModel(tf.Module, abc.ABC):
         def of_files(image_bytes):
             return function(images_of(image_bytes, *how))
 
-        return tf.function(of_files, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+        signature = [tf.TensorSpec((None,), tf.string, name="image_bytes")]
+        # traced here and now, as a function with a signature would be traced a second time when it is saved
+        return tf.function(of_files, input_signature=signature).get_concrete_function()
 
 
 class ServedEncoder(ServedModel):

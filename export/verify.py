@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 # What a server knows: TensorFlow and the folder. The imports of Keras and of this package are barred.
 _CLIENT = """
-import pickle, sys
+import gc, pickle, sys
+gc.disable()  # it looks through all that was loaded, again and again
 sys.modules["keras_mae"] = sys.modules["keras"] = None
 import tensorflow as tf
 path, given, found = sys.argv[1:]

@@ -99,6 +99,7 @@ def test_one_per_cent_is_tolerated():
         corrupt.check()
 
 
+@pytest.mark.medium
 def test_all_corrupt_is_an_error_and_no_endless_loop(tmp_path):
     folder = write_pictures(tmp_path, 40, corrupt=range(40))
     with pytest.raises(ValueError, match="none of the 16 images looked at, of 40, can be decoded, such as .*/000.png"):
@@ -107,6 +108,7 @@ def test_all_corrupt_is_an_error_and_no_endless_loop(tmp_path):
         first_images(FolderSource(folder), SHAPE, 16, 1.0)
 
 
+@pytest.mark.medium
 def test_a_file_that_went_away_is_corrupt_too(whole, tmp_path):
     """As an image looked at before the first step, and as one met while streaming."""
     folder = with_corrupt(whole, tmp_path, ())

@@ -138,8 +138,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("kind", ["array", "folder"])
-@pytest.mark.parametrize("num_hosts", [2, 4])
+@pytest.mark.parametrize(("kind", "num_hosts"), [("array", 2), ("array", 4), ("folder", 2)])
 def test_hosts_make_disjoint_parts_of_the_same_batches(folder, kind, num_hosts):
     images = FolderSource(folder) if kind == "folder" else source(20)
     arguments = {"batch_size": 8, "with_labels": True, "augmentation": Augmentation(flip=kind == "folder")}
@@ -174,6 +173,7 @@ def evaluated(images, **arguments):
     return list(evaluation_dataset(images, SHAPE, 5, **arguments).as_numpy_iterator())
 
 
+@pytest.mark.medium
 def test_evaluation_is_in_order_and_whole(folder):
     images = FolderSource(folder)
     found = evaluated(images, with_labels=True)
@@ -194,6 +194,7 @@ def test_evaluation_shared_by_hosts(folder):
         np.testing.assert_array_equal(part, whole[host::3])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("host", [0, 1])
 def test_evaluation_names_and_leaves_out_what_is_corrupt(tmp_path, host):
     write_pictures(tmp_path, 230, size=SHAPE[:2], corrupt=(3, 229))
@@ -244,6 +245,7 @@ def test_first_images(tmp_path):
     assert len(first_images(source(), SHAPE, 99, 1.0)) == 23
 
 
+@pytest.mark.medium
 def test_sample_images(tmp_path):
     """From everywhere, always the same, as many as asked for though some are corrupt; the smaller begins the larger."""
     write_pictures(tmp_path, 23, size=SHAPE[:2], corrupt=(0, 3, 11))

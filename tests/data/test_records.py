@@ -53,6 +53,7 @@ def assert_same(found, expected):
             np.testing.assert_array_equal(part, other_part)
 
 
+@pytest.mark.medium
 def test_give_the_folders_evaluation_batches_and_names(folder, records):
     source, expected = open_source(f"tfrecord:{records}/*.tfrecord"), FolderSource(folder)
     assert source.class_names == ["a", "b", "c"] and source.num_classes == 3
@@ -63,6 +64,7 @@ def test_give_the_folders_evaluation_batches_and_names(folder, records):
     assert source.storage_order[:6].tolist() == [0, 4, 8, 12, 16, 20]  # image i lies in file i % 4
 
 
+@pytest.mark.medium
 def test_without_the_index_they_are_read_file_by_file(folder, records, tmp_path):
     for name in os.listdir(records):
         if name.endswith(".tfrecord"):
@@ -73,6 +75,7 @@ def test_without_the_index_they_are_read_file_by_file(folder, records, tmp_path)
     assert_same(batches(source), batches(Subset(expected, order)))
 
 
+@pytest.mark.medium
 def test_some_of_the_files_are_some_of_the_images(folder, records):
     source = open_source(f"tfrecord:{records}/images-0000[13]*")
     chosen = [n for n in range(COUNT) if n % 4 in (1, 3)]
@@ -114,6 +117,7 @@ def test_continues_where_it_was_interrupted(folder, records, tmp_path, monkeypat
                 assert one.read() == other.read()
 
 
+@pytest.mark.medium
 def test_a_file_that_cannot_be_read_keeps_its_place_and_is_reported(folder, tmp_path, caplog):
     for number in range(120):
         write(tmp_path / "in" / f"{number:03}.png", encoded(as_image(drawn(4, 5, seed=number)), "PNG"))
@@ -206,6 +210,7 @@ def test_kept_in_memory_or_on_disk(folder, tmp_path, cache):
     assert open_source(f"{prefix}digits").num_images == 4000  # is in memory already
 
 
+@pytest.mark.medium
 def test_paths_of_other_file_systems(folder):
     """TensorFlow's file in memory stands in for gs://: no call may go past `tf.io.gfile`."""
     for place, _, names in os.walk(folder):

@@ -44,7 +44,7 @@ def test_a_folder_that_disappears_for_a_while_changes_nothing(folder, expected, 
     monkeypatch.setattr(patient_reading, "FIRST_DELAY", 0.5)
     stream, corrupt = stream_of(FolderSource(folder))
     os.rename(folder, f"{folder}.away")
-    back = threading.Timer(20.0, os.rename, (f"{folder}.away", folder))
+    back = threading.Timer(8.0, os.rename, (f"{folder}.away", folder))
     back.start()
     found = images_of(stream)
     back.join()

@@ -53,6 +53,7 @@ def evaluated(folder, crop_ratio=0.9):
     return tf.cast(next(iter(batches)), tf.float32).numpy(), files, source.dtype
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "dtype", "pixel_dtypes"),
     [("deep", "uint16", ("auto", "uint16")), ("plain", "uint8", ("auto", "uint8")), ("mixed", "uint16", ("uint16",))],
@@ -70,6 +71,7 @@ def test_files_are_decoded_as_in_evaluation(folders, name, dtype, pixel_dtypes):
         assert np.abs(deep - deep.round()).max() > 0.2
 
 
+@pytest.mark.medium
 def test_each_file_of_its_own_depth(folders):
     """`auto`, of a batch of both: each file is what it is alone."""
     _, files, _ = evaluated(folders / "mixed")
@@ -79,6 +81,7 @@ def test_each_file_of_its_own_depth(folders):
         np.testing.assert_allclose(images[chosen], evaluated(folders / name)[0][chosen], rtol=0, atol=2e-5)
 
 
+@pytest.mark.medium
 def test_as_a_run_of_8_bits_has_seen_a_file_of_16(folders):
     _, files, _ = evaluated(folders / "deep", 1.0)
     coarse = images_of(tf.constant(files), SHAPE, 1.0, "uint8").numpy()

@@ -13,7 +13,7 @@ from keras_mae.data import evaluation_transform
 from keras_mae.export import exchange_formats, export_classifier, export_encoder, saved_model, verify
 from keras_mae.export.signatures import ServedEncoder
 from keras_mae.models import ImageClassifier, ViTEncoder
-from tests.base import fill_randomly, random_images, small_encoder, small_mae
+from tests.base import PLANES, fill_randomly, random_images, small_encoder, small_mae
 
 SHAPE = (8, 12, 3)
 ROUND_OFF = 1e-5  # of values of about 1: another order of float32 sums
@@ -35,7 +35,7 @@ def test_a_copy_in_bfloat16_has_the_same_weights(make):
 
 
 def test_bfloat16_is_asked_for(tmp_path):
-    encoder, images = small_encoder(), random_images(5, SHAPE)
+    encoder, images = small_encoder(PLANES), random_images(5, PLANES)
     path = export_encoder(encoder, str(tmp_path), dtype="bfloat16")  # checked against the live one, in float32
     loaded = tf.saved_model.load(path)
     embedding = loaded(images).numpy()
@@ -74,7 +74,7 @@ def test_embeddings_of_photographs_in_bfloat16_point_the_same_way(preset):
 
 
 def test_a_model_trained_in_float16_is_written_in_float32():
-    live = small_encoder(dtype="mixed_float16")
+    live = small_encoder(PLANES, dtype="mixed_float16")
     written = saved_model._in_dtype(live, None)
     assert written.compute_dtype == "float32"
     served = {model.compute_dtype: ServedEncoder(model) for model in (live, written)}

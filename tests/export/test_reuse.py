@@ -11,7 +11,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from keras_mae.data.sources import digits_source
 from keras_mae.export import export_encoder, mend_names
 from keras_mae.models import ImageClassifier, ViTEncoder
-from tests.base import random_images, small_encoder, small_mae
+from tests.base import PLANES, random_images, small_encoder, small_mae
 
 ROUND_OFF = 1e-5  # of values of about 1: another order of float32 sums
 SHAPE = (28, 28, 3)
@@ -74,9 +74,9 @@ def test_only_the_encoder_is_in_the_file(served):
 
 
 def test_a_pretrained_and_probed_encoder_is_exported_alone_and_trainable(tmp_path, unverified):
-    mae = small_mae()
+    mae = small_mae(image_shape=PLANES)
     mae.compile(optimizer=keras.optimizers.Adam(), jit_compile=False)  # compiling takes longer than the two steps
-    mae.fit(random_images(4, (8, 12, 3)), batch_size=2, verbose=0)
+    mae.fit(random_images(4, PLANES), batch_size=2, verbose=0)
     probe = ImageClassifier(mae.encoder, 3, num_trainable_layers=0)
     mae.encoder.trainable = False
     assert not mae.encoder.trainable_variables and probe.trainable_variables == probe.head.weights
@@ -158,6 +158,7 @@ def fine_tuned_by_tensorflow(loaded, digits):
     return np.mean((loaded(images) @ kernel + bias).numpy().argmax(axis=1) == labels)
 
 
+@pytest.mark.slow
 def test_fine_tuning_what_was_exported_is_as_good_as_fine_tuning_the_live_encoder(encoder_and_path, digits):
     encoder, path = encoder_and_path
     layer, loaded = mend_names(tfsm_layer(path)), tf.saved_model.load(path)
@@ -210,7 +211,7 @@ def test_the_layer_mixes_with_augmentation_that_gives_floats(served):
 
 
 def test_poolings_and_length_one(tmp_path, unverified):
-    encoder, images = small_encoder(), random_images(3, (8, 12, 3))
+    encoder, images = small_encoder(PLANES), random_images(3, PLANES)
     outputs = encoder(images)
     mean, cls_token = outputs["patch_tokens"].numpy().mean(axis=1), outputs["cls_token"].numpy()
     both = np.concatenate([cls_token, mean], axis=1)

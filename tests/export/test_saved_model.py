@@ -11,7 +11,7 @@ from PIL import Image
 from keras_mae.data import decode_image, evaluation_transform
 from keras_mae.export import export_encoder, saved_model, signatures
 from keras_mae.export.verify import drawn_images, verify_export
-from tests.base import random_images, small_encoder
+from tests.base import PLANES, random_images, small_encoder
 from tests.drawn import as_image, drawn, encoded
 
 SHAPE, WIDTH, PATCHES, CROP = (8, 12, 3), 16, 6, 0.8
@@ -134,7 +134,7 @@ def test_a_corrupt_file_is_an_error(exported, contents):
 def test_every_weight_is_stored_once(tmp_path, monkeypatch):
     """A network large enough that names and headers do not count: 200,000 parameters."""
     monkeypatch.setattr(saved_model, "verify_export", lambda *arguments: {})
-    encoder = small_encoder(hidden_dim=128, mlp_dim=512)
+    encoder = small_encoder(PLANES, hidden_dim=128, mlp_dim=512)
     path = export_encoder(encoder, str(tmp_path))
     size = sum(entry.stat().st_size for entry in os.scandir(os.path.join(path, "variables")))
     assert encoder.count_params() > 200_000
@@ -142,9 +142,9 @@ def test_every_weight_is_stored_once(tmp_path, monkeypatch):
 
 
 def test_bfloat16_encoders_are_served_in_float32(tmp_path):
-    encoder = small_encoder(dtype="mixed_bfloat16")
+    encoder = small_encoder(PLANES, dtype="mixed_bfloat16")
     signature = tf.saved_model.load(export_encoder(encoder, str(tmp_path))).signatures["embed"]
-    images = random_images(2, SHAPE)
+    images = random_images(2, PLANES)
     embedding = signature(images=tf.constant(images))["embedding"]
     assert embedding.dtype == tf.float32
     live = tf.cast(encoder(images)["patch_tokens"], tf.float32).numpy().mean(axis=1)
@@ -181,7 +181,7 @@ def test_bad_arguments_leave_nothing(tmp_path):
 
 def test_a_model_that_differs_from_the_live_one_is_removed(tmp_path, monkeypatch):
     """The live encoder is changed behind the export's back, after its variables were written."""
-    encoder, save = small_encoder(), tf.saved_model.save
+    encoder, save = small_encoder(PLANES), tf.saved_model.save
 
     def save_and_change(served, path, **arguments):
         save(served, path, **arguments)
@@ -205,7 +205,7 @@ def test_a_failure_leaves_the_folders_that_were_there(tmp_path, monkeypatch):
     (tmp_path / "old").mkdir()
     for directory in (tmp_path / "old", tmp_path / "new" / "model"):
         with pytest.raises(RuntimeError):
-            export_encoder(small_encoder(), str(directory))
+            export_encoder(small_encoder(PLANES), str(directory))
     assert sorted(os.listdir(tmp_path)) == ["new", "old"]
     assert os.listdir(tmp_path / "new") == ["other"] and os.listdir(tmp_path / "old") == []
 
@@ -226,7 +226,7 @@ def test_a_model_that_needs_keras_mae_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(saved_model, "ServedEncoder", Calling)
     with pytest.raises(RuntimeError, match="a fresh process cannot use the exported model:\n"):
-        export_encoder(small_encoder(), str(tmp_path))
+        export_encoder(small_encoder(PLANES), str(tmp_path))
     assert os.listdir(tmp_path) == []
 
 
@@ -238,7 +238,7 @@ def test_the_fresh_process_has_this_ones_path_but_not_keras_mae(tmp_path, monkey
     with pytest.raises(
         RuntimeError, match="a fresh process cannot use the exported model:\nfound, and keras_mae is not"
     ):
-        verify_export(signatures.ServedEncoder(small_encoder()), "nowhere")
+        verify_export(signatures.ServedEncoder(small_encoder(PLANES)), "nowhere")
 
 
 def test_verification_compares_every_output(exported):

@@ -13,7 +13,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from keras_mae.export import export_encoder, serving, write_models_config
 from keras_mae.export.verify import drawn_images
-from tests.base import small_encoder
+from tests.base import PLANES, small_encoder
 from tests.drawn import write
 from tests.export.conftest import FILES
 from tests.export.prediction_service import prediction_service
@@ -137,7 +137,7 @@ def test_models_config_of_somebody_else_is_left_alone(tmp_path):
 
 
 def test_versions_beside_each_other(tmp_path, unverified):
-    encoder = small_encoder()
+    encoder = small_encoder(PLANES)
     paths = [export_encoder(encoder, str(tmp_path / "model"), version) for version in (1, 2)]
     before = [sorted(os.walk(path)) for path in paths]
     with pytest.raises(ValueError, match="/2 is there already"):
@@ -157,7 +157,7 @@ def test_nothing_is_seen_before_all_of_it_is_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(saved_model, "verify_export", failing)
     with pytest.raises(KeyboardInterrupt):
-        export_encoder(small_encoder(), str(tmp_path / "model"))
+        export_encoder(small_encoder(PLANES), str(tmp_path / "model"))
     assert os.listdir(tmp_path) == []
 
 

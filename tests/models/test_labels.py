@@ -285,6 +285,7 @@ def test_pretraining_has_no_weights():
             mae.fit(IMAGES, LABELS, verbose=0, **arguments)
 
 
+@pytest.mark.medium
 def test_negative_weights_of_a_data_set_are_not_learned_from():
     classifier = compiled()
     before = classifier.get_weights()

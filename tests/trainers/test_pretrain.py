@@ -43,6 +43,7 @@ def test_the_run_folder_holds_what_it_should(finished, folder):
     assert sorted(checkpoints) == ["ckpt-4.index", "ckpt-6.index"]
 
 
+@pytest.mark.medium
 def test_what_is_shown_is_a_sample_and_the_same_after_a_resume(tmp_path, monkeypatch, caplog):
     """Not the first 16 of 40 by name; and what the loss is compared with is said."""
     caplog.set_level("INFO", logger="keras_mae")

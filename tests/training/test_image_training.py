@@ -138,7 +138,7 @@ def test_accumulation_of_a_scaled_optimizer_is_refused_too():
 def test_callbacks_know_that_accuracy_is_to_grow(tmp_path):
     """Keras looks for that among metrics that were given to `compile`, and fails after the first epoch."""
     classifier = ImageClassifier(small_encoder(), 3)
-    classifier.compile(optimizer="sgd", run_eagerly=True)
+    classifier.compile(optimizer=keras.optimizers.SGD(0.0), run_eagerly=True)
     images, path = random_images(6, (8, 12, 3)), tmp_path / "best.keras"
     best = keras.callbacks.ModelCheckpoint(path, monitor="val_accuracy", save_best_only=True)
     stop = keras.callbacks.EarlyStopping(monitor="accuracy")
