@@ -1,5 +1,6 @@
 """What all tests share: hypothesis' profile, and a fresh once-a-process warning."""
 
+import gc
 import sys
 
 import hypothesis
@@ -8,6 +9,8 @@ import pytest
 # No deadline: the first example of a test traces TensorFlow graphs. Derandomized: a run is a function of the code.
 hypothesis.settings.register_profile("keras_mae", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("keras_mae")
+
+gc.set_threshold(50_000, 20, 50)  # TensorFlow's graphs are millions of objects, which Python looks through too often
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,7 @@ def test_is_named_once_replaced_and_counted(whole, tmp_path, caplog, contents):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("first_step", [3, 10, 14])
+@pytest.mark.parametrize("first_step", [*(pytest.param(step, marks=pytest.mark.slow) for step in (3, 10)), 14])
 def test_a_restart_gives_the_same_images(whole, tmp_path, first_step):
     folder = with_corrupt(whole, tmp_path, (17, 100))
     begin, _ = stream(folder, 18, Augmentation())

@@ -198,6 +198,7 @@ def test_settings_of_decoding_reach_every_image(tmp_path):
         for split in (None, "train", "validation"):
             source = open_source(form.format(tmp_path), split, Decoding(background=77))
             assert (image_of(source, 0) == 77).all()
+    for source in (source, open_source(f"folder:{tmp_path}", "validation", Decoding(background=77))):
         (images,) = evaluation_dataset(source, (6, 8, 3), source.num_images, 1.0)
         assert (images.numpy() == 77).all()
     limited = open_source(f"folder:{tmp_path}", decoding=Decoding(max_pixels=47))

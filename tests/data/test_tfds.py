@@ -61,7 +61,7 @@ def by_contents(source):
     return images[order], labels[order]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_image_folder_gives_the_folders_batches(folder):
     for split, name in ((None, "train"), ("train", "train"), ("validation", "test")):
         source = open_source(f"tfds:ImageFolder@{folder}", split)

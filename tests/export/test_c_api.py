@@ -79,6 +79,7 @@ def test_c_program_embeds_tensors(served, program, tmp_path):
         np.testing.assert_allclose(found, served.live(images), rtol=0, atol=ROUND_OFF)
 
 
+@pytest.mark.slow
 def test_c_program_embeds_16_bits(program, tmp_path, unverified):
     """Tensors and files of 12 bits in 16, by a model that was trained on 16."""
     encoder = small_encoder((28, 28, 1), 7, hidden_dim=32)

@@ -41,6 +41,7 @@ def export(files, name, *flags):
     return cli.main(["export", f"--run={files[0]}/{name}.keras", *map(str, flags)])
 
 
+@pytest.mark.slow
 def test_encoder_out_of_an_autoencoder(files, tmp_path, capsys):
     pictures = write_pictures(tmp_path / "pictures", 3)
     flags = [

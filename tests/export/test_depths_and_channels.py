@@ -98,7 +98,9 @@ MODELS = {
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    "kind", ["encoder", *(pytest.param(kind, marks=pytest.mark.slow) for kind in MODELS if kind != "encoder")]
+)
 def test_signatures_of_a_model_of_16_bits(folders, tmp_path, unverified, kind):
     export, make, arguments = MODELS[kind]
     live = make(SHAPE)

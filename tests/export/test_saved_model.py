@@ -100,7 +100,7 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("model", ["exported", "gray"])
+@pytest.mark.parametrize("model", ["exported", pytest.param("gray", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("count", [1, len(FILES)])
 def test_files_give_the_live_embeddings(model, count, request):
     exported, files = request.getfixturevalue(model), list(FILES.values())[:count]
@@ -110,6 +110,7 @@ def test_files_give_the_live_embeddings(model, count, request):
     assert len(np.unique(embedding.numpy().round(3), axis=0)) == count
 
 
+@pytest.mark.slow
 def test_gray_images_and_the_class_token(gray):
     images = random_images(2, (8, 8, 1))
     embedding = gray.signatures["embed"](images=tf.constant(images))["embedding"]

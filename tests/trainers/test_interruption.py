@@ -77,7 +77,7 @@ def test_the_command_ends_as_after_sigterm(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err == "keras-mae pretrain: asked to end (SIGTERM): saved step 3\n"
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_the_mean_loss_of_an_epoch_that_was_resumed_is_exact(folder, tmp_path, monkeypatch, finished):
     """One epoch of two steps in the log, of which a run took the first and its continuation the second."""
     output, config = str(tmp_path / "run"), changed(CONFIG, ["checkpoint_steps=1"])

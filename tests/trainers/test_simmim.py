@@ -94,7 +94,7 @@ def quick_knn(given, **settings):
     return KnnConfig(run=given["run"], validation_data=given["validation_data"], k=(5,), **settings)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_export(pretrained, tmp_path):
     _, model = pretrained
     images = np.random.default_rng(0).integers(0, 256, (4, *IMAGE_SHAPE)).astype("uint8")
