@@ -66,6 +66,7 @@ def files():
         found[f"TIFF turned {noted}"] = encoded(MODES["RGB"], "TIFF", tiffinfo={274: noted})
     found |= {
         "JPEG CMYK": encoded(CMYK, "JPEG"),
+        "JPEG CMYK without the mark": encoded(CMYK, "JPEG").replace(b"\xff\xee\x00\x0eAdobe\x00\x64" + bytes(5), b""),
         "JPEG progressive": encoded(MODES["RGB"], "JPEG", progressive=True),
         "PNG palette of 2 bits": encoded(as_image(colours).quantize(3), "PNG", bits=2),
         "PNG palette of 4 bits": encoded(as_image(colours).quantize(13), "PNG", bits=4),
