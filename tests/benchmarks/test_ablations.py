@@ -58,6 +58,7 @@ def test_every_row_changes_one_thing():
     assert 2 in {config.pca_components for config in configs}  # of 4 x 4 pixels
 
 
+@pytest.mark.medium
 def test_a_result_is_taken_as_it_is_unless_the_settings_differ(tmp_path, monkeypatch):
     base = recipes.load("mae_digits")
     tuning = recipes.load("finetune_digits", FinetuneConfig)

@@ -57,6 +57,7 @@ def same(model, other):
         np.testing.assert_array_equal(variable, expected)
 
 
+@pytest.mark.medium
 def test_official_to_ours_to_hugging_face(capfd):
     encoder = small()
     keras_mae.save_checkpoint(encoder, "official.pth", "mae_torch")

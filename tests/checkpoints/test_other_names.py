@@ -12,6 +12,8 @@ from tests.checkpoints.small import small_classifier, small_encoder, small_mae
 from tests.checkpoints.test_positions import pytorch_bicubic
 from tests.checkpoints.test_strictness import refused
 
+pytestmark = pytest.mark.medium
+
 SQUARE, WIDE = (16, 16, 3), (8, 32, 3)  # 16 patches each: 4 x 4, 2 x 8
 
 

@@ -4,6 +4,7 @@ import json
 import os
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from keras_mae.cli import main
@@ -13,6 +14,7 @@ from keras_mae.trainers.config import PretrainConfig, changed
 from tests.drawn import drawn, write_pictures
 
 
+@pytest.mark.medium
 def test_stats_are_printed_written_and_put_into_the_config(tmp_path, capsys):
     data, output = f"folder:{write_pictures(tmp_path / 'in', 5, channels=1)}", tmp_path / "stats.json"
     assert main(["stats", f"--data={data}", "--channels=1", f"--output={output}"]) == 0
@@ -38,6 +40,7 @@ def test_what_cannot_be_written_is_a_message(tmp_path, capsys):
     assert "TFRecord files are written from image files, and digits (train)[0] is in memory" in capsys.readouterr().err
 
 
+@pytest.mark.medium
 def test_stats_are_written_where_no_folder_is_yet_and_not_onto_one(tmp_path, capsys):
     data = f"folder:{write_pictures(tmp_path / 'in', 5, channels=1)}"
     assert main(["stats", f"--data={data}", "--channels=1", f"--output={tmp_path}/new/below/stats.json"]) == 0

@@ -70,6 +70,7 @@ def test_a_restart_gives_the_same_images(whole, tmp_path, first_step):
     np.testing.assert_array_equal(rest, begin[first_step * BATCH :])
 
 
+@pytest.mark.medium
 def test_too_many_seen_before_the_first_step(whole, tmp_path):
     bad = LOOKED_AT[[1, 5, 9]]
     message = (
@@ -80,6 +81,7 @@ def test_too_many_seen_before_the_first_step(whole, tmp_path):
         stream(with_corrupt(whole, tmp_path, bad), 1)
 
 
+@pytest.mark.medium
 def test_too_many_discovered_while_streaming(whole, tmp_path):
     bad = [number for number in range(60, 80) if number not in LOOKED_AT]
     found, corrupt = stream(with_corrupt(whole, tmp_path, bad), 12)

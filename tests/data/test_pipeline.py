@@ -119,6 +119,7 @@ def test_two_equal_images_are_augmented_in_different_ways():
     assert len(np.unique(batches(1, twins, batch_size=6)[0], axis=0)) == 6
 
 
+@pytest.mark.medium
 def test_a_folder_gives_the_batches_of_its_arrays(tmp_path):
     """Arrays are resized by the batch, which rounds differently once in a while."""
     write_pictures(tmp_path, 23, size=SHAPE[:2])
@@ -238,6 +239,7 @@ def test_batch_size_out_of_range():
             batches(1, batch_size=batch_size)
 
 
+@pytest.mark.medium
 def test_first_images(tmp_path):
     write_pictures(tmp_path, 6, size=SHAPE[:2], corrupt=(0, 3))
     images = first_images(FolderSource(str(tmp_path)), SHAPE, 3, crop_ratio=1.0)

@@ -93,6 +93,7 @@ def test_training_batches_are_those_of_the_folder(folder, records):
     assert_same(*streams)
 
 
+@pytest.mark.medium
 def test_continues_where_it_was_interrupted(folder, records, tmp_path, monkeypatch):
     source, read, calls = FolderSource(folder), record_writer._read, []
 

@@ -96,6 +96,7 @@ def test_arrays(folder, tmp_path):
     assert re.fullmatch(r"1 image was added: image [0-9a-f]{16} \(2\)", now(*doubled))
 
 
+@pytest.mark.medium
 def test_records(folder, tmp_path):
     def written(name):
         write_records(FolderSource(folder), str(tmp_path / name), 2)

@@ -101,6 +101,7 @@ def test_a_name_that_is_not_utf_8_is_a_name(tmp_path):
     assert split_source(source, "validation").num_images == 2
 
 
+@pytest.mark.medium
 def test_records_are_split_by_class_with_and_without_their_index(tmp_path):
     for number in range(43):
         label = "abc"[0 if number < 3 else 1 + number % 2]

@@ -20,6 +20,7 @@ def test_of_arrays_against_numpy(tmp_path):
     assert read_stats(str(tmp_path / "stats.json")) == stats
 
 
+@pytest.mark.medium
 def test_every_image_counts_alike_whatever_its_size(tmp_path):
     for number, size in enumerate([(4, 4), (40, 60)]):
         write(tmp_path / f"{number}.png", encoded(as_image(np.full((*size, 1), 100 * number + 20, "uint8")), "PNG"))

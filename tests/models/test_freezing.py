@@ -10,6 +10,8 @@ from keras_mae.optimizers import adamw, layer_decay_scales
 from keras_mae.targets import TokenTarget
 from tests.base import fill_randomly, random_images, small_encoder, small_mae, small_simmim, weights_of
 
+pytestmark = pytest.mark.medium
+
 IMAGES, LABELS = random_images(4, (8, 12, 3)), np.array([0, 1, 2, 3])
 
 

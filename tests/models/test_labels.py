@@ -131,6 +131,7 @@ WAYS = {
 IN_THE_STEP = [way for way in WAYS if "," in way]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("way", WAYS)
 def test_no_label_is_taken_for_one(in_a_graph, way):
     before = weights_of(in_a_graph)

@@ -15,6 +15,8 @@ from keras_mae.targets import PatchGeometry, PCATarget
 from tests.base import random_images, small_encoder, small_mae
 from tests.contracts import TargetContract
 
+pytestmark = pytest.mark.medium
+
 IMAGES = random_images(40, (8, 12, 3), seed=5)
 
 

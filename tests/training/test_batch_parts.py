@@ -120,6 +120,7 @@ def test_fit_asks_before_it_begins():
         fitted(data, 3)
 
 
+@pytest.mark.medium
 def test_a_ragged_last_batch_of_an_eager_step_is_that_of_a_graph():
     images = IMAGES[:11]  # 8, then 3
     got, history = fitted(images, 4)

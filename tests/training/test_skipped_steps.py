@@ -64,6 +64,7 @@ def fit(mae, *epochs, **arguments):
     ).history
 
 
+@pytest.mark.medium
 def test_an_epoch_without_a_step_has_no_loss(tmp_path):
     """Keras' own callbacks do with it what they do with any NaN."""
     best = keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), monitor="loss", save_best_only=True)
