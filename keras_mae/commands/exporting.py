@@ -107,10 +107,11 @@ def _export(values: flags.FlagValues) -> None:
     from keras_mae import export
     from keras_mae.export.saved_model import new_version
 
-    if os.path.splitext(values.output)[1] not in _FORMAT_OF:
+    is_file = os.path.splitext(values.output)[1] in _FORMAT_OF
+    if not is_file:
         new_version(values.output, values.version)  # refused before anything is loaded
     try:
-        path = _write_file(values) if os.path.splitext(values.output)[1] in _FORMAT_OF else _write(values)
+        path = _write_file(values) if is_file else _write(values)
     except export.VerificationError as error:  # of many lines, if it is what a fresh process said: its last one says it
         first, *more = str(error).splitlines()
         raise ValueError(" ".join([first, *more[-1:]])) from error

@@ -37,9 +37,14 @@ class RowMaker:
     make: Callable[[tf.Tensor, Any], Any]
 
     @functools.cached_property
+    def read_spec(self) -> Any:
+        """Of what is read of an image, or of its index, where it is in memory."""
+        return _read_spec(self.source) if self.source.encoded else tf.TensorSpec((), tf.int64)
+
+    @functools.cached_property
     def _made(self) -> Any:
         """`make`, traced once, where AutoGraph is on, which keras-cv's operations need."""
-        signature = [tf.TensorSpec((), tf.int64), _read_spec(self.source)]
+        signature = [tf.TensorSpec((), tf.int64), self.read_spec]
         return tf.function(self.make, input_signature=signature).get_concrete_function()
 
     @functools.cached_property
@@ -77,7 +82,7 @@ def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replac
     def with_mark(end, codes, values):
         """The end of each position, its code and what was read; and a mark, with the end of all."""
         ends = tf.range(end - tf.size(codes, tf.int64), end) + 1
-        more = (end[None], tf.constant([_MARK], tf.int64), zeros_of(_read_spec(maker.source), rows=1))
+        more = (end[None], tf.constant([_MARK], tf.int64), zeros_of(maker.read_spec, rows=1))
         return tf.nest.map_structure(lambda x, y: tf.concat([x, y], axis=0), (ends, codes, values), more)
 
     def row(end, code, values):
@@ -97,7 +102,7 @@ def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replac
         complete &= tf.reduce_all(codes[:-1] == _GOOD) & tf.equal(tf.size(waiting), 0)
         return tf.cond(complete, whole, rarely(filled))
 
-    reads = _reads(maker.source, maker.index_at, first, stop, batch_size)
+    reads = _reads(maker.source, maker.index_at, first, stop, batch_size, maker.read_spec)
     reads = reads.filter(lambda end, codes, values: tf.size(codes) > 0).map(with_mark).prefetch(1)
     rows = reads.unbatch().map(row, tf.data.AUTOTUNE).ignore_errors().batch(batch_size + 1)
     return _scan(rows, (tf.constant(first, tf.int64), tf.zeros([0], tf.int64)), fill)
@@ -121,12 +126,11 @@ def guarded_reads(source: Any, index_at: Callable, first: int, stop: int, batch_
         with tf.control_dependencies([_storage_is_there(source, codes)]):
             return tf.identity(codes), values
 
-    return _reads(source, index_at, first, stop, batch_size).map(checked)
+    return _reads(source, index_at, first, stop, batch_size, _read_spec(source)).map(checked)
 
 
-def _reads(source: Any, index_at: Callable, first: int, stop: int, batch_size: int) -> tf.data.Dataset:
+def _reads(source: Any, index_at: Callable, first: int, stop: int, batch_size: int, spec: Any) -> tf.data.Dataset:
     """`guarded_reads`, and the position after each batch, which comes first; a storage that fails is a code."""
-    spec = _read_spec(source)
     per_chunk = -(-_CHUNK // batch_size) * batch_size
 
     @tf.autograph.experimental.do_not_convert
@@ -148,7 +152,7 @@ def _reads(source: Any, index_at: Callable, first: int, stop: int, batch_size: i
 
         def filled():
             failed = tf.raw_ops.ListDiff(x=tf.range(expected, end), y=positions).out
-            codes, found, left = _read_again(source, index_at, failed, patience)
+            codes, found, left = _read_late(source, index_at, failed, patience, zeros_of(spec))
             order = tf.argsort(tf.concat([positions, failed], axis=0))
             codes = tf.gather(tf.concat([_no_fault(positions), codes], axis=0), order)
             both = tf.nest.map_structure(lambda x, y: tf.gather(tf.concat([x, y], axis=0), order), values, found)
@@ -163,9 +167,8 @@ def _reads(source: Any, index_at: Callable, first: int, stop: int, batch_size: i
     return _scan(chunks, state, fill)
 
 
-def _read_again(source: Any, index_at: Callable, positions, patience):
+def _read_late(source: Any, index_at: Callable, positions, patience, zeros: Any):
     """The codes and values of some images that could not be read at once, and the patience that is left."""
-    zeros = zeros_of(_read_spec(source))
 
     def one(before, position):
         index = index_at(position)
@@ -229,9 +232,7 @@ def _scan(dataset: tf.data.Dataset, state: Any, function: Callable) -> tf.data.D
 
 
 def _read_spec(source: Any) -> Any:
-    """Of what is read of an image, or of its index, where it is in memory."""
-    if not source.encoded:
-        return tf.TensorSpec((), tf.int64)
+    """Of what `Source.read` returns."""
     return tf.data.Dataset.range(1).map(source.read).element_spec
 
 

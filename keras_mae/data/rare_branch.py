@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 # Neither put into the graph around it, nor rewritten with that graph, as tf.data's own functions are not
 _CALL = {"_noinline": True, "_tf_data_function": True}
 _NOT_REWRITTEN = "disable_meta_optimizer"
+_setting = threading.RLock()
 
 
 def rarely(branch: Callable[[], Any]) -> Callable[[], Any]:
@@ -42,16 +44,20 @@ def _as_it_is(function: Callable) -> Callable:
     """The function, whose graph is not rewritten where another graph calls it.
 
     TensorFlow would rewrite all that a decoder of image files can call, for seconds, in every iterator of every data
-    set, and gain nothing.
+    set, and gain nothing. The setting is the process's: one thread at a time has it, and puts it back as it was; others
+    do not wait for it, as the two may need each other's traces, and do without.
     """
 
     @functools.wraps(function)
     def call(*arguments):
+        if not _setting.acquire(blocking=False):
+            return function(*arguments)
         before = tf.config.optimizer.get_experimental_options().get(_NOT_REWRITTEN, False)
         tf.config.optimizer.set_experimental_options({_NOT_REWRITTEN: True})
         try:
             return function(*arguments)
         finally:
             tf.config.optimizer.set_experimental_options({_NOT_REWRITTEN: before})
+            _setting.release()
 
     return call
