@@ -16,12 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding
+from keras_mae.encoders import Encoder
 from keras_mae.export import exchange_formats, serving
 from keras_mae.export.served_autoencoder import ServedAutoencoder
 from keras_mae.export.served_classifier import ServedClassifier
 from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import verify_export
-from keras_mae.models import ImageClassifier, ViTEncoder
+from keras_mae.models import ImageClassifier
 from keras_mae.models.masked_image_model import MaskedImageModel
 
 FORMATS = ("savedmodel", *exchange_formats.FILES)
@@ -29,7 +30,7 @@ _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def export_encoder(
-    encoder: ViTEncoder,
+    encoder: Encoder,
     directory: str,
     version: int = 1,
     pooling: str = "mean",

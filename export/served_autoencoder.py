@@ -36,7 +36,7 @@ class ServedAutoencoder(ServedModel):
 
     def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         autoencoder, encoder = self._live()
-        masked = encoder.num_patches - autoencoder.mask_sampler.num_visible(encoder.num_patches)
+        masked = encoder.num_patches - autoencoder.masking.num_visible(encoder.num_patches)
         draw = np.random.RandomState(0)
         rows = [draw.permutation(encoder.num_patches) < masked for _ in images]
         return {"reconstruct": {"images": images, "mask": np.array(rows, "float32")}}

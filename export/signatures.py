@@ -11,10 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding
+from keras_mae.encoders import POOLINGS, Encoder, Tokens
 from keras_mae.export.image_files import PIXEL_DTYPES, images_of, png_files
-from keras_mae.models import ViTEncoder
-
-POOLINGS = ("mean", "cls", "both")
 
 
 class ServedModel(tf.Module, abc.ABC):
@@ -44,7 +42,7 @@ class ServedModel(tf.Module, abc.ABC):
     def __init__(
         self,
         model: keras.Model,
-        encoder: ViTEncoder,
+        encoder: Encoder,
         crop_ratio: float,
         pixel_dtype: str = "auto",
         decoding: Decoding = Decoding(),
@@ -147,15 +145,14 @@ class ServedEncoder(ServedModel):
 
     def __init__(
         self,
-        encoder: ViTEncoder,
+        encoder: Encoder,
         pooling: str = "mean",
         crop_ratio: float = 0.875,
         normalize: bool = False,
         pixel_dtype: str = "auto",
         decoding: Decoding = Decoding(),
     ) -> None:
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
+        pool = POOLINGS[pooling]
         super().__init__(encoder, encoder, crop_ratio, pixel_dtype, decoding)
         self._pooling, self._normalize = pooling, normalize
         call = encoder.__call__
@@ -170,9 +167,7 @@ class ServedEncoder(ServedModel):
             return {name: tf.cast(tokens, tf.float32) for name, tokens in call(images, training=True).items()}
 
         def pooled(outputs):
-            mean = tf.reduce_mean(outputs["patch_tokens"], axis=1)
-            parts = {"mean": [mean], "cls": [outputs["cls_token"]], "both": [outputs["cls_token"], mean]}
-            embedding = tf.concat(parts[pooling], axis=-1)
+            embedding = pool(Tokens(outputs["cls_token"][:, None], outputs["patch_tokens"]))
             return {"embedding": tf.math.l2_normalize(embedding, axis=-1) if normalize else embedding}
 
         self.features = features

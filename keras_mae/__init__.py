@@ -17,9 +17,10 @@ if not os.path.isdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "t
     __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 _HOME = {
-    "ViTEncoder": "keras_mae.models.vit_encoder",
-    "MAEDecoder": "keras_mae.models.decoder",
-    "LinearDecoder": "keras_mae.models.linear_decoder",
+    "Encoder": "keras_mae.encoders.encoder",
+    "ViTEncoder": "keras_mae.encoders.vit",
+    "MAEDecoder": "keras_mae.decoders.transformer",
+    "LinearDecoder": "keras_mae.decoders.linear",
     "MaskedAutoencoder": "keras_mae.models.masked_autoencoder",
     "SimMIM": "keras_mae.models.simmim",
     "ImageClassifier": "keras_mae.models.image_classifier",
@@ -29,8 +30,11 @@ _HOME = {
 _SUBPACKAGES = (
     "checkpoints",
     "data",
+    "decoders",
+    "encoders",
     "export",
     "layers",
+    "losses",
     "masking",
     "models",
     "optimizers",

@@ -12,8 +12,9 @@ import numpy as np
 
 from keras_mae.data import ArraySource
 from keras_mae.data.sources import digits_source
+from keras_mae.encoders import Encoder
 from keras_mae.export import export_encoder
-from keras_mae.models import MaskedAutoencoder, ViTEncoder
+from keras_mae.models import MaskedAutoencoder
 from keras_mae.one_writer import released
 from keras_mae.trainers import evaluation, pictures, recipes, run
 from keras_mae.trainers.config import PretrainConfig, changed
@@ -84,7 +85,7 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
     return results
 
 
-def region_features(encoder: ViTEncoder, images: np.ndarray) -> np.ndarray:
+def region_features(encoder: Encoder, images: np.ndarray) -> np.ndarray:
     """The class token, and the patch tokens of the middle 5 x 5 patches averaged over 3 x 3 regions.
 
     MNIST's digits are scaled to fit a box of 20 x 20 pixels in the middle of 28 x 28, which is 5 x 5 of the 7 x 7

@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 
+from keras_mae.layers.geometry import Geometry
 from keras_mae.masking import RandomMasking
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.targets import PixelTarget
@@ -17,6 +18,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 def random_images(batch, image_shape, seed=0, dtype="uint8"):
     """Images whose every pixel differs from its neighbours', in [0, 255]."""
     return np.random.default_rng(seed).integers(0, 256, (batch, *image_shape)).astype(dtype)
+
+
+def geometry(image_shape=(8, 12, 3), patch_size=(4, 4), mean=None, std=None, **sizes):
+    """The sizes of an encoder 16 wide with a class token."""
+    grid = (image_shape[0] // patch_size[0], image_shape[1] // patch_size[1])
+    mean, std = (mean or (0.5,) * image_shape[-1]), (std or (0.25,) * image_shape[-1])
+    return Geometry(image_shape, grid, **{"hidden_dim": 16, "num_prefix_tokens": 1, "mean": mean, "std": std, **sizes})
 
 
 def random_noise(batch, num_patches, seed=0):
@@ -74,7 +82,7 @@ def small_simmim(mask_ratio=0.5, normalize=False, seed=0, **encoder_overrides):
     form = {"position_embedding": None, "relative_position_bias": "shared", "layer_scale": 0.1}
     encoder = small_encoder(**{**form, **encoder_overrides})
     return fill_randomly(
-        SimMIM(encoder, RandomMasking(mask_ratio), PixelTarget(normalize), seed, dtype=encoder.dtype_policy)
+        SimMIM(encoder, RandomMasking(mask_ratio), PixelTarget(normalize), seed=seed, dtype=encoder.dtype_policy)
     )
 
 

@@ -56,7 +56,7 @@ class PretrainConfig:
         mean, std: pixel normalisation, a number a channel; None for ImageNet's (three channels) or 0.5.
         decoder_hidden_dim, decoder_num_layers, decoder_num_heads: the decoder's size.
         mask_tokens_in_encoder: whether the encoder sees mask tokens, see `MaskedAutoencoder`.
-        sampler: which patches are masked: `random`, `units` (`BlockMasking`), `blocks` (`BlockwiseMasking`) or `grid`.
+        sampler: which patches are masked: `random`, `units` (`UnitMasking`), `blocks` (`BlockMasking`) or `grid`.
         mask_ratio: share of the patches that is masked.
         mask_unit: of the sampler `units`, in pixels; None for its own default.
         target: what is predicted: `pixels`, `pca` (fitted before the first step) or `tokens`.

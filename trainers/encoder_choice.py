@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_mae.models import ViTEncoder
-from keras_mae.models.presets import ENCODERS
+from keras_mae.encoders import Encoder, ViTEncoder
+from keras_mae.encoders.presets import ENCODERS
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.trained_model import find_model
@@ -14,7 +14,7 @@ _OWN = ("channels", "patch_size", "hidden_dim", "num_layers", "num_heads", "posi
 _OF_PRESET = ("patch_size", "hidden_dim", "num_layers", "num_heads")
 
 
-def choose_encoder(config: ClassifierConfig, drop_path_rate: float = 0.0) -> ViTEncoder:
+def choose_encoder(config: ClassifierConfig, drop_path_rate: float = 0.0) -> Encoder:
     """The encoder that a config names, in its dtype policy and for its image size.
 
     Raises:
@@ -25,13 +25,13 @@ def choose_encoder(config: ClassifierConfig, drop_path_rate: float = 0.0) -> ViT
     source = load_encoder(config.run)
     _check_same(config, source)
     changes = {"drop_path_rate": drop_path_rate, "dtype": config.dtype_policy}
-    encoder = ViTEncoder.from_config({**source.get_config(), **changes})
+    encoder = type(source).from_config({**source.get_config(), **changes})
     encoder.set_weights(source.get_weights())
     image_shape = (*(config.image_size or source.image_shape[:2]), source.image_shape[-1])
     return encoder if image_shape == source.image_shape else encoder.with_image_shape(image_shape)
 
 
-def load_encoder(path: str) -> ViTEncoder:
+def load_encoder(path: str) -> Encoder:
     """The encoder in a run's folder, or in a `.keras` file of an encoder, an autoencoder or a classifier.
 
     Raises:
@@ -40,12 +40,12 @@ def load_encoder(path: str) -> ViTEncoder:
     file = find_model(path).path
     model = load_model_file(file)
     encoder = getattr(model, "encoder", model)
-    if not isinstance(encoder, ViTEncoder):
-        raise ValueError(f"{file} holds {type(model).__name__}, which has no ViTEncoder")
+    if not isinstance(encoder, Encoder):
+        raise ValueError(f"{file} holds {type(model).__name__}, which has no encoder")
     return encoder
 
 
-def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> ViTEncoder:
+def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> Encoder:
     if config.preset is None:
         raise ValueError(
             "there is no encoder: name one with --run, or its sizes to start from fresh weights, with "
@@ -63,7 +63,7 @@ def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> ViTEncoder
     )
 
 
-def _check_same(config: ClassifierConfig, encoder: ViTEncoder) -> None:
+def _check_same(config: ClassifierConfig, encoder: Encoder) -> None:
     """Refuses an encoder that is not what the config, or its preset, says."""
     asked = {name: getattr(config, name) for name in _OWN}
     if config.preset is not None:

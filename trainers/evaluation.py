@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.models import ImageClassifier, ViTEncoder
+from keras_mae.encoders import Encoder
+from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import WarmupCosine, adamw
 from keras_mae.trainers.nearest_neighbours import knn_scores
 
@@ -70,7 +71,7 @@ def few_labels(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
 
 
 def fine_tuned_accuracy(
-    encoder: ViTEncoder,
+    encoder: Encoder,
     images: np.ndarray,
     labels: np.ndarray,
     test_images: np.ndarray,
@@ -85,7 +86,7 @@ def fine_tuned_accuracy(
     A batch is all of them if they are fewer than `batch_size`.
     """
     keras.utils.set_random_seed(seed)
-    copy = ViTEncoder.from_config(encoder.get_config())
+    copy = type(encoder).from_config(encoder.get_config())
     copy.set_weights(encoder.get_weights())
     classifier = ImageClassifier(copy, num_classes=int(max(labels.max(), test_labels.max())) + 1, seed=seed)
     batch_size = min(batch_size, len(images))

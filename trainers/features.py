@@ -7,18 +7,18 @@ import tensorflow as tf
 
 from keras_mae.data import CorruptImages, Source, evaluation_dataset
 from keras_mae.data.patient_reading import storage_errors
-from keras_mae.models import ViTEncoder
+from keras_mae.encoders import Encoder
 
 ENCODED = 256  # images that are encoded together
 
 
 def features_of(
-    encoder: ViTEncoder,
+    encoder: Encoder,
     source: Source,
     pooling: str,
     crop_ratio: float,
     batch_size: int = 256,
-    block: int | None = None,
+    layer: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One vector an image, as a served encoder would give it, and the labels.
 
@@ -28,7 +28,7 @@ def features_of(
         pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
         crop_ratio: of the evaluation transform.
         batch_size: images that are encoded together.
-        block: None for the encoder's output, or the block whose tokens are taken.
+        layer: None for the encoder's output, or the layer, counted from 1, whose tokens are taken.
 
     Returns:
         Features, float32 `(N, D)`, and labels, int64 `(N,)`.
@@ -36,9 +36,6 @@ def features_of(
     Raises:
         ValueError: for another pooling, too many images that cannot be decoded, or features that are not finite.
     """
-    if pooling not in ("mean", "cls"):
-        raise ValueError(f"pooling is one of mean, cls; got {pooling!r}")
-
     corrupt = CorruptImages(source.num_images, source.name_of)
     dataset = evaluation_dataset(
         source, encoder.image_shape, min(batch_size, source.num_images), crop_ratio, corrupt, with_labels=True
@@ -46,7 +43,7 @@ def features_of(
 
     @tf.function(input_signature=[dataset.element_spec[0]])  # the last batch is smaller, and traces nothing new
     def embed(images):
-        return tf.cast(encoder.features(images, pooling, block), tf.float32)
+        return tf.cast(encoder.features(images, pooling, layer), tf.float32)
 
     with storage_errors():
         features, labels = zip(*((embed(images).numpy(), batch.numpy()) for images, batch in dataset), strict=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import Augmentation, FineTuningAugmentation, RandAugment, Source, mixed_dataset
@@ -36,8 +35,7 @@ def build(config: FinetuneConfig, num_classes: int) -> ImageClassifier:
     if config.relative_position_bias is not None:
         encoder = encoder.with_relative_position_bias(config.relative_position_bias)
     if config.pooling == "mean":
-        encoder.norm.gamma.assign(np.ones(encoder.hidden_dim))
-        encoder.norm.beta.assign(np.zeros(encoder.hidden_dim))
+        encoder.reset_final_norm()
     return ImageClassifier(
         encoder,
         num_classes,

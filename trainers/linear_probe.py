@@ -38,7 +38,7 @@ def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
         config.pooling,
         num_trainable_layers=0,
         seed=config.seed,
-        block=config.block,
+        layer=config.block,
         dtype=config.dtype_policy,
     )
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_mae.models.presets import encoder_arguments
+from keras_mae.encoders.presets import encoder_arguments
 from keras_mae.models.saved_files import read_encoder_arguments
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.features import ENCODED

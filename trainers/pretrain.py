@@ -62,8 +62,7 @@ def build(config: PretrainConfig) -> MaskedImageModel:
         **overrides,
     )
     model = METHODS[config.method](config, encoder)
-    for block in (*encoder.blocks, *getattr(model.decoder, "blocks", ())):
-        block.rematerialize = config.rematerialize
+    encoder.rematerialize = model.decoder.rematerialize = config.rematerialize
     return model
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import keras
 
-from keras_mae.checkpoints.layouts import Slot
-from keras_mae.models import ImageClassifier, MaskedAutoencoder, SimMIM
+from keras_mae.layers.slots import Slot
 
 ZEROS = ""  # in place of a name: the format has no tensor for a piece that has no influence, and it becomes zeros
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
@@ -83,8 +82,29 @@ class CheckpointFormat:
         return self, []
 
 
-def parts_of(model: keras.Model) -> set[str]:
-    """The parts of a file that a model has a place for."""
-    if isinstance(model, (MaskedAutoencoder, SimMIM)):
-        return {"encoder", "decoder"}
-    return {"encoder", "head"} if isinstance(model, ImageClassifier) else {"encoder"}
+def slots_of(model: keras.Model) -> list[Slot]:
+    """Every weight of a model, exactly once.
+
+    Args:
+        model: an encoder, autoencoder or classifier of this package.
+
+    Raises:
+        ValueError: for another kind of model, or one with weights that no published format has.
+    """
+    if not hasattr(model, "slots"):
+        raise ValueError(
+            "checkpoints are of a ViTEncoder, a MaskedAutoencoder, a SimMIM or an ImageClassifier; "
+            f"got a {type(model).__name__}: pass its encoder, or save it with model.save(...)"
+        )
+    found = list(model.slots())
+    known = {id(slot.variable) for slot in found}
+    unknown = [variable.path for variable in model.weights if id(variable) not in known]
+    if unknown or len(known) != len(found):
+        raise ValueError(f"no published format has a place for these weights of the model: {', '.join(unknown)}")
+    return found
+
+
+def parts_of(slots: Iterable[Slot]) -> set[str]:
+    """The parts of a file that a model with these weights has a place for."""
+    belongs = {"mask_token": "decoder", "batch_norm": "head"}
+    return {belongs.get(slot.part, slot.part) for slot in slots}

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
-from keras_mae.checkpoints.layouts import Offsets, Slot, Table
 from keras_mae.checkpoints.reading import TensorFile
 from keras_mae.checkpoints.report import listed
+from keras_mae.layers.slots import Offsets, Slot, Table
 
 Shape = tuple[int, ...]
 

@@ -6,12 +6,12 @@ from collections.abc import Collection
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.hf import HFFormat
-from keras_mae.checkpoints.layouts import Slot
 from keras_mae.checkpoints.mae_torch import MAETorchFormat
 from keras_mae.checkpoints.name_sets import prefixes_of
 from keras_mae.checkpoints.report import listed
 from keras_mae.checkpoints.simmim_torch import SimMIMTorchFormat
 from keras_mae.checkpoints.timm import TimmFormat
+from keras_mae.layers.slots import Slot
 
 
 class KerasFormat(CheckpointFormat):

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
-from keras_mae.models import ImageClassifier, MaskedAutoencoder, ViTEncoder
+from keras_mae.models import ImageClassifier, MaskedAutoencoder
 
 
 def _blocks(owner: str, module: str) -> dict[str, str | tuple[str, str, str]]:
@@ -109,7 +109,7 @@ def config_of(model: keras.Model) -> dict[str, Any] | None:
 
     ViTMAE takes square images and patches only, and every ViT there has a class token.
     """
-    encoder: ViTEncoder = model if isinstance(model, ViTEncoder) else model.encoder
+    encoder = getattr(model, "encoder", model)
     height, width, channels = encoder.image_shape
     is_square = height == width and encoder.patch_size[0] == encoder.patch_size[1]
     is_mae = isinstance(model, MaskedAutoencoder)
@@ -138,7 +138,7 @@ def config_of(model: keras.Model) -> dict[str, Any] | None:
             "decoder_num_hidden_layers": decoder.num_layers,
             "decoder_num_attention_heads": decoder.num_heads,
             "decoder_intermediate_size": decoder.mlp_dim,
-            "mask_ratio": getattr(model.mask_sampler, "mask_ratio", 0.75),
+            "mask_ratio": model.masking.mask_ratio,
             "norm_pix_loss": bool(getattr(model.target, "normalize", False)),
         }
     if isinstance(model, ImageClassifier):

@@ -12,12 +12,12 @@ import numpy as np
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.formats import FORMATS, format_called, suggestion
 from keras_mae.checkpoints.known_files import local_path
-from keras_mae.checkpoints.layouts import Offsets, Table
 from keras_mae.checkpoints.merge import Assignment, Plan, plan_merge
 from keras_mae.checkpoints.name_sets import NameSet, choose_set
 from keras_mae.checkpoints.positions import note_on_kind, table_for
 from keras_mae.checkpoints.reading import TensorFile, open_tensors
 from keras_mae.checkpoints.report import CheckpointReport, listed
+from keras_mae.layers.slots import Offsets, Table
 
 _log = logging.getLogger("keras_mae")
 _FLOATS = tuple(map(np.dtype, ("float64", "float32", "float16", ml_dtypes.bfloat16)))

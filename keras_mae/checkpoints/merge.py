@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterable, Sequence
 
 import keras
 
-from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat, parts_of
+from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat, parts_of, slots_of
 from keras_mae.checkpoints.difference import Difference, Misfit, explain
-from keras_mae.checkpoints.layouts import Offsets, Slot, Table, slots
 from keras_mae.checkpoints.positions import grid_in_file
 from keras_mae.checkpoints.reading import TensorFile
 from keras_mae.checkpoints.report import listed
+from keras_mae.layers.slots import Offsets, Slot, Table
 
 Grid = tuple[int, int]
 Shape = tuple[int, ...]
@@ -77,7 +77,8 @@ def plan_merge(
     """
     shapes = file.shapes
     found = _canonical_names(shapes, fmt, file.path)
-    ours = slots(model)
+    ours = slots_of(model)
+    parts = parts_of(ours)
     skipping = _Selector(skip)
     fmt, notes = fmt.for_model(model, found, lambda name: skipping.matches([name]))
 
@@ -108,7 +109,7 @@ def plan_merge(
         part = fmt.part_of(canonical_name)
         if skipping.matches([name, canonical_name, f"{part}.{name}"]):
             skipped.append(name)
-        elif part in parts_of(model):
+        elif part in parts:
             difference.unexpected.append(name)
         else:
             dropped.append(name)

@@ -15,7 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from keras_mae.checkpoints.layouts import slots, value_of
+from keras_mae.checkpoints.checkpoint_format import slots_of
 from keras_mae.models.saved_files import load_model_file
 
 SAFETENSORS = (".safetensors",)
@@ -166,13 +166,13 @@ class KerasFile(TensorFile):
     def __init__(self, path: str) -> None:
         self.path = path
         self.model = load_model_file(path)
-        self._slots = {slot.name: slot for slot in slots(self.model)}
+        self._slots = {slot.name: slot for slot in slots_of(self.model)}
         self.grid = getattr(self.model, "encoder", self.model).grid
         self.shapes = {name: slot.file_shape for name, slot in self._slots.items()}
 
     def read(self, name: str) -> np.ndarray:
         slot = self._slots[name]
-        return slot.layout.to_file(value_of(slot))
+        return slot.layout.to_file(slot.value)
 
 
 def _dicts(content: Any) -> Iterator[dict[str, Any]]:

@@ -14,12 +14,12 @@ import keras
 import ml_dtypes
 import numpy as np
 
-from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
+from keras_mae.checkpoints.checkpoint_format import CheckpointFormat, slots_of
 from keras_mae.checkpoints.formats import format_called
 from keras_mae.checkpoints.hf import config_of
-from keras_mae.checkpoints.layouts import Slot, slots, value_of
 from keras_mae.checkpoints.reading import GRID_KEY, KERAS, SAFETENSORS, TORCH, import_torch
 from keras_mae.checkpoints.report import CheckpointReport, listed
+from keras_mae.layers.slots import Slot
 from keras_mae.training.uncompiled import uncompiled
 
 _log = logging.getLogger("keras_mae")
@@ -50,7 +50,7 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
     """
     path = os.fspath(path)
     check_target(path, format)
-    ours = slots(model)
+    ours = slots_of(model)
     fmt, _ = format_called(format).for_model(model, None, lambda name: False)
     names = {slot.name: tuple(filter(None, fmt.file_names(slot))) for slot in ours}
     homeless = [name for name, theirs in names.items() if not theirs]
@@ -109,7 +109,7 @@ def _tensors(ours: list[Slot], fmt: CheckpointFormat) -> dict[str, np.ndarray]:
     tensors: dict[str, np.ndarray] = {}
     for slot in ours:
         names = fmt.file_names(slot)
-        pieces = np.split(value_of(slot), len(names), axis=-1)
+        pieces = np.split(slot.value, len(names), axis=-1)
         tensors |= {name: slot.layout.to_file(piece) for name, piece in zip(names, pieces, strict=True) if name}
     return tensors
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection
 import keras
 
 from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat
-from keras_mae.checkpoints.layouts import Slot
 from keras_mae.checkpoints.mae_torch import ENCODER, MAETorchFormat
+from keras_mae.layers.slots import Slot
 from keras_mae.models import SimMIM
 
 _SHARED = "rel_pos_bias.relative_position_bias_table"

@@ -187,18 +187,19 @@ def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -
 def _load_for_export(path: str, kind: str):
     """The model of this kind in the file, and its encoder."""
     from keras_mae import models
+    from keras_mae.models.masked_image_model import MaskedImageModel
     from keras_mae.models.saved_files import load_model_file
 
     expected = {
-        "encoder": (models.ViTEncoder,),
-        "classifier": (models.ImageClassifier,),
-        "autoencoder": (models.MaskedAutoencoder, models.SimMIM),
+        "encoder": models.Encoder,
+        "classifier": models.ImageClassifier,
+        "autoencoder": MaskedImageModel,
     }[kind]
     model = load_model_file(path)
     if kind == "encoder":
         model = getattr(model, "encoder", model)
     if not isinstance(model, expected):
-        names = " or ".join(each.__name__ for each in expected)
+        names = "MaskedAutoencoder or SimMIM" if kind == "autoencoder" else expected.__name__
         raise ValueError(f"--model={kind} needs {names}, and {path} holds {type(model).__name__}")
     return model, getattr(model, "encoder", model)
 

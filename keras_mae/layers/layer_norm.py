@@ -24,6 +24,8 @@ class LayerNorm(keras.layers.LayerNormalization):
     """
 
     def __init__(self, epsilon: float = 1e-6, **kwargs: Any) -> None:
+        if not epsilon > 0:
+            raise ValueError(f"the epsilon of a LayerNorm is above 0, got {epsilon!r}")
         super().__init__(epsilon=epsilon, **kwargs)
 
     def call(self, inputs):

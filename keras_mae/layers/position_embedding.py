@@ -130,6 +130,8 @@ class PositionEmbedding(GridLayer):
         super().__init__(**kwargs)
         if kind not in KINDS:
             raise ValueError(f"a position embedding is one of {', '.join(map(str, KINDS))}; got {kind!r}")
+        if not temperature > 0:
+            raise ValueError(f"the temperature of position embeddings is above 0, got {temperature!r}")
         self.grid, self.num_prefix_tokens = (grid[0], grid[1]), num_prefix_tokens
         self.kind, self.temperature = kind, temperature
 

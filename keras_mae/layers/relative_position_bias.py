@@ -115,3 +115,16 @@ class RelativePositionBias(GridLayer):
     def get_config(self) -> dict[str, Any]:
         own = ("grid", "num_heads", "num_prefix_tokens")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+def relative_positions(
+    kind: str | None, num_layers: int, grid: tuple[int, int], num_heads: int, num_prefix_tokens: int, dtype: Any
+) -> list[RelativePositionBias]:
+    """The tables of an encoder: none for None, one for all of its blocks for `"shared"`, or one `"per_block"`."""
+    counts = {None: 0, "shared": 1, "per_block": num_layers}
+    if kind not in counts:
+        raise ValueError(f"relative_position_bias is one of {', '.join(map(repr, counts))}; got {kind!r}")
+    return [
+        RelativePositionBias(grid, num_heads, num_prefix_tokens, name=f"relative_positions_{index}", dtype=dtype)
+        for index in range(counts[kind])
+    ]

@@ -103,3 +103,29 @@ class TransformerBlock(keras.layers.Layer):
             "layer_scale": self.layer_scale,
         }
         return {**super().get_config(), **own}
+
+
+def transformer_blocks(
+    num_layers: int,
+    hidden_dim: int,
+    num_heads: int,
+    mlp_dim: int,
+    drop_path_rate: float = 0.0,
+    layer_norm_epsilon: float = 1e-6,
+    layer_scale: float | None = None,
+    **kwargs: Any,
+) -> list[TransformerBlock]:
+    """Blocks one after the other, whose drop path grows linearly from 0 at the first to the rate of the last."""
+    return [
+        TransformerBlock(
+            hidden_dim,
+            num_heads,
+            mlp_dim,
+            drop_path_rate * index / max(num_layers - 1, 1),
+            layer_norm_epsilon,
+            layer_scale,
+            name=f"block_{index}",
+            **kwargs,
+        )
+        for index in range(num_layers)
+    ]

@@ -2,17 +2,17 @@
 
 from keras_mae import _backend  # noqa: F401
 from keras_mae.masking.block_masking import BlockMasking
-from keras_mae.masking.blockwise_masking import BlockwiseMasking
 from keras_mae.masking.grid_masking import GridMasking
 from keras_mae.masking.mask_sampler import Mask, MaskSampler
 from keras_mae.masking.random_masking import RandomMasking
+from keras_mae.masking.unit_masking import UnitMasking
 
 # by name, for configs; each takes mask_ratio
 SAMPLERS: dict[str, type[MaskSampler]] = {
     "random": RandomMasking,
-    "units": BlockMasking,
-    "blocks": BlockwiseMasking,
+    "units": UnitMasking,
+    "blocks": BlockMasking,
     "grid": GridMasking,
 }
 
-__all__ = ["SAMPLERS", "BlockMasking", "BlockwiseMasking", "GridMasking", "Mask", "MaskSampler", "RandomMasking"]
+__all__ = ["SAMPLERS", "UnitMasking", "BlockMasking", "GridMasking", "Mask", "MaskSampler", "RandomMasking"]

@@ -1,115 +1,67 @@
-"""SimMIM's masking in square units of several patches."""
+"""BEiT's masking of large blocks."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.masking.mask_sampler import MaskSampler, largest_ratio
+from keras_mae.masking.mask_sampler import MaskSampler
+
+_NUM_BLOCKS = 24
+_SMALLEST = 16 / 196  # BEiT's 16 patches of 14 x 14, as a share of the image
+_ASPECTS = (0.3, 1 / 0.3)
+_STEPS = 32  # of the area, and of the aspect
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
 class BlockMasking(MaskSampler):
-    """Masks a uniformly random subset of square units, each of which is one patch or several.
+    """Masks rectangles until the ratio is reached: it "tends to remove large blocks".
 
-    "We mask on a square unit of pixels": all patches of a unit share its fate. Of `U` units `ceil(U * mask_ratio)` are
-    masked, so 49 units at 0.6 leave 19. The size of a patch comes from the model, which calls `attach` once.
+    A block's area is uniform between 8 % of the image and the mask ratio, its aspect (height / width) log-uniform in
+    [0.3, 1 / 0.3], its place uniform; blocks overlap. BEiT rejects blocks that mask more than what is missing. Here
+    the last block is cut to what is missing, its middle first: the count is exact, and every example takes the
+    same 24 blocks, as a compiled graph needs. Should they not suffice, further patches are masked at random.
 
     Args:
-        unit: side of a unit in pixels, a multiple of the patch's height and of its width; the image's height and
-            width are multiples of it.
-        mask_ratio: share of the units that is masked, in [0, 1).
+        mask_ratio: share of the patches that is masked, in [0, 1).
 
-    Example:
-
-    >>> sampler = BlockMasking(unit=32, mask_ratio=0.6)
-    >>> sampler.attach(grid=(14, 14), patch_size=(16, 16))
-    >>> sampler((14, 14), batch_size=8, seed=ExampleSeed.for_step(0, 0, 8)).ids_keep.shape
-    TensorShape([8, 76])
-
-    Reference: arXiv 2111.09886, section 3.2, "Masking Strategy", "Patch-aligned random masking"; Table 1.
+    Reference: arXiv 2106.08254, algorithm 1; arXiv 2111.06377, Table 1f, "block".
     """
 
-    def __init__(self, unit: int = 32, mask_ratio: float = 0.6) -> None:
+    def __init__(self, mask_ratio: float = 0.75) -> None:
         super().__init__(mask_ratio)
-        if not isinstance(unit, int) or unit < 1:
-            raise ValueError(f"a unit is the positive number of pixels of its side, such as 32; got {unit!r}")
-        self.unit = unit
-        self._unit_patches: tuple[int, int] | None = None
-
-    @property
-    def unit_patches(self) -> tuple[int, int]:
-        """Rows and columns of patches in a unit.
-
-        Raises:
-            ValueError: if the sampler was not attached to a model yet.
-        """
-        if self._unit_patches is None:
-            raise ValueError(
-                f"a unit of {self.unit} pixels is so many patches as their size says: pass the sampler to a model, or "
-                "call attach(grid, patch_size)"
-            )
-        return self._unit_patches
-
-    def attach(self, grid: tuple[int, int], patch_size: tuple[int, int]) -> None:
-        """Learns the size of a patch.
-
-        Raises:
-            ValueError: if patches do not fill a unit, or units not the image; if the ratio leaves no unit visible; or
-                if the sampler was attached to patches of another size before.
-        """
-        height, width = patch_size
-        if self.unit % height or self.unit % width:
-            raise ValueError(
-                f"a unit is a multiple of the patch's height and of its width: {self.unit} pixels are none of "
-                f"{height} x {width}; set unit to a multiple of {math.lcm(height, width)}"
-            )
-        unit_patches = (self.unit // height, self.unit // width)
-        if self._unit_patches not in (None, unit_patches):
-            raise ValueError(
-                f"this sampler's units hold {self._unit_patches} patches, and cannot hold {unit_patches} ones; make "
-                "another sampler"
-            )
-        self._unit_patches = unit_patches
-        self._units(grid)
-        super().attach(grid, patch_size)
-
-    def num_visible(self, num_patches: int, mask_ratio: float | None = None) -> int:
-        """All patches of the `U - ceil(U * mask_ratio)` visible units."""
-        patches = math.prod(self.unit_patches)
-        units = num_patches // patches
-        ratio = self.ratio_or_own(mask_ratio)
-        visible = units - math.ceil(units * ratio)
-        if visible < 1:
-            largest = largest_ratio(units, lambda ratio: units - math.ceil(units * ratio))
-            raise ValueError(
-                f"a mask ratio of {ratio} leaves none of the {units} units of {self.unit} pixels visible; the largest "
-                f"that leaves one is {largest}"
-            )
-        return visible * patches
 
     def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float) -> tf.Tensor:
-        """The rank of each patch's unit in a random order of the units."""
-        rows, columns = self._units(grid)
-        order = tf.argsort(seed.uniform(batch_size, (rows * columns,)), axis=1, stable=True)
-        ranks = tf.reshape(tf.argsort(order, axis=1), [batch_size, rows, columns])
-        for axis, repeats in zip((1, 2), self.unit_patches):
-            ranks = tf.repeat(ranks, repeats, axis=axis)
-        return tf.cast(tf.reshape(ranks, [batch_size, grid[0] * grid[1]]), tf.float32)
+        """The larger, the earlier a block covers the patch, and the nearer the patch is to that block's middle.
 
-    def _units(self, grid: tuple[int, int]) -> tuple[int, int]:
-        """Rows and columns of units."""
-        rows, columns = self.unit_patches
-        if grid[0] % rows or grid[1] % columns:
-            raise ValueError(
-                f"units of {self.unit} pixels, {rows} x {columns} patches, do not fill a grid of {grid[0]} x {grid[1]} "
-                "patches; choose a unit that divides the image's height and width"
-            )
-        return grid[0] // rows, grid[1] // columns
+        Products are exact or rounded once, whatever the compiler fuses: the mask is the same with and without XLA.
+        """
+        rows, columns = grid
+        draws = seed.fold_in(0).uniform(batch_size, (_NUM_BLOCKS, 3))
+        sizes = tf.gather(self._sizes(grid, mask_ratio), tf.cast(draws[..., 0] * _STEPS**2, tf.int32))  # (B, blocks, 2)
+        corners = tf.floor(draws[..., 1:] * (tf.constant([rows, columns], tf.float32) - sizes + 1))
+        # how far a row or column is from a block's middle, in units of half the block's side: below 1 inside
+        from_row, from_column = (
+            tf.abs(2 * (tf.range(side, dtype=tf.float32) - corners[..., axis, None]) + 1 - sizes[..., axis, None])
+            / sizes[..., axis, None]
+            for axis, side in enumerate(grid)
+        )
+        distance = tf.maximum(from_row[..., :, None], from_column[..., None, :])
+        distance = tf.reshape(distance, [batch_size, _NUM_BLOCKS, rows * columns])  # (B, blocks, L)
+        turn = tf.range(_NUM_BLOCKS, 0, -1, dtype=tf.float32)[:, None] - distance / 2
+        first = tf.reduce_max(tf.where(distance < 1, turn, 0.0), axis=1)  # (B, L), 0 where no block is
+        return first + seed.uniform(batch_size, (rows * columns,)) / 64  # ties within a block fall at random
 
-    def get_config(self) -> dict[str, Any]:
-        return {"unit": self.unit, **super().get_config()}
+    def _sizes(self, grid: tuple[int, int], mask_ratio: float) -> np.ndarray:
+        """Heights and widths of blocks, all equally likely: float32 `(steps^2, 2)`."""
+        steps = (np.arange(_STEPS) + 0.5) / _STEPS
+        area = grid[0] * grid[1] * (_SMALLEST + steps * max(mask_ratio - _SMALLEST, 0.0))
+        log_low, log_high = map(math.log, _ASPECTS)
+        aspect = np.exp(log_low + steps * (log_high - log_low))
+        area, aspect = (x.ravel() for x in np.meshgrid(area, aspect))
+        sides = np.round(np.stack([np.sqrt(area * aspect), np.sqrt(area / aspect)], axis=-1))
+        return np.clip(sides, 1, grid).astype("float32")

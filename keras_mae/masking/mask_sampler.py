@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed, Purpose
+from keras_mae.layers.geometry import Geometry
 
 
 class Mask(NamedTuple):
@@ -113,17 +114,13 @@ class MaskSampler(abc.ABC):
             )
         return float(mask_ratio)
 
-    def attach(self, grid: tuple[int, int], patch_size: tuple[int, int]) -> None:
-        """Learns the patches of a model's encoder, which calls this once.
-
-        Args:
-            grid: number of patch rows and columns.
-            patch_size: height and width of a patch in pixels.
+    def attach(self, geometry: Geometry) -> None:
+        """Learns the patches of a model's encoder; the model calls this once.
 
         Raises:
             ValueError: if such patches cannot be masked, or the ratio leaves none of them visible.
         """
-        self.num_visible(grid[0] * grid[1])
+        self.num_visible(geometry.num_patches)
 
     def num_visible(self, num_patches: int, mask_ratio: float | None = None) -> int:
         """`int(num_patches * (1 - mask_ratio))`, as in MAE: 196 patches at 0.75 leave 49.

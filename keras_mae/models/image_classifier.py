@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_mae.encoders import POOLINGS, Encoder, Tokens, ViTEncoder
+from keras_mae.encoders.freezing import freeze_parts, frozen_parts
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.models.freezing import freeze_parts, frozen_parts, outside_of_last_layers
+from keras_mae.layers.slots import Same, Slot, dense_slots
 from keras_mae.models.labels import (
     check_labels,
     check_weights,
@@ -19,11 +21,7 @@ from keras_mae.models.labels import (
     weigh,
     with_class_weights,
 )
-from keras_mae.models.presets import fill_from_checkpoint
-from keras_mae.models.vit_encoder import ViTEncoder
 from keras_mae.training import DataFault, GlobalBatchModel
-
-POOLINGS = ("mean", "cls")
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
@@ -35,15 +33,15 @@ class ImageClassifier(GlobalBatchModel):
     inference mode, and its features pass a BatchNorm without affine parameters first.
 
     Args:
-        encoder: a `ViTEncoder`, left as it is: this classifier selects what it trains, other models of the same
+        encoder: an `Encoder`, left as it is: this classifier selects what it trains, other models of the same
             encoder do not see that. Of its own, `encoder.trainable = False` freezes it for every model.
         num_classes: number of classes `K`.
-        pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
+        pooling: `"mean"` of the patch tokens, `"cls"`, the class token, or `"both"`.
         num_trainable_layers: None trains everything that is not frozen; `n` the last n blocks, final norm and head;
             0.5 counts the MLP of the last block; 0 the head alone.
         label_smoothing: share of a label that is spread over all classes in training, in [0, 1).
         seed: int, what drop path is drawn from, together with the step.
-        block: None, or the block whose tokens a linear probe takes, see `ViTEncoder.features`.
+        layer: None, or the layer, counted from 1, whose tokens a linear probe takes, see `Encoder.features`.
 
     Call arguments:
         inputs: images `(B, H, W, C)`, uint8 or float in [0, 255]; or what `features` made of them, `(B, D)`, so that
@@ -71,29 +69,29 @@ class ImageClassifier(GlobalBatchModel):
 
     def __init__(
         self,
-        encoder: ViTEncoder,
+        encoder: Encoder,
         num_classes: int,
         pooling: str = "mean",
         num_trainable_layers: float | None = None,
         label_smoothing: float = 0.0,
         seed: int = 0,
         name: str = "image_classifier",
-        block: int | None = None,
+        layer: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(seed=seed, name=name, autocast=False, **kwargs)
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling is one of {', '.join(POOLINGS)}; got {pooling!r}")
+        tokens = Tokens(*(tf.zeros((1, n, encoder.hidden_dim)) for n in (encoder.num_prefix_tokens, 1)))
+        self._features_dim = POOLINGS[pooling](tokens).shape[-1]  # says so now if there is no such pooling
         if num_classes < 2:
             raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
         self.encoder, self.num_classes, self.pooling = encoder, num_classes, pooling
         self.num_trainable_layers, self.label_smoothing = num_trainable_layers, label_smoothing
-        outside_of_last_layers(encoder, num_trainable_layers)  # says so now if it has not so many
-        self.is_probe, self.block = num_trainable_layers == 0, block
-        if block is not None and not (self.is_probe and 1 <= block <= encoder.num_layers):
+        encoder.outside_of_last_layers(num_trainable_layers)  # says so now if it has not so many
+        self.is_probe, self.layer = num_trainable_layers == 0, layer
+        if layer is not None and not (self.is_probe and 1 <= layer <= encoder.num_layers):
             raise ValueError(
-                f"block is one of the encoder's {encoder.num_layers} blocks, counted from 1, for a linear probe "
-                f"(num_trainable_layers=0); got block={block} and num_trainable_layers={num_trainable_layers}"
+                f"layer is one of the encoder's {encoder.num_layers} layers, counted from 1, for a linear probe "
+                f"(num_trainable_layers=0); got layer={layer} and num_trainable_layers={num_trainable_layers}"
             )
         if self.is_probe:
             # momentum 0.9 is what PyTorch calls 0.1
@@ -119,36 +117,20 @@ class ImageClassifier(GlobalBatchModel):
         self.build((None, *encoder.image_shape))
 
     @classmethod
-    def from_preset(
-        cls,
-        name: str,
-        num_classes: int,
-        pooling: str = "mean",
-        checkpoint: str | None = None,
-        format: str | None = None,
-        skip: Sequence[str] = (),
-        resize_positions: bool | tuple[int, int] = False,
-        prefix: str | None = None,
-        **overrides: Any,
-    ) -> ImageClassifier:
-        """A classifier on the encoder preset `name`.
+    def from_preset(cls, name: str, num_classes: int, pooling: str = "mean", **overrides: Any) -> ImageClassifier:
+        """A classifier on the encoder preset `name`, with fresh weights; `keras_mae.load_checkpoint` fills them.
 
         Args:
             name: an encoder preset, such as `vit_base_patch16`.
             num_classes, pooling: as in the constructor.
-            checkpoint: None for fresh weights, or the path or URL of a file to fill it with: a classifier, or with
-                `skip=("head.*",)` an encoder to fine-tune.
-            format, skip, resize_positions, prefix: of the checkpoint, as in `keras_mae.load_checkpoint`.
             **overrides: constructor arguments of the encoder that replace the preset's.
         """
-        classifier = cls(ViTEncoder.from_preset(name, **overrides), num_classes, pooling)
-        fill_from_checkpoint(classifier, checkpoint, format, skip, resize_positions, prefix)
-        return classifier
+        return cls(ViTEncoder.from_preset(name, **overrides), num_classes, pooling)
 
     def build(self, input_shape) -> None:
         if self.built:
             return
-        features = (None, self.encoder.hidden_dim)
+        features = (None, self._features_dim)
         if self.is_probe:
             self.batch_norm.build(features)
         self.head.build(features)
@@ -167,10 +149,9 @@ class ImageClassifier(GlobalBatchModel):
 
     def features(self, inputs, training=False, seed: ExampleSeed | None = None) -> tf.Tensor:
         """What the head sees: pooled tokens, `(B, D)`."""
-        if self.pooling == "cls" or self.is_probe:
-            return self.encoder.features(inputs, self.pooling, self.block, training=training, seed=seed)
-        tokens = self.encoder.tokens(inputs, training=training, seed=seed)  # (B, P + L, D)
-        return self.encoder.norm(tf.reduce_mean(self.encoder.split(tokens)["patch_tokens"], axis=1))
+        if self.pooling == "mean" and not self.is_probe:
+            return self.encoder.features_for_fine_tuning(inputs, training, seed)
+        return self.encoder.features(inputs, self.pooling, self.layer, training, seed)
 
     def batch_loss(self, data, seed: ExampleSeed, training: bool) -> tf.Tensor:
         """Softmax cross-entropy, averaged over the batch."""
@@ -220,11 +201,11 @@ class ImageClassifier(GlobalBatchModel):
 
     def fixed_variables(self) -> list[keras.Variable]:
         """Those of the encoder that `num_trainable_layers` leaves out."""
-        return outside_of_last_layers(self.encoder, self.num_trainable_layers)
+        return self.encoder.outside_of_last_layers(self.num_trainable_layers)
 
     def example_shapes(self) -> list[tuple[int, ...]]:
         """Images, or features of them."""
-        return [*self.encoder.example_shapes(), (self.encoder.hidden_dim,)]
+        return [*self.encoder.example_shapes(), (self._features_dim,)]
 
     def layer_groups(self) -> list[list[keras.Variable]]:
         """The trainable variables by depth: stem, blocks, then final norm and head. Each exactly once."""
@@ -235,6 +216,14 @@ class ImageClassifier(GlobalBatchModel):
         """The trainable variables that are not decayed: biases, norms, tokens, position embeddings."""
         return self.trained_of([*self.encoder.no_weight_decay(), self.head.bias])
 
+    def slots(self) -> Iterator[Slot]:
+        """Every weight with its name and layout in checkpoints of PyTorch."""
+        yield from self.encoder.slots()
+        if self.is_probe:
+            yield Slot("batch_norm", "mean", self.batch_norm.moving_mean, Same())
+            yield Slot("batch_norm", "variance", self.batch_norm.moving_variance, Same())
+        yield from dense_slots("head", self.head)
+
     def get_config(self) -> dict[str, Any]:
         own = {
             "encoder": keras.saving.serialize_keras_object(self.encoder),
@@ -243,7 +232,7 @@ class ImageClassifier(GlobalBatchModel):
             "num_trainable_layers": self.num_trainable_layers,
             "label_smoothing": self.label_smoothing,
             "seed": self.seed,
-            "block": self.block,
+            "layer": self.layer,
             **frozen_parts(self, skip=(self.encoder,)),
         }
         return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, **own}

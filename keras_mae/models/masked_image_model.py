@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import abc
+import dataclasses
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
+from keras_mae.decoders import Decoder
+from keras_mae.encoders import Encoder, Tokens
+from keras_mae.encoders.freezing import freeze_parts, frozen_parts
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers import pixel_levels, unpatchify
+from keras_mae.layers import pixel_levels
 from keras_mae.layers.pixel_range import with_shape
+from keras_mae.layers.slots import Same, Slot
+from keras_mae.losses import MaskedCrossEntropy, MaskedLoss
 from keras_mae.masking import Mask, MaskSampler
-from keras_mae.models.attached_decoder import AttachedDecoder
-from keras_mae.models.freezing import freeze_parts, frozen_parts
-from keras_mae.models.vit_encoder import ViTEncoder
-from keras_mae.targets import PatchGeometry, Target
+from keras_mae.models.masked_inputs import per_patch, unpacked
+from keras_mae.targets import Target
 from keras_mae.training import DataFault, GlobalBatchModel
 
 _MASKED_GRAY = 127.5
@@ -28,17 +32,21 @@ _BAD_MASKS = (
 class MaskedImageModel(GlobalBatchModel):
     """Images, a mask for each, and a prediction of what the mask hides.
 
-    Subclasses say how patches are predicted, `predict_patches`, and how a prediction is measured, `masked_loss`.
+    Masked patches are left out of what the encoder sees, or replaced by a token that this model owns. The parts are
+    attached here.
 
     Args:
-        encoder: a `ViTEncoder`.
-        decoder: from the encoder's tokens to a prediction for each patch; it is attached here.
-        mask_sampler: a `MaskSampler`.
-        target: a `Target`; it is attached here.
+        encoder: an `Encoder`.
+        decoder: a `Decoder`, from the encoder's tokens to a prediction for each patch.
+        masking: a `MaskSampler`.
+        target: a `Target`.
+        loss: a `MaskedLoss`; None for `default_loss`, or of a target of tokens for their cross-entropy.
+        replaces_masked: whether masked patches are replaced by a token, and not left out.
         seed: int, what the masks are drawn from, together with the step.
         **kwargs: of `keras.Model`. `dtype` is the policy of the model's own weights; None for the encoder's.
 
     Attributes:
+        masked_loss: the loss.
         training_calls: int64 variable, how many calls with `training=True` have drawn for themselves.
 
     Call arguments:
@@ -57,14 +65,21 @@ class MaskedImageModel(GlobalBatchModel):
         ValueError: for a bad mask, mask ratio, image shape or dict.
     """
 
-    _PARTS: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "mask_sampler", "target")  # in the config, as objects
+    # in the config, as objects; by the names of the constructor's arguments and of the attributes
+    _PARTS: ClassVar[dict[str, str]] = {
+        **{name: name for name in ("encoder", "decoder", "masking", "target")},
+        "loss": "masked_loss",  # Keras has another use for `loss`
+    }
+    default_loss: ClassVar[type[MaskedLoss]]
 
     def __init__(
         self,
-        encoder: ViTEncoder,
-        decoder: AttachedDecoder,
-        mask_sampler: MaskSampler,
+        encoder: Encoder,
+        decoder: Decoder,
+        masking: MaskSampler,
         target: Target,
+        loss: MaskedLoss | None,
+        replaces_masked: bool,
         seed: int,
         name: str,
         **kwargs: Any,
@@ -72,10 +87,22 @@ class MaskedImageModel(GlobalBatchModel):
         kwargs["dtype"] = encoder.dtype_policy if kwargs.get("dtype") is None else kwargs["dtype"]
         super().__init__(seed=seed, name=name, autocast=False, **kwargs)
         self._mask_fault = DataFault(_BAD_MASKS, is_error=False)
-        self.encoder, self.decoder, self.mask_sampler, self.target = encoder, decoder, mask_sampler, target
-        mask_sampler.attach(encoder.grid, encoder.patch_size)  # says so now if the ratio leaves nothing visible
-        target.attach(PatchGeometry(encoder.image_shape, encoder.patchify, encoder.normalize_pixels))
-        decoder.attach(encoder.hidden_dim, encoder.grid, encoder.num_prefix_tokens, target.dim)
+        self.encoder, self.decoder, self.masking, self.target = encoder, decoder, masking, target
+        if loss is None:
+            loss = MaskedCrossEntropy() if target.gives_tokens else self.default_loss()
+        if loss.takes_tokens != target.gives_tokens:
+            kinds = ("numbers", "tokens")
+            raise ValueError(
+                f"{loss!r} measures {kinds[loss.takes_tokens]}, and {target!r} gives {kinds[target.gives_tokens]}: "
+                "choose a loss and a target that go together, or leave the loss out"
+            )
+        self.masked_loss, self.replaces_masked = loss, replaces_masked
+        geometry = encoder.geometry
+        masking.attach(geometry)  # says so now if the ratio leaves nothing visible
+        target.attach(geometry)
+        geometry = dataclasses.replace(geometry, target_dim=target.dim)
+        loss.attach(geometry)
+        decoder.attach(geometry)
         target.build((None, *encoder.image_shape))
         self.built = True
         self._ratio_of: dict[str, float] = {}
@@ -87,6 +114,9 @@ class MaskedImageModel(GlobalBatchModel):
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
                 name="training_calls",
             )
+        if replaces_masked:
+            normal = keras.initializers.RandomNormal(stddev=0.02)
+            self.mask_token = self.add_weight(shape=(1, 1, encoder.hidden_dim), initializer=normal, name="mask_token")
 
     def example_shapes(self) -> list[tuple[int, ...]]:
         return self.encoder.example_shapes()
@@ -99,31 +129,26 @@ class MaskedImageModel(GlobalBatchModel):
         batch, num_patches = input_shape[0], self.encoder.num_patches
         return {"prediction": (batch, num_patches, self.target.dim), "mask": (batch, num_patches)}
 
-    def _add_mask_token(self) -> None:
-        """For models whose encoder sees all patches: what stands in place of the masked ones, `(1, 1, D)`."""
-        self.mask_token = self.add_weight(
-            shape=(1, 1, self.encoder.hidden_dim),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
-            name="mask_token",
-        )
+    def encode(self, images, mask: Mask, training=False, seed: ExampleSeed | None = None) -> Tokens:
+        """The encoder's tokens of the visible patches, or of all with a mask token in place of the masked ones."""
+        if not self.replaces_masked:
+            return self.encoder.encode(images, ids_keep=mask.ids_keep, training=training, seed=seed)
+        return self.encoder.encode(images, mask=mask.mask, mask_token=self.mask_token, training=training, seed=seed)
 
-    @abc.abstractmethod
-    def predict_patches(
-        self, images, mask: Mask, masked_only=False, training=False, seed: ExampleSeed | None = None
-    ) -> tf.Tensor:
+    def decode(self, tokens: Tokens, mask: Mask, masked_only=False) -> tf.Tensor:
         """Predictions for all patches, or for the masked ones only in the order of `mask.ids_masked`.
 
         Returns:
             `(B, N, target.dim)`.
         """
-
-    @abc.abstractmethod
-    def masked_loss(self, target, prediction) -> tf.Tensor:
-        """The loss over masked patches, both arguments `(B, L - K, target.dim)`: a float32 scalar; 0 without any."""
+        ids = mask.ids_masked if masked_only else None
+        if self.replaces_masked:  # then the decoder has nothing to fill in
+            mask = Mask.from_noise(tf.zeros_like(mask.mask), self.encoder.num_patches)
+        return self.decoder(tokens, mask, ids=ids)
 
     def num_visible(self, mask_ratio: float | None = None) -> int:
         """How many patches of an image a mask leaves visible, at the sampler's ratio or another."""
-        return self.mask_sampler.num_visible(self.encoder.num_patches, mask_ratio)
+        return self.masking.num_visible(self.encoder.num_patches, mask_ratio)
 
     def make_train_function(self, force: bool = False):
         return super().make_train_function(force or self._has_another_ratio("train"))
@@ -136,16 +161,16 @@ class MaskedImageModel(GlobalBatchModel):
 
     def _has_another_ratio(self, function: str) -> bool:
         """Whether the sampler's ratio is another than when the function was made, whose graph holds that one."""
-        before, now = self._ratio_of.get(function), self.mask_sampler.mask_ratio
+        before, now = self._ratio_of.get(function), self.masking.mask_ratio
         self._ratio_of[function] = now
         return before not in (None, now)
 
     def call(self, inputs, mask_ratio: float | None = None, training=False, seed: ExampleSeed | None = None):
         if training and seed is None:
-            seed = ExampleSeed.for_step(self.seed, self.training_calls.value(), tf.shape(_unpack(inputs)[0])[0])
+            seed = ExampleSeed.for_step(self.seed, self.training_calls.value(), tf.shape(unpacked(inputs)[0])[0])
             self.training_calls.assign_add(1)
         images, mask = self.mask(inputs, mask_ratio, seed)
-        prediction = self.predict_patches(images, mask, training=training, seed=seed)
+        prediction = self.decode(self.encode(images, mask, training, seed), mask)
         return {"prediction": tf.cast(prediction, tf.float32), "mask": mask.mask}
 
     def batch_loss(self, data, seed: ExampleSeed, training: bool) -> tf.Tensor:
@@ -156,8 +181,9 @@ class MaskedImageModel(GlobalBatchModel):
                 "pretraining weighs all images alike: leave out sample_weight and class_weight, or choose the images"
             )
         images, mask = self.mask(inputs, seed=seed, num_visible=self.num_visible())
-        prediction = self.predict_patches(images, mask, masked_only=True, training=training, seed=seed)
-        target = tf.gather(self.target(images), mask.ids_masked, batch_dims=1)  # (B, L - K, ...)
+        tokens = self.encode(images, mask, training, seed)
+        prediction = self.decode(tokens, mask, masked_only=True)  # (B, L - K, dim)
+        target = tf.gather(self.target.for_step(images, mask, tokens), mask.ids_masked, batch_dims=1)
         # every row of a mask has as many ones; a mask that broke this under XLA holds NaN
         broken = tf.reduce_sum(mask.mask) * 0.0
         self._mask_fault.add(tf.where(tf.math.is_nan(broken), tf.shape(images)[0], 0))
@@ -174,18 +200,18 @@ class MaskedImageModel(GlobalBatchModel):
             seed: None or an `ExampleSeed`.
             num_visible: what a given mask must leave visible; None takes what it does.
         """
-        images, noise, mask = _unpack(inputs)
+        images, noise, mask = unpacked(inputs)
         images = with_shape(images, self.encoder.image_shape)
         if mask is not None:
-            mask = self._per_patch("mask", mask, images)
+            mask = per_patch("mask", mask, images, self.encoder.grid)
             return images, Mask.from_mask(mask, num_visible)
         if noise is not None:
-            noise = self._per_patch("noise", noise, images)
+            noise = per_patch("noise", noise, images, self.encoder.grid)
             return images, Mask.from_noise(noise, self.num_visible(mask_ratio))
         batch_size = tf.shape(images)[0]
         if seed is None:
             seed = ExampleSeed.for_step(self.seed, 0, batch_size)
-        return images, self.mask_sampler(self.encoder.grid, batch_size, seed, mask_ratio)
+        return images, self.masking(self.encoder.grid, batch_size, seed, mask_ratio)
 
     def reconstruct(self, images, noise=None, mask=None, mask_ratio: float | None = None) -> dict[str, tf.Tensor]:
         """Fills in the masked patches, for looking at.
@@ -209,17 +235,17 @@ class MaskedImageModel(GlobalBatchModel):
         """
         inputs = {"images": images, "noise": noise, "mask": mask}
         images, partition = self.mask({key: value for key, value in inputs.items() if value is not None}, mask_ratio)
-        prediction = self.predict_patches(images, partition)
-        patches = pixel_levels(self.encoder.patchify(images))  # (B, L, ph * pw * C)
+        prediction = self.decode(self.encode(images, partition), partition)
+        geometry = self.encoder.geometry
+        patches = pixel_levels(geometry.patches(images))  # (B, L, ph * pw * C)
         hidden = partition.mask[..., None] > 0
-        geometry = (self.encoder.image_shape, self.encoder.patch_size)
 
         def filled_in(predicted) -> tf.Tensor:
-            return unpatchify(tf.clip_by_value(tf.where(hidden, predicted, patches), 0.0, 255.0), *geometry)
+            return geometry.images(tf.clip_by_value(tf.where(hidden, predicted, patches), 0.0, 255.0))
 
         outputs = {
             "reconstruction": filled_in(self.target.to_pixels(prediction, images)),
-            "masked_images": unpatchify(tf.where(hidden, _MASKED_GRAY, patches), *geometry),
+            "masked_images": geometry.images(tf.where(hidden, _MASKED_GRAY, patches)),
             "mask": partition.mask,
         }
         if self.target.uses_hidden_pixels:
@@ -239,15 +265,30 @@ class MaskedImageModel(GlobalBatchModel):
         return self.target.weights
 
     def layer_groups(self) -> list[list[keras.Variable]]:
-        """The trainable variables by depth: the encoder's groups, then the decoder. Each exactly once."""
-        return [self.trained_of(group) for group in (*self.encoder.layer_groups(), self.decoder.weights)]
+        """The trainable variables by depth: the encoder's groups, mask token in the first, then the decoder."""
+        stem, *layers = self.encoder.layer_groups()
+        return [self.trained_of(group) for group in ([*stem, *self._own_tokens()], *layers, self.decoder.weights)]
 
     def no_weight_decay(self) -> list[keras.Variable]:
-        """The trainable variables that are not decayed: biases, norms, tokens, position embeddings."""
-        return self.trained_of([*self.encoder.no_weight_decay(), *self.decoder.no_weight_decay()])
+        """The trainable variables that are not decayed: biases, norms, gains, tokens, position embeddings.
+
+        SimMIM's code decays the mask token; like all tokens here, it is not.
+        """
+        parts = (self.encoder.no_weight_decay(), self.decoder.no_weight_decay(), self._own_tokens())
+        return self.trained_of(variable for part in parts for variable in part)
+
+    def slots(self) -> Iterator[Slot]:
+        """Every weight with its name and layout in checkpoints of PyTorch."""
+        yield from self.encoder.slots()
+        for token in self._own_tokens():
+            yield Slot("mask_token", "", token, Same())
+        yield from self.decoder.slots()
+
+    def _own_tokens(self) -> list[keras.Variable]:
+        return [self.mask_token] if self.replaces_masked else []
 
     def get_config(self) -> dict[str, Any]:
-        parts = {key: keras.saving.serialize_keras_object(getattr(self, key)) for key in self._PARTS}
+        parts = {key: keras.saving.serialize_keras_object(getattr(self, name)) for key, name in self._PARTS.items()}
         own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, "seed": self.seed}
         return {**own, **parts, **frozen_parts(self, skip=(self.encoder, self.target))}
 
@@ -259,31 +300,3 @@ class MaskedImageModel(GlobalBatchModel):
         model = cls(**arguments)
         freeze_parts(model, frozen, skip=(model.encoder, model.target))
         return model
-
-    def _per_patch(self, name: str, values, images) -> tf.Tensor:
-        """The noise or mask, if its shape is `(B, L)`."""
-        if values.shape.rank is None:
-            return tf.ensure_shape(values, (images.shape[0], self.encoder.num_patches))
-        shape = tuple(values.shape)
-        expected = (images.shape[0], self.encoder.num_patches)
-        if len(shape) != 2 or any(None not in (got, want) and got != want for got, want in zip(shape, expected)):
-            rows, columns = self.encoder.grid
-            raise ValueError(
-                f"{name} holds one number a patch, shape (batch, {rows * columns}) for the {rows} x {columns} grid and "
-                f"the images' batch of {images.shape[0]}; got {shape}"
-            )
-        return values
-
-
-def _unpack(inputs) -> tuple[Any, Any, Any]:
-    """Images, noise and mask out of what a call or a data set gives."""
-    if not isinstance(inputs, dict):
-        return tf.convert_to_tensor(inputs), None, None
-    unknown = set(inputs) - {"images", "noise", "mask"}
-    if "images" not in inputs or unknown or {"noise", "mask"} <= set(inputs):
-        raise ValueError(
-            'a dict of inputs holds "images" and at most one of "noise" and "mask"; got the keys '
-            f"{', '.join(map(repr, inputs))}"
-        )
-    tensors = {key: tf.convert_to_tensor(value) for key, value in inputs.items()}
-    return tensors["images"], tensors.get("noise"), tensors.get("mask")

@@ -10,6 +10,13 @@ from typing import Any
 
 import keras
 
+from keras_mae.decoders import Decoder
+from keras_mae.encoders import Encoder
+from keras_mae.losses import MaskedLoss
+from keras_mae.masking import MaskSampler
+from keras_mae.models.masked_image_model import MaskedImageModel
+from keras_mae.targets import Target
+
 _MODULES = (
     "keras",
     "keras.activations",
@@ -24,6 +31,8 @@ _MODULES = (
     "keras.regularizers",
 )
 _OURS = "keras_mae>"
+# What a program may add classes of its own to, which it has then registered itself
+_EXTENSIBLE = (Encoder, Decoder, MaskSampler, Target, MaskedLoss, MaskedImageModel)
 _RUNS_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__")
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 _LARGEST_CONFIG = 2**26
@@ -47,7 +56,7 @@ def load_model_file(path: str) -> keras.Model:
     config = _config(path)
     for part in _objects(config):
         _check_object(part, path)
-    if not str(config.get("registered_name", "")).startswith(_OURS):
+    if not _is_ours(config.get("registered_name")):
         raise ValueError(
             f"{path} holds a {config.get('class_name')!s:.60}, and not a model of this package: an encoder, an "
             "autoencoder or a classifier that keras_mae has saved"
@@ -69,15 +78,16 @@ def read_encoder_arguments(path: str) -> dict[str, Any]:
     """What the encoder in a `.keras` file was made with, without making it.
 
     Raises:
-        ValueError: in one line, if it is damaged, is something else, or holds no `ViTEncoder`.
+        ValueError: in one line, if it is damaged, is something else, or holds no encoder.
     """
     parts = list(_objects(_config(path)))
     for part in parts:
         _check_object(part, path)
     for part in parts:
-        if part.get("registered_name") == f"{_OURS}ViTEncoder":
+        kind = keras.saving.get_registered_object(str(part.get("registered_name")))
+        if isinstance(kind, type) and issubclass(kind, Encoder):
             return part["config"]
-    raise ValueError(f"{path} holds no ViTEncoder")
+    raise ValueError(f"{path} holds no encoder")
 
 
 def _config(path: str) -> dict[str, Any]:
@@ -121,6 +131,14 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             pending += each
 
 
+def _is_ours(registered: Any) -> bool:
+    """Whether a class has a name of this package, or this program has registered it as one of its extensions."""
+    if not isinstance(registered, str):
+        return False
+    kind = keras.saving.get_registered_object(registered)
+    return registered.startswith(_OURS) or (isinstance(kind, type) and issubclass(kind, _EXTENSIBLE))
+
+
 def _check_object(part: dict[str, Any], path: str) -> None:
     """Refuses an object that is neither ours nor a plain one of Keras."""
     name, module, registered = (part.get(key) for key in ("class_name", "module", "registered_name"))
@@ -130,7 +148,7 @@ def _check_object(part: dict[str, Any], path: str) -> None:
         if isinstance(part.get("config"), str) and hasattr(keras.activations, part["config"]):
             return
         raise ValueError(f"{path} names the function {part.get('config')!s:.60}, and can run code: it was refused")
-    if isinstance(registered, str) and registered.startswith(_OURS):
+    if _is_ours(registered):
         if keras.saving.get_registered_object(registered) is None:
             raise ValueError(f"{path} holds a {name}, which this version of keras_mae does not know")
         return

@@ -3,7 +3,7 @@
 from keras_mae import _backend  # noqa: F401
 from keras_mae.targets.pca import PCATarget
 from keras_mae.targets.pixels import PixelTarget
-from keras_mae.targets.target import PatchGeometry, Target
+from keras_mae.targets.target import Target
 from keras_mae.targets.tokens import TokenTarget
 
-__all__ = ["PCATarget", "PatchGeometry", "PixelTarget", "Target", "TokenTarget"]
+__all__ = ["PCATarget", "PixelTarget", "Target", "TokenTarget"]

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.layers.geometry import Geometry
 from keras_mae.layers.pixel_range import looked_at
-from keras_mae.targets.target import PatchGeometry, Target
+from keras_mae.targets.target import Target
 
 _BATCH = 64
 
@@ -44,7 +45,7 @@ class PCATarget(Target):
         super().__init__(**kwargs)
         self.num_components = num_components
 
-    def attach(self, geometry: PatchGeometry) -> None:
+    def attach(self, geometry: Geometry) -> None:
         values = geometry.values_per_patch
         if not 1 <= self.num_components <= values:
             raise ValueError(
@@ -110,7 +111,7 @@ class PCATarget(Target):
     def to_pixels(self, prediction, images) -> tf.Tensor:
         """Pixels of the patch that has these coefficients, and none of the components left out."""
         patches = tf.matmul(tf.cast(prediction, tf.float32), self.components, transpose_b=True) + self.mean
-        return self.geometry.normalize_pixels.inverse(patches)
+        return self.geometry.levels(patches)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_components": self.num_components}

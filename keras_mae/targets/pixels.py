@@ -58,16 +58,14 @@ class PixelTarget(Target):
 
     def to_pixels_from_visible(self, prediction, images, mask) -> tf.Tensor:
         """Pixels of the prediction; with `normalize`, by statistics that are interpolated from visible patches."""
-        height, width = self.geometry.patchify.patch_size
-        grid = (self.geometry.image_shape[0] // height, self.geometry.image_shape[1] // width)
-        return self._to_pixels(prediction, images, lambda values: interpolate_visible(values, mask, grid))
+        return self._to_pixels(prediction, images, lambda values: interpolate_visible(values, mask, self.geometry.grid))
 
     def _to_pixels(self, prediction, images, known: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         prediction = tf.cast(prediction, tf.float32)
         if self.normalize:
             mean, std = map(known, self._statistics(self.geometry.normalized_patches(images)))
             prediction = prediction * std + mean
-        return self.geometry.normalize_pixels.inverse(prediction)
+        return self.geometry.levels(prediction)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

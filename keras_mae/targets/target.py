@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import keras
 import tensorflow as tf
 
-from keras_mae.layers import Patchify, PixelNormalization
+from keras_mae.layers.geometry import Geometry
 
-
-@dataclasses.dataclass(frozen=True)
-class PatchGeometry:
-    """What a target needs to know of the encoder: the images' shape, and its two first layers."""
-
-    image_shape: tuple[int, int, int]
-    patchify: Patchify
-    normalize_pixels: PixelNormalization
-
-    @property
-    def sizes(self) -> tuple:
-        """All the numbers in it: two geometries with the same are the same."""
-        pixels = self.normalize_pixels
-        return self.image_shape, self.patchify.patch_size, pixels.mean, pixels.std
-
-    @property
-    def values_per_patch(self) -> int:
-        """`ph * pw * C`."""
-        height, width = self.patchify.patch_size
-        return height * width * self.image_shape[-1]
-
-    def normalized_patches(self, images) -> tf.Tensor:
-        """Images `(B, H, W, C)` to the patches that the network sees, float32 `(B, L, ph * pw * C)`."""
-        return self.normalize_pixels(self.patchify(images))
+_SIZES = ("image_shape", "grid", "mean", "std")
 
 
 class Target(keras.layers.Layer):
-    """Turns images into what is to be predicted for each patch, and measures the error.
+    """Turns images into what is to be predicted for each patch.
 
     A model attaches its target once: that tells it the patches and the pixel normalisation of the encoder.
-    Subclasses set `dim` in `attach` and override `call`, and `loss` and `to_pixels` where theirs differ.
+    Subclasses set `dim` in `attach`, override `call`, and `to_pixels` if a prediction can be drawn.
 
     Attributes:
         dim: width of the prediction for one patch; known once attached.
+        gives_tokens: whether it is one integer a patch, of which the prediction is the logits.
         needs_fit: whether `fit` must see a sample of the images before training.
         has_pixels: whether a prediction can be drawn, by `to_pixels`.
         uses_hidden_pixels: whether `to_pixels` needs more of the hidden patches than was predicted; there is
@@ -50,6 +26,7 @@ class Target(keras.layers.Layer):
     """
 
     dim: int
+    gives_tokens: bool = False
     needs_fit: bool = False
     has_pixels: bool = True
     uses_hidden_pixels: bool = False
@@ -58,7 +35,7 @@ class Target(keras.layers.Layer):
 
     def __init__(self, **kwargs) -> None:
         super().__init__(autocast=False, **kwargs)
-        self._geometry: PatchGeometry | None = None
+        self._geometry: Geometry | None = None
 
     def __repr__(self) -> str:
         config = self.get_config()
@@ -66,7 +43,7 @@ class Target(keras.layers.Layer):
         return f"{type(self).__name__}({', '.join(own)})"
 
     @property
-    def geometry(self) -> PatchGeometry:
+    def geometry(self) -> Geometry:
         """The encoder's patches.
 
         Raises:
@@ -76,17 +53,13 @@ class Target(keras.layers.Layer):
             raise ValueError("a target needs to know the encoder's patches: pass it to a model, or call attach")
         return self._geometry
 
-    def attach(self, geometry: PatchGeometry) -> None:
+    def attach(self, geometry: Geometry) -> None:
         """Learns the encoder's patches; `dim` is known from here on.
 
         Raises:
             ValueError: if the target was attached to an encoder with another geometry before.
         """
-        if self._geometry is not None and self._geometry.sizes != geometry.sizes:
-            raise ValueError(
-                "this target belongs to an encoder with (image shape, patch size, mean, std) = "
-                f"{self._geometry.sizes}, and cannot serve one with {geometry.sizes}; make another target"
-            )
+        geometry.check_same(self._geometry, "target", _SIZES)
         self._geometry = geometry
         self.dim = geometry.values_per_patch
 
@@ -94,8 +67,7 @@ class Target(keras.layers.Layer):
         """Nothing to save: `attach` is what builds a target."""
 
     def compute_output_shape(self, input_shape) -> tuple:
-        height, width = self.geometry.patchify.patch_size
-        return (input_shape[0], (input_shape[1] // height) * (input_shape[2] // width), self.dim)
+        return (input_shape[0], self.geometry.num_patches, self.dim)
 
     def fit(self, images) -> None:
         """Learns what the target needs to know of a sample of images `(N, H, W, C)`, once attached; mostly nothing."""
@@ -107,12 +79,17 @@ class Target(keras.layers.Layer):
         """Images `(B, H, W, C)` in [0, 255] to targets: float32 `(B, L, dim)`, or one integer a patch `(B, L)`."""
         raise NotImplementedError
 
-    def loss(self, target, prediction) -> tf.Tensor:
-        """The error of each patch, float32 `(B, N)`, of targets as `call` returns them and predictions `(B, N, dim)`.
+    def for_step(self, images, mask, tokens):
+        """What is to be predicted in a step: here `self(images)`.
 
-        Here the mean squared error.
+        A target with a teacher may look at what the network sees, too.
+
+        Args:
+            images: `(B, H, W, C)` in [0, 255].
+            mask: the step's `Mask`.
+            tokens: the encoder's `Tokens` in this step.
         """
-        return tf.reduce_mean(tf.square(tf.cast(prediction, tf.float32) - target), axis=-1)
+        return self(images)
 
     def to_pixels(self, prediction, images) -> tf.Tensor:
         """Predictions `(B, L, dim)` as patches of pixels in [0, 255], float32 `(B, L, ph * pw * C)`.

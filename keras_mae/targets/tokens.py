@@ -8,8 +8,9 @@ import keras
 import tensorflow as tf
 
 from keras_mae.layers import pixel_levels
+from keras_mae.layers.geometry import Geometry
 from keras_mae.targets.saved_tokenizer import open_tokenizer
-from keras_mae.targets.target import PatchGeometry, Target
+from keras_mae.targets.target import Target
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
@@ -38,7 +39,7 @@ class TokenTarget(Target):
     Reference: arXiv 2111.06377, Table 1d, "dVAE token"; arXiv 2106.08254.
     """
 
-    has_pixels = False
+    gives_tokens, has_pixels = True, False
 
     def __init__(self, tokenizer: keras.layers.Layer | str, vocabulary_size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -54,16 +55,14 @@ class TokenTarget(Target):
     def trainable(self, value: bool) -> None:
         """Without effect: freezing a model that predicts tokens does not reach into your tokenizer."""
 
-    def attach(self, geometry: PatchGeometry) -> None:
+    def attach(self, geometry: Geometry) -> None:
         super().attach(geometry)
         self.dim = self.vocabulary_size
         tokens = self(tf.zeros((1, *geometry.image_shape)))
-        height, width = geometry.patchify.patch_size
-        patches = (geometry.image_shape[0] // height) * (geometry.image_shape[1] // width)
-        if tokens.shape[1] != patches:
+        if tokens.shape[1] != geometry.num_patches:
             raise ValueError(
-                f"the tokenizer gives {tokens.shape[1]} tokens an image, and the encoder has {patches} patches: choose "
-                "the patch size, or the image size, so that they agree"
+                f"the tokenizer gives {tokens.shape[1]} tokens an image, and the encoder has {geometry.num_patches} "
+                "patches: choose the patch size, or the image size, so that they agree"
             )
 
     def call(self, images):
@@ -88,10 +87,6 @@ class TokenTarget(Target):
 
     def compute_output_shape(self, input_shape) -> tuple:
         return super().compute_output_shape(input_shape)[:2]
-
-    def loss(self, target, prediction) -> tf.Tensor:
-        """Cross-entropy of each patch, float32: int `(B, N)` and logits `(B, N, dim)` to `(B, N)`."""
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(target, tf.cast(prediction, tf.float32))
 
     def to_pixels(self, prediction, images) -> tf.Tensor:
         """Raises a ValueError: a tokenizer does not say what a token looks like."""

@@ -13,8 +13,8 @@ import pytest
 
 import keras_mae
 from keras_mae.checkpoints import FORMATS, KNOWN_FILES, KnownFile, known_files
+from keras_mae.encoders.presets import ENCODERS
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
-from keras_mae.models.presets import ENCODERS
 from tests.base import fill_randomly, weights_of
 
 SIZES = {"image_shape": (32, 32, 3), "hidden_dim": 16, "num_layers": 1, "num_heads": 2}
@@ -59,19 +59,17 @@ def test_presets_take_a_file(encoder, tmp_path):
     mae = fill_randomly(MaskedAutoencoder.from_preset("mae_vit_tiny_patch16", MAEDecoder(8, 1, 2), **SIZES))
     path = str(tmp_path / "mae.pth")
     keras_mae.save_checkpoint(mae, path, "mae_torch")
-    options = {"checkpoint": path, "format": "mae_torch", **SIZES}
-    same(ViTEncoder.from_preset("vit_tiny_patch16", **options), mae.encoder)
-    same(MaskedAutoencoder.from_preset("mae_vit_tiny_patch16", MAEDecoder(8, 1, 2), **options), mae)
-    classifier = ImageClassifier.from_preset("vit_tiny_patch16", 10, skip=("head.*",), **options)
+    encoder = ViTEncoder.from_preset("vit_tiny_patch16", **SIZES)
+    keras_mae.load_checkpoint(encoder, path, "mae_torch")
+    same(encoder, mae.encoder)
+    copy = MaskedAutoencoder.from_preset("mae_vit_tiny_patch16", MAEDecoder(8, 1, 2), **SIZES)
+    keras_mae.load_checkpoint(copy, path, "mae_torch")
+    same(copy, mae)
+    classifier = ImageClassifier.from_preset("vit_tiny_patch16", 10, **SIZES)
+    keras_mae.load_checkpoint(classifier, path, "mae_torch", skip=("head.*",))
     same(classifier.encoder, mae.encoder)
-    larger = {**options, "image_shape": (64, 64, 3)}
-    assert ViTEncoder.from_preset("vit_tiny_patch16", resize_positions=True, **larger).grid == (4, 4)
-
-
-@pytest.mark.parametrize("options", [{"checkpoint": "a.pth"}, {"format": "timm"}])
-def test_checkpoint_and_format_go_together(options):
-    with pytest.raises(ValueError, match="checkpoint and format go together"):
-        ViTEncoder.from_preset("vit_tiny_patch16", **SIZES, **options)
+    larger = ViTEncoder.from_preset("vit_tiny_patch16", **{**SIZES, "image_shape": (64, 64, 3)})
+    keras_mae.load_checkpoint(larger, path, "mae_torch", resize_positions=True)
 
 
 def test_a_url_is_downloaded_once(encoder, web):
@@ -79,7 +77,9 @@ def test_a_url_is_downloaded_once(encoder, web):
     keras_mae.save_checkpoint(encoder, str(folder / "model.safetensors"), "timm")
     address = f"{url}/model.safetensors"
     for _ in range(2):
-        same(ViTEncoder.from_preset("vit_tiny_patch16", checkpoint=address, format="timm", **SIZES), encoder)
+        copy = ViTEncoder.from_preset("vit_tiny_patch16", **SIZES)
+        keras_mae.load_checkpoint(copy, address, "timm")
+        same(copy, encoder)
     assert requests == ["/model.safetensors"]
 
 

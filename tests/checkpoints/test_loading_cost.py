@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.checkpoint_loading import measure
-from keras_mae.checkpoints.layouts import Linear
+from keras_mae.layers.slots import Linear
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import transformers
 from safetensors.numpy import load_file
 
 import keras_mae
-from keras_mae.checkpoints.layouts import slots
+from keras_mae.checkpoints.checkpoint_format import slots_of
 from keras_mae.models import MAEDecoder, MaskedAutoencoder
 from tests.base import fill_randomly, random_images, weights_of
 from tests.checkpoints import published
@@ -157,7 +157,7 @@ def test_another_ending_is_refused(format, name, tmp_path):
 
 def test_every_weight_has_one_place_and_a_telling_name():
     mae = small_mae()
-    names = [slot.name for slot in slots(mae)]
+    names = [slot.name for slot in slots_of(mae)]
     assert len(set(names)) == len(names) == len(mae.weights)
     assert {"encoder.blocks.1.attention.qkv.kernel", "decoder.mask_token", "decoder.head.bias"} <= set(names)
 
@@ -169,4 +169,4 @@ def test_a_model_with_weights_of_its_own_is_refused():
             self.extra = keras.Variable(np.zeros(3), name="temperature")
 
     with pytest.raises(ValueError, match="temperature"):
-        slots(Extended(small_encoder(), MAEDecoder(8, 1, 2)))
+        slots_of(Extended(small_encoder(), MAEDecoder(8, 1, 2)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import keras_mae
-from keras_mae.checkpoints.layouts import slots
+from keras_mae.checkpoints.checkpoint_format import slots_of
 from keras_mae.optimizers import WarmupCosine, adamw
 from tests.base import random_images, random_noise
 from tests.checkpoints import published
@@ -78,6 +78,6 @@ def test_losses_and_final_weights(tmp_path):
     theirs.save_pretrained(tmp_path / "after")
     final = published.our_mae(theirs.config, position_embedding="sincos")
     keras_mae.load_checkpoint(final, str(tmp_path / "after" / "model.safetensors"), "hf")
-    for slot, expected_slot in zip(slots(mae), slots(final), strict=True):
+    for slot, expected_slot in zip(slots_of(mae), slots_of(final), strict=True):
         ours, wanted = (without_key_bias(slot, np.asarray(each.variable)) for each in (slot, expected_slot))
         assert np.linalg.norm(ours - wanted) <= 1e-4 * np.linalg.norm(wanted), slot.name

@@ -100,10 +100,10 @@ def test_a_masked_autoencoder_with_relative_positions():
     """What the encoder makes of visible patches does not depend on their order, so the bias goes with them."""
     encoder = small_encoder(relative_position_bias="shared", position_embedding=None)
     ids = np.array([[1, 2, 5]] * 3, "int32")
-    tokens = encoder.encode(IMAGES, ids_keep=ids)["patch_tokens"].numpy()
-    shuffled = encoder.encode(IMAGES, ids_keep=ids[:, ::-1])["patch_tokens"].numpy()
+    tokens = encoder.encode(IMAGES, ids_keep=ids).patches.numpy()
+    shuffled = encoder.encode(IMAGES, ids_keep=ids[:, ::-1]).patches.numpy()
     np.testing.assert_allclose(shuffled, tokens[:, ::-1], atol=1e-5)
-    everything = encoder.encode(IMAGES, ids_keep=np.array([[0, 1, 2, 3, 4, 5]] * 3))["patch_tokens"]
+    everything = encoder.encode(IMAGES, ids_keep=np.array([[0, 1, 2, 3, 4, 5]] * 3)).patches
     np.testing.assert_allclose(everything, encoder(IMAGES)["patch_tokens"], atol=1e-5)
     mae = MaskedAutoencoder(encoder, MAEDecoder(12, 1, 3))
     gradient = tf.function(lambda: mae(IMAGES)["prediction"], jit_compile=True)

@@ -1,81 +1,55 @@
-"""Masking in units of several patches, under the contract of all samplers and as SimMIM counts."""
-
-import math
+"""Block-wise masking under the contract of all samplers, and its blocks against a slow version."""
 
 import numpy as np
 import pytest
-from hypothesis import strategies as st
 
-from keras_mae.masking import BlockMasking
+from keras_mae.example_seed import ExampleSeed, Purpose
+from keras_mae.masking import BlockMasking, RandomMasking
 from tests.contracts import MaskSamplerContract
 
 
 class TestBlockMasking(MaskSamplerContract):
-    """Units of 32 pixels on patches 32 high and 16 wide: 1 x 2 patches, so that a swap of the two is seen."""
+    """The contract, and what is block-wise masking's own."""
 
-    grids = st.tuples(st.integers(1, 5), st.integers(1, 3).map(lambda units: 2 * units))
-    patches_at_once = 2
+    uniform_marginals = False  # more blocks cover the middle than the corners
 
     def make(self, mask_ratio):
-        sampler = BlockMasking(32, mask_ratio)
-        sampler.attach((1000, 1000), (32, 16))  # a large grid, of which any ratio here leaves some
-        return sampler
+        return BlockMasking(mask_ratio)
 
-    def visible(self, patches, mask_ratio):
-        units = patches // 2
-        return 2 * (units - math.ceil(units * mask_ratio))
+    @pytest.mark.parametrize("grid", [(14, 14), (7, 9)])
+    def test_masks_whole_rectangles_in_turn_until_the_count_is_reached(self, grid):
+        """Of the same draws, one block after the other: each but the last is masked whole."""
+        sampler, seed = BlockMasking(0.6), ExampleSeed.of(3, 1)
+        masks = sampler(grid, 20, seed).mask.numpy().reshape(20, *grid)
+        sizes = sampler._sizes(grid, 0.6)
+        for mask, draws in zip(
+            masks, seed.fold_in(Purpose.MASK).fold_in(0).uniform(20, (24, 3)).numpy().astype(float), strict=True
+        ):
+            covered, wanted = np.zeros(grid), round(mask.sum())
+            for size_draw, *place_draws in draws:
+                sides = sizes[int(size_draw * len(sizes))].astype(int)
+                top, left = (int(draw * (whole - side + 1)) for draw, whole, side in zip(place_draws, grid, sides))
+                with_it = covered.copy()
+                with_it[top : top + sides[0], left : left + sides[1]] = 1
+                if with_it.sum() > wanted:
+                    break
+                covered = with_it
+            assert (mask >= covered).all()  # all blocks before the last
+            rest = mask - covered
+            assert (with_it >= mask).all(), "what is masked beside lies in the last block"
+            assert rest.sum() == wanted - covered.sum()
 
-    def test_units_are_masked_whole(self):
-        mask = self.draw(0.5, grid=(3, 6), batch_size=50).mask.reshape(50, 3, 3, 2)
-        np.testing.assert_array_equal(mask[..., 0], mask[..., 1])
-        assert len(np.unique(mask[..., 0].reshape(50, 9), axis=0)) > 20  # of 126
+    def test_sizes_have_the_areas_and_aspects_of_the_definition(self):
+        heights, widths = BlockMasking(0.75)._sizes((100, 100), 0.75).T  # fine enough that rounding matters little
+        areas, aspects = heights * widths / 1e4, heights / widths
+        whole = (heights < 100) & (widths < 100)
+        assert 0.08 < areas.min() < 0.1 and 0.7 < areas.max() < 0.75
+        assert 0.29 < aspects[whole].min() < 0.33 and 3.0 < aspects[whole].max() < 3.4
 
+    def test_neighbours_share_their_fate_more_often_than_at_random(self):
+        def agreement(sampler):
+            mask = sampler((14, 14), 50, ExampleSeed.of(0, 0)).mask.numpy().reshape(50, 14, 14)
+            return (mask[:, 1:] == mask[:, :-1]).mean()
 
-def test_counts_of_the_paper():
-    """224 pixels: 49 units of 32, of which ceil(29.4) = 30 are masked; with patches of 16, four in a unit."""
-    for patch, patches_in_unit in ((32, 1), (16, 4)):
-        sampler = BlockMasking(unit=32, mask_ratio=0.6)
-        grid = (224 // patch, 224 // patch)
-        sampler.attach(grid, (patch, patch))
-        assert sampler.num_visible(grid[0] * grid[1]) == 19 * patches_in_unit
-
-
-def test_a_unit_of_one_patch():
-    sampler = BlockMasking(16, 0.8)
-    sampler.attach((14, 14), (16, 16))
-    assert sampler.num_visible(196) == 196 - 157  # ceil(156.8)
-
-
-@pytest.mark.parametrize(
-    ("unit", "grid", "patch_size", "message"),
-    [
-        (24, (14, 14), (16, 16), "24 pixels are none of 16 x 16; set unit to a multiple of 16"),
-        (32, (14, 14), (16, 24), "set unit to a multiple of 48"),
-        (32, (7, 7), (16, 16), "2 x 2 patches, do not fill a grid of 7 x 7 patches"),
-        (64, (5, 3), (32, 64), "2 x 1 patches, do not fill a grid of 5 x 3"),
-    ],
-)
-def test_what_does_not_divide(unit, grid, patch_size, message):
-    with pytest.raises(ValueError, match=message):
-        BlockMasking(unit, 0.5).attach(grid, patch_size)
-
-
-@pytest.mark.parametrize("unit", [0, -16, 16.0, "16"])
-def test_a_unit_is_a_number_of_pixels(unit):
-    with pytest.raises(ValueError, match="positive number of pixels of its side, such as 32; got"):
-        BlockMasking(unit, 0.5)
-
-
-def test_needs_the_size_of_a_patch():
-    sampler = BlockMasking(32, 0.6)
-    with pytest.raises(ValueError, match="pass the sampler to a model, or call attach"):
-        sampler.num_visible(196)
-    sampler.attach((14, 14), (16, 16))
-    sampler.attach((28, 28), (16, 16))  # another grid of the same patches
-    with pytest.raises(ValueError, match="make another sampler"):
-        sampler.attach((14, 14), (8, 8))
-
-
-def test_a_ratio_that_leaves_no_unit():
-    with pytest.raises(ValueError, match="0.9 leaves none of the 4 units of 32 pixels visible; .* is 0.7500"):
-        BlockMasking(32, 0.9).attach((4, 4), (16, 16))
+        # at random, 0.75^2 + 0.25^2 = 0.625
+        assert agreement(BlockMasking(0.75)) > 0.85 > 0.66 > agreement(RandomMasking(0.75))

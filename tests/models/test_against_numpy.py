@@ -75,5 +75,5 @@ def test_encoder_with_a_mask_token():
             for image, row in zip(images, mask, strict=True)
         ]
     )
-    np.testing.assert_allclose(outputs["cls_token"], expected[:, 0], **TOLERANCE)
-    np.testing.assert_allclose(outputs["patch_tokens"], expected[:, 1:], **TOLERANCE)
+    np.testing.assert_allclose(outputs.prefix[:, 0], expected[:, 0], **TOLERANCE)
+    np.testing.assert_allclose(outputs.patches, expected[:, 1:], **TOLERANCE)

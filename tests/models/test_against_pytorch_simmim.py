@@ -10,9 +10,9 @@ import torch
 
 from keras_mae import load_checkpoint, save_checkpoint
 from keras_mae.checkpoints import convert_checkpoint
-from keras_mae.checkpoints.layouts import slots
+from keras_mae.checkpoints.checkpoint_format import slots_of
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.masking import BlockMasking
+from keras_mae.masking import UnitMasking
 from keras_mae.models import ImageClassifier, SimMIM, ViTEncoder
 from tests.base import random_images
 from tests.reference.torch_simmim import Encoder, TorchSimMIM
@@ -65,7 +65,7 @@ def pair(request, tmp_path):
     """The reference, and our model with its weights."""
     form = FORMS[request.param]
     theirs = randomize(TorchSimMIM(grid=(4, 6), **SIZES, **form))
-    ours = SimMIM(encoder_like(**form), BlockMasking(unit=8, mask_ratio=0.5))
+    ours = SimMIM(encoder_like(**form), UnitMasking(unit=8, mask_ratio=0.5))
     load_checkpoint(ours, saved(theirs, tmp_path / "file.pth"), "simmim_torch", resize_positions=GRID)
     return theirs, ours
 
@@ -87,7 +87,7 @@ def test_forward_loss_and_gradients(pair):
     gradients = {id(v): tf.convert_to_tensor(g).numpy() for v, g in zip(variables, tape.gradient(ours_loss, variables))}
     named = dict(theirs.named_parameters())
     seen = set()
-    for slot in slots(ours):
+    for slot in slots_of(ours):
         gradient = gradients[id(slot.variable)]
         for name, piece in of_their_names(slot, gradient):
             np.testing.assert_allclose(piece, named[name].grad.numpy(), **TOLERANCE, err_msg=name)
@@ -176,11 +176,11 @@ def test_files_that_do_not_fit(tmp_path):
         load_checkpoint(encoder_like("shared", False, False), path, "simmim_torch")
     with pytest.raises(ValueError, match="is not in the format 'mae_torch'. .* looks like format='simmim_torch'"):
         load_checkpoint(encoder_like("shared", True, False), path, "mae_torch")
-    simmim = SimMIM(encoder_like("shared", True, False), BlockMasking(unit=8))
+    simmim = SimMIM(encoder_like("shared", True, False), UnitMasking(unit=8))
     for format in ("mae_torch", "timm", "hf"):
         with pytest.raises(ValueError, match=f"format '{format}' has no place for encoder.relative_positions.0.table"):
             save_checkpoint(simmim, tmp_path / "no.pth", format)
-    plain = SimMIM(encoder_like(None, False, True), BlockMasking(unit=8))
+    plain = SimMIM(encoder_like(None, False, True), UnitMasking(unit=8))
     with pytest.raises(ValueError, match="format 'mae_torch' has no place for mask_token"):
         save_checkpoint(plain, tmp_path / "no.pth", "mae_torch")
 
@@ -206,7 +206,7 @@ def masked(model, images, mask):
 
 
 def test_our_own_files_fill_an_encoder(tmp_path):
-    simmim = SimMIM(encoder_like("shared", True, False), BlockMasking(unit=8))
+    simmim = SimMIM(encoder_like("shared", True, False), UnitMasking(unit=8))
     simmim.save(tmp_path / "model.keras")
     encoder = encoder_like("shared", True, False)
     report = load_checkpoint(encoder, tmp_path / "model.keras", "keras")

@@ -1,16 +1,17 @@
-"""The decoder and what it has to know of its surroundings."""
+"""The decoder and the sizes that it has to know."""
 
 import numpy as np
 import pytest
 
+from keras_mae.encoders import Tokens
 from keras_mae.layers import sincos_position_embedding
 from keras_mae.masking import Mask
 from keras_mae.models import MAEDecoder, MaskedAutoencoder
 from keras_mae.targets import PixelTarget
-from tests.base import fill_randomly, random_noise, small_encoder
+from tests.base import fill_randomly, geometry, random_noise, small_encoder
 from tests.reference import from_keras, numpy_mae
 
-SURROUNDINGS = {"input_dim": 16, "grid": (2, 3), "num_prefix_tokens": 1, "output_dim": 48}
+GEOMETRY = geometry(target_dim=48)
 
 
 def decoder(**overrides):
@@ -19,7 +20,7 @@ def decoder(**overrides):
 
 def test_against_numpy():
     ours = decoder(position_embedding="learned")
-    ours.attach(**SURROUNDINGS)
+    ours.attach(GEOMETRY)
     fill_randomly(ours)
     noise = random_noise(2, 6)
     mask = Mask.from_noise(noise, 2)
@@ -29,22 +30,25 @@ def test_against_numpy():
         numpy_mae.decode(one.astype("float64"), weights, numpy_mae.mask_from_noise(row, 2)[1])
         for one, row in zip(tokens, noise, strict=True)
     ]
-    np.testing.assert_allclose(ours(tokens, mask), expected, atol=1e-5)  # float32 through two blocks
+    np.testing.assert_allclose(
+        ours(Tokens(tokens[:, :1], tokens[:, 1:]), mask), expected, atol=1e-5
+    )  # float32 through two blocks
 
 
 def test_prefix_tokens_may_be_none_or_many():
     for prefix in (0, 2):
         ours = decoder()
-        ours.attach(**{**SURROUNDINGS, "num_prefix_tokens": prefix})
+        ours.attach(geometry(num_prefix_tokens=prefix, target_dim=48))
         fill_randomly(ours)
         tokens = np.random.default_rng(0).normal(size=(2, prefix + 2, 16)).astype("float32")
+        tokens = Tokens(tokens[:, :prefix], tokens[:, prefix:])
         assert ours(tokens, Mask.from_noise(random_noise(2, 6), 2)).shape == (2, 6, 48)
 
 
 def test_sincos_positions_have_the_temperature():
     for arguments, temperature in (({}, 10000.0), ({"position_temperature": 10.0}, 10.0)):
         ours = decoder(**arguments)
-        ours.attach(**SURROUNDINGS)
+        ours.attach(GEOMETRY)
         np.testing.assert_array_equal(ours.positions.table, sincos_position_embedding((2, 3), 12, 1, temperature))
 
 
@@ -54,15 +58,17 @@ def test_mlp_is_four_times_as_wide_unless_told():
 
 def test_attaching_again_changes_nothing_or_is_refused():
     ours = decoder()
-    ours.attach(**SURROUNDINGS)
+    ours.attach(GEOMETRY)
     weights = [id(weight) for weight in ours.weights]
-    ours.attach(**SURROUNDINGS)
+    ours.attach(GEOMETRY)
     assert weights == [id(weight) for weight in ours.weights]
-    with pytest.raises(ValueError, match=r"\(16, \(2, 3\), 1, 48\), and cannot serve .*make another decoder"):
-        ours.attach(**{**SURROUNDINGS, "grid": (3, 2)})
+    with pytest.raises(
+        ValueError, match=r"hidden_dim=16, grid=\(2, 3\), .*target_dim=48, and cannot serve .*make another decoder"
+    ):
+        ours.attach(geometry((12, 8, 3), target_dim=48))
 
 
-def test_needs_surroundings():
+def test_needs_the_sizes_around_it():
     with pytest.raises(ValueError, match="pass it to a model, or call attach"):
         decoder().build((None, None, 16))
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
-from keras_mae.models.freezing import outside_of_last_layers
 from keras_mae.optimizers import adamw, layer_decay_scales
 from keras_mae.targets import TokenTarget
 from tests.base import fill_randomly, random_images, small_encoder, small_mae, small_simmim, weights_of
@@ -67,7 +66,7 @@ def test_a_selection_belongs_to_the_classifier_that_made_it(order):
 
 
 def small_simmim_of(encoder):
-    return fill_randomly(SimMIM(encoder, small_simmim().mask_sampler))
+    return fill_randomly(SimMIM(encoder, small_simmim().masking))
 
 
 def test_two_autoencoders_share_an_encoder():
@@ -247,7 +246,7 @@ def test_a_tokenizer_is_left_as_it_is():
 @pytest.mark.parametrize("count", [-1, 2.5, 3, 0.25])
 def test_layers_that_are_not_there(count):
     with pytest.raises(ValueError, match=f"a multiple of 0.5 up to 2; got {count}"):
-        outside_of_last_layers(small_encoder(num_layers=2), count)
+        small_encoder(num_layers=2).outside_of_last_layers(count)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +262,7 @@ def test_layers_that_are_not_there(count):
 )
 def test_the_last_layers(count, trainable):
     encoder = small_encoder(num_layers=3, position_embedding="learned")
-    outside = {variable.path for variable in outside_of_last_layers(encoder, count)}
+    outside = {variable.path for variable in encoder.outside_of_last_layers(count)}
     expected = set()
     for variable in encoder.weights:
         part = variable.path.split("/")[1]

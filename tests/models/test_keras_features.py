@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.masking import SAMPLERS, BlockMasking, RandomMasking
+from keras_mae.masking import SAMPLERS, RandomMasking, UnitMasking
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import adamw
 from keras_mae.targets import PCATarget, PixelTarget
@@ -371,8 +371,8 @@ def test_an_encoder_is_a_keras_model_of_its_own():
 
 
 def test_representations():
-    sampler = BlockMasking(32, 0.6)
-    assert repr(sampler) == "BlockMasking(unit=32, mask_ratio=0.6)"
+    sampler = UnitMasking(32, 0.6)
+    assert repr(sampler) == "UnitMasking(unit=32, mask_ratio=0.6)"
     assert repr(RandomMasking(0.75)) == "RandomMasking(mask_ratio=0.75)"
     for sampler in (make() for make in SAMPLERS.values()):
         again = eval(repr(sampler), {type(sampler).__name__: type(sampler)})  # noqa: S307 our own text

@@ -61,15 +61,16 @@ def test_the_mask_ratio_can_be_changed_on_a_built_model():
             np.testing.assert_array_equal(np.sum(mae(inputs, mask_ratio=ratio)["mask"], axis=1), masked)
         assert np.sum(mae.reconstruct(IMAGES, mask_ratio=ratio)["mask"]) == 3 * masked
     np.testing.assert_array_equal(np.sum(mae(IMAGES)["mask"], axis=1), 3)
-    mae.mask_sampler.mask_ratio = 0.8
+    mae.masking.mask_ratio = 0.8
     np.testing.assert_array_equal(np.sum(mae(IMAGES)["mask"], axis=1), 5)
 
 
 def test_decoding_masked_patches_only_is_the_same_prediction():
     mae = small_mae()
     images, mask = mae.mask(IMAGES)
-    everything = mae.predict_patches(images, mask).numpy()
-    masked = mae.predict_patches(images, mask, masked_only=True)
+    tokens = mae.encode(images, mask)
+    everything = mae.decode(tokens, mask).numpy()
+    masked = mae.decode(tokens, mask, masked_only=True)
     expected = np.take_along_axis(everything, mask.ids_masked.numpy()[..., None], axis=1)
     np.testing.assert_allclose(masked, expected, atol=1e-6)  # a product with fewer rows may sum in another order
 
@@ -90,7 +91,7 @@ def test_labels_are_ignored():
 @pytest.mark.parametrize("normalize", [False, True])
 def test_a_perfect_prediction_reconstructs_the_image(normalize, monkeypatch):
     mae = small_mae(normalize=normalize)
-    monkeypatch.setattr(mae, "predict_patches", lambda images, mask, **_: mae.target(images))
+    monkeypatch.setattr(mae, "decode", lambda tokens, mask: mae.target(IMAGES))
     mask = np.array([[1, 0, 0, 1, 1, 0]] * 3)
     result = mae.reconstruct(IMAGES, mask=mask)
     assert result["reconstruction"].dtype == tf.float32
@@ -193,7 +194,7 @@ def test_initial_weights_of_the_decoder():
     token = keras.ops.convert_to_numpy(mae.decoder.mask_token)
     np.testing.assert_allclose(token.std(), 0.02, rtol=5 / np.sqrt(2 * 512))  # five standard errors
     assert isinstance(mae.target, PixelTarget) and not mae.target.normalize  # the defaults
-    assert isinstance(mae.mask_sampler, RandomMasking) and mae.mask_sampler.mask_ratio == 0.75
+    assert isinstance(mae.masking, RandomMasking) and mae.masking.mask_ratio == 0.75
 
 
 NOISE, MASK = random_noise(3, 6), np.array([[1, 0, 0, 1, 1, 0]] * 3)
@@ -310,6 +311,6 @@ def test_a_ratio_that_is_set_between_two_fits_is_taken():
 
     before = made()
     assert made() == before
-    mae.mask_sampler.mask_ratio = 0.8
+    mae.masking.mask_ratio = 0.8
     assert not {*made()} & {*before}
     np.testing.assert_array_equal(np.sum(mae.predict(IMAGES, verbose=0)["mask"], axis=1), 5)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from keras_mae.encoders.presets import ENCODERS
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
-from keras_mae.models.presets import ENCODERS
 
 # name: width, layers, heads, patch; arXiv 2010.11929, table 1, and 2012.12877, table 1
 SIZES = {
@@ -79,7 +79,7 @@ def test_parameters(name):
     assert counts(mae.encoder) == encoder_count(name)
     decoder = mae.decoder
     assert (decoder.hidden_dim, decoder.num_layers, decoder.num_heads, decoder.mlp_dim) == (512, 8, 16, 2048)
-    assert mae.mask_sampler.mask_ratio == 0.75
+    assert mae.masking.mask_ratio == 0.75
 
 
 def test_classifier_parameters():
@@ -100,8 +100,8 @@ def test_overrides_replace_the_presets_arguments():
 def test_unknown_presets():
     with pytest.raises(ValueError, match="no preset is called 'vit_bse_patch16'.*did you mean vit_base_patch16"):
         ViTEncoder.from_preset("vit_bse_patch16")
-    with pytest.raises(ValueError, match=r"no preset is called 'zzz'\. There are: vit_tiny_patch16, "):
+    with pytest.raises(ValueError, match=r"no preset is called 'zzz'; there are: vit_tiny_patch16, "):
         ViTEncoder.from_preset("zzz")
     for name in ("vit_base_patch16", "mae_vit_giant"):
-        with pytest.raises(ValueError, match="no MaskedAutoencoder preset .* there are: mae_vit_tiny_patch16, "):
+        with pytest.raises(ValueError, match="no MaskedAutoencoder preset .* There are: mae_vit_tiny_patch16, "):
             MaskedAutoencoder.from_preset(name)

@@ -29,8 +29,8 @@ EXAMPLES = {
     "TransformerBlock": lambda: layers.TransformerBlock(
         12, 3, 20, drop_path_rate=0.1, layer_norm_epsilon=1e-5, layer_scale=0.1, name="block", dtype="mixed_float16"
     ),
-    "BlockMasking": lambda: masking.BlockMasking(16, 0.5),
-    "BlockwiseMasking": lambda: masking.BlockwiseMasking(0.6),
+    "UnitMasking": lambda: masking.UnitMasking(16, 0.5),
+    "BlockMasking": lambda: masking.BlockMasking(0.6),
     "GridMasking": lambda: masking.GridMasking(0.75),
     "RandomMasking": lambda: masking.RandomMasking(0.6),
     "PCATarget": lambda: targets.PCATarget(7, name="components"),
@@ -40,9 +40,7 @@ EXAMPLES = {
         12, 1, 3, 20, "learned", position_temperature=10.0, layer_norm_epsilon=1e-5, name="narrow"
     ),
     "LinearDecoder": lambda: models.LinearDecoder(name="line"),
-    "SimMIM": lambda: models.SimMIM(
-        every_argument(), masking.BlockMasking(4, 0.5), targets.PixelTarget(True), 7, "sim"
-    ),
+    "SimMIM": lambda: models.SimMIM(every_argument(), masking.UnitMasking(4, 0.5), targets.PixelTarget(True), 7, "sim"),
     "ViTEncoder": lambda: every_argument(),
     "MaskedAutoencoder": lambda: models.MaskedAutoencoder(
         every_argument(),

@@ -24,7 +24,8 @@ SMALL = {"image_shape": (8, 8, 3), "patch_size": 4, "hidden_dim": 8, "num_layers
         ({"mlp_dim": 0}, "mlp_dim is a positive integer, got 0"),
         ({"drop_path_rate": -0.1}, r"a drop path rate lies in \[0, 1\), got -0.1"),  # the first of one block has rate 0
         ({"drop_path_rate": math.nan}, "a drop path rate lies in"),
-        ({"position_temperature": 0.0}, "position_temperature and layer_norm_epsilon are above 0"),
+        ({"position_temperature": 0.0}, "the temperature of position embeddings is above 0, got 0.0"),
+        ({"layer_norm_epsilon": -1e-6}, "the epsilon of a LayerNorm is above 0, got -1e-06"),
     ],
 )
 def test_encoder(arguments, message):

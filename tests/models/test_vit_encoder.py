@@ -39,8 +39,8 @@ def test_ids_keep_is_selecting_by_hand():
     x = encoder.norm(x)
     outputs = encoder.encode(IMAGES, ids_keep=ids)
     # sums in another order: the projection multiplies three rows here, six there
-    np.testing.assert_allclose(outputs["cls_token"], x[:, 0], atol=1e-5)
-    np.testing.assert_allclose(outputs["patch_tokens"], x[:, 1:], atol=1e-5)
+    np.testing.assert_allclose(outputs.prefix, x[:, :1], atol=1e-5)
+    np.testing.assert_allclose(outputs.patches, x[:, 1:], atol=1e-5)
 
 
 def test_hidden_patches_have_no_influence():
@@ -49,7 +49,7 @@ def test_hidden_patches_have_no_influence():
     changed[:, :, 8:] = random_images(3, (8, 4, 3), seed=7)  # patches 2 and 5
     changed[:, 4:, 4:8] = 0  # patch 4
     outputs, others = encoder.encode(IMAGES, ids_keep=ids), encoder.encode(changed, ids_keep=ids)
-    np.testing.assert_array_equal(outputs["patch_tokens"], others["patch_tokens"])
+    np.testing.assert_array_equal(outputs.patches, others.patches)
     assert (encoder(IMAGES)["cls_token"].numpy() != encoder(changed)["cls_token"].numpy()).any()
 
 

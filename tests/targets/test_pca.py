@@ -9,10 +9,9 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers import Patchify, PixelNormalization
 from keras_mae.models import MAEDecoder, MaskedAutoencoder
-from keras_mae.targets import PatchGeometry, PCATarget
-from tests.base import random_images, small_encoder, small_mae
+from keras_mae.targets import PCATarget
+from tests.base import geometry, random_images, small_encoder, small_mae
 from tests.contracts import TargetContract
 
 pytestmark = pytest.mark.medium
@@ -36,8 +35,7 @@ class TestSomeComponents(TargetContract):
 
 def attached(num_components, image_shape=(8, 12, 3), patch_size=(4, 4)):
     target = PCATarget(num_components)
-    pixels = PixelNormalization((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
-    target.attach(PatchGeometry(image_shape, Patchify(patch_size), pixels))
+    target.attach(geometry(image_shape, patch_size, (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)))
     return target
 
 
@@ -56,7 +54,7 @@ def test_against_singular_values():
     np.testing.assert_allclose(target.components, basis, atol=1e-5)
     np.testing.assert_allclose(np.reshape(target(images), (-1, 7)), (patches - mean) @ basis, atol=2e-5)
     restored = np.reshape(target.to_pixels(target(images), images), (-1, 48))
-    expected = target.geometry.normalize_pixels.inverse(((patches - mean) @ basis @ basis.T + mean).astype("float32"))
+    expected = target.geometry.levels(((patches - mean) @ basis @ basis.T + mean).astype("float32"))
     np.testing.assert_allclose(restored, expected, atol=2e-3)
 
 

@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.layers import Patchify, PixelNormalization
 from keras_mae.masking import RandomMasking
 from keras_mae.models import MAEDecoder, MaskedAutoencoder
-from keras_mae.targets import PatchGeometry, TokenTarget
-from tests.base import fill_randomly, random_images, small_encoder
+from keras_mae.targets import TokenTarget
+from tests.base import fill_randomly, geometry, random_images, small_encoder
 from tests.contracts import TargetContract
 
 
@@ -25,11 +24,6 @@ class TestTokenTarget(TargetContract):
 
     def make(self):
         return TokenTarget(tokenizer(self.image_shape, self.patch_size, 50), 50)
-
-
-def geometry(image_shape=(8, 12, 3), patch_size=(4, 4)):
-    pixels = PixelNormalization((0.5,) * image_shape[-1], (0.25,) * image_shape[-1])
-    return PatchGeometry(image_shape, Patchify(patch_size), pixels)
 
 
 IMAGES = random_images(3, (8, 12, 3))
@@ -48,15 +42,6 @@ def test_forms_of_a_tokenizers_output(form):
     target.attach(geometry())
     assert len(np.unique(expected)) > 3
     np.testing.assert_array_equal(target(IMAGES), expected)
-
-
-def test_loss_is_the_cross_entropy():
-    target = TokenTarget(tokenizer((8, 12, 3), (4, 4), 5), 5)
-    logits = np.random.default_rng(0).normal(size=(2, 3, 5))
-    tokens = np.array([[0, 4, 2], [1, 1, 3]])
-    shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    expected = -np.log(np.take_along_axis(shares, tokens[..., None], axis=-1))[..., 0]
-    np.testing.assert_allclose(target.loss(tokens, logits), expected, rtol=1e-5)
 
 
 def token_mae(given):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mae.masking import SAMPLERS, BlockMasking, RandomMasking
+from keras_mae.masking import SAMPLERS, RandomMasking, UnitMasking
 from keras_mae.targets import PCATarget, PixelTarget
 from keras_mae.trainers.config import PretrainConfig, changed
 from keras_mae.trainers.model_parts import make_sampler, make_target
@@ -24,7 +24,7 @@ def config(*settings):
 def test_every_sampler_by_name(name):
     units = ["mask_unit=8"] if name == "units" else []
     model = build(config(f"sampler={name}", *units))  # 4 x 6 patches of 4 x 4 pixels
-    assert type(model.mask_sampler) is SAMPLERS[name] and model.mask_sampler.mask_ratio == 0.75
+    assert type(model.masking) is SAMPLERS[name] and model.masking.mask_ratio == 0.75
     # 6 units of 4 patches, of which ceil(4.5) are masked
     assert model.num_visible() == (4 if name == "units" else 6)
 
@@ -34,11 +34,11 @@ def test_a_sampler_is_registered_in_one_line(monkeypatch):
         pass
 
     monkeypatch.setitem(SAMPLERS, "mine", Mine)
-    assert type(build(config("sampler=mine")).mask_sampler) is Mine
+    assert type(build(config("sampler=mine")).masking) is Mine
 
 
 def test_the_unit_has_a_default_of_its_own():
-    assert make_sampler(PretrainConfig(sampler="units")).unit == BlockMasking().unit
+    assert make_sampler(PretrainConfig(sampler="units")).unit == UnitMasking().unit
 
 
 def test_every_target_by_name():

@@ -7,8 +7,8 @@ import typing
 
 import pytest
 
+from keras_mae.encoders.presets import ENCODERS, SIMMIM_ENCODERS
 from keras_mae.masking import SAMPLERS
-from keras_mae.models.presets import ENCODERS, SIMMIM_ENCODERS
 from keras_mae.trainers import ranges, recipes
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig, changed, from_json, to_json

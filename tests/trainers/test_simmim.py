@@ -66,7 +66,7 @@ def test_a_run_leaves_models_that_load(pretrained):
     loaded = keras.saving.load_model(folder.model_path(run.MODEL), compile=False)
     for ours, theirs in zip(weights_of(model), weights_of(loaded), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert loaded.mask_sampler.unit == 4 and folder.config()[0] == CONFIG
+    assert loaded.masking.unit == 4 and folder.config()[0] == CONFIG
     encoder = keras.saving.load_model(folder.model_path(run.ENCODER), compile=False)
     assert encoder.relative_position_bias == "shared" and encoder.positions.weights == []
     images = np.random.default_rng(0).integers(0, 256, (4, *IMAGE_SHAPE)).astype("uint8")
@@ -107,18 +107,19 @@ def test_a_probe_of_a_block_sees_that_blocks_tokens(given):
     probe = build_probe(config, 6)
     images = np.random.default_rng(0).integers(0, 256, (4, *IMAGE_SHAPE)).astype("uint8")
     encoder = probe.encoder
-    tokens = encoder.blocks[0](encoder.tokens(images, num_blocks=0))  # by hand
-    np.testing.assert_allclose(probe.features(images), np.mean(tokens[:, 1:], axis=1), atol=1e-6)
-    np.testing.assert_allclose(encoder.features(images, "cls", 1), tokens[:, 0], atol=1e-6)
+    tokens = encoder.tokens_of_layer(images, 1)
+    np.testing.assert_allclose(probe.features(images), np.mean(tokens.patches, axis=1), atol=1e-6)
+    np.testing.assert_allclose(encoder.features(images, "cls", 1), tokens.prefix[:, 0], atol=1e-6)
     last = encoder.features(images, "mean")
     np.testing.assert_allclose(last, np.mean(encoder(images)["patch_tokens"], axis=1), atol=1e-6)
     for block in (0, 3):
         with pytest.raises(
-            ValueError, match=f"block (is one of the encoder's 2 blocks, counted from 1,|lies in).* block={block}"
+            ValueError,
+            match=f"(layer is one of the encoder's 2 layers, counted from 1,|block lies in).* (layer|block)={block}",
         ):
             build_probe(dataclasses.replace(config, block=block), 6)
-    with pytest.raises(ValueError, match="the encoder has 2 blocks, and 3 were asked for"):
-        encoder.features(images, block=3)
+    with pytest.raises(ValueError, match=r"layers are counted from 1 to 2, and come in rising order; got \[3\]"):
+        encoder.features(images, layer=3)
 
 
 def test_schedules():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from typing import Any
 
-import keras_mae
+from keras_mae.registry import did_you_mean
 
 
 def _vit(hidden_dim: int, num_layers: int, num_heads: int, patch_size: int = 16) -> dict[str, Any]:
@@ -57,34 +55,8 @@ def encoder_arguments(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """
     known = ENCODERS | SIMMIM_ENCODERS
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "."
-        raise ValueError(f"no preset is called {name!r}{hint} There are: {', '.join(known)}")
+        raise ValueError(f"no preset is called {name!r}{did_you_mean(name, known)} {', '.join(known)}")
     arguments = {**known[name], **overrides}
     if "hidden_dim" in overrides and "mlp_dim" not in overrides:
         arguments["mlp_dim"] = 4 * overrides["hidden_dim"]
     return arguments
-
-
-def fill_from_checkpoint(
-    model,
-    checkpoint: str | None,
-    format: str | None,
-    skip: Sequence[str],
-    resize_positions: bool | tuple[int, int],
-    prefix: str | None,
-) -> None:
-    """What the `from_preset` methods do with their arguments of these names: see `keras_mae.load_checkpoint`.
-
-    Raises:
-        ValueError: if only one of `checkpoint` and `format` is given, or the checkpoint does not fit.
-    """
-    if checkpoint is None and format is None:
-        return
-    if checkpoint is None or format is None:
-        raise ValueError(
-            f"checkpoint and format go together: got checkpoint={checkpoint!r} and format={format!r}; the formats are "
-            "'mae_torch', 'timm', 'hf', 'simmim_torch' and 'keras'"
-        )
-    # by its public name, which is resolved here and now: checkpoints know the models, and not the other way around
-    keras_mae.load_checkpoint(model, checkpoint, format, skip, resize_positions, prefix)

@@ -1,4 +1,4 @@
-"""The weights of a model as a list, and how PyTorch lays each of them out."""
+"""A weight of a model: its name, and how PyTorch lays it out. Models list theirs by their method `slots`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
-from keras_mae.layers import PositionEmbedding, RelativePositionBias
-from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
+from keras_mae.layers.position_embedding import PositionEmbedding
+from keras_mae.layers.relative_position_bias import RelativePositionBias
+from keras_mae.layers.transformer_block import TransformerBlock
 
 _CACHE_LINE = 64
 
@@ -142,8 +143,13 @@ class Slot:
 
     @property
     def part(self) -> str:
-        """`encoder`, `decoder`, `head` or `batch_norm`."""
+        """`encoder`, `decoder`, `mask_token`, `head` or `batch_norm`."""
         return self.owner.partition(".")[0]
+
+    @property
+    def value(self) -> np.ndarray:
+        """The variable's value, in our layout."""
+        return np.asarray(keras.ops.convert_to_numpy(self.variable))
 
     @property
     def file_shape(self) -> tuple[int, ...]:
@@ -151,98 +157,30 @@ class Slot:
         return self.layout.file_shape(tuple(self.variable.shape))
 
 
-def slots(model: keras.Model) -> list[Slot]:
-    """Every weight of a model, exactly once.
-
-    Args:
-        model: a `ViTEncoder`, `MaskedAutoencoder`, `SimMIM` or `ImageClassifier`.
-
-    Raises:
-        ValueError: for another kind of model, or one with weights that no published format has.
-    """
-    if isinstance(model, ViTEncoder):
-        found = list(_encoder(model))
-    elif isinstance(model, MaskedAutoencoder) and isinstance(model.decoder, MAEDecoder):
-        found = [*_encoder(model.encoder), *_decoder(model.decoder)]
-    elif isinstance(model, SimMIM):
-        found = [*_encoder(model.encoder), *_simmim(model)]
-    elif isinstance(model, ImageClassifier):
-        found = [*_encoder(model.encoder), *_classifier(model)]
-    else:
-        raise ValueError(
-            "checkpoints are of a ViTEncoder, a MaskedAutoencoder with an MAEDecoder, a SimMIM or an ImageClassifier; "
-            f"got a {type(model).__name__}: pass its encoder, or save it with model.save(...)"
-        )
-    known = {id(slot.variable) for slot in found}
-    unknown = [variable.path for variable in model.weights if id(variable) not in known]
-    if unknown or len(known) != len(found):
-        raise ValueError(f"no published format has a place for these weights of the model: {', '.join(unknown)}")
-    return found
-
-
-def value_of(slot: Slot) -> np.ndarray:
-    """The variable's value, in our layout."""
-    return np.asarray(keras.ops.convert_to_numpy(slot.variable))
-
-
-def _dense(owner: str, layer: keras.layers.Dense) -> Iterator[Slot]:
+def dense_slots(owner: str, layer: keras.layers.Dense) -> Iterator[Slot]:
+    """Kernel and bias of a linear layer."""
     yield Slot(owner, "kernel", layer.kernel, Linear())
     yield Slot(owner, "bias", layer.bias, Same())
 
 
-def _norm(owner: str, layer: keras.layers.LayerNormalization) -> Iterator[Slot]:
+def norm_slots(owner: str, layer: keras.layers.LayerNormalization) -> Iterator[Slot]:
+    """Gain and offset of a LayerNorm."""
     yield Slot(owner, "gamma", layer.gamma, Same())
     yield Slot(owner, "beta", layer.beta, Same())
 
 
-def _blocks(owner: str, blocks: list) -> Iterator[Slot]:
+def block_slots(owner: str, blocks: list[TransformerBlock]) -> Iterator[Slot]:
+    """All weights of transformer blocks."""
     for index, block in enumerate(blocks):
         path = f"{owner}.{index}"
-        yield from _norm(f"{path}.norm1", block.norm1)
-        yield from _dense(f"{path}.attention.qkv", block.attention.qkv)
-        yield from _dense(f"{path}.attention.projection", block.attention.projection)
-        yield from _norm(f"{path}.norm2", block.norm2)
-        yield from _dense(f"{path}.mlp_hidden", block.mlp_hidden)
-        yield from _dense(f"{path}.mlp_output", block.mlp_output)
+        yield from norm_slots(f"{path}.norm1", block.norm1)
+        yield from dense_slots(f"{path}.attention.qkv", block.attention.qkv)
+        yield from dense_slots(f"{path}.attention.projection", block.attention.projection)
+        yield from norm_slots(f"{path}.norm2", block.norm2)
+        yield from dense_slots(f"{path}.mlp_hidden", block.mlp_hidden)
+        yield from dense_slots(f"{path}.mlp_output", block.mlp_output)
         for name in ("attention_scale", "mlp_scale") if block.layer_scale is not None else ():
             yield Slot(f"{path}.{name}.gamma", "", getattr(block, name).gamma, Same())
-
-
-def _encoder(encoder: ViTEncoder) -> Iterator[Slot]:
-    if encoder.use_cls_token:
-        yield Slot("encoder.cls_token", "", encoder.cls_token, Same())
-    if encoder.position_embedding is not None:
-        yield Slot("encoder.positions.table", "", encoder.positions.table, Table(encoder.positions))
-    for index, layer in enumerate(encoder.relative_positions):
-        yield Slot(f"encoder.relative_positions.{index}.table", "", layer.table, Offsets(layer))
-    kernel, bias = _dense("encoder.patch_projection", encoder.patch_projection)
-    yield dataclasses.replace(kernel, layout=PatchKernel(encoder.patch_size, encoder.image_shape[-1]))
-    yield bias
-    yield from _blocks("encoder.blocks", encoder.blocks)
-    yield from _norm("encoder.norm", encoder.norm)
-
-
-def _decoder(decoder: MAEDecoder) -> Iterator[Slot]:
-    yield Slot("decoder.mask_token", "", decoder.mask_token, Same())
-    yield Slot("decoder.positions.table", "", decoder.positions.table, Table(decoder.positions))
-    yield from _dense("decoder.embedding", decoder.embedding)
-    yield from _blocks("decoder.blocks", decoder.blocks)
-    yield from _norm("decoder.norm", decoder.norm)
-    yield from _dense("decoder.head", decoder.head)
-
-
-def _simmim(model: SimMIM) -> Iterator[Slot]:
-    yield Slot("mask_token", "", model.mask_token, Same())
-    layout = PixelShuffled(model.encoder.patch_size, model.encoder.image_shape[-1])
-    for slot in _dense("decoder.projection", model.decoder.projection):
-        yield dataclasses.replace(slot, layout=layout)
-
-
-def _classifier(classifier: ImageClassifier) -> Iterator[Slot]:
-    if classifier.is_probe:
-        yield Slot("batch_norm", "mean", classifier.batch_norm.moving_mean, Same())
-        yield Slot("batch_norm", "variance", classifier.batch_norm.moving_variance, Same())
-    yield from _dense("head", classifier.head)
 
 
 def _transposed(matrix: np.ndarray) -> np.ndarray:

@@ -12,7 +12,15 @@ Encoder = TypeVar("Encoder", bound=keras.Model)
 
 
 def with_image_shape(encoder: Encoder, image_shape: tuple[int, int, int]) -> Encoder:
-    """See `ViTEncoder.with_image_shape`."""
+    """A new `ViTEncoder` for images of another size, with these weights and what is frozen of them.
+
+    Learned position embeddings and tables of relative positions are resized (bicubic); a sin-cos table is computed
+    anew for the other grid.
+
+    Args:
+        encoder: a `ViTEncoder`, which is left as it is.
+        image_shape: `(H, W, C)`; `C` must be the same.
+    """
     if image_shape[-1] != encoder.image_shape[-1]:
         raise ValueError(f"the encoder has {encoder.image_shape[-1]} channels, cannot take {image_shape[-1]}")
     other = _changed(encoder, image_shape=tuple(image_shape))
@@ -28,7 +36,17 @@ def with_image_shape(encoder: Encoder, image_shape: tuple[int, int, int]) -> Enc
 
 
 def with_relative_position_bias(encoder: Encoder, kind: str) -> Encoder:
-    """See `ViTEncoder.with_relative_position_bias`."""
+    """A new `ViTEncoder` with another kind of relative-position bias that computes the same.
+
+    SimMIM pretrains one table for all blocks, and fine-tunes one for each, which starts as a copy of it.
+
+    Args:
+        encoder: a `ViTEncoder`, which is left as it is.
+        kind: `"per_block"`, from a bias that is shared (or from none: the tables are then zeros).
+
+    Raises:
+        ValueError: if the kind cannot say what the present one does.
+    """
     if kind != "per_block":
         raise ValueError(
             f"a relative-position bias can be turned into one 'per_block', and no other kind; got {kind!r}"

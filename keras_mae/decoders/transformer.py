@@ -1,20 +1,24 @@
-"""Decoders: from the encoder's tokens to a prediction for each patch."""
+"""MAE's decoder: a light transformer."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from keras_mae.layers import Checkpointed, LayerNorm, PositionEmbedding, TransformerBlock
+from keras_mae.decoders.decoder import Decoder
+from keras_mae.encoders.encoder import Tokens
+from keras_mae.layers import Checkpointed, LayerNorm, PositionEmbedding
 from keras_mae.layers.patches import check_sizes
+from keras_mae.layers.slots import Same, Slot, Table, block_slots, dense_slots, norm_slots
+from keras_mae.layers.transformer_block import transformer_blocks
 from keras_mae.masking import Mask
-from keras_mae.models.attached_decoder import AttachedDecoder
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
-class MAEDecoder(AttachedDecoder):
+class MAEDecoder(Decoder):
     """MAE's light decoder: a narrow transformer that sees visible tokens and mask tokens in their places.
 
     It is used in pretraining only. Its width need not be the encoder's.
@@ -29,12 +33,12 @@ class MAEDecoder(AttachedDecoder):
         layer_norm_epsilon: epsilon of every LayerNorm.
 
     Call arguments:
-        tokens: `(B, P + K, D)`, the encoder's prefix and visible tokens.
+        tokens: the encoder's `Tokens` of the visible patches.
         mask: a `Mask`, which tells where they belong.
-        masked_only: whether the prediction is made for the masked patches only, in the order of `mask.ids_masked`.
+        ids: None, or int `(B, M)`, the patches that are predicted.
 
     Returns:
-        `(B, L, dim)`, or `(B, L - K, dim)` with `masked_only`, where `dim` is the target's width.
+        `(B, L, dim)`, or `(B, M, dim)` of the patches `ids`, where `dim` is the target's width.
 
     Reference: arXiv 2111.06377, section 3, "MAE decoder"; Table 1a, 1b.
     """
@@ -64,42 +68,42 @@ class MAEDecoder(AttachedDecoder):
         self.layer_norm_epsilon = layer_norm_epsilon
         policy = {"dtype": self.dtype_policy}
         self.embedding = keras.layers.Dense(hidden_dim, name="embedding", **policy)
-        self.blocks = [
-            TransformerBlock(
-                hidden_dim,
-                num_heads,
-                self.mlp_dim,
-                layer_norm_epsilon=layer_norm_epsilon,
-                name=f"block_{index}",
-                **policy,
-            )
-            for index in range(num_layers)
-        ]
+        self.blocks = transformer_blocks(
+            num_layers, hidden_dim, num_heads, self.mlp_dim, layer_norm_epsilon=layer_norm_epsilon, **policy
+        )
         self.norm = LayerNorm(epsilon=layer_norm_epsilon, name="norm", **policy)
         self._checkpointed = Checkpointed(self.blocks)
 
     def build(self, input_shape) -> None:
-        _, grid, num_prefix_tokens, output_dim = self.surroundings
-        policy = {"dtype": self.dtype_policy}
+        geometry, policy = self.geometry, {"dtype": self.dtype_policy}
         self.positions = PositionEmbedding(
-            grid, num_prefix_tokens, self.position_embedding, self.position_temperature, name="positions", **policy
+            geometry.grid,
+            geometry.num_prefix_tokens,
+            self.position_embedding,
+            self.position_temperature,
+            name="positions",
+            **policy,
         )
-        self.head = keras.layers.Dense(output_dim, name="head", **policy)
-        tokens = (None, None, self.hidden_dim)
+        self.head = keras.layers.Dense(geometry.target_dim, name="head", **policy)
         self.mask_token = self.add_weight(
             shape=(1, 1, self.hidden_dim), initializer=keras.initializers.RandomNormal(stddev=0.02), name="mask_token"
         )
         self.embedding.build(input_shape)
-        self.positions.build(tokens)
-        for block in self.blocks:
-            block.build(tokens)
-        self.norm.build(tokens)
-        self.head.build(tokens)
+        for layer in (self.positions, *self.blocks, self.norm, self.head):
+            layer.build((None, None, self.hidden_dim))
 
-    def call(self, tokens, mask: Mask, masked_only=False):
-        prefix_length = self.num_prefix_tokens
-        x = self.embedding(tokens)  # (B, P + K, D')
-        prefix, visible = x[:, :prefix_length], x[:, prefix_length:]
+    @property
+    def rematerialize(self) -> bool:
+        return self.blocks[0].rematerialize
+
+    @rematerialize.setter
+    def rematerialize(self, value: bool) -> None:
+        for block in self.blocks:
+            block.rematerialize = value
+
+    def call(self, tokens: Tokens, mask: Mask, ids=None):
+        x = self.embedding(tf.concat(tokens, axis=1))  # (B, P + K, D')
+        prefix, visible = x[:, : self.geometry.num_prefix_tokens], x[:, self.geometry.num_prefix_tokens :]
         mask_tokens = tf.zeros_like(mask.ids_masked, x.dtype)[..., None] + tf.cast(self.mask_token, x.dtype)
         patches = tf.concat([visible, mask_tokens], axis=1)  # (B, L, D'), shuffled
         patches = tf.gather(patches, mask.ids_restore, batch_dims=1)  # (B, L, D'), in order
@@ -107,10 +111,18 @@ class MAEDecoder(AttachedDecoder):
         x = tf.concat([prefix, self.positions(patches)], axis=1)  # (B, P + L, D')
         for block in self.blocks:
             x = block(x)
-        patches = x[:, prefix_length:]
-        if masked_only:
-            patches = tf.gather(patches, mask.ids_masked, batch_dims=1)  # (B, L - K, D')
+        patches = x[:, self.geometry.num_prefix_tokens :]
+        if ids is not None:
+            patches = tf.gather(patches, ids, batch_dims=1)  # (B, M, D')
         return self.head(self.norm(patches))
+
+    def slots(self) -> Iterator[Slot]:
+        yield Slot("decoder.mask_token", "", self.mask_token, Same())
+        yield Slot("decoder.positions.table", "", self.positions.table, Table(self.positions))
+        yield from dense_slots("decoder.embedding", self.embedding)
+        yield from block_slots("decoder.blocks", self.blocks)
+        yield from norm_slots("decoder.norm", self.norm)
+        yield from dense_slots("decoder.head", self.head)
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables that are not decayed: biases, norms, the mask token, position embeddings."""

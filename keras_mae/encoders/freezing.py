@@ -14,7 +14,7 @@ import keras
 from keras_mae.layers import PositionEmbedding
 
 
-def outside_of_last_layers(encoder, count: float | None) -> list[keras.Variable]:
+def outside_of_last_blocks(encoder, count: float | None) -> list[keras.Variable]:
     """The variables of a `ViTEncoder` that lie outside of its last `count` blocks and its final norm.
 
     Args:

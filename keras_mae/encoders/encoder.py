@@ -1,0 +1,273 @@
+"""What every encoder is to the models, trainers, checkpoints and exports around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import keras
+import tensorflow as tf
+
+from keras_mae.encoders.freezing import freeze_inside, freeze_parts, frozen_parts
+from keras_mae.example_seed import ExampleSeed
+from keras_mae.layers import PixelNormalization
+from keras_mae.layers.geometry import Geometry
+from keras_mae.layers.patches import check_sizes, patch_grid
+from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
+from keras_mae.layers.slots import Slot
+from keras_mae.registry import Registry
+from keras_mae.training import ImageModel
+
+POOLINGS = Registry("pooling")
+
+AnyEncoder = TypeVar("AnyEncoder", bound="Encoder")
+
+
+class Tokens(NamedTuple):
+    """What an encoder makes of a batch of images.
+
+    Attributes:
+        prefix: `(B, P, D)`, the tokens that belong to no patch; P may be 0.
+        patches: `(B, N, D)`, one token for each patch that was encoded, in the order in which it was.
+    """
+
+    prefix: tf.Tensor
+    patches: tf.Tensor
+
+
+@POOLINGS.register("mean")
+def mean_of_patches(tokens: Tokens) -> tf.Tensor:
+    """The mean of the patch tokens, `(B, D)`."""
+    return tf.reduce_mean(tokens.patches, axis=1)
+
+
+@POOLINGS.register("cls")
+def class_token(tokens: Tokens) -> tf.Tensor:
+    """The class token, `(B, D)`: the first before those of the patches, or without any the mean of the patch tokens."""
+    return tokens.prefix[:, 0] if tokens.prefix.shape[1] else mean_of_patches(tokens)
+
+
+@POOLINGS.register("both")
+def class_token_and_mean(tokens: Tokens) -> tf.Tensor:
+    """The class token followed by the mean of the patch tokens, `(B, 2 D)`."""
+    return tf.concat([class_token(tokens), mean_of_patches(tokens)], axis=-1)
+
+
+class Encoder(ImageModel):
+    """Turns images into tokens: one for each patch, and some that belong to the whole image.
+
+    Pixels are normalised inside, so what it takes is what a file holds: values in [0, 255]. Called as a model it is
+    deterministic and sees every patch; `encode` is the one entry that hides some of them.
+
+    Subclasses end their constructor with `self.build((None, *self.image_shape))`, after which all weights are there,
+    and implement `encode`, `intermediates`, `layer_groups` and `no_weight_decay`; `get_config` adds their own
+    arguments.
+
+    Args:
+        image_shape: `(H, W, C)` in pixels; `H` and `W` divisible by the patch size.
+        patch_size: int, or a pair (height, width), in pixels.
+        hidden_dim: width `D` of the tokens.
+        num_prefix_tokens: how many tokens belong to no patch, `P`.
+        mean, std: normalisation of the pixels, one number a channel in units of 255 levels. None: ImageNet's for
+            three channels, 0.5 otherwise.
+        **kwargs: of `keras.Model`.
+
+    Call arguments:
+        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
+        training: whether what is random in training (drop path) is active.
+
+    Returns:
+        `{"cls_token": (B, D), "patch_tokens": (B, L, D)}` in the compute dtype, after the final norm. Without prefix
+        tokens, `cls_token` is the mean of the patch tokens.
+
+    Raises:
+        ValueError: if the sizes do not divide, or the images have another shape than `image_shape`.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        patch_size: int | tuple[int, int],
+        hidden_dim: int,
+        num_prefix_tokens: int = 0,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(autocast=False, **kwargs)
+        if len(image_shape) != 3:
+            raise ValueError(f"image_shape is (height, width, channels), got {image_shape!r}")
+        channels = image_shape[2]
+        check_sizes(channels=channels, hidden_dim=hidden_dim)
+        self.image_shape = (image_shape[0], image_shape[1], channels)
+        self.grid = patch_grid(self.image_shape, patch_size)
+        self.hidden_dim, self.num_prefix_tokens = hidden_dim, num_prefix_tokens
+        mean, std = (
+            given if given is not None else imagenet if channels == 3 else (0.5,) * channels
+            for given, imagenet in ((mean, IMAGENET_MEAN), (std, IMAGENET_STD))
+        )
+        if len(mean) != channels:
+            raise ValueError(f"mean and std hold one number a channel: got {len(mean)} for {channels} channels")
+        self.normalize_pixels = PixelNormalization(mean, std, name="normalize_pixels")
+
+    @property
+    def geometry(self) -> Geometry:
+        """The sizes that a decoder, a target or a mask has to know."""
+        pixels = self.normalize_pixels
+        return Geometry(self.image_shape, self.grid, self.hidden_dim, self.num_prefix_tokens, pixels.mean, pixels.std)
+
+    @property
+    def patch_size(self) -> tuple[int, int]:
+        """Height and width of a patch in pixels."""
+        return self.geometry.patch_size
+
+    @property
+    def num_patches(self) -> int:
+        """`L`, the number of patches of an image."""
+        return self.geometry.num_patches
+
+    @property
+    def num_layers(self) -> int:
+        """How many layers there are between the stem and the final norm."""
+        return len(self.layer_groups()) - 2
+
+    @property
+    def rematerialize(self) -> bool:
+        """Whether layers compute their activations a second time for the gradient: less memory, more time."""
+        return False
+
+    @rematerialize.setter
+    def rematerialize(self, value: bool) -> None:
+        if value:
+            raise ValueError(f"{type(self).__name__} cannot rematerialize its activations; set rematerialize=False")
+
+    def build(self, input_shape) -> None:
+        """Makes the weights, by encoding an image of zeros."""
+        if not self.built:
+            self.encode(tf.zeros((1, *self.image_shape)))
+            self.built = True
+            freeze_inside(self)
+
+    def encode(
+        self, images, ids_keep=None, mask=None, mask_token=None, training=False, seed: ExampleSeed | None = None
+    ) -> Tokens:
+        """Encodes images of which some patches are dropped (MAE) or replaced by a token (SimMIM).
+
+        Args:
+            images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
+            ids_keep: None, or int `(B, K)`: only these patches enter, in this order.
+            mask: None, or `(B, L)`, 1 = this patch's embedding is replaced by `mask_token`.
+            mask_token: the token that the pretraining model owns, broadcastable to `(B, L, D)`.
+            training: whether drop path is active.
+            seed: None or an `ExampleSeed` for drop path.
+
+        Returns:
+            `Tokens`, after the final norm, of K or L patches.
+
+        Raises:
+            ValueError: if both `ids_keep` and `mask` are given, `mask` comes without `mask_token`, the images have the
+                wrong shape, or this kind of encoder cannot drop patches.
+        """
+        raise NotImplementedError
+
+    def intermediates(self, images, layers: Sequence[int], training=False) -> list[tf.Tensor]:
+        """The patch tokens as they leave some layers, before the final norm, in one pass.
+
+        Args:
+            images: as for `encode`.
+            layers: the layers, counted from 1, in rising order.
+            training: whether drop path is active.
+
+        Returns:
+            For each layer `(B, rows, columns, D)`.
+        """
+        raise NotImplementedError
+
+    def layer_groups(self) -> list[list[keras.Variable]]:
+        """The trainable variables by depth: the stem, each layer, the final norm. Each exactly once."""
+        raise NotImplementedError
+
+    def no_weight_decay(self) -> list[keras.Variable]:
+        """The trainable variables that are not decayed: biases and norms, and what a subclass adds."""
+        return [variable for variable in self.weights if variable.trainable and len(variable.shape) <= 1]
+
+    def slots(self) -> Iterator[Slot]:
+        """Every weight with its name and layout in checkpoints of PyTorch.
+
+        Raises:
+            ValueError: if no published format has such an encoder.
+        """
+        raise ValueError(f"no published format has a place for a {type(self).__name__}: save it with model.save(...)")
+
+    def features(
+        self, images, pooling: str = "mean", layer: int | None = None, training=False, seed: ExampleSeed | None = None
+    ) -> tf.Tensor:
+        """One vector an image, `(B, D)`, for probes and neighbours.
+
+        Args:
+            images: as for `encode`.
+            pooling: `"mean"` of the patch tokens, `"cls"`, the class token, or `"both"`, `(B, 2 D)`.
+            layer: None for the output, or from which layer on, counted from 1, tokens are taken as they leave it: the
+                final norm belongs to the last one. SimMIM's linear probe takes the 8th of 12.
+            training, seed: as for `encode`.
+        """
+        pool = POOLINGS[pooling]
+        if layer is None:
+            return pool(self.encode(images, training=training, seed=seed))
+        return pool(self.tokens_of_layer(images, layer, training, seed))
+
+    def tokens_of_layer(self, images, layer: int, training=False, seed: ExampleSeed | None = None) -> Tokens:
+        """The tokens as they leave a layer, counted from 1, before the final norm."""
+        (patches,) = self.intermediates(images, [layer], training)
+        return Tokens(patches[:, 0, :0], tf.reshape(patches, [tf.shape(patches)[0], -1, patches.shape[-1]]))
+
+    def features_for_fine_tuning(self, images, training=False, seed: ExampleSeed | None = None) -> tf.Tensor:
+        """The mean of the patch tokens, `(B, D)`, normalised after pooling where there is a final norm to do so."""
+        return self.features(images, "mean", training=training, seed=seed)
+
+    def reset_final_norm(self) -> None:
+        """Brings the final norm to its initial values, for a head that pools before it; nothing without one."""
+
+    def outside_of_last_layers(self, count: float | None) -> list[keras.Variable]:
+        """The variables that lie outside of the last `count` layers and the final norm.
+
+        Args:
+            count: None leaves nothing outside; 0 leaves everything outside. Some encoders know halves of layers.
+
+        Raises:
+            ValueError: if there are fewer layers, or `count` is no number of layers.
+        """
+        if count is None:
+            return []
+        if not 0 <= count <= self.num_layers or count != int(count):
+            raise ValueError(f"the number of trainable layers is None, or 0 to {self.num_layers}; got {count!r}")
+        inside = self.layer_groups()[-1 - int(count) :] if count else []
+        selected = {id(variable) for group in inside for variable in group}
+        return [variable for variable in self.weights if id(variable) not in selected]
+
+    def example_shapes(self) -> list[tuple[int, ...]]:
+        return [self.image_shape]
+
+    def compute_output_shape(self, input_shape) -> dict[str, tuple]:
+        batch = input_shape[0]
+        return {
+            "cls_token": (batch, self.hidden_dim),
+            "patch_tokens": (batch, self.num_patches, self.hidden_dim),
+        }
+
+    def call(self, inputs, training=False):
+        tokens = self.encode(inputs, training=training)
+        return {"cls_token": class_token(tokens), "patch_tokens": tokens.patches}
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"image_shape": self.image_shape, "mean": self.normalize_pixels.mean, "std": self.normalize_pixels.std}
+        keras_own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy}
+        return {**keras_own, **own, **frozen_parts(self)}
+
+    @classmethod
+    def from_config(cls: type[AnyEncoder], config: dict[str, Any]) -> AnyEncoder:
+        config = dict(config)
+        frozen = config.pop("frozen", None)
+        encoder = cls(**config)
+        freeze_parts(encoder, frozen)
+        return encoder

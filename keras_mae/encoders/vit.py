@@ -1,0 +1,251 @@
+"""The Vision Transformer encoder: the product of pretraining."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_mae.encoders import changes
+from keras_mae.encoders.encoder import Encoder, Tokens
+from keras_mae.encoders.freezing import freeze_inside, outside_of_last_blocks
+from keras_mae.encoders.presets import encoder_arguments
+from keras_mae.example_seed import ExampleSeed, Purpose
+from keras_mae.layers import Checkpointed, LayerNorm, Patchify, PositionEmbedding
+from keras_mae.layers.patches import check_sizes
+from keras_mae.layers.pixel_range import with_shape
+from keras_mae.layers.relative_position_bias import relative_positions
+from keras_mae.layers.slots import Offsets, PatchKernel, Same, Slot, Table, block_slots, dense_slots, norm_slots
+from keras_mae.layers.transformer_block import transformer_blocks
+
+_OWN = (
+    *("patch_size", "hidden_dim", "num_layers", "num_heads", "mlp_dim", "drop_path_rate", "use_cls_token"),
+    *("position_embedding", "position_temperature", "relative_position_bias", "layer_scale", "layer_norm_epsilon"),
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_mae")
+class ViTEncoder(Encoder):
+    """A Vision Transformer that turns images into one token for the image and one for each patch.
+
+    Args:
+        image_shape, patch_size, hidden_dim, mean, std: see `Encoder`.
+        num_layers: number of transformer blocks.
+        num_heads: attention heads; must divide `hidden_dim`.
+        mlp_dim: width of the blocks' MLPs; None for `4 * hidden_dim`.
+        drop_path_rate: drop path of the last block; it grows linearly from 0 at the first.
+        use_cls_token: whether a class token is prepended, the one prefix token.
+        position_embedding: `"sincos"` (fixed), `"learned"`, or None for no absolute positions.
+        position_temperature: of the sin-cos table; 10,000 in the papers, a small one suits a grid of a few patches.
+        relative_position_bias: None, or a learned bias of the attention for each offset between patches: `"shared"` by
+            all blocks, or `"per_block"`.
+        layer_scale: None, or what the learned gains of the residual branches start from, see `LayerScale`.
+        layer_norm_epsilon: epsilon of every LayerNorm.
+
+    Call arguments, returns and errors are those of `Encoder`.
+
+    Example:
+
+    >>> encoder = ViTEncoder(image_shape=(224, 224, 3), patch_size=16, hidden_dim=192, num_layers=12, num_heads=3)
+    >>> encoder(np.zeros((2, 224, 224, 3), "uint8"))["patch_tokens"].shape
+    TensorShape([2, 196, 192])
+
+    Reference: arXiv 2010.11929; arXiv 2111.06377, appendix A.1.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        patch_size: int | tuple[int, int] = 16,
+        hidden_dim: int = 768,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        mlp_dim: int | None = None,
+        drop_path_rate: float = 0.0,
+        use_cls_token: bool = True,
+        position_embedding: str | None = "sincos",
+        position_temperature: float = 10000.0,
+        relative_position_bias: str | None = None,
+        layer_scale: float | None = None,
+        layer_norm_epsilon: float = 1e-6,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        name: str = "vit_encoder",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(image_shape, patch_size, hidden_dim, int(use_cls_token), mean, std, name=name, **kwargs)
+        mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
+        check_sizes(num_layers=num_layers, num_heads=num_heads, mlp_dim=mlp_dim)
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f"a drop path rate lies in [0, 1), got {drop_path_rate!r}")
+        self.num_heads, self.mlp_dim, self.drop_path_rate = num_heads, mlp_dim, drop_path_rate
+        self.use_cls_token, self.layer_scale, self.layer_norm_epsilon = use_cls_token, layer_scale, layer_norm_epsilon
+        self.position_embedding, self.position_temperature = position_embedding, position_temperature
+        self.relative_position_bias = relative_position_bias
+
+        policy = {"dtype": self.dtype_policy}
+        self.patchify = Patchify(patch_size, name="patchify")
+        self.patch_projection = keras.layers.Dense(hidden_dim, name="patch_projection", **policy)
+        self.positions = PositionEmbedding(
+            self.grid, self.num_prefix_tokens, position_embedding, position_temperature, name="positions", **policy
+        )
+        self.relative_positions = relative_positions(
+            relative_position_bias, num_layers, self.grid, num_heads, self.num_prefix_tokens, self.dtype_policy
+        )
+        self.blocks = transformer_blocks(
+            num_layers, hidden_dim, num_heads, mlp_dim, drop_path_rate, layer_norm_epsilon, layer_scale, **policy
+        )
+        self.norm = LayerNorm(epsilon=layer_norm_epsilon, name="norm", **policy)
+        self._checkpointed = Checkpointed([*self.relative_positions, *self.blocks])
+        self.build((None, *self.image_shape))
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> ViTEncoder:
+        """The encoder `vit_{tiny,small,base,large}_patch16` or `vit_huge_patch14`, or that of a `SimMIM` preset.
+
+        Its weights are fresh; `keras_mae.load_checkpoint` fills them.
+
+        Args:
+            name: the preset.
+            **overrides: constructor arguments that replace the preset's, such as `image_shape`.
+        """
+        return cls(**encoder_arguments(name, overrides))
+
+    def build(self, input_shape) -> None:
+        if self.built:
+            return
+        patches = (None, self.num_patches, self.geometry.values_per_patch)
+        self.patchify.build((None, *self.image_shape))
+        self.normalize_pixels.build(patches)
+        self.patch_projection.build(patches)
+        self.positions.build((None, self.num_patches, self.hidden_dim))
+        if self.use_cls_token:
+            normal = keras.initializers.RandomNormal(stddev=0.02)
+            self.cls_token = self.add_weight(shape=(1, 1, self.hidden_dim), initializer=normal, name="cls_token")
+        tokens = (None, self.num_prefix_tokens + self.num_patches, self.hidden_dim)
+        for layer in (*self.relative_positions, *self.blocks, self.norm):
+            layer.build(tokens)
+        self.built = True
+        freeze_inside(self)
+
+    @property
+    def num_layers(self) -> int:
+        """How many transformer blocks there are."""
+        return len(self.blocks)
+
+    @property
+    def rematerialize(self) -> bool:
+        """Whether blocks compute their activations a second time for the gradient: less memory, more time."""
+        return self.blocks[0].rematerialize
+
+    @rematerialize.setter
+    def rematerialize(self, value: bool) -> None:
+        for block in self.blocks:
+            block.rematerialize = value
+
+    def encode(
+        self, images, ids_keep=None, mask=None, mask_token=None, training=False, seed: ExampleSeed | None = None
+    ) -> Tokens:
+        x = self._stem(images, ids_keep, mask, mask_token)
+        for x in self._blocks(x, ids_keep, training, seed):
+            pass
+        return self._split(self.norm(x))
+
+    def _stem(self, images, ids_keep=None, mask=None, mask_token=None) -> tf.Tensor:
+        """Images to the sequence that the blocks see: prefix and patch tokens with their positions, `(B, P + N, D)`."""
+        if ids_keep is not None and mask is not None:
+            raise ValueError("encode takes ids_keep (patches to keep) or mask (patches to replace), not both")
+        if (mask is None) != (mask_token is None):
+            raise ValueError("mask and mask_token go together: the pretraining model owns the token and passes it")
+        patches = self.patchify(with_shape(images, self.image_shape))  # (B, L, ph * pw * C), as they came
+        if ids_keep is not None:
+            patches = tf.gather(patches, ids_keep, batch_dims=1)  # (B, K, ph * pw * C)
+        x = self.normalize_pixels(patches)
+        x = self.patch_projection(tf.cast(x, self.compute_dtype))  # (B, N, D)
+        if mask is not None:
+            mask = tf.cast(mask, x.dtype)[..., None]
+            x = x * (1 - mask) + tf.cast(mask_token, x.dtype) * mask
+        x = self.positions(x, ids=ids_keep)
+        if self.use_cls_token:
+            prefix = tf.cast(self.cls_token, x.dtype) + tf.cast(self.positions.prefix(), x.dtype)  # (1, 1, D)
+            x = tf.concat([tf.repeat(prefix, tf.shape(x)[0], axis=0), x], axis=1)  # (B, 1 + N, D)
+        return x
+
+    def _blocks(self, x, ids_keep=None, training=False, seed: ExampleSeed | None = None) -> Iterator[tf.Tensor]:
+        """The sequence as it leaves one block after the other."""
+        biases = [layer(ids=ids_keep) for layer in self.relative_positions] or [None]  # each (heads, N, N), or (B, ...)
+        for index, block in enumerate(self.blocks):
+            block_seed = None if seed is None else seed.fold_in(Purpose.DROP_PATH).fold_in(index)
+            x = block(x, bias=biases[index % len(biases)], training=training, seed=block_seed)
+            yield x
+
+    def _split(self, x) -> Tokens:
+        return Tokens(*tf.split(x, [self.num_prefix_tokens, -1], axis=1)) if self.use_cls_token else Tokens(x[:, :0], x)
+
+    def tokens_of_layer(self, images, layer: int, training=False, seed: ExampleSeed | None = None) -> Tokens:
+        return self._split(*self._leaving([layer], images, training, seed))
+
+    def intermediates(self, images, layers: Sequence[int], training=False) -> list[tf.Tensor]:
+        leaving = self._leaving(layers, images, training)
+        return [tf.reshape(self._split(x).patches, [-1, *self.grid, self.hidden_dim]) for x in leaving]
+
+    def _leaving(self, layers: Sequence[int], images, training, seed: ExampleSeed | None = None) -> list[tf.Tensor]:
+        """The sequences as they leave these layers; those after the last are not computed."""
+        if list(layers) != sorted(set(layers)) or not layers or not 1 <= layers[0] <= layers[-1] <= self.num_layers:
+            raise ValueError(
+                f"layers are counted from 1 to {self.num_layers}, and come in rising order; got {list(layers)}"
+            )
+        leaving = self._blocks(self._stem(images), training=training, seed=seed)
+        return [x for layer, x in zip(range(1, layers[-1] + 1), leaving) if layer in layers]
+
+    def features_for_fine_tuning(self, images, training=False, seed: ExampleSeed | None = None) -> tf.Tensor:
+        tokens = self.tokens_of_layer(images, self.num_layers, training, seed)
+        return self.norm(tf.reduce_mean(tokens.patches, axis=1))
+
+    def reset_final_norm(self) -> None:
+        self.norm.gamma.assign(tf.ones_like(self.norm.gamma))
+        self.norm.beta.assign(tf.zeros_like(self.norm.beta))
+
+    def with_image_shape(self, image_shape: tuple[int, int, int]) -> ViTEncoder:
+        """A new encoder for images `(H, W, C)` of another size, with these weights, see `changes.with_image_shape`."""
+        return changes.with_image_shape(self, image_shape)
+
+    def with_relative_position_bias(self, kind: str) -> ViTEncoder:
+        """A new encoder with another kind of relative positions, see `changes.with_relative_position_bias`."""
+        return changes.with_relative_position_bias(self, kind)
+
+    def outside_of_last_layers(self, count: float | None) -> list[keras.Variable]:
+        """As `Encoder.outside_of_last_layers`; 0.5 means the MLP of the last block."""
+        return outside_of_last_blocks(self, count)
+
+    def layer_groups(self) -> list[list[keras.Variable]]:
+        """See `Encoder.layer_groups`; a bias that all blocks share goes with the norm, as in SimMIM's code."""
+        stem = [*self.patch_projection.weights, *self.positions.weights]
+        stem += [self.cls_token] if self.use_cls_token else []
+        blocks, last = [list(block.weights) for block in self.blocks], list(self.norm.weights)
+        for index, layer in enumerate(self.relative_positions):
+            (last if self.relative_position_bias == "shared" else blocks[index]).extend(layer.weights)
+        return [[variable for variable in group if variable.trainable] for group in (stem, *blocks, last)]
+
+    def no_weight_decay(self) -> list[keras.Variable]:
+        """Biases, norms, the class token and positions; relative ones are decayed, as in SimMIM's code."""
+        tokens = self.positions.weights + ([self.cls_token] if self.use_cls_token else [])
+        return [*super().no_weight_decay(), *(variable for variable in tokens if variable.trainable)]
+
+    def slots(self) -> Iterator[Slot]:
+        if self.use_cls_token:
+            yield Slot("encoder.cls_token", "", self.cls_token, Same())
+        if self.position_embedding is not None:
+            yield Slot("encoder.positions.table", "", self.positions.table, Table(self.positions))
+        for index, layer in enumerate(self.relative_positions):
+            yield Slot(f"encoder.relative_positions.{index}.table", "", layer.table, Offsets(layer))
+        kernel, bias = dense_slots("encoder.patch_projection", self.patch_projection)
+        yield Slot(kernel.owner, kernel.leaf, kernel.variable, PatchKernel(self.patch_size, self.image_shape[-1]))
+        yield bias
+        yield from block_slots("encoder.blocks", self.blocks)
+        yield from norm_slots("encoder.norm", self.norm)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **{name: getattr(self, name) for name in _OWN}}
