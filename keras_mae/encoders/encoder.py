@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 import keras
 import tensorflow as tf
 
-from keras_mae.encoders.freezing import freeze_inside, freeze_parts, frozen_parts
+from keras_mae.encoders.freezing import freeze_inside, freeze_parts, frozen_parts, layers_in_lists
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers import PixelNormalization
+from keras_mae.layers import Checkpointed, PixelNormalization
 from keras_mae.layers.geometry import Geometry
 from keras_mae.layers.patches import check_sizes, patch_grid
 from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
@@ -145,8 +145,12 @@ class Encoder(ImageModel):
         """Makes the weights, by encoding an image of zeros."""
         if not self.built:
             self.encode(tf.zeros((1, *self.image_shape)))
-            self.built = True
-            freeze_inside(self)
+            self._finish()
+
+    def _finish(self) -> None:
+        self.built = True
+        self._checkpointed = Checkpointed(layers_in_lists(self))
+        freeze_inside(self)
 
     def encode(
         self, images, ids_keep=None, mask=None, mask_token=None, training=False, seed: ExampleSeed | None = None

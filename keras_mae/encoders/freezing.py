@@ -115,6 +115,11 @@ def _attributes(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.L
             )
 
 
+def layers_in_lists(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layers that a layer holds in lists, which TensorFlow's checkpoints do not find, see `Checkpointed`."""
+    return [part for name, part in _attributes(layer) if "." in name]
+
+
 def _own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Those of the layer itself that training may change: no fixed table, no statistics."""
     if isinstance(layer, keras.layers.BatchNormalization) or getattr(layer, "lora_enabled", False):

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from keras_mae.encoders import changes
 from keras_mae.encoders.encoder import Encoder, Tokens
-from keras_mae.encoders.freezing import freeze_inside, outside_of_last_blocks
+from keras_mae.encoders.freezing import outside_of_last_blocks
 from keras_mae.encoders.presets import encoder_arguments
 from keras_mae.example_seed import ExampleSeed, Purpose
-from keras_mae.layers import Checkpointed, LayerNorm, Patchify, PositionEmbedding
+from keras_mae.layers import LayerNorm, Patchify, PositionEmbedding
 from keras_mae.layers.patches import check_sizes
 from keras_mae.layers.pixel_range import with_shape
 from keras_mae.layers.relative_position_bias import relative_positions
@@ -98,7 +98,6 @@ class ViTEncoder(Encoder):
             num_layers, hidden_dim, num_heads, mlp_dim, drop_path_rate, layer_norm_epsilon, layer_scale, **policy
         )
         self.norm = LayerNorm(epsilon=layer_norm_epsilon, name="norm", **policy)
-        self._checkpointed = Checkpointed([*self.relative_positions, *self.blocks])
         self.build((None, *self.image_shape))
 
     @classmethod
@@ -127,8 +126,7 @@ class ViTEncoder(Encoder):
         tokens = (None, self.num_prefix_tokens + self.num_patches, self.hidden_dim)
         for layer in (*self.relative_positions, *self.blocks, self.norm):
             layer.build(tokens)
-        self.built = True
-        freeze_inside(self)
+        self._finish()
 
     @property
     def num_layers(self) -> int:

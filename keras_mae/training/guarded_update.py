@@ -17,6 +17,7 @@ def guarded_update(
     norm: tf.Tensor,
     clip_norm: float | None,
     skipped_steps: tf.Variable,
+    after: Callable[[], None],
 ) -> None:
     """Unscales, clips and applies gradients, or counts a skipped step; to be called on every replica.
 
@@ -31,6 +32,7 @@ def guarded_update(
         norm: float32 scalar, the global norm of `gradients`.
         clip_norm: bound on the norm of the unscaled gradients, or None.
         skipped_steps: counts.
+        after: what follows the update, and is skipped with it; it may be called in a cross-replica context.
     """
     dynamic = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     inner = optimizer.inner_optimizer if dynamic else optimizer
@@ -60,6 +62,7 @@ def guarded_update(
         def good() -> None:
             with _no_second_all_reduce(inner):
                 run()
+            after()
             grow()
 
         tf.cond(finite, good, skip)

@@ -62,6 +62,13 @@ class GlobalBatchModel(CheckedModel):
             training: False in `evaluate`.
         """
 
+    def after_update(self) -> None:
+        """What follows each update of the weights, within the step; a skipped step skips it. Nothing by default.
+
+        It is for teachers, whose weights follow those of the network. On several replicas the weights are the same on
+        all of them, and so is what is assigned here: make the variables with `aggregation="only_first_replica"`.
+        """
+
     def compile(
         self,
         optimizer: str | keras.optimizers.Optimizer = "rmsprop",
@@ -146,7 +153,14 @@ class GlobalBatchModel(CheckedModel):
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         guarded_update(
-            self.optimizer, gradients, self.trainable_variables, finite, norm, self.clip_norm, self.skipped_steps
+            self.optimizer,
+            gradients,
+            self.trainable_variables,
+            finite,
+            norm,
+            self.clip_norm,
+            self.skipped_steps,
+            self.after_update,
         )
         for variable, before in moved:
             variable.assign(tf.where(finite, variable, before))

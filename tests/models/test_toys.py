@@ -1,0 +1,141 @@
+"""What a user adds in a file works everywhere: another encoder, and a method with a teacher."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_mae import export
+from keras_mae.masking import RandomMasking, UnitMasking
+from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, SimMIM
+from keras_mae.models.saved_files import load_model_file
+from keras_mae.optimizers import adamw
+from tests.base import PLANES, LossPerStep, fill_randomly, random_images, run_python, small_encoder
+from tests.toys import ConvEncoder, TaughtAutoencoder, TeacherTarget
+
+IMAGES = random_images(8, (8, 12, 3))
+
+
+def mae():
+    decoder = MAEDecoder(12, 1, 3)
+    return MaskedAutoencoder(conv_encoder(), decoder, RandomMasking(0.5), mask_tokens_in_encoder=True)
+
+
+def conv_encoder(image_shape=(8, 12, 3)):
+    return fill_randomly(ConvEncoder(image_shape))
+
+
+def simmim():
+    return SimMIM(conv_encoder(), UnitMasking(4, 0.5))
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("make", [mae, simmim])
+def test_a_convolutional_encoder_pretrains_resumes_and_comes_back(make, tmp_path):
+    def started():
+        keras.utils.set_random_seed(0)
+        model = make()
+        model.compile(adamw(model, 1e-2))
+        return model
+
+    def fit(model, epochs, initial_epoch=0):
+        losses = LossPerStep()
+        model.fit(
+            IMAGES,
+            batch_size=4,
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            shuffle=False,
+            verbose=0,
+            callbacks=[losses],
+        )
+        return losses.losses
+
+    whole, first = started(), started()
+    expected = fit(whole, 4)
+    assert expected[-1] < expected[0]
+    before = fit(first, 2)
+    path = tf.train.Checkpoint(model=first, optimizer=first.optimizer).save(str(tmp_path / "checkpoint"))
+    second = started()
+    second.optimizer.build(second.trainable_variables)
+    tf.train.Checkpoint(model=second, optimizer=second.optimizer).restore(path).assert_existing_objects_matched()
+    np.testing.assert_array_equal(before + fit(second, 4, 2), expected)
+
+    second.save(tmp_path / "model.keras")
+    loaded = load_model_file(str(tmp_path / "model.keras"))
+    np.testing.assert_array_equal(loaded(IMAGES)["prediction"], second(IMAGES)["prediction"])
+
+
+@pytest.mark.medium
+def test_a_convolutional_encoder_is_probed_and_fine_tuned():
+    labels = np.arange(8) % 2
+    encoder = conv_encoder()
+    before = encoder.get_weights()
+    for count, moves in ((0, False), (1, True), (None, True)):
+        classifier = ImageClassifier(encoder, 2, num_trainable_layers=count)
+        classifier.compile(adamw(classifier, 1e-2), run_eagerly=True)
+        classifier.fit(IMAGES, labels, batch_size=4, verbose=0)
+        moved = any((one != other).any() for one, other in zip(before, encoder.get_weights(), strict=True))
+        assert moved == moves
+
+
+@pytest.mark.medium
+def test_a_convolutional_encoder_is_exported(tmp_path):
+    encoder = conv_encoder(PLANES)  # takes no image files, which would be slow to export
+    path = export.export_encoder(encoder, str(tmp_path / "conv"), images=random_images(2, PLANES))
+    served = tf.saved_model.load(path)
+    images = random_images(2, PLANES, seed=3)
+    np.testing.assert_allclose(served(images), encoder.features(images), atol=1e-5)
+
+
+def taught():
+    keras.utils.set_random_seed(1)
+    encoder = small_encoder()
+    teacher = small_encoder(name="teacher")
+    return fill_randomly(
+        TaughtAutoencoder(encoder, MAEDecoder(12, 1, 3, 20), RandomMasking(0.5), TeacherTarget(teacher), seed=2)
+    )
+
+
+def taught_for_a_while(model):
+    before = [teacher.numpy() for teacher in model.target.teacher.weights]
+    model.compile(keras.optimizers.SGD(0.1))
+    losses = LossPerStep()
+    model.fit(IMAGES, batch_size=8, epochs=1, shuffle=False, verbose=0, callbacks=[losses])
+    after = [0.9 * old + 0.1 * new.numpy() for old, new in zip(before, model.encoder.weights, strict=True)]
+    for teacher, expected in zip(model.target.teacher.weights, after, strict=True):
+        np.testing.assert_allclose(teacher, expected, atol=1e-6)
+    assert not {id(v) for v in model.target.teacher.weights} & {id(v) for v in model.trainable_variables}
+    model.fit(np.full(IMAGES.shape, np.nan, "float32"), batch_size=8, verbose=0)  # is skipped
+    for teacher, expected in zip(model.target.teacher.weights, after, strict=True):
+        np.testing.assert_allclose(teacher, expected, atol=1e-6)
+    model.fit(IMAGES, batch_size=8, epochs=3, shuffle=False, verbose=0, callbacks=[losses])
+    return losses.losses
+
+
+@pytest.mark.medium
+def test_a_teacher_follows_the_network_and_skips_what_it_skips(tmp_path):
+    model = taught()
+    losses = taught_for_a_while(model)
+    assert len(losses) == 4 and np.isfinite(losses).all()
+    model.save(tmp_path / "taught.keras")
+    loaded = load_model_file(str(tmp_path / "taught.keras"))
+    np.testing.assert_array_equal(loaded(IMAGES)["prediction"], model(IMAGES)["prediction"])
+
+
+@pytest.mark.medium
+def test_a_teacher_is_the_same_on_two_replicas():
+    process = run_python("-m", "tests.models.test_toys")
+    assert process.returncode == 0, process.stderr
+    np.testing.assert_allclose(
+        [float(loss) for loss in process.stdout.split()], taught_for_a_while(taught()), rtol=1e-5
+    )
+
+
+if __name__ == "__main__":
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        on_two = taught()
+    print(*taught_for_a_while(on_two))
