@@ -99,7 +99,8 @@ def taught():
 
 def taught_for_a_while(model):
     before = [teacher.numpy() for teacher in model.target.teacher.weights]
-    model.compile(keras.optimizers.SGD(0.1))
+    with model.distribute_strategy.scope():
+        model.compile(keras.optimizers.SGD(0.1))
     losses = LossPerStep()
     model.fit(IMAGES, batch_size=8, epochs=1, shuffle=False, verbose=0, callbacks=[losses])
     after = [0.9 * old + 0.1 * new.numpy() for old, new in zip(before, model.encoder.weights, strict=True)]
@@ -138,4 +139,6 @@ if __name__ == "__main__":
     )
     with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
         on_two = taught()
+    with pytest.raises(ValueError, match="the optimizer was made outside of the strategy of the model"):
+        on_two.compile(keras.optimizers.SGD(0.1))
     print(*taught_for_a_while(on_two))
