@@ -90,6 +90,8 @@ class MaskedImageModel(GlobalBatchModel):
         self.encoder, self.decoder, self.masking, self.target = encoder, decoder, masking, target
         if loss is None:
             loss = MaskedCrossEntropy() if target.gives_tokens else self.default_loss()
+        if not isinstance(loss, MaskedLoss):
+            raise ValueError(f"a loss is a MaskedLoss, such as keras_mae.losses.MaskedL1(), or None; got {loss!r}")
         if loss.takes_tokens != target.gives_tokens:
             kinds = ("numbers", "tokens")
             raise ValueError(
