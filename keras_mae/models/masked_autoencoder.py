@@ -106,4 +106,4 @@ class MaskedAutoencoder(MaskedImageModel):
         return cls(encoder, decoder, masking, target, loss, seed=seed, dtype=encoder.dtype_policy)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "mask_tokens_in_encoder": self.replaces_masked}
+        return {**super().get_config(), "mask_tokens_in_encoder": self.mask_tokens_in_encoder}

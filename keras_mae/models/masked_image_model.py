@@ -41,7 +41,7 @@ class MaskedImageModel(GlobalBatchModel):
         masking: a `MaskSampler`.
         target: a `Target`.
         loss: a `MaskedLoss`; None for `default_loss`, or of a target of tokens for their cross-entropy.
-        replaces_masked: whether masked patches are replaced by a token, and not left out.
+        mask_tokens_in_encoder: whether masked patches are replaced by a token, and not left out.
         seed: int, what the masks are drawn from, together with the step.
         **kwargs: of `keras.Model`. `dtype` is the policy of the model's own weights; None for the encoder's.
 
@@ -79,7 +79,7 @@ class MaskedImageModel(GlobalBatchModel):
         masking: MaskSampler,
         target: Target,
         loss: MaskedLoss | None,
-        replaces_masked: bool,
+        mask_tokens_in_encoder: bool,
         seed: int,
         name: str,
         **kwargs: Any,
@@ -98,7 +98,7 @@ class MaskedImageModel(GlobalBatchModel):
                 f"{loss!r} measures {kinds[loss.takes_tokens]}, and {target!r} gives {kinds[target.gives_tokens]}: "
                 "choose a loss and a target that go together, or leave the loss out"
             )
-        self.masked_loss, self.replaces_masked = loss, replaces_masked
+        self.masked_loss, self.mask_tokens_in_encoder = loss, mask_tokens_in_encoder
         geometry = encoder.geometry
         masking.attach(geometry)  # says so now if the ratio leaves nothing visible
         target.attach(geometry)
@@ -116,7 +116,7 @@ class MaskedImageModel(GlobalBatchModel):
                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
                 name="training_calls",
             )
-        if replaces_masked:
+        if mask_tokens_in_encoder:
             normal = keras.initializers.RandomNormal(stddev=0.02)
             self.mask_token = self.add_weight(shape=(1, 1, encoder.hidden_dim), initializer=normal, name="mask_token")
 
@@ -133,7 +133,7 @@ class MaskedImageModel(GlobalBatchModel):
 
     def encode(self, images, mask: Mask, training=False, seed: ExampleSeed | None = None) -> Tokens:
         """The encoder's tokens of the visible patches, or of all with a mask token in place of the masked ones."""
-        if not self.replaces_masked:
+        if not self.mask_tokens_in_encoder:
             return self.encoder.encode(images, ids_keep=mask.ids_keep, training=training, seed=seed)
         return self.encoder.encode(images, mask=mask.mask, mask_token=self.mask_token, training=training, seed=seed)
 
@@ -144,7 +144,7 @@ class MaskedImageModel(GlobalBatchModel):
             `(B, N, target.dim)`.
         """
         ids = mask.ids_masked if masked_only else None
-        if self.replaces_masked:  # then the decoder has nothing to fill in
+        if self.mask_tokens_in_encoder:  # then the decoder has nothing to fill in
             mask = Mask.from_noise(tf.zeros_like(mask.mask), self.encoder.num_patches)
         return self.decoder(tokens, mask, ids=ids)
 
@@ -287,7 +287,7 @@ class MaskedImageModel(GlobalBatchModel):
         yield from self.decoder.slots()
 
     def _own_tokens(self) -> list[keras.Variable]:
-        return [self.mask_token] if self.replaces_masked else []
+        return [self.mask_token] if self.mask_tokens_in_encoder else []
 
     def get_config(self) -> dict[str, Any]:
         parts = {key: keras.saving.serialize_keras_object(getattr(self, name)) for key, name in self._PARTS.items()}

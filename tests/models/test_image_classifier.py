@@ -32,8 +32,8 @@ def layer_norm(x, norm):
 def test_pooling(pooling):
     """The mean of the patch tokens is taken before the last norm, the class token after it."""
     classifier = small_classifier(pooling=pooling)
-    tokens = classifier.encoder.tokens(IMAGES).numpy().astype("float64")
-    pooled = tokens[:, 1:].mean(axis=1) if pooling == "mean" else tokens[:, 0]
+    tokens = classifier.encoder.tokens_of_layer(IMAGES, 1)  # of one
+    pooled = tokens.patches.numpy().astype("float64").mean(axis=1) if pooling == "mean" else tokens.prefix.numpy()[:, 0]
     features = layer_norm(pooled, classifier.encoder.norm)
     kernel, bias = (keras.ops.convert_to_numpy(weight) for weight in classifier.head.weights)
     np.testing.assert_allclose(classifier(IMAGES), features @ kernel + bias, atol=1e-5)  # float32, 16 terms
@@ -173,7 +173,7 @@ def test_layer_groups_cover_every_trainable_variable_once(count):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"pooling": "max"}, "pooling is one of mean, cls; got 'max'"),
+        ({"pooling": "max"}, "no pooling is called 'max'; did you mean mean"),
         ({"num_trainable_layers": 3}, "a multiple of 0.5 up to 1; got 3"),
         ({"num_trainable_layers": 0.3}, "a multiple of 0.5 up to 1; got 0.3"),
     ],

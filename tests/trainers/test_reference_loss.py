@@ -30,8 +30,7 @@ def test_of_normalised_pixels_it_is_one_but_for_what_has_no_contrast():
     """47/48, as the variance is the unbiased one; and the flat patch, here a sixth, cannot be wrong."""
     images = random_images(5, (8, 12, 3), seed=1)
     assert reference_loss(small_mae(normalize=True), images).loss == pytest.approx(47 / 48, rel=1e-4)
-    mae = small_mae(normalize=True)
-    mae.encoder.normalize_pixels.mean, mae.encoder.normalize_pixels.std = (0.5,) * 3, (0.25,) * 3  # gray stays gray
+    mae = small_mae(normalize=True, mean=(0.5,) * 3, std=(0.25,) * 3)  # gray stays gray
     assert reference_loss(mae, IMAGES).loss == pytest.approx(47 / 48 * 5 / 6, rel=1e-4)
     assert str(Reference(1.0, "each patch's mean")) == "a loss of 1.00 is that of predicting each patch's mean"
     assert Reference(0.00123, "").rounded == "0.0012"
