@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import keras
@@ -18,8 +18,6 @@ from keras_mae.layers.slots import Slot
 from keras_mae.registry import Registry
 from keras_mae.training import ImageModel
 
-POOLINGS = Registry("pooling")
-
 AnyEncoder = TypeVar("AnyEncoder", bound="Encoder")
 
 
@@ -33,6 +31,9 @@ class Tokens(NamedTuple):
 
     prefix: tf.Tensor
     patches: tf.Tensor
+
+
+POOLINGS: Registry[Callable[[Tokens], tf.Tensor]] = Registry("pooling")
 
 
 @POOLINGS.register("mean")

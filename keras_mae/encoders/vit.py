@@ -124,7 +124,8 @@ class ViTEncoder(Encoder):
             normal = keras.initializers.RandomNormal(stddev=0.02)
             self.cls_token = self.add_weight(shape=(1, 1, self.hidden_dim), initializer=normal, name="cls_token")
         tokens = (None, self.num_prefix_tokens + self.num_patches, self.hidden_dim)
-        for layer in (*self.relative_positions, *self.blocks, self.norm):
+        layers: list[keras.layers.Layer] = [*self.relative_positions, *self.blocks, self.norm]
+        for layer in layers:
             layer.build(tokens)
         self._finish()
 

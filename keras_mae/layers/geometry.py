@@ -84,4 +84,5 @@ class Geometry:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Geometry:
         """The geometry that `dataclasses.asdict` made a record of, where JSON has lists for tuples."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in config.items()})
+        values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in config.items()}
+        return cls(**values)

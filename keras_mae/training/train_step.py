@@ -104,7 +104,7 @@ class GlobalBatchModel(CheckedModel):
                 f"set accumulation_steps=1, got {accumulation_steps}"
             )
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if getattr(inner, "gradient_accumulation_steps", None):
             raise ValueError(
                 "give accumulation_steps to compile in place of gradient_accumulation_steps to the optimizer, which "
@@ -114,8 +114,8 @@ class GlobalBatchModel(CheckedModel):
             inner.iterations.value, tf.distribute.DistributedValues
         ):
             raise ValueError(
-                "the optimizer was made outside of the strategy of the model, and would count each step once a replica: "
-                "make it, and call compile, within `with strategy.scope():`"
+                "the optimizer was made outside of the strategy of the model, and would count a step once for each "
+                "replica: make it, and call compile, within `with strategy.scope():`"
             )
         self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
         with self.distribute_strategy.scope():
