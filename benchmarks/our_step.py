@@ -7,7 +7,6 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from benchmarks.sizes import SIZES, Size, images_of
-from keras_mae.cli import keep_freed_memory
 from keras_mae.masking import RandomMasking
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
 from keras_mae.optimizers import adamw
@@ -35,12 +34,9 @@ def our_step(
     jit_compile: bool | str = "auto",
     accumulation_steps: int = 1,
     rematerialize: bool = False,
-    kept_memory: bool = True,
     **model,
 ) -> Callable[[], None]:
-    """The train step that `fit` takes in the programs, which keep freed memory."""
-    if kept_memory:
-        keep_freed_memory()
+    """The train step that `fit` takes."""
     sizes = SIZES[size]
     mae = our_model(sizes, dtype, **model)
     for block in (*mae.encoder.blocks, *mae.decoder.blocks):

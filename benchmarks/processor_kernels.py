@@ -14,7 +14,7 @@ from keras_mae.cli import TENSORFLOW_ENVIRONMENT
 from keras_mae.layers.processor_kernels import KERNELS
 from keras_mae.optimizers import AdamW
 
-PARTS = (*KERNELS, "adam_in_one_pass", "kept_memory", "onednn")
+PARTS = (*KERNELS, "adam_in_one_pass", "onednn")
 
 
 def result(name: str = "vit_tiny", steps: int = 1, rounds: int = 7) -> str:
@@ -38,7 +38,7 @@ def turn(name: str, steps: int, without: str = "") -> Callable[[], None]:
         AdamW._adam_in_one_pass = lambda self, gradient, variable, learning_rate, index: (
             keras.optimizers.Adam.update_step(self, gradient, variable, learning_rate)
         )
-    step = our_step(name, jit_compile=False, kept_memory=without != "kept_memory")
+    step = our_step(name, jit_compile=False)
 
     def take_steps() -> None:
         for _ in range(steps):

@@ -6,7 +6,6 @@ It finds the command, reads its flags, and turns what goes wrong into a line and
 
 from __future__ import annotations
 
-import ctypes
 import difflib
 import logging
 import os
@@ -135,8 +134,7 @@ def _check_output(name: str, values: flags.FlagValues) -> None:
 def _start_tensorflow() -> None:
     """Imports TensorFlow and finds its devices, without the notices that it writes past Python to stderr.
 
-    They say that there is no GPU, or which instructions it was built for. If the import fails, they are shown. On a
-    processor the memory that is freed is kept.
+    They say that there is no GPU, or which instructions it was built for. If the import fails, they are shown.
     """
     for name, value in TENSORFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -146,7 +144,7 @@ def _start_tensorflow() -> None:
         try:
             import tensorflow as tf
 
-            devices = tf.config.list_physical_devices()
+            tf.config.list_physical_devices()
         except BaseException:
             notices.seek(0)
             os.write(stderr, notices.read())
@@ -154,31 +152,6 @@ def _start_tensorflow() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-    if all(device.device_type == "CPU" for device in devices):
-        keep_freed_memory()
-
-
-def keep_freed_memory() -> bool:
-    """Tells the C library to keep the memory that is freed, for this process and from now on.
-
-    TensorFlow on a processor allocates the activations of every step anew. glibc gives large blocks back to the
-    system as they are freed, and the kernel fills each page with zeros when it is touched again, which takes part of
-    every step (`python -m benchmarks --only=processor_kernels_vit_tiny`). The process then stays as large as it was
-    at its largest, which a training run is in every step.
-
-    Returns:
-        Whether the C library is one that can be told (glibc); others are left as they are.
-
-    Reference: mallopt(3), for the parameters' numbers malloc.h.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, TypeError, AttributeError):  # musl, macOS, Windows
-        return False
-    trim_threshold, top_pad, mmap_max = -1, -2, -4
-    # no block gets pages of its own; the heap is never cut, and grows in large pieces
-    settings = {mmap_max: 0, trim_threshold: 2**31 - 1, top_pad: 2**28}
-    return all([mallopt(parameter, value) for parameter, value in settings.items()])
 
 
 def _as_setting(command: Command, flag: str, arguments: list[str]) -> str | None:

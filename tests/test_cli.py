@@ -181,7 +181,6 @@ def test_flags_of_one_call_do_not_reach_the_next(capfd, monkeypatch):
 def test_programs_turn_onednn_on_unless_it_is_turned_off(monkeypatch, given, expected):
     environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"} | given
     monkeypatch.setattr(os, "environ", environment)
-    monkeypatch.setattr(cli, "keep_freed_memory", lambda: None)  # of the tests' process
     cli._start_tensorflow()
     assert environment["TF_ENABLE_ONEDNN_OPTS"] == expected
 
