@@ -20,7 +20,16 @@ from benchmarks import baseline
 
 def _parts() -> tuple[dict[str, Callable[[], str]], dict[str, Callable[[], str]]]:
     """The benchmarks by name: those of every run, and the long ones."""
-    from benchmarks import digits_input, digits_step, encoder_serving, flops, mae_step, photo_input, start_up
+    from benchmarks import (
+        digits_input,
+        digits_step,
+        encoder_serving,
+        flops,
+        mae_step,
+        photo_input,
+        processor_kernels,
+        start_up,
+    )
 
     short: dict[str, Callable[[], str]] = {"flops": flops.result}
     long: dict[str, Callable[[], str]] = {}
@@ -32,10 +41,11 @@ def _parts() -> tuple[dict[str, Callable[[], str]], dict[str, Callable[[], str]]
                     encoder_serving.result, name, batch_size, dtype
                 )
         parts[f"mask_ratios_{name}"] = functools.partial(mae_step.mask_ratios, name)
-        parts[f"onednn_{name}"] = functools.partial(mae_step.without_onednn, name)
+        parts[f"processor_kernels_{name}"] = functools.partial(processor_kernels.result, name)
         parts[f"memory_{name}"] = functools.partial(mae_step.memory, name)
     short |= {"start_up": start_up.result, "digits_step": digits_step.result, "digits_input": digits_input.result}
     short["photo_input"] = photo_input.result
+    short["processor_kernels_digits"] = functools.partial(processor_kernels.result, "digits", steps=10)
     return short, long
 
 

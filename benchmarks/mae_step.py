@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 from benchmarks import flops
@@ -62,7 +61,7 @@ def mask_ratios(name: str = "vit_tiny", rounds: int = 5) -> str:
     sides = {f"{ratio:g}": _ours(size=name, mask_ratio=ratio) for ratio in MASK_RATIOS}
     base = sides.pop("0.75")
     sides["mask_tokens"] = _ours(size=name, mask_tokens_in_encoder=True)
-    measured = _against(base, sides, rounds)
+    measured = against(base, sides, rounds)
     operations = flops.by_hand(SIZES[name], mask_tokens_in_encoder=True) / flops.by_hand(SIZES[name])
     record = {f"time_at_{side}": round(time, 2) for side, (time, _) in measured.items()}
     speed_up = measured["mask_tokens"][0]
@@ -79,20 +78,12 @@ def memory(name: str = "vit_tiny", rounds: int = 2) -> str:
         "both": _ours(**graph, accumulation_steps=4, rematerialize=True),
     }
     record: dict[str, float] = {}
-    for side, (time, peak) in _against(_ours(**graph), sides, rounds).items():
+    for side, (time, peak) in against(_ours(**graph), sides, rounds).items():
         record |= {f"{side}_memory_ratio": round(peak, 2), f"{side}_time_ratio": round(time, 2)}
     return json.dumps({"benchmark": f"memory_{name}", **record})
 
 
-def without_onednn(name: str = "vit_tiny", rounds: int = 5) -> str:
-    """Time and peak memory of the graph's step without oneDNN's products, in units of the step with them."""
-    side = dataclasses.replace(_ours(size=name), environment={**TENSORFLOW_ENVIRONMENT, "TF_ENABLE_ONEDNN_OPTS": "0"})
-    time, peak = _against(_ours(size=name), {"without": side}, rounds)["without"]
-    record = {"without_time_ratio": round(time, 2), "without_memory_ratio": round(peak, 2)}
-    return json.dumps({"benchmark": f"onednn_{name}", **record})
-
-
-def _against(base: Side, others: dict[str, Side], rounds: int) -> dict[str, tuple[float, float]]:
+def against(base: Side, others: dict[str, Side], rounds: int) -> dict[str, tuple[float, float]]:
     """Time and peak memory of each in units of the base's; two at a time, as several may not fit into memory."""
     result = {}
     for name, side in others.items():

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_mae.layers.train_kernels import has_train_kernels
+from keras_mae.layers.processor_kernels import with_kernel
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
@@ -48,10 +48,7 @@ class SelfAttention(keras.layers.Layer):
     def call(self, x, bias=None):
         length = x.shape[1] if x.shape[1] is not None else tf.shape(x)[1]
         qkv = tf.reshape(self.qkv(x), [-1, length, 3, self.num_heads, self.hidden_dim // self.num_heads])
-        if bias is None and has_train_kernels():
-            x = _attention_with_gradient(qkv)
-        else:
-            x = _attention(qkv, bias)  # (B, N, heads, head_dim)
+        x = _attention(qkv, bias)  # (B, N, heads, head_dim)
         return self.projection(tf.reshape(x, [-1, length, self.hidden_dim]))
 
     def compute_output_shape(self, input_shape) -> tuple:
@@ -61,37 +58,11 @@ class SelfAttention(keras.layers.Layer):
         return {**super().get_config(), "hidden_dim": self.hidden_dim, "num_heads": self.num_heads}
 
 
+@with_kernel("attention")
 def _attention(qkv, bias=None) -> tf.Tensor:
     """From queries, keys and values, `(B, N, 3, heads, head_dim)`, to `(B, N, heads, head_dim)`."""
-    q, k, v = _heads_first(qkv)
-    return tf.transpose(tf.matmul(_weights(q, k, bias), v), [0, 2, 1, 3])
-
-
-@tf.custom_gradient
-def _attention_with_gradient(qkv):
-    """The same, but only `qkv` is kept: the backward pass computes the weights again, as in arXiv 2205.14135."""
-
-    def gradient_of(gradient):
-        with tf.control_dependencies([gradient]):  # else TensorFlow sees that the weights are there, and keeps them
-            q, k, v = _heads_first(tf.identity(qkv))
-        weights, gradient = _weights(q, k), tf.transpose(gradient, [0, 2, 1, 3])
-        of_v = tf.matmul(weights, gradient, transpose_a=True)
-        of_weights = tf.matmul(gradient, v, transpose_b=True)
-        of_logits = weights * (of_weights - tf.reduce_sum(of_weights * weights, -1, keepdims=True))
-        scale = q.shape[-1] ** -0.5
-        of_q, of_k = tf.matmul(of_logits, k * scale), tf.matmul(of_logits, q * scale, transpose_a=True)
-        return tf.transpose(tf.stack([of_q, of_k, of_v]), [1, 3, 0, 2, 4])
-
-    return _attention(qkv), gradient_of
-
-
-def _heads_first(qkv) -> list[tf.Tensor]:
-    """Queries, keys and values apart, each `(B, heads, N, head_dim)`."""
     # unstack, not indexing: the gradient of a slice writes three whole tensors of zeros
-    return tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]), num=3)
-
-
-def _weights(q, k, bias=None) -> tf.Tensor:
-    """What each query takes of each value: `(B, heads, N, N)`."""
-    logits = tf.matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True)
-    return tf.nn.softmax(logits if bias is None else logits + tf.cast(bias, logits.dtype))
+    q, k, v = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]), num=3)  # (B, heads, N, head_dim) each
+    logits = tf.matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True)  # (B, heads, N, N)
+    weights = tf.nn.softmax(logits if bias is None else logits + tf.cast(bias, logits.dtype))
+    return tf.transpose(tf.matmul(weights, v), [0, 2, 1, 3])

@@ -8,9 +8,9 @@ import keras
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.drop_path import DropPath
-from keras_mae.layers.gelu import dense_of_gelu
 from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.layer_scale import LayerScale
+from keras_mae.layers.processor_kernels import with_kernel
 from keras_mae.layers.self_attention import SelfAttention
 
 
@@ -129,3 +129,12 @@ def transformer_blocks(
         )
         for index in range(num_layers)
     ]
+
+
+@with_kernel("dense_of_gelu")
+def dense_of_gelu(dense: keras.layers.Dense, x):
+    """`dense(gelu(x))`: `gelu(x) = x Phi(x)`, with `Phi` the normal distribution function (exact, by erf).
+
+    Reference: arXiv 1606.08415.
+    """
+    return dense(keras.activations.gelu(x, approximate=False))

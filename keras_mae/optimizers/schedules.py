@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+class WarmupCosine(keras.optimizers.schedules.CosineDecay):
     """Linear from 0 to the peak during warm-up, then half a cosine down.
 
     `peak * step / warmup_steps`, then
@@ -34,15 +33,14 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
                 f"warm-up must be shorter than the run: got {warmup_steps} warm-up steps of {total_steps}; train "
                 "longer or warm up for a shorter time"
             )
-        self.peak, self.warmup_steps, self.total_steps, self.minimum = peak, warmup_steps, total_steps, minimum
-
-    def __call__(self, step):
-        step = tf.cast(step, tf.float32)
-        rising = self.peak * step / max(self.warmup_steps, 1)
-        share = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
-        cosine = tf.cos(math.pi * tf.clip_by_value(share, 0.0, 1.0))
-        falling = self.minimum + (self.peak - self.minimum) * 0.5 * (1 + cosine)
-        return tf.where(step < self.warmup_steps, rising, falling)
+        super().__init__(
+            0.0 if warmup_steps else float(peak),
+            decay_steps=total_steps - warmup_steps,
+            alpha=minimum / peak,
+            warmup_target=float(peak) if warmup_steps else None,  # its warm-up of 0 steps divides by 0
+            warmup_steps=warmup_steps,
+        )
+        self.peak, self.total_steps, self.minimum = peak, total_steps, minimum
 
     def get_config(self) -> dict[str, Any]:
         own = ("peak", "warmup_steps", "total_steps", "minimum")

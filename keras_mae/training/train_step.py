@@ -9,12 +9,11 @@ import keras
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.train_kernels import train_kernels
+from keras_mae.layers.processor_kernels import use_kernels
 from keras_mae.training.batch_parts import UNEQUAL_SHARES, batch_size_of, split
 from keras_mae.training.checked_model import CheckedModel
 from keras_mae.training.devices import has_accelerator
 from keras_mae.training.guarded_update import guarded_update
-from keras_mae.training.kept_memory import keep_freed_memory
 
 
 class GlobalBatchModel(CheckedModel):
@@ -142,8 +141,6 @@ class GlobalBatchModel(CheckedModel):
         if not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
-        if not has_accelerator():
-            keep_freed_memory()
         return super().make_train_function(force)
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
@@ -187,7 +184,7 @@ class GlobalBatchModel(CheckedModel):
         parts = self.accumulation_steps
 
         def of(data, seed, count=1):
-            with train_kernels(self._runs_as_graph_on_processor(replicas)):
+            with use_kernels(self._runs_as_graph_on_processor(replicas)):
                 with tf.GradientTape() as tape:
                     loss = self.batch_loss(data, seed, training=True) / tf.cast(replicas * count, tf.float32)
                     scaled_loss = self.optimizer.scale_loss(loss)

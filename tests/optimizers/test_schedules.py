@@ -28,6 +28,18 @@ def test_by_hand(step, expected):
     np.testing.assert_allclose(schedule(step), expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize("warmup", [0, 1, 7])
+@pytest.mark.parametrize("minimum", [0.0, 1e-5, 0.05])
+def test_every_step(warmup, minimum):
+    peak, total = 0.3, 40
+    schedule = WarmupCosine(peak, warmup, total, minimum)
+    for step in range(total + 5):
+        cosine = np.cos(np.pi * min(max(step - warmup, 0) / (total - warmup), 1))
+        falling = minimum + (peak - minimum) * (1 + cosine) / 2
+        expected = peak * step / warmup if step < warmup else falling
+        np.testing.assert_allclose(schedule(np.int64(step)), expected, rtol=1e-6, atol=1e-7 * peak)
+
+
 def test_without_warmup_it_begins_at_the_peak():
     schedule = WarmupCosine(0.5, 0, 4)
     np.testing.assert_allclose([schedule(step) for step in (0, 2, 4)], [0.5, 0.25, 0], atol=1e-7)

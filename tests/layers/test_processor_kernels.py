@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.layers import LayerNorm, SelfAttention, TransformerBlock
-from keras_mae.layers.gelu import dense_of_gelu
-from keras_mae.layers.train_kernels import train_kernels
+from keras_mae.layers.processor_kernels import use_kernels
+from keras_mae.layers.transformer_block import dense_of_gelu
 
 X = np.concatenate([np.linspace(-12, 12, 401), [0.0, 1e-4, -1e-4]]).astype("float32")
 # bfloat16 has 8 bits: what is computed in float32 is rounded once
@@ -34,7 +34,7 @@ def graph_of(function, *tensors):
 def both(function, *tensors):
     """Value and gradients by TensorFlow and by the kernels, in float64."""
     plain = graph_of(function, *tensors)(*tensors)
-    with train_kernels():
+    with use_kernels():
         fast = graph_of(function, *tensors)(*tensors)
     assert [tensor.dtype for tensor in fast] == [tensor.dtype for tensor in plain]
     return tuple([tensor.numpy().astype("float64") for tensor in tensors] for tensors in (plain, fast))
@@ -58,7 +58,7 @@ def test_gelu(dtype):
     phi = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in rounded])
     density = np.exp(-0.5 * rounded**2) / math.sqrt(2 * math.pi)
     dense = unit(dtype)
-    with train_kernels():
+    with use_kernels():
         y, gradient = graph_of(lambda x: dense_of_gelu(dense, x), x)(x)
     direction = tf.cast(tf.sin(tf.range(len(X), dtype=tf.float32)), dtype).numpy().astype("float64")
     for got, expected in ((y, rounded * phi), (gradient, direction * (phi + rounded * density))):
@@ -92,7 +92,7 @@ def test_layer_norm(shape, dtype):
         return y, *tape.gradient(y, [x, *norm.trainable_variables], output_gradients=direction)
 
     plain = tf.function(step, autograph=False)(x)
-    with train_kernels():
+    with use_kernels():
         fast = tf.function(step, autograph=False)(x)
     for got, expected in zip(fast, plain, strict=True):
         assert got.dtype == expected.dtype
@@ -106,7 +106,7 @@ def test_layer_norm_against_float64():
     x = rng.normal(100.0, 1.0, (64, 192))  # a mean that is large against the deviation
     norm = LayerNorm(epsilon=1e-6)
     norm.build(x.shape)
-    with train_kernels():
+    with use_kernels():
         y, _ = graph_of(norm, tf.constant(x, tf.float32))(tf.constant(x, tf.float32))
     rounded = x.astype("float32").astype("float64")
     expected = (rounded - rounded.mean(1, keepdims=True)) / np.sqrt(rounded.var(1, keepdims=True) + 1e-6)
@@ -141,7 +141,7 @@ def test_block(dtype):
     x = tf.cast(np.random.default_rng(1).normal(size=(4, 5, 12)), block.compute_dtype)
     signature = [tf.TensorSpec([None, 5, 12], x.dtype)]
     plain = tf.function(step, autograph=False, input_signature=signature)(x)
-    with train_kernels():
+    with use_kernels():
         fast = tf.function(step, autograph=False, input_signature=signature)(x)
     for got, expected, weight in zip(fast[1:], plain[1:], block.trainable_variables, strict=True):
         assert got.dtype == expected.dtype == weight.dtype
@@ -153,7 +153,7 @@ def test_block(dtype):
 def test_what_is_kept_for_the_backward_pass():
     """GELU's reads x, attention's the queries, keys and values: nothing that the forward pass computed from them."""
     dense = unit("float32")
-    with train_kernels():
+    with use_kernels():
         graph = graph_of(lambda x: dense_of_gelu(dense, x), tf.constant(X[:, None])).graph
     forward, backward = calls_into_xla(graph)
     again = backward.inputs[0].op
@@ -162,7 +162,7 @@ def test_what_is_kept_for_the_backward_pass():
 
     attention = SelfAttention(12, 3)
     attention.build((None, 5, 12))
-    with train_kernels():
+    with use_kernels():
         graph = graph_of(attention, tf.zeros((2, 5, 12))).graph
     weights = [op for op in graph.get_operations() if op.type == "Softmax"]
     assert len(weights) == 2
