@@ -9,13 +9,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # tests.base
 
 # A module may import its own package and those named here. `trainers` and `export` lie beside `keras_mae` in a
 # checkout and inside it in a wheel; their modules are called keras_mae.trainers... and keras_mae.export... either way.
-BASE = {"_backend", "example_seed", "one_writer", "registry"}
+BASE = {"_backend", "_compat", "example_seed", "one_writer", "registry"}
 LEAVES = {"layers", "masking", "targets", "data", "training", "optimizers"}
 MODELS = BASE | LEAVES
 ABOVE_MODELS = MODELS | {"models", "checkpoints"}
 ALLOWED = {
     "__init__": set(),
     "_backend": set(),
+    "_compat": set(),
     "registry": set(),
     "example_seed": {"_backend"},
     "one_writer": set(),
