@@ -1,11 +1,10 @@
-"""What happens beside training: progress, logs, pictures."""
+"""What happens beside training: progress, logs, corrupt images."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Callable
 
 import keras
 from tqdm.auto import tqdm
@@ -101,26 +100,6 @@ class JsonLines(keras.callbacks.Callback):
         }
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-
-
-class Pictures(keras.callbacks.Callback):
-    """Draws reconstructions every few epochs, and after the last.
-
-    Args:
-        draw: called with the path of a PNG to write.
-        path: folder of the pictures.
-        every: epochs between two pictures.
-        epochs: of the whole run.
-    """
-
-    def __init__(self, draw: Callable[[str], None], path: str, every: int, epochs: int) -> None:
-        super().__init__()
-        self._draw, self._path, self._every, self._epochs = draw, path, every, epochs
-
-    def on_epoch_end(self, epoch, logs=None) -> None:
-        if (epoch + 1) % self._every == 0 or epoch + 1 == self._epochs:
-            os.makedirs(self._path, exist_ok=True)
-            self._draw(os.path.join(self._path, f"epoch_{epoch + 1:04d}.png"))
 
 
 class StopOnTooManyCorrupt(keras.callbacks.Callback):

@@ -102,9 +102,8 @@ def loss_curve(losses: Sequence[float], reference: Reference | None = None) -> I
     axes.plot(range(1, len(losses) + 1), finite, "o-", color=_LINE, markersize=4, markevery=max(1, len(losses) // 60))
     if reference is not None:
         axes.axhline(reference.loss, color=_REFERENCE, linestyle="--")
-        text, place = f"{reference.prediction}: {reference.rounded}", (1, reference.loss)
-        shift = {"xytext": (0, 3), "textcoords": "offset points", "ha": "right"}
-        axes.annotate(text, place, xycoords=axes.get_yaxis_transform(), color=_REFERENCE, **shift)
+        text, places = f"{reference.prediction}: {reference.rounded}", (axes.get_yaxis_transform(), "offset points")
+        axes.annotate(text, (1, reference.loss), (0, 3), *places, color=_REFERENCE, ha="right")
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 

@@ -69,7 +69,7 @@ class AdamW(keras.optimizers.AdamW):
         self.exclude_from_weight_decay(variables)  # by Keras: `update_step` decays, at each variable's own rate
         super().build(variables)
         slots = ([slot for slot in self.variables if slot.path.endswith(end)] for end in ("_momentum", "_velocity"))
-        vars(self)["_slots"] = tuple(zip(*slots, strict=True))  # not setattr: checkpoints would find them twice
+        self.__dict__["_slots"] = tuple(zip(*slots, strict=True))  # not setattr: checkpoints would find them twice
 
     def update_step(self, gradient, variable, learning_rate) -> None:
         index = _compat.index_of(self, variable)
