@@ -233,6 +233,17 @@ def test_a_call_stays_a_call():
     )
 
 
+def test_data_sets_mark_their_functions_as_we_do():
+    dataset = tf.data.experimental.to_variant(tf.data.Dataset.range(3).map(lambda x: x + 1))
+    graph = tf.raw_ops.DatasetToGraphV2(input_dataset=dataset, external_state_policy=1)
+    (function,) = tf.compat.v1.GraphDef.FromString(graph.numpy()).library.function
+    marks = {name for name, value in function.attr.items() if value.b}
+    assert marks & set(_compat.STAYS_A_CALL), (
+        f"tf.data marks its functions, which are not rewritten with a graph around them, by {marks} now: take that into "
+        "STAYS_A_CALL in _compat.py; else TensorFlow rewrites a decoder of image files in every iterator, for seconds"
+    )
+
+
 def test_the_graph_of_a_function_in_a_library():
     inner = tf.function(lambda x: tf.matmul(x, x, transpose_b=True), autograph=False)
     outer = tf.function(lambda x: inner(x) + 1.0, autograph=False)
