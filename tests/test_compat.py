@@ -239,8 +239,8 @@ def test_data_sets_mark_their_functions_as_we_do():
     (function,) = tf.compat.v1.GraphDef.FromString(graph.numpy()).library.function
     marks = {name for name, value in function.attr.items() if value.b}
     assert marks & set(_compat.STAYS_A_CALL), (
-        f"tf.data marks its functions, which are not rewritten with a graph around them, by {marks} now: take that into "
-        "STAYS_A_CALL in _compat.py; else TensorFlow rewrites a decoder of image files in every iterator, for seconds"
+        f"tf.data marks its functions, which are not rewritten with a graph around them, by {marks} now: take that "
+        "into STAYS_A_CALL in _compat.py; else TensorFlow rewrites a decoder of image files in each iterator"
     )
 
 

@@ -14,15 +14,12 @@ from keras_mae.trainers.reference_loss import Reference
 _PAPER, _INK = (255, 255, 255), (51, 51, 51)
 _LINE, _REFERENCE, _GRID = "#1f77b4", "#d62728", "#e1e1e1"  # of charts
 _GAP, _LINE_HEIGHT = 4, 17
+_font = ImageFont.load_default
 _LEAK = (
     "With the original mean and contrast: the network predicts a patch up to these, and they are taken from the hidden "
     "patch itself, so that even an untrained network shows the picture.",
     "From the visible patches alone: mean and contrast are interpolated from the visible patches around.",
 )
-
-
-def _font(size: int):
-    return ImageFont.load_default(size)
 
 
 def reconstruction_grid(
