@@ -12,10 +12,10 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow check format bench lock
+.PHONY: help demo test test-fast test-slow test-nightly check format bench lock
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.demo  ## pretrain on digits, look at it, probe it, export it: some minutes
 	$(BIN)/keras-mae demo --output=runs/demo --overwrite
@@ -28,6 +28,9 @@ test-fast: .venv/.dev  ## the quick tests, for the loop of editing and testing
 
 test-slow: .venv/.dev  ## the tests that take minutes each
 	$(PYTEST) -m slow $(PYTEST_FLAGS) || [ $$? -eq 5 ]  # 5: there is none
+
+test-nightly: .venv/.dev  ## quick tests with the newest Keras, a nightly build: a report, which fails nothing
+	@.ci/nightly
 
 # mypy reads the layout that a wheel has: .build/typing/keras_mae with trainers and export inside.
 check: .venv/.dev  ## formatting, lint, spelling, types

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib.figure import Figure
 
 from benchmarks.ablation_rows import BASELINE, ROWS, Row
 
 FASTER = 2.0  # by how much a step without mask tokens in the encoder should be faster, at a ratio of 0.75
-_INK, _LIGHT, _OURS, _PAPER = (51, 51, 51), (225, 225, 225), (31, 119, 180), (255, 127, 14)
-_LINE, _NAMES, _PANEL = 24, 250, 250
+_LIGHT, _OURS, _PAPER = "#e1e1e1", "#1f77b4", "#ff7f0e"
 
 
 def change(row: Row, accuracies: dict[str, list[float]]) -> tuple[float, float]:
@@ -49,7 +48,7 @@ def write_report(accuracies: dict[str, list[float]], step_times: dict[str, float
     text = markdown(rows, accuracies, step_times)
     with open(os.path.join(folder, "table.md"), "w", encoding="utf-8") as file:
         file.write(text)
-    picture(rows, accuracies).save(os.path.join(folder, "table.png"), optimize=True)
+    picture(rows, accuracies).savefig(os.path.join(folder, "table.png"))
     return text
 
 
@@ -80,46 +79,29 @@ def markdown(rows: list[Row], accuracies: dict[str, list[float]], step_times: di
     return "\n".join(lines)
 
 
-def picture(rows: list[Row], accuracies: dict[str, list[float]]) -> Image.Image:
-    """Our accuracies, a dot for each seed and a bar at their mean, beside the paper's change."""
-    head, foot = 46, 30
-    image = Image.new("RGB", (_NAMES + 2 * _PANEL + 40, head + _LINE * len(rows) + foot), (255, 255, 255))
-    draw = ImageDraw.Draw(image)
-    font, small = ImageFont.load_default(13), ImageFont.load_default(11)
-    every = [100 * value for row in rows for value in accuracies[row.name]]
-    low, high = np.floor(min(every) - 0.5), np.ceil(max(every) + 0.5)
-    left = _NAMES + 10
-    changes = [row.paper[1] - row.paper[0] for row in rows if row.paper] or [0.0]
-    first, last = min(-1.0, *changes) - 1, max(1.0, *changes) + 1
-    right = left + _PANEL + 10
-
-    def x_of(value: float, low: float, high: float, begin: int) -> float:
-        return begin + (_PANEL - 20) * (value - low) / (high - low)
-
-    baseline = x_of(100 * np.mean(accuracies[BASELINE]), low, high, left)
-    zero = x_of(0.0, first, last, right)
-    bottom = head + _LINE * len(rows)
-    draw.text((left, 6), "ours: test accuracy, %", fill=_OURS, font=font)
-    draw.text((right, 6), "paper: change of the linear probe", fill=_PAPER, font=font)
-    for x in (baseline, zero):
-        draw.line([(x, head - 6), (x, bottom)], fill=_LIGHT, width=2)
-    for value, place in ((low, left), (high, left + _PANEL - 20)):
-        draw.text((place, bottom + 6), f"{value:g}", fill=_INK, anchor="mt", font=small)
-    draw.text((baseline, 28), "baseline", fill=_INK, anchor="mt", font=small)
-    for number, row in enumerate(rows):
-        y = head + _LINE * number + _LINE // 2
-        draw.text((_NAMES, y), row.name, fill=_INK, anchor="rm", font=font)
-        values = [x_of(100 * value, low, high, left) for value in accuracies[row.name]]
-        for x in values:
-            draw.ellipse([x - 3, y - 3, x + 3, y + 3], outline=_OURS)
-        draw.line([(np.mean(values), y - 7), (np.mean(values), y + 7)], fill=_OURS, width=3)
+def picture(rows: list[Row], accuracies: dict[str, list[float]]) -> Figure:
+    """Our accuracies, a circle for each seed and a bar at their mean, beside the paper's change."""
+    figure = Figure((8, 1 + 0.25 * len(rows)), layout="constrained")
+    ours, paper = figure.subplots(1, 2, sharey=True)
+    ours.axvline(100 * np.mean(accuracies[BASELINE]), color=_LIGHT, zorder=0)
+    paper.axvline(0, color=_LIGHT, zorder=0)
+    for place, row in enumerate(rows):
+        values = 100 * np.array(accuracies[row.name])
+        ours.plot(values, [place] * len(values), "o", color=_OURS, fillstyle="none")
+        ours.plot(values.mean(), place, "|", color=_OURS, markersize=11, markeredgewidth=3)
         if row.paper:
-            end = x_of(row.paper[1] - row.paper[0], first, last, right)
-            draw.line([(zero, y), (end, y)], fill=_PAPER, width=7)
+            paper.barh(place, row.paper[1] - row.paper[0], 0.3, color=_PAPER)
         if row.name != BASELINE:
             note = _of_paper(row).partition(" (")[0]
-            draw.text((right + _PANEL - 14, y), note, fill=_PAPER, anchor="lm", font=small)
-    return image
+            paper.annotate(note, (1.02, place), xycoords=paper.get_yaxis_transform(), color=_PAPER, va="center")
+    ours.set_yticks(range(len(rows)), [row.name for row in rows])
+    ours.invert_yaxis()
+    ours.set_title("ours: test accuracy, %", color=_OURS, fontsize="medium")
+    paper.set_title("paper: change of the linear probe", color=_PAPER, fontsize="medium")
+    for axes in (ours, paper):
+        axes.tick_params("y", length=0)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    return figure
 
 
 def _mean_and_spread(values: np.ndarray) -> str:

@@ -11,10 +11,10 @@ import math
 from collections.abc import Iterator
 
 import tensorflow as tf
-from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
 from benchmarks.our_step import our_model
 from benchmarks.sizes import SIZES, Size
+from keras_mae import _compat
 from keras_mae.optimizers import adamw
 
 
@@ -45,7 +45,7 @@ def _operations(graph: tf.Graph) -> Iterator[tf.Operation]:
                 if len(definition.signature.input_arg) != len(shapes):  # a branch: without the condition
                     shapes = shapes[1:]
                 with graph.as_default():
-                    yield from _operations(function_def_to_graph(definition, shapes))
+                    yield from _operations(_compat.graph_of(definition, shapes))
 
 
 def _of(operation: tf.Operation) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import keras
 
+from keras_mae import _compat
+
 
 def mend_names(layer: keras.layers.TFSMLayer) -> keras.layers.TFSMLayer:
     """Takes the `:0` from the names of a `TFSMLayer`'s weights, in place.
 
     Keras (3.15) names them after TensorFlow's variables, whose names end in `:0`, and then refuses every optimizer
     that keeps a slot for each weight (Adam, AdamW, SGD with momentum): "'..._kernel:0_momentum' is not a valid scope
-    name". Call this before `compile`. (There is no public way to rename a weight.)
+    name". Call this before `compile`.
 
     Args:
         layer: a `keras.layers.TFSMLayer`.
@@ -25,5 +27,5 @@ def mend_names(layer: keras.layers.TFSMLayer) -> keras.layers.TFSMLayer:
     >>> logits = keras.layers.Dense(10)(mend_names(layer)(images)["embedding"])
     """
     for weight in layer.weights:
-        weight._name, weight._path = weight.name.replace(":0", ""), weight.path.replace(":0", "")
+        _compat.rename(weight, weight.name.replace(":0", ""), weight.path.replace(":0", ""))
     return layer

@@ -9,7 +9,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # tests.base
 
 # A module may import its own package and those named here. `trainers` and `export` lie beside `keras_mae` in a
 # checkout and inside it in a wheel; their modules are called keras_mae.trainers... and keras_mae.export... either way.
-BASE = {"_backend", "example_seed", "one_writer", "registry"}
+BASE = {"_backend", "_compat", "example_seed", "one_writer", "registry"}
 LEAVES = {"layers", "masking", "targets", "losses", "data", "training", "optimizers"}
 PARTS = {"encoders", "decoders"}
 MODELS = BASE | LEAVES | PARTS
@@ -17,6 +17,7 @@ ABOVE_MODELS = MODELS | {"models", "checkpoints"}
 ALLOWED = {
     "__init__": set(),
     "_backend": set(),
+    "_compat": set(),
     "registry": set(),
     "example_seed": {"_backend"},
     "one_writer": set(),

@@ -31,7 +31,8 @@ class BestModel(keras.callbacks.Callback):
     """Saves the model after each epoch that is the best so far, and stops if none is for long.
 
     The best is the one of the highest validation accuracy, and among equal ones the one of the lowest validation loss.
-    An epoch whose accuracy or loss is not finite is better than none, and worse than any other.
+    An epoch whose accuracy or loss is not finite is better than none, and worse than any other. Keras'
+    `ModelCheckpoint` and `EarlyStopping` monitor one number, and start anew when a run is resumed.
 
     Args:
         save: writes the model.

@@ -1,14 +1,12 @@
-"""What happens beside training: progress, logs, pictures."""
+"""What happens beside training: progress, logs, corrupt images."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Callable
 
 import keras
-import tensorflow as tf
 from tqdm.auto import tqdm
 
 from keras_mae.data import CorruptImages
@@ -17,7 +15,7 @@ from keras_mae.data import CorruptImages
 class Progress(keras.callbacks.Callback):
     """One bar for the whole run: loss, images a second and the remaining time.
 
-    It begins with the second step, as the first one compiles and would spoil the rate.
+    It begins with the second step, as the first one compiles and would spoil the rate. (Keras' bars are one an epoch.)
 
     Args:
         batch_size: images in a step.
@@ -65,7 +63,8 @@ class JsonLines(keras.callbacks.Callback):
     """One line a finished epoch in a file: epoch, step, loss, learning rate, seconds and images a second.
 
     A step is a batch that was seen, be it that it was skipped. After a resume within an epoch, `seconds` and
-    `images_per_second` are those since.
+    `images_per_second` are those since. Keras' `CSVLogger` knows no step, and keeps the epochs that a resumed run
+    trains again.
 
     Args:
         path: the file; lines are appended.
@@ -101,46 +100,6 @@ class JsonLines(keras.callbacks.Callback):
         }
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-
-
-class TensorBoardScalars(keras.callbacks.Callback):
-    """The epoch's logs as TensorBoard scalars, by step.
-
-    Args:
-        path: folder of the event files.
-    """
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self._writer = tf.summary.create_file_writer(path)
-
-    def on_epoch_end(self, epoch, logs=None) -> None:
-        step = int(self.model.batches_seen)
-        with self._writer.as_default():
-            for key, value in (logs or {}).items():
-                tf.summary.scalar(key, value, step=step)
-            tf.summary.scalar("learning_rate", float(self.model.optimizer.learning_rate), step=step)
-        self._writer.flush()
-
-
-class Pictures(keras.callbacks.Callback):
-    """Draws reconstructions every few epochs, and after the last.
-
-    Args:
-        draw: called with the path of a PNG to write.
-        path: folder of the pictures.
-        every: epochs between two pictures.
-        epochs: of the whole run.
-    """
-
-    def __init__(self, draw: Callable[[str], None], path: str, every: int, epochs: int) -> None:
-        super().__init__()
-        self._draw, self._path, self._every, self._epochs = draw, path, every, epochs
-
-    def on_epoch_end(self, epoch, logs=None) -> None:
-        if (epoch + 1) % self._every == 0 or epoch + 1 == self._epochs:
-            os.makedirs(self._path, exist_ok=True)
-            self._draw(os.path.join(self._path, f"epoch_{epoch + 1:04d}.png"))
 
 
 class StopOnTooManyCorrupt(keras.callbacks.Callback):

@@ -23,7 +23,8 @@ class Checkpoints(keras.callbacks.Callback):
     """Saves weights, optimizer, counters and the epoch's mean loss so far; the newest two are kept.
 
     A checkpoint is written after each epoch, and within one after so many steps or minutes, and before leaving.
-    TensorFlow writes it aside and names it last, so that one which was interrupted is never picked up.
+    TensorFlow writes it aside and names it last, so that one which was interrupted is never picked up. Keras'
+    `ModelCheckpoint` saves no state of an epoch, and `BackupAndRestore` begins the epoch again.
 
     Args:
         path: folder of the checkpoints, which all workers see.
@@ -48,7 +49,8 @@ class Checkpoints(keras.callbacks.Callback):
         leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
-        self._model, self._strategy = model, model.distribute_strategy
+        self.set_model(model)
+        self._strategy = model.distribute_strategy
         self._steps_per_epoch, self._every_steps, self._every_minutes = steps_per_epoch, every_steps, every_minutes
         self._leaving = leaving
         with self._strategy.scope():
@@ -73,7 +75,7 @@ class Checkpoints(keras.callbacks.Callback):
             _log.info("there is no checkpoint yet in %s: starting at the first step", self._path)
             return 0
         self._checkpoint.restore(self._restored).assert_existing_objects_matched()
-        self._step = self._last_step = int(self._model.batches_seen)
+        self._step = self._last_step = int(self.model.batches_seen)
         return self._step
 
     def last_good(self) -> str:

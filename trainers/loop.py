@@ -69,7 +69,7 @@ def train(
         of_chief = [
             progress,
             callbacks.JsonLines(folder / run.LOG, batch_size, done),
-            callbacks.TensorBoardScalars(folder / run.TENSORBOARD),
+            keras.callbacks.TensorBoard(folder / run.TENSORBOARD, write_graph=False),
             *extra,
         ] if is_chief(strategy) else []  # fmt: skip
         skipped = StopOnSkippedSteps(max_skipped_steps, checkpoints.last_good)

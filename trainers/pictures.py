@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -12,18 +11,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from keras_mae.trainers.reference_loss import Reference
 
-_PAPER, _INK, _LINE, _GRID = (255, 255, 255), (51, 51, 51), (31, 119, 180), (225, 225, 225)
-_REFERENCE = (214, 39, 40)
+_PAPER, _INK = (255, 255, 255), (51, 51, 51)
+_LINE, _REFERENCE, _GRID = "#1f77b4", "#d62728", "#e1e1e1"  # of charts
 _GAP, _LINE_HEIGHT = 4, 17
+_font = ImageFont.load_default
 _LEAK = (
     "With the original mean and contrast: the network predicts a patch up to these, and they are taken from the hidden "
     "patch itself, so that even an untrained network shows the picture.",
     "From the visible patches alone: mean and contrast are interpolated from the visible patches around.",
 )
-
-
-def _font(size: int):
-    return ImageFont.load_default(size)
 
 
 def reconstruction_grid(
@@ -88,49 +84,25 @@ def _wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def loss_curve(
-    losses: Sequence[float], reference: Reference | None = None, width: int = 640, height: int = 360
-) -> Image.Image:
+def loss_curve(losses: Sequence[float], reference: Reference | None = None) -> Image.Image:
     """The loss of each epoch as a line, with gaps where it is not finite; and the one it is compared with, dashed."""
-    picture = Image.new("RGB", (width, height), _PAPER)
-    draw = ImageDraw.Draw(picture)
-    left, right, top, bottom = 64, width - 20, 34, height - 46
-    shown = [loss for loss in losses if math.isfinite(loss)] + ([] if reference is None else [reference.loss])
-    low, high = (min(shown), max(shown)) if shown else (0.0, 1.0)
-    margin = 0.06 * (high - low) or 0.1
-    low, high = low - margin, high + margin
-    draw.text((width // 2, 16), "pretraining loss (masked patches)", fill=_INK, anchor="mm", font=_font(15))
-    draw.text(((left + right) // 2, height - 12), "epoch", fill=_INK, anchor="mm", font=_font(13))
+    from matplotlib import figure, ticker
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    def x_of(epoch: float) -> float:
-        return left + (right - left) * (epoch - 1) / max(len(losses) - 1, 1)
-
-    def y_of(loss: float) -> float:
-        return bottom - (bottom - top) * (loss - low) / (high - low)
-
-    for value in _ticks(low, high):
-        draw.line([(left, y_of(value)), (right, y_of(value))], fill=_GRID)
-        draw.text((left - 8, y_of(value)), f"{value:g}", fill=_INK, anchor="rm", font=_font(12))
-    for epoch in _ticks(1, len(losses), whole=True):
-        draw.text((x_of(epoch), bottom + 8), f"{epoch:g}", fill=_INK, anchor="mt", font=_font(12))
-    draw.line([(left, top), (left, bottom), (right, bottom)], fill=_INK)
+    canvas = FigureCanvasAgg(figure.Figure((6.4, 3.6), layout="constrained"))  # inches, of 100 pixels each
+    axes = canvas.figure.add_subplot(title="pretraining loss (masked patches)", xlabel="epoch", ymargin=0.1)
+    axes.set_xlim(0.5, len(losses) + 0.5)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axes.grid(axis="y", color=_GRID)
+    axes.spines[["top", "right"]].set_visible(False)
+    finite = [loss if math.isfinite(loss) else math.nan for loss in losses]
+    axes.plot(range(1, len(losses) + 1), finite, "o-", color=_LINE, markersize=4, markevery=max(1, len(losses) // 60))
     if reference is not None:
-        y = y_of(reference.loss)
-        for x in range(left, right, 10):
-            draw.line([(x, y), (min(x + 5, right), y)], fill=_REFERENCE, width=2)
-        text = f"{reference.prediction}: {reference.rounded}"
-        above = y - top > _LINE_HEIGHT
-        draw.text(
-            (right, y + (-3 if above else 5)), text, fill=_REFERENCE, anchor="rb" if above else "rt", font=_font(12)
-        )
-    points = [(x_of(index + 1), y_of(loss)) if math.isfinite(loss) else None for index, loss in enumerate(losses)]
-    for one, other in itertools.pairwise(points):
-        if one and other:
-            draw.line([one, other], fill=_LINE, width=3, joint="curve")
-    for point in points[:: max(1, len(points) // 60)]:
-        if point:
-            draw.ellipse([point[0] - 3, point[1] - 3, point[0] + 3, point[1] + 3], fill=_LINE)
-    return picture
+        axes.axhline(reference.loss, color=_REFERENCE, linestyle="--")
+        text, places = f"{reference.prediction}: {reference.rounded}", (axes.get_yaxis_transform(), "offset points")
+        axes.annotate(text, (1, reference.loss), (0, 3), *places, color=_REFERENCE, ha="right")
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def save(picture: Image.Image, path: str) -> None:
@@ -142,16 +114,3 @@ def save(picture: Image.Image, path: str) -> None:
     finally:
         if os.path.exists(aside):
             os.remove(aside)
-
-
-def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
-    """About five round numbers between `low` and `high`."""
-    if high <= low:
-        return [low]
-    rough = (high - low) / 5
-    power = 10.0 ** np.floor(np.log10(rough))
-    step = power * min((1, 2, 5, 10), key=lambda factor: abs(factor * power - rough))
-    if whole:
-        step = max(1.0, np.ceil(step))
-    first = np.ceil(low / step)
-    return [float(f"{(first + k) * step:.6g}") for k in range(int((high - first * step) / step + 1e-9) + 1)]

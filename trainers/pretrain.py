@@ -18,7 +18,7 @@ from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.one_writer import released
 from keras_mae.optimizers import WarmupCosine, WarmupMultiStep, adamw
-from keras_mae.trainers import callbacks, memory, pictures, run
+from keras_mae.trainers import memory, pictures, run
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.data_service import from_service
@@ -188,16 +188,11 @@ def pretrain(
         if reference is not None:
             _log.info("%s", reference)
 
-    extra = []
-    if model.target.has_pixels:
-        extra.append(
-            callbacks.Pictures(
-                lambda path: draw_reconstructions(model, shown, path),
-                folder / run.PICTURES,
-                config.pictures_every,
-                config.epochs,
-            )
-        )
+    def draw(epoch: int, logs=None) -> None:
+        if (epoch + 1) % config.pictures_every == 0 or epoch + 1 == config.epochs:
+            draw_reconstructions(model, shown, os.path.join(folder / run.PICTURES, f"epoch_{epoch + 1:04d}.png"))
+
+    extra = [keras.callbacks.LambdaCallback(on_epoch_end=draw)] if model.target.has_pixels else []
     train_to_the_end(model, config, dataset_at, folder, steps, [corrupt], resume, extra=extra, on_start=announce)
     losses = getattr(getattr(model, "history", None), "history", {}).get("loss")
     if losses:

@@ -15,6 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from keras_mae import _compat
 from keras_mae.checkpoints.checkpoint_format import slots_of
 from keras_mae.models.saved_files import load_model_file
 
@@ -133,7 +134,7 @@ class TorchFile(TensorFile):
         except Exception as error:  # whatever unpickling comes upon in bytes that are none of its own
             raise _damaged(self.path, "a file of torch.save") from error
         self._tensors, self._bytes_read = _state_dict(content, self.path), 0
-        said = [getattr(each, "_metadata", {}).get(GRID_KEY) for each in _dicts(content)]
+        said = [_compat.note_of(each).get(GRID_KEY) for each in _dicts(content)]
         self.grid = next((grid for grid in map(_grid, said) if grid), None)
 
 

@@ -14,6 +14,7 @@ import keras
 import ml_dtypes
 import numpy as np
 
+from keras_mae import _compat
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat, slots_of
 from keras_mae.checkpoints.formats import format_called
 from keras_mae.checkpoints.hf import config_of
@@ -147,7 +148,7 @@ def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | Non
         return torch.from_numpy(array)
 
     content = collections.OrderedDict((name, tensor(array)) for name, array in tensors.items())
-    content._metadata = {GRID_KEY: grid}  # type: ignore[attr-defined]  # where PyTorch's own state dicts have theirs
+    _compat.set_note(content, {GRID_KEY: grid})
     torch.save({wrapper: content} if wrapper else content, path)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-# Neither put into the graph around it, nor rewritten with that graph, as tf.data's own functions are not
-_CALL = {"_noinline": True, "_tf_data_function": True}
+from keras_mae._compat import STAYS_A_CALL
+
 _NOT_REWRITTEN = "disable_meta_optimizer"
 _setting = threading.RLock()
 
@@ -23,7 +23,7 @@ def rarely(branch: Callable[[], Any]) -> Callable[[], Any]:
     """
     if tf.executing_eagerly():  # there, only the branch that is taken runs, and a function would be traced each time
         return branch
-    return _as_it_is(tf.function(branch, autograph=False, experimental_attributes=_CALL))
+    return _as_it_is(tf.function(branch, autograph=False, experimental_attributes=STAYS_A_CALL))
 
 
 def traced_once(*signature: tf.TensorSpec) -> Callable[[Callable], Callable]:
@@ -34,7 +34,7 @@ def traced_once(*signature: tf.TensorSpec) -> Callable[[Callable], Callable]:
     """
 
     def traced(function: Callable) -> Callable:
-        once = tf.function(function, input_signature=signature, autograph=False, experimental_attributes=_CALL)
+        once = tf.function(function, input_signature=signature, autograph=False, experimental_attributes=STAYS_A_CALL)
         return _as_it_is(once)
 
     return traced

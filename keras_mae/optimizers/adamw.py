@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_mae import _compat
 from keras_mae.optimizers.layer_decay import layer_decay_scales
 from keras_mae.optimizers.parameter_groups import depth_groups, names_of, select, split
 
@@ -33,6 +34,8 @@ class AdamW(keras.optimizers.AdamW):
 
     Reference: arXiv 1711.05101, algorithm 2.
     """
+
+    _slots: tuple[tuple[keras.Variable, keras.Variable], ...]  # momentum and velocity of each variable
 
     def __init__(
         self,
@@ -63,10 +66,13 @@ class AdamW(keras.optimizers.AdamW):
                 scales.update({id(variable): scale for variable in group})
         self._decayed = tuple(id(variable) not in undecayed for variable in variables)
         self._scales = tuple(scales[id(variable)] for variable in variables)
+        self.exclude_from_weight_decay(variables)  # by Keras: `update_step` decays, at each variable's own rate
         super().build(variables)
+        slots = ([slot for slot in self.variables if slot.path.endswith(end)] for end in ("_momentum", "_velocity"))
+        self.__dict__["_slots"] = tuple(zip(*slots, strict=True))  # not setattr: checkpoints would find them twice
 
     def update_step(self, gradient, variable, learning_rate) -> None:
-        index = self._get_variable_index(variable)
+        index = _compat.index_of(self, variable)
         learning_rate = keras.ops.cast(learning_rate, variable.dtype) * self._scales[index]
         if self._decayed[index] and self.weight_decay:
             self.assign_sub(variable, variable * (learning_rate * self.weight_decay))
@@ -78,8 +84,7 @@ class AdamW(keras.optimizers.AdamW):
     def _adam_in_one_pass(self, gradient, variable, learning_rate, index: int) -> None:
         """The step of `keras.optimizers.Adam` by TensorFlow's kernel, which reads and writes every number once."""
         variable, momentum, velocity = (
-            each.value if isinstance(each, keras.Variable) else each
-            for each in (variable, self._momentums[index], self._velocities[index])
+            each.value if isinstance(each, keras.Variable) else each for each in (variable, *self._slots[index])
         )
         dtype, step = variable.dtype, tf.cast(self.iterations + 1, variable.dtype)
         beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
@@ -95,9 +100,6 @@ class AdamW(keras.optimizers.AdamW):
             epsilon=tf.cast(self.epsilon, dtype),
             grad=tf.cast(gradient, dtype),
         )
-
-    def _apply_weight_decay(self, variables) -> None:
-        """Nothing: `update_step` decays, at each variable's own rate."""
 
     def get_config(self) -> dict[str, Any]:
         scales = None if self._scale_patterns is None else dict(self._scale_patterns)

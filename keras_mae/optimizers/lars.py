@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_mae import _compat
+
 
 @keras.saving.register_keras_serializable(package="keras_mae")
 class LARS(keras.optimizers.Optimizer):
@@ -43,6 +45,7 @@ class LARS(keras.optimizers.Optimizer):
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
+        self.exclude_from_weight_decay(variables)  # by Keras, which would decouple it from the gradient
         super().build(variables)
         self._velocities = self.add_optimizer_variables(variables, "velocity")
 
@@ -54,13 +57,10 @@ class LARS(keras.optimizers.Optimizer):
             # a variable of zeros (or one without a gradient) has no size to take a share of
             trust = self.trust_coefficient * size / keras.ops.where(length > 0, length, 1.0)
             step = step * keras.ops.where((size > 0) & (length > 0), trust, 1.0)
-        velocity = self._velocities[self._get_variable_index(variable)]
+        velocity = self._velocities[_compat.index_of(self, variable)]
         step = velocity * self.momentum + step
         self.assign(velocity, step)
         self.assign_sub(variable, step * keras.ops.cast(learning_rate, variable.dtype))
-
-    def _apply_weight_decay(self, variables) -> None:
-        """Nothing: decay is part of the gradient."""
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum, "trust_coefficient": self.trust_coefficient}

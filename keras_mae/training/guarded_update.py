@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
+
+from keras_mae import _compat
 
 
 def guarded_update(
@@ -60,7 +61,7 @@ def guarded_update(
 
     def update(run: Callable[[], None], finite) -> None:
         def good() -> None:
-            with _no_second_all_reduce(inner):
+            with _compat.gradients_are_summed(inner):
                 run()
             after()
             grow()
@@ -78,20 +79,6 @@ def guarded_update(
     # These run a thread for each replica, which must not meet inside of a branch: so the branch is taken outside
     def on_all_replicas(strategy, finite, *gradients) -> None:
         first = strategy.experimental_local_results(finite)[0]
-        update(lambda: strategy.extended.call_for_each_replica(apply, args=gradients), first)
+        update(lambda: strategy.run(apply, args=gradients), first)
 
     tf.distribute.get_replica_context().merge_call(on_all_replicas, args=(finite, *gradients))
-
-
-@contextlib.contextmanager
-def _no_second_all_reduce(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
-    """Keras' optimizers sum over the replicas what they are given; these gradients have been summed.
-
-    Keras 3.15 has no public way to say so (Keras 2 had `experimental_aggregate_gradients=False`).
-    tests/training/test_replicas.py tells if the name changes: the weights would no longer agree.
-    """
-    optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
-    try:
-        yield
-    finally:
-        del optimizer._all_reduce_sum_gradients

@@ -57,10 +57,8 @@ class ImageModel(keras.Model):
         to zero, whose gradients stay zero. Here the first factor starts anew, as `enable_lora` starts it.
         """
         super().load_weights(filepath, *args, **kwargs)
-        for layer in self._flatten_layers():
-            if getattr(layer, "lora_enabled", False):
-                first = layer.lora_kernel_a
-                first.assign(keras.initializers.HeUniform(seed=0)(first.shape, dtype=first.dtype))
+        for first in (variable for variable in self.variables if variable.name == "lora_kernel_a"):
+            first.assign(keras.initializers.HeUniform(seed=0)(first.shape, dtype=first.dtype))
 
     def quantize(self, *args: Any, **kwargs: Any) -> None:
         """Raises a ValueError: Keras would save such a model in a file that it cannot load."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_mae import _compat
 from keras_mae.layers.pixel_range import looked_at
 from keras_mae.training.image_model import ImageModel
 
@@ -86,7 +87,7 @@ class ImageTrainingModel(ImageModel):
 
     def evaluate(self, x=None, *args: Any, **kwargs: Any):
         """As `keras.Model.evaluate`, with the checks of `fit`."""
-        if not kwargs.get("_use_cached_eval_dataset"):  # how `fit` passes its validation data, in every epoch
+        if not _compat.called_by_fit(kwargs):
             x = looked_at(x, *self.example_shapes())
         return super().evaluate(x, *args, **kwargs)
 

@@ -17,7 +17,8 @@ class StopOnSkippedSteps(keras.callbacks.Callback):
     """Tells of every skipped step, and ends `fit` with a ValueError when there are too many in a row.
 
     `fit` adds one by itself, unless it is given one. It puts `skipped_steps`, the number since `compile`, into the
-    logs of each epoch. It looks at every step, on an accelerator at every 16th and at the end of an epoch.
+    logs of each epoch. It looks at every step, on an accelerator at every 16th and at the end of an epoch. Keras'
+    `TerminateOnNaN` ends `fit` at the first NaN.
 
     Args:
         limit: how many skipped steps in a row are put up with; None for any number. A float16 run needs some to find

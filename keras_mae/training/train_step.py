@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_mae import _compat
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.processor_kernels import use_kernels
 from keras_mae.training.batch_parts import UNEQUAL_SHARES, batch_size_of, split
@@ -16,6 +17,7 @@ from keras_mae.training.devices import has_accelerator
 from keras_mae.training.guarded_update import guarded_update
 
 
+@_compat.built_when_made
 class GlobalBatchModel(CheckedModel):
     """A `keras.Model` whose `fit` takes the same step on one replica and on many, in one go or in parts.
 
@@ -216,28 +218,22 @@ class GlobalBatchModel(CheckedModel):
 
     def _moved_by_forward_pass(self) -> list[keras.Variable]:
         """What `batch_loss` changes: the statistics of BatchNorms and of metrics."""
-        metrics = [metric for metric in self.metrics if metric is not self._loss_tracker]
+        metrics = [metric for metric in self.metrics if metric.name != "loss"]
         owners = [*self._batch_norms(), *metrics]
         return [variable for owner in owners for variable in owner.variables if not variable.trainable]
 
     def _logs(self, loss, batch_size, otherwise=None) -> dict[str, tf.Tensor]:
         """The means so far; of the loss, as long as every step was skipped, `otherwise`."""
-        self._loss_tracker.update_state(loss, sample_weight=batch_size)
+        mean_loss = next(metric for metric in self.metrics if metric.name == "loss")  # of Keras' `compile`
+        mean_loss.update_state(loss, sample_weight=batch_size)
         logs = {metric.name: metric.result() for metric in self.metrics}
         if otherwise is not None:
-            nothing = tf.equal(tf.convert_to_tensor(self._loss_tracker.count), 0)
+            nothing = tf.equal(tf.convert_to_tensor(mean_loss.count), 0)
             logs["loss"] = tf.where(nothing, otherwise, logs["loss"])
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
-            logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}  # see `_maybe_symbolic_build`
+            # Keras 3.15 takes the mean over the workers along the first axis, which a scalar does not have
+            logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
         return logs
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None) -> None:
-        """Keras builds a model for `fit` on several workers from a mean over them, of dicts and tuples, which fails.
-
-        Ours are built when they are made. Keras 3.15 also takes the mean over the workers along the first axis of
-        each log, which a scalar does not have: hence their shape in `_logs`.
-        tests/training/test_replicas.py::test_two_processes_take_the_step_of_one tells when Keras needs neither.
-        """
 
 
 def _with_equal_shares(loss, total, batch_size, replicas: int) -> tf.Tensor:

@@ -1,6 +1,8 @@
 """RandAugment's operations against Pillow's or keras-cv's, and its random choices."""
 
 import math
+import sys
+import types
 
 import keras_cv
 import numpy as np
@@ -9,7 +11,8 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
 from keras_mae.data import RandAugment
-from keras_mae.data.rand_augment import _apply, operations_on, posterize
+from keras_mae.data.image_operations import OPERATIONS, keras_cvs, operations_on, posterize
+from keras_mae.data.rand_augment import _apply
 from keras_mae.example_seed import ExampleSeed
 from tests.drawn import as_image, drawn
 
@@ -91,6 +94,38 @@ def test_posterize_is_keras_cvs(bits):
     expected = keras_cv.layers.Posterization((0, 255), bits).augment_image(tf.constant(IMAGE, tf.float32))
     np.testing.assert_array_equal(posterize(tf.constant(IMAGE, tf.float32), tf.constant(bits)), expected)
     assert not posterize(tf.constant(IMAGE, tf.float32), tf.constant(0)).numpy().any()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"posterize", "add", "brightness"}))
+def test_ours_are_keras_cvs(name, channels):
+    """What takes the place of an operation that keras-cv drops, or does not offer with the Keras that is installed."""
+    if name == "color" and channels != 3:
+        return
+    own, amount = OPERATIONS[name]
+    image = tf.constant(drawn(40, 48, channels)[None], tf.float32)
+    flat = tf.concat([image[..., :-1], tf.fill([1, 40, 48, 1], 7.0)], axis=-1)  # a channel of one level
+    for strength, sign in ((0.0, 1.0), (0.35, -1.0), (0.9, 1.0), (1.0, -1.0)):
+        of = amount(tf.constant(strength), tf.constant(sign))
+        for images in (image, flat, 0.4 * image + 30):
+            np.testing.assert_allclose(own(images, of), keras_cvs(name)(images, of), rtol=0, atol=1e-3)  # round-off
+
+
+def test_without_keras_cv_the_same_images(monkeypatch):
+    with_keras_cv = [RandAugment(probability=1.0)(tf.constant(IMAGE), ExampleSeed.of(3, 0, n)) for n in range(6)]
+    assert all(keras_cvs(name) is None for name in ("posterize", "add", "brightness"))
+    for lacking in ({"RandomShear", "Equalization"}, None):
+        operations_on.cache_clear()
+        if lacking is None:
+            monkeypatch.setitem(sys.modules, "keras_cv", None)  # `import keras_cv` raises ImportError
+        else:
+            kept = {name: each for name, each in vars(keras_cv.layers).items() if name not in lacking}
+            monkeypatch.setattr(keras_cv, "layers", types.SimpleNamespace(**kept))
+        assert [keras_cvs(name) is None for name in ("shear x", "equalize", "rotate")] == [True, True, lacking is None]
+        for n, expected in enumerate(with_keras_cv):
+            result = RandAugment(probability=1.0)(tf.constant(IMAGE), ExampleSeed.of(3, 0, n))
+            np.testing.assert_allclose(result.numpy().astype(int), expected.numpy().astype(int), rtol=0, atol=1)
+    operations_on.cache_clear()
 
 
 def test_no_operation_at_no_strength():

@@ -73,30 +73,32 @@ def test_headings_of_narrow_images_do_not_overlap(width):
         assert width < 60 or (gap > 128).all()
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "whole", "expected"),
-    [
-        (1, 20, True, [5, 10, 15, 20]),
-        (1, 3, True, [1, 2, 3]),
-        (1, 1, True, [1]),
-        (1, 800, True, [200, 400, 600, 800]),
-        (0.0, 1.0, False, [0, 0.2, 0.4, 0.6, 0.8, 1]),
-        (0.013, 0.047, False, [0.015, 0.02, 0.025, 0.03, 0.035, 0.04, 0.045]),
-        (12.0, 97.0, False, [20, 40, 60, 80]),
-    ],
-)
-def test_ticks_are_round_numbers_inside(low, high, whole, expected):
-    assert pictures._ticks(low, high, whole) == pytest.approx(expected, rel=1e-9)  # float64 round-off
+def colour_of(line):
+    return np.array([int(line[place : place + 2], 16) for place in (1, 3, 5)])
+
+
+def places(picture, line):
+    """Rows and columns of the pixels that have a line's colour."""
+    return np.argwhere((np.abs(np.asarray(picture).astype(int) - colour_of(line)) < 3).all(axis=-1))
+
+
+def frame(picture):
+    """Top, bottom, left and right of the axes, which are black: the longest column and row of dark pixels."""
+    dark = (np.asarray(picture).astype(int) < 100).all(axis=-1)
+    left, bottom = dark.sum(axis=0).argmax(), dark.sum(axis=1).argmax()
+    return dark[:, left].argmax(), bottom, left, len(dark[0]) - 1 - dark[bottom, ::-1].argmax()
 
 
 @pytest.mark.parametrize("losses", [[0.9], [0.5, 0.5], [1.0, 0.6, 0.7, 0.2], list(np.geomspace(1, 1e-3, 300))])
 def test_loss_curve(losses, tmp_path):
     picture = pictures.loss_curve(losses)
-    assert picture.size == (640, 360)
-    pixels = np.asarray(picture).astype(int)
-    line = np.argwhere((np.abs(pixels - pictures._LINE) < 3).all(axis=-1))
+    assert picture.size == (640, 360) and picture.mode == "RGB"
+    top, bottom, left, right = frame(picture)
+    assert right - left > 500 and bottom - top > 240
+    line = places(picture, pictures._LINE)
     assert len(line) > 20
-    assert line[:, 0].min() >= 34 - 3 and line[:, 0].max() <= 360 - 46 + 3  # inside of the axes
+    assert top < line[:, 0].min() and line[:, 0].max() < bottom  # inside of the axes
+    assert left < line[:, 1].min() and line[:, 1].max() < right
     if losses[-1] < losses[0]:  # it falls: the left end is above the right one
         assert line[line[:, 1] == line[:, 1].min(), 0].mean() < line[line[:, 1] == line[:, 1].max(), 0].mean()
     pictures.save(picture, str(tmp_path / "loss.png"))
@@ -104,22 +106,52 @@ def test_loss_curve(losses, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
 
 
-def test_loss_curve_shows_what_the_loss_is_compared_with():
-    losses = [1.2, 0.9, 0.7, 0.6]
-    pixels = np.asarray(pictures.loss_curve(losses, Reference(0.98, "each patch's mean"))).astype(int)
-    dashes = np.argwhere((np.abs(pixels - pictures._REFERENCE) < 3).all(axis=-1))
+@pytest.mark.parametrize("low", [0.6, 0.05])
+def test_loss_curve_shows_what_the_loss_is_compared_with(low):
+    """The dashed line lies where its loss is on the scale of the curve; a loss may be far below, too."""
+    picture = pictures.loss_curve([1.2, 0.9, 0.7, low], Reference(0.98, "each patch's mean"))
+    top, bottom, left, right = frame(picture)
+    dashes, line = places(picture, pictures._REFERENCE), places(picture, pictures._LINE)
     rows, counts = np.unique(dashes[:, 0], return_counts=True)
-    low, high = 0.6 - 0.06 * 0.6, 1.2 + 0.06 * 0.6
-    assert abs(rows[counts.argmax()] - (314 - 280 * (0.98 - low) / (high - low))) <= 1.5  # two pixels wide
-    assert 0.4 < counts.max() / (620 - 64) < 0.7  # dashed, over the whole width
-    above = np.asarray(pictures.loss_curve([0.3, 0.2], Reference(0.9, "each patch's mean"))).astype(int)
-    assert (np.abs(above - pictures._REFERENCE) < 3).all(axis=-1)[34:].any()  # inside, also when the loss is far below
+    highest, lowest = (
+        line[line[:, 1] == line[:, 1].min() + 3, 0].mean(),
+        line[line[:, 1] == line[:, 1].max() - 3, 0].mean(),
+    )
+    assert abs(rows[counts.argmax()] - (highest + (lowest - highest) * (1.2 - 0.98) / (1.2 - low))) <= 3  # thick lines
+    assert 0.5 < counts.max() / (right - left) < 0.9  # dashed, over the whole width
+    written = dashes[np.abs(dashes[:, 0] - rows[counts.argmax()]) > 3]
+    assert len(written) > 20 and written[:, 0].min() > top and written[:, 1].max() <= right
+
+
+def test_loss_curve_with_a_reference_above_all_has_room_for_its_text():
+    picture = pictures.loss_curve([0.3, 0.2], Reference(0.9, "each patch's mean"))
+    top, _, _, right = frame(picture)
+    written = places(picture, pictures._REFERENCE)
+    assert written[:, 0].min() >= top - 2 and written[:, 1].max() <= right
 
 
 @pytest.mark.parametrize("losses", [[math.nan], [math.nan, 0.5, math.nan, 0.4, 0.3], [math.inf, 1.0, 0.9]])
 def test_a_loss_that_is_not_finite_is_a_gap(losses):
-    pixels = np.asarray(pictures.loss_curve(losses)).astype(int)
-    line = np.argwhere((np.abs(pixels - pictures._LINE) < 3).all(axis=-1))[:, 1]
+    line = places(pictures.loss_curve(losses), pictures._LINE)[:, 1]
     finite = [number for number, loss in enumerate(losses) if math.isfinite(loss)]
-    x = [64 + 556 * number / max(len(losses) - 1, 1) for number in finite]
-    assert not len(line) if not x else (abs(line.min() - x[0]) <= 4 and abs(line.max() - x[-1]) <= 4)
+    if not finite:
+        assert not len(line)
+        return
+    whole = places(pictures.loss_curve([0.5] * len(losses)), pictures._LINE)[:, 1]
+    x = np.linspace(whole.min() + 3, whole.max() - 3, len(losses))[finite]  # circles of 3 pixels
+    width = 640 / len(losses)  # of an epoch; labels of another width move the axes a little
+    assert abs(line.min() + 3 - x[0]) < width / 8 and abs(line.max() - 3 - x[-1]) < width / 8
+
+
+def test_no_epoch_has_a_fraction(monkeypatch):
+    """Of one to four epochs, and of many, each number below the axis is whole."""
+    from matplotlib.figure import Figure
+
+    figures, original = [], Figure.__init__
+    monkeypatch.setattr(
+        Figure, "__init__", lambda self, *given, **named: (figures.append(self), original(self, *given, **named))[1]
+    )
+    for count in (1, 2, 4, 800):
+        pictures.loss_curve(np.geomspace(1, 0.5, count))
+        ticks = [tick for tick in figures[-1].axes[0].get_xticks()]
+        assert all(float(tick).is_integer() for tick in ticks) and len(ticks) <= 12

@@ -317,7 +317,7 @@ def test_two_processes_take_the_step_of_one(runs):
     for worker in workers:
         assert worker["replicas"] == 2
         check(worker, find(runs, replicas=1, **SGD))
-        # when one of these is False, `_maybe_symbolic_build` in train_step.py, or the shape of its logs, can go
+        # when one of these is False, `built_when_made` in _compat.py, or the shape of the logs in train_step.py, can go
         assert all(worker["without_us"]), worker["without_us"]
 
 
