@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from keras_mae.data import ArraySource, Augmentation, CorruptImages, training_dataset
+from keras_mae.data import ArraySource, Augmentation, TrainingData
 
 _BATCH, _BATCHES, _ROUNDS = 50, 40, 7
 
@@ -38,8 +38,7 @@ def result() -> str:
 def _medians(images: np.ndarray, augmentation: Augmentation) -> dict[str, float]:
     streams = {}
     for side, source in (("by_batch", ArraySource(images)), ("one_by_one", _OneByOne(images))):
-        corrupt = CorruptImages(source.num_images, source.name_of)
-        streams[side] = iter(training_dataset(source, (28, 28, 1), _BATCH, 0, augmentation, corrupt))
+        streams[side] = iter(TrainingData(source, (28, 28, 1), _BATCH, 0, augmentation).at())
         next(streams[side])
     rates: dict[str, list[float]] = {side: [] for side in streams}
     for _ in range(_ROUNDS):

@@ -2,7 +2,7 @@
 
     python -m benchmarks.photo_input
 
-JPEG files of 500 x 375 pixels: `training_dataset` against Pillow with a worker process for each core, and against
+JPEG files of 500 x 375 pixels: `TrainingData` against Pillow with a worker process for each core, and against
 what is left if everything but `decode_and_crop_jpeg` and the resize is taken out of it. Files of 12 megapixels: one
 thread each, against Pillow's full decode. The rounds alternate; rates are medians, in images a second.
 """
@@ -23,7 +23,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from benchmarks import pillow_pipeline
-from keras_mae.data import Augmentation, CorruptImages, FolderSource, training_dataset
+from keras_mae.data import Augmentation, FolderSource, TrainingData
 from keras_mae.data.augmentation import RATIO, crop_draws, crop_window
 from keras_mae.example_seed import ExampleSeed
 
@@ -43,8 +43,7 @@ def result(rounds: int = 5, batches: int = 30) -> str:
 
 def _small(folder: str, rounds: int, batches: int) -> dict[str, float]:
     source = FolderSource(folder)
-    corrupt = CorruptImages(source.num_images, source.name_of)
-    ours = training_dataset(source, (_SIZE, _SIZE, 3), _BATCH, 0, Augmentation(_SCALE), corrupt)
+    ours = TrainingData(source, (_SIZE, _SIZE, 3), _BATCH, 0, Augmentation(_SCALE)).at()
     bare = _bare(source.paths)
     with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
         sides: dict[str, Callable[[], Iterator]] = {
@@ -62,8 +61,7 @@ def _small(folder: str, rounds: int, batches: int) -> dict[str, float]:
 
 def _large(folder: str, rounds: int) -> dict[str, float]:
     source = FolderSource(folder)
-    corrupt = CorruptImages(source.num_images, source.name_of)
-    dataset = training_dataset(source, (_SIZE, _SIZE, 3), 1, 0, Augmentation(_SCALE), corrupt)
+    dataset = TrainingData(source, (_SIZE, _SIZE, 3), 1, 0, Augmentation(_SCALE)).at()
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
     ours = dataset.with_options(options)

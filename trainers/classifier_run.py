@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data import Augmentation, CorruptImages, FineTuningAugmentation, Source, evaluation_dataset
+from keras_mae.data import CorruptImages, Source, TrainingData, evaluation_dataset
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.seen import Seen
 from keras_mae.models import ImageClassifier
@@ -22,14 +22,7 @@ from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.evaluation import majority_shares
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.probe_config import ProbeConfig
-from keras_mae.trainers.programs import (
-    DatasetAt,
-    batches_of,
-    save_finished,
-    save_model,
-    steps_per_epoch,
-    train_to_the_end,
-)
+from keras_mae.trainers.programs import save_finished, save_model, steps_per_epoch, train_to_the_end
 from keras_mae.trainers.strategy import on_chief
 
 _log = logging.getLogger("keras_mae")
@@ -39,43 +32,28 @@ class ClassifierData(NamedTuple):
     """What trains and tests a classifier.
 
     Attributes:
-        num_images: how many there are to train on.
-        dataset_at: from (step, number of hosts, index of this host) to an endless stream of training batches.
+        training: what is trained on.
         validation: batches `(images, labels)`, each image once.
         tested_labels: of the images in these, int64 `(N,)`.
         corrupt: the accounts of the two sets of images.
         seen: what the run's `config.json` says of the two, see `keras_mae.data.seen.Seen`.
     """
 
-    num_images: int
-    dataset_at: DatasetAt
+    training: TrainingData
     validation: tf.data.Dataset
     tested_labels: np.ndarray
     corrupt: tuple[CorruptImages, ...] = ()
     seen: Seen | None = None
 
 
-def image_batches(
-    config: FinetuneConfig | ProbeConfig,
-    source: Source,
-    validation: Source,
-    image_shape: tuple[int, int, int],
-    augmentation: Augmentation | FineTuningAugmentation,
-    tested_together: int,
+def with_validation(
+    training: TrainingData, validation: Source, crop_ratio: float, tested_together: int
 ) -> ClassifierData:
-    """Labelled images, augmented to train on, and `tested_together` at a time, at most, to test on."""
-    corrupt, of_validation = (CorruptImages(each.num_images, each.name_of) for each in (source, validation))
-    tested = evaluation_dataset(
-        validation,
-        image_shape,
-        min(tested_together, validation.num_images),
-        config.crop_ratio,
-        of_validation,
-        with_labels=True,
-    )
-    dataset_at = batches_of(config, source, image_shape, augmentation, corrupt, with_labels=True)
-    labels = validation.required_labels()
-    return ClassifierData(source.num_images, dataset_at, tested, labels, (corrupt, of_validation))
+    """Images to train on, and `tested_together` at a time, at most, to test on."""
+    corrupt = CorruptImages(validation.num_images, validation.name_of)
+    together = min(tested_together, validation.num_images)
+    tested = evaluation_dataset(validation, training.image_shape, together, crop_ratio, corrupt, with_labels=True)
+    return ClassifierData(training, tested, validation.required_labels(), (training.corrupt, corrupt))
 
 
 def schedule_of(config: ClassifierConfig, steps: int) -> WarmupCosine:
@@ -119,7 +97,8 @@ def train_classifier(
     begin = time.perf_counter()
     folder, strategy = run.RunFolder(output), classifier.distribute_strategy
     on_chief(strategy, lambda: folder.start(config, data, resume, overwrite, prepared.seen))
-    steps = steps_per_epoch(config, prepared.num_images)
+    num_images = prepared.training.source.num_images
+    steps = steps_per_epoch(config, num_images)
     tested, shares = len(prepared.tested_labels), majority_shares(prepared.tested_labels, classifier.num_classes)
 
     def save_best() -> None:
@@ -132,7 +111,7 @@ def train_classifier(
         _log.info(
             "%d images of %d classes, %d steps an epoch, %d epochs%s; %s parameters, %s of them trained; peak learning "
             "rate %.3g; tested on %d images, of which %.1f %% are of the largest class",
-            prepared.num_images,
+            num_images,
             classifier.num_classes,
             steps,
             config.epochs,
@@ -150,7 +129,7 @@ def train_classifier(
         train_to_the_end(
             classifier,
             config,
-            prepared.dataset_at,
+            prepared.training,
             folder,
             steps,
             prepared.corrupt,
@@ -168,7 +147,7 @@ def train_classifier(
         **shares,
         "epochs": int(classifier.batches_seen) // steps,
         "num_classes": classifier.num_classes,
-        "train_images": prepared.num_images,
+        "train_images": num_images,
         "validation_images": tested,
         "seconds": round(time.perf_counter() - begin, 1),
     }

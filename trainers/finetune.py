@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from keras_mae.data import Augmentation, FineTuningAugmentation, RandAugment, Source, mixed_dataset
+from keras_mae.data import Augmentation, FineTuningAugmentation, Mixing, RandAugment, Source, TrainingData
 from keras_mae.data.seen import Seen
 from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
@@ -15,7 +14,7 @@ from keras_mae.one_writer import released
 from keras_mae.optimizers import adamw
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
-from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
+from keras_mae.trainers.classifier_run import ClassifierData, schedule_of, train_classifier, with_validation
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.labelled_data import labelled_sources
@@ -103,23 +102,17 @@ def prepared(classifier: ImageClassifier, config: FinetuneConfig, source: Source
     Returns:
         Batches of uint8 images and int64 labels; mixed ones are float32 with soft labels `(B, num_classes)`.
     """
-    image_shape = classifier.encoder.image_shape
-    batches = image_batches(config, source, validation, image_shape, _augmentation(config), config.batch_size)
-    if not _mixes(config):
-        return batches
-
-    def mixed_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
-        return mixed_dataset(
-            batches.dataset_at(step, num_hosts, host),
-            classifier.num_classes,
-            config.seed,
-            step,
-            config.mixup,
-            config.cutmix,
-            config.label_smoothing,
-        )
-
-    return batches._replace(dataset_at=mixed_at)
+    mixing = Mixing(classifier.num_classes, config.mixup, config.cutmix, config.label_smoothing)
+    training = TrainingData(
+        source,
+        classifier.encoder.image_shape,
+        config.batch_size,
+        config.seed,
+        _augmentation(config),
+        (mixing,) if _mixes(config) else (),
+        with_labels=True,
+    )
+    return with_validation(training, validation, config.crop_ratio, config.batch_size)
 
 
 def _mixes(config: FinetuneConfig) -> bool:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data import Augmentation, Source
+from keras_mae.data import Augmentation, Source, TrainingData
 from keras_mae.data.seen import Seen
 from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
@@ -17,7 +17,7 @@ from keras_mae.one_writer import released
 from keras_mae.optimizers import LARS
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
-from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
+from keras_mae.trainers.classifier_run import ClassifierData, schedule_of, train_classifier, with_validation
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.features import ENCODED, features_of
 from keras_mae.trainers.labelled_data import labelled_sources
@@ -94,8 +94,15 @@ def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, valida
     """What trains and tests a probe: images, or without random crop and flip the features of each, computed once."""
     if config.crop_scale is None and not config.flip:
         return _of_features(probe, config, source, validation)
-    augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio)
-    return image_batches(config, source, validation, probe.encoder.image_shape, augmentation, ENCODED)
+    training = TrainingData(
+        source,
+        probe.encoder.image_shape,
+        config.batch_size,
+        config.seed,
+        Augmentation(config.crop_scale, config.flip, config.crop_ratio),
+        with_labels=True,
+    )
+    return with_validation(training, validation, config.crop_ratio, ENCODED)
 
 
 def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
@@ -104,44 +111,29 @@ def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, va
         features_of(probe.encoder, each, config.pooling, config.crop_ratio, ENCODED, config.block)
         for each in (source, validation)
     )
-
-    def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
-        return feature_batches(*train, config.batch_size, config.seed, step, num_hosts, host)
-
     tested = tf.data.Dataset.from_tensor_slices(test).batch(4 * ENCODED)
-    return ClassifierData(len(train[0]), dataset_at, tested, test[1])
+    return ClassifierData(feature_data(*train, config.batch_size, config.seed), tested, test[1])
 
 
-def feature_batches(
-    features: np.ndarray,
-    labels: np.ndarray,
-    batch_size: int,
-    seed: int,
-    first_step: int = 0,
-    num_hosts: int = 1,
-    host: int = 0,
-) -> tf.data.Dataset:
-    """An endless stream of batches of features, each a function of (seed, step), as `training_dataset` has of images.
+def feature_data(features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> TrainingData:
+    """Features `(N, D)` and labels `(N,)` to train on, as they are: batches `(batch_size, D)` and `(batch_size,)`."""
+    as_they_are = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
+    return TrainingData(
+        _Features(features, labels), features.shape[1:], batch_size, seed, as_they_are, with_labels=True
+    )
 
-    Args:
-        features: `(N, D)`.
-        labels: `(N,)`.
-        batch_size: of a global batch.
-        seed: int.
-        first_step: steps that were taken before.
-        num_hosts, host: this host's contiguous share of every batch.
 
-    Returns:
-        Batches `(batch_size / num_hosts, D)` and `(batch_size / num_hosts,)`.
-    """
-    per_epoch, share = len(features) // batch_size * batch_size, batch_size // num_hosts
-    with tf.init_scope():  # held once, by reference: a constant in a graph may not exceed 2 GB
-        table, classes = tf.constant(features), tf.constant(labels)
+class _Features(Source):
+    """Features in memory, and their labels, in place of images."""
 
-    def load_batch(step):
-        positions = step * batch_size + host * share + tf.range(share, dtype=tf.int64)
-        key = tf.stack([tf.constant(seed, tf.int64), positions[0] // per_epoch])
-        chosen = tf.random.experimental.index_shuffle(positions % per_epoch, key, len(features) - 1)
-        return tf.gather(table, chosen), tf.gather(classes, chosen)
+    def __init__(self, features: np.ndarray, labels: np.ndarray) -> None:
+        self.num_images, self.image_shape, self._labels = len(features), features.shape[1:], labels
+        self.dtype = features.dtype.name
+        with tf.init_scope():  # held once, by reference: a constant in a graph may not exceed 2 GB
+            self._table = tf.constant(features)
 
-    return tf.data.Dataset.range(first_step, np.iinfo(np.int64).max).map(load_batch).prefetch(tf.data.AUTOTUNE)
+    def read(self, index) -> dict[str, tf.Tensor]:
+        return {"image": tf.gather(self._table, index), "label": self._label(index)}
+
+    def name_of(self, index: int) -> str:
+        return f"features[{index}]"

@@ -6,11 +6,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_mae.data import TrainingData
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.trainers import callbacks, run
 from keras_mae.trainers.checkpoints import Checkpoints
@@ -20,11 +22,10 @@ from keras_mae.training import GlobalBatchModel, StopOnSkippedSteps
 
 def train(
     model: GlobalBatchModel,
-    dataset_at: Callable[[int, int, int], tf.data.Dataset],
+    data: TrainingData,
     folder: run.RunFolder,
     epochs: int,
     steps_per_epoch: int,
-    batch_size: int,
     resume: bool = False,
     checkpoint_steps: int | None = None,
     checkpoint_minutes: float | None = None,
@@ -41,10 +42,9 @@ def train(
 
     Args:
         model: compiled, in the scope of its strategy.
-        dataset_at: from (step, number of hosts, index of this host) to an endless stream of batches from that step
-            on; of several hosts, each yields its contiguous share of the global batch.
+        data: what it is trained on; of several hosts, each makes its contiguous share of the global batch.
         folder: where to write; only the chief of several workers does.
-        epochs, steps_per_epoch, batch_size: of the whole run; the batch is the global one.
+        epochs, steps_per_epoch: of the whole run.
         resume: whether to take up the newest checkpoint.
         checkpoint_steps, checkpoint_minutes: see `Checkpoints`.
         max_skipped_steps: see `StopOnSkippedSteps`.
@@ -65,10 +65,10 @@ def train(
         )
         done = checkpoints.restore() if resume else 0
         on_start(done)
-        progress = callbacks.Progress(batch_size, steps_per_epoch, epochs, done)
+        progress = callbacks.Progress(data.batch_size, steps_per_epoch, epochs, done)
         of_chief = [
             progress,
-            callbacks.JsonLines(folder / run.LOG, batch_size, done),
+            callbacks.JsonLines(folder / run.LOG, data.batch_size, done),
             keras.callbacks.TensorBoard(folder / run.TENSORBOARD, write_graph=False),
             *extra,
         ] if is_chief(strategy) else []  # fmt: skip
@@ -76,10 +76,10 @@ def train(
 
         def fit(first_step: int, last_epoch: int) -> None:
             epoch, offset = divmod(first_step, steps_per_epoch)
-            data = distributed(strategy, batch_size, lambda hosts, host: dataset_at(first_step, hosts, host))
+            batches = distributed(strategy, data.batch_size, partial(data.at, first_step))
             with storage_errors():
                 model.fit(
-                    data,
+                    batches,
                     initial_epoch=epoch,
                     epochs=last_epoch,
                     steps_per_epoch=steps_per_epoch - offset,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_mae.data import Augmentation, CorruptImages, Decoding, open_source, sample_images
+from keras_mae.data import Augmentation, DataService, Decoding, TrainingData, open_source, sample_images
 from keras_mae.data.seen import Seen
 from keras_mae.data.sources import kind_of
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
@@ -21,10 +20,9 @@ from keras_mae.optimizers import WarmupCosine, WarmupMultiStep, adamw
 from keras_mae.trainers import memory, pictures, run
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.data_service import from_service
 from keras_mae.trainers.display import Display
 from keras_mae.trainers.model_parts import make_sampler, make_target
-from keras_mae.trainers.programs import batches_of, jit_of, save_finished, steps_per_epoch, train_to_the_end
+from keras_mae.trainers.programs import jit_of, save_finished, steps_per_epoch, train_to_the_end
 from keras_mae.trainers.reference_loss import reference_loss
 from keras_mae.trainers.strategy import check_batch, make_strategy, on_chief
 
@@ -160,17 +158,21 @@ def pretrain(
             accumulation_steps=config.accumulation_steps,
             clip_norm=config.clip_norm,
         )
-    corrupt = CorruptImages(source.num_images, source.name_of)
     if model.target.needs_fit:
         model.target.fit(sample_images(source, config.image_shape, _FITTED_ON, config.crop_ratio))
     sample = sample_images(source, config.image_shape, _COMPARED, config.crop_ratio)
     shown, reference = sample[:_SHOWN], reference_loss(model, sample)
-    augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio, config.jitter)
 
     on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source)))
 
-    through = (lambda dataset: dataset) if data_service is None else partial(from_service, address=data_service)
-    dataset_at = batches_of(config, source, config.image_shape, augmentation, corrupt, through=through)
+    batches = TrainingData(
+        source,
+        config.image_shape,
+        config.batch_size,
+        config.seed,
+        Augmentation(config.crop_scale, config.flip, config.crop_ratio, config.jitter),
+        () if data_service is None else (DataService(data_service),),
+    )
 
     def announce(done: int) -> None:
         replicas = scope.num_replicas_in_sync
@@ -193,11 +195,11 @@ def pretrain(
             draw_reconstructions(model, shown, os.path.join(folder / run.PICTURES, f"epoch_{epoch + 1:04d}.png"))
 
     extra = [keras.callbacks.LambdaCallback(on_epoch_end=draw)] if model.target.has_pixels else []
-    train_to_the_end(model, config, dataset_at, folder, steps, [corrupt], resume, extra=extra, on_start=announce)
+    train_to_the_end(model, config, batches, folder, steps, [batches.corrupt], resume, extra=extra, on_start=announce)
     losses = getattr(getattr(model, "history", None), "history", {}).get("loss")
     if losses:
         _log.info("loss %.4f in the last epoch%s", losses[-1], "" if reference is None else f"; {reference}")
-    save_finished(model, folder, [corrupt])
+    save_finished(model, folder, [batches.corrupt])
     return model
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_mae.data import Augmentation, CorruptImages, FineTuningAugmentation, Source, training_dataset
+from keras_mae.data import CorruptImages, TrainingData
 from keras_mae.models import ImageClassifier
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.trainers import callbacks, run
@@ -24,8 +23,6 @@ from keras_mae.training.uncompiled import uncompiled
 _log = logging.getLogger("keras_mae")
 
 Config = PretrainConfig | FinetuneConfig | ProbeConfig
-# From (step, number of hosts, index of this host) to an endless stream of batches from that step on
-DatasetAt = Callable[[int, int, int], tf.data.Dataset]
 
 
 def jit_of(config: Config, model: keras.Model) -> bool | str:
@@ -49,39 +46,10 @@ def steps_per_epoch(config: Config, num_images: int) -> int:
     return steps
 
 
-def batches_of(
-    config: Config,
-    source: Source,
-    image_shape: tuple[int, int, int],
-    augmentation: Augmentation | FineTuningAugmentation,
-    corrupt: CorruptImages,
-    with_labels: bool = False,
-    through: Callable[[tf.data.Dataset], tf.data.Dataset] = lambda dataset: dataset,
-) -> DatasetAt:
-    """The batches of a config, seed and size, see `training_dataset`."""
-
-    def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
-        return training_dataset(
-            source,
-            image_shape,
-            config.batch_size,
-            config.seed,
-            augmentation,
-            corrupt,
-            first_step=step,
-            with_labels=with_labels,
-            num_hosts=num_hosts,
-            host=host,
-            through=through,
-        )
-
-    return dataset_at
-
-
 def train_to_the_end(
     model: MaskedImageModel | ImageClassifier,
     config: Config,
-    dataset_at: DatasetAt,
+    data: TrainingData,
     folder: run.RunFolder,
     steps: int,
     corrupt: Sequence[CorruptImages],
@@ -98,11 +66,10 @@ def train_to_the_end(
     try:
         train(
             model,
-            dataset_at,
+            data,
             folder,
             config.epochs,
             steps,
-            config.batch_size,
             resume,
             config.checkpoint_steps,
             config.checkpoint_minutes,

@@ -47,13 +47,16 @@ class ArraySource(Source):
         self._table: tf.Tensor | None = None
         self._labels = None if labels is None else labels.astype("int64")
 
-    def image(self, index, channels: int) -> tf.Tensor:
-        if channels != self.images.shape[-1]:
-            raise ValueError(f"{self.name}: images have {self.images.shape[-1]} channels, {channels} were asked for")
+    def read(self, index) -> dict[str, tf.Tensor]:
         with tf.init_scope():  # held once, by reference: a constant in a graph may not exceed 2 GB
             if self._table is None:
                 self._table = tf.constant(self.images)
-        return tf.gather(self._table, index)
+        return {"image": tf.gather(self._table, index), "label": self._label(index)}
+
+    def pixels(self, image, channels: int) -> tf.Tensor:
+        if channels != self.images.shape[-1]:
+            raise ValueError(f"{self.name}: images have {self.images.shape[-1]} channels, {channels} were asked for")
+        return image
 
     def name_of(self, index: int) -> str:
         return f"{self.name}[{index}]"

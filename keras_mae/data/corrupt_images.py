@@ -132,29 +132,30 @@ def usable(codes):
     return (codes < 0) | (codes % len(Fault) == Fault.LATE)
 
 
-def note_faults(dataset: tf.data.Dataset, corrupt: CorruptImages | None, drop: bool = False) -> tf.data.Dataset:
-    """Notes the faults in batches `(codes, element)` in an account, and leaves the elements.
+def without_faults(batch: dict, corrupt: CorruptImages | None, drop: bool = False) -> dict:
+    """A batch without its field `fault`, which it notes in an account; for a data set's `map`.
 
     Args:
-        dataset: yields int64 codes `(n,)`, see `CorruptImages.code`, and n rows.
+        batch: fields of n rows. `fault` has int64 codes `(n,)`, see `CorruptImages.code`; images in memory have none.
         corrupt: the account; without one, the numbers of these images go to stderr.
         drop: whether the rows of images that cannot be used are left out; else others stand in for them.
     """
+    rows = {name: values for name, values in batch.items() if name != "fault"}
+    if "fault" not in batch:
+        return rows
+    codes = batch["fault"]
 
-    def note(codes, element):
-        def faulty():
-            good = usable(codes)
-            if corrupt is not None:
-                noted = corrupt.note(codes)
-            else:
-                numbers = tf.boolean_mask(codes, ~good) // len(Fault)
-                noted = tf.print("\nkeras-mae: images were skipped, by number:", numbers, output_stream=sys.stderr)
-            with tf.control_dependencies([noted]):
-                return tf.nest.map_structure(lambda x: tf.boolean_mask(x, good) if drop else tf.identity(x), element)
+    def faulty():
+        good = usable(codes)
+        if corrupt is not None:
+            noted = corrupt.note(codes)
+        else:
+            numbers = tf.boolean_mask(codes, ~good) // len(Fault)
+            noted = tf.print("\nkeras-mae: images were skipped, by number:", numbers, output_stream=sys.stderr)
+        with tf.control_dependencies([noted]):
+            return tf.nest.map_structure(lambda x: tf.boolean_mask(x, good) if drop else tf.identity(x), rows)
 
-        return tf.cond(tf.reduce_any(codes >= 0), rarely(faulty), lambda: element)
-
-    return dataset.map(note)
+    return tf.cond(tf.reduce_any(codes >= 0), rarely(faulty), lambda: rows)
 
 
 def _some(names: list[str]) -> str:

@@ -11,13 +11,13 @@ import tensorflow as tf
 
 from keras_mae.data.decoding import EXTENSIONS, bits_of
 from keras_mae.data.patient_reading import passing, patiently
-from keras_mae.data.source import NO_LABEL, EncodedSource
+from keras_mae.data.source import Source
 
 _LOOKED_AT = 16
 _log = logging.getLogger("keras_mae")
 
 
-class FolderSource(EncodedSource):
+class FolderSource(Source):
     """Image files below a folder, at any depth, in the order of their paths; hidden files and folders are left out.
 
     If every file lies in a subfolder and there are at least two of these, their names are the classes.
@@ -27,6 +27,8 @@ class FolderSource(EncodedSource):
         class_names: the subfolders that are classes, where those that are there do not tell (a validation set may
             lack a class); by default those that are there.
     """
+
+    encoded = True
 
     def __init__(self, path: str, class_names: list[str] | None = None) -> None:
         if not is_folder(path):
@@ -51,9 +53,8 @@ class FolderSource(EncodedSource):
             self._labels = np.array([number[name] for name in parents])
         self.dtype = self._dtype()
 
-    def read(self, index) -> tuple[tf.Tensor, tf.Tensor]:
-        label = tf.constant(NO_LABEL, tf.int64) if self._labels is None else tf.gather(self._labels, index)
-        return tf.io.read_file(self._path_table[index]), label
+    def read(self, index) -> dict[str, tf.Tensor]:
+        return {"image": tf.io.read_file(self._path_table[index]), "label": self._label(index)}
 
     def path_at(self, index) -> tf.Tensor:
         return self._path_table[index]

@@ -28,8 +28,8 @@ class RowMaker:
     Attributes:
         source: the images, a `Source`.
         index_at: from a position, an int64 scalar tensor, to an image's index.
-        make: from a position and what is read of the image (its bytes and its label; of images in memory their index)
-            to a row; fails for an image that cannot be decoded.
+        make: from a position and what `Source.read` gives for it to the fields of a row; fails for an image that
+            cannot be decoded.
     """
 
     source: Any
@@ -38,11 +38,11 @@ class RowMaker:
 
     @functools.cached_property
     def read_spec(self) -> Any:
-        """Of what is read of an image, or of its index, where it is in memory."""
-        return _read_spec(self.source) if self.source.encoded else tf.TensorSpec((), tf.int64)
+        """Of what `Source.read` returns."""
+        return _read_spec(self.source)
 
     @functools.cached_property
-    def _made(self) -> Any:
+    def row(self) -> Any:
         """`make`, traced once, where AutoGraph is on, which keras-cv's operations need."""
         signature = [tf.TensorSpec((), tf.int64), self.read_spec]
         return tf.function(self.make, input_signature=signature).get_concrete_function()
@@ -50,11 +50,7 @@ class RowMaker:
     @functools.cached_property
     def row_spec(self) -> Any:
         """Of a row."""
-        return tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), self._made.structured_outputs)
-
-    def row(self, position, values) -> Any:
-        """The row at a position, of what was read."""
-        return self._made(position, values)
+        return tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), self.row.structured_outputs)
 
 
 def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replace: bool) -> tf.data.Dataset:
@@ -71,11 +67,14 @@ def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replac
         replace: whether the next good row takes the place of a bad one.
 
     Returns:
-        Batches, of another size where rows failed, of `(codes, rows)`: int64 `(n,)`, see `CorruptImages.code`.
+        Batches, of another size where rows failed, of the fields of n rows, and of their `fault`, which images in
+        memory lack: int64 `(n,)`, see `CorruptImages.code`.
     """
     if not maker.source.encoded:  # images in memory cannot fail
-        made = tf.data.Dataset.range(first, stop).map(lambda p: maker.row(p, maker.index_at(p)), tf.data.AUTOTUNE)
-        return made.batch(batch_size).map(lambda *row: (_no_fault(row), row if len(row) > 1 else row[0]))
+        read = lambda position: maker.source.read(maker.index_at(position))  # noqa: E731
+        return (
+            tf.data.Dataset.range(first, stop).map(lambda p: maker.row(p, read(p)), tf.data.AUTOTUNE).batch(batch_size)
+        )
 
     row_spec = maker.row_spec
 
@@ -92,7 +91,7 @@ def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replac
         (begin, waiting), (ends, codes, rows) = state, batch
 
         def whole():
-            return (ends[-1], waiting), (codes[:-1], tf.nest.map_structure(lambda x: x[:-1], rows))
+            return (ends[-1], waiting), tf.nest.map_structure(lambda x: x[:-1], {**rows, "fault": codes})
 
         def filled():
             with tf.control_dependencies([_storage_is_there(maker.source, codes)]):
@@ -118,13 +117,14 @@ def guarded_reads(source: Any, index_at: Callable, first: int, stop: int, batch_
         batch_size: images in most of the batches.
 
     Returns:
-        Batches, of another size where reading failed, of `(codes, values)`: see `CorruptImages.code`; `Source.read`.
-        Ends with the error of `storage_errors` if the storage fails and does not come back.
+        Batches, of another size where reading failed, of the fields that `Source.read` returns, and of `fault`: int64
+        `(n,)`, see `CorruptImages.code`. Ends with the error of `storage_errors` if the storage fails and does not
+        come back.
     """
 
     def checked(end, codes, values):
         with tf.control_dependencies([_storage_is_there(source, codes)]):
-            return tf.identity(codes), values
+            return {**values, "fault": tf.identity(codes)}
 
     return _reads(source, index_at, first, stop, batch_size, _read_spec(source)).map(checked)
 
@@ -192,7 +192,7 @@ def _fill(maker: RowMaker, begin, waiting, ends, codes, rows, replace: bool):
         replace: whether rows that are missing wait for the next good one.
 
     Returns:
-        `(begin, waiting)` for the next batch, and `(codes, rows)`.
+        `(begin, waiting)` for the next batch, and the rows with their `fault`.
     """
     stop = ends[-1]
     with_code = tf.where(codes != _MARK)[:, 0]
@@ -222,7 +222,25 @@ def _fill(maker: RowMaker, begin, waiting, ends, codes, rows, replace: bool):
     )
     bounded = tf.debugging.assert_less(tf.size(all_codes, tf.int64) - count, tf.constant(_CHUNK, tf.int64), _NO_IMAGE)
     with tf.control_dependencies([bounded] if replace else []):
-        return (stop, tf.identity(all_codes[count:])), (all_codes[:count], rows)
+        return (stop, tf.identity(all_codes[count:])), {**rows, "fault": all_codes[:count]}
+
+
+def untuned(dataset: tf.data.Dataset, one_thread_each: bool = False) -> tf.data.Dataset:
+    """The data set without tf.data's tuner, in order: as many elements at a time as there are cores, at most 16.
+
+    The tuner sleeps up to a minute between its looks, and the end of an iterator waits until it wakes.
+
+    Args:
+        dataset: any data set.
+        one_thread_each: whether each element is made by one thread, where many are made at a time.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    if one_thread_each:
+        options.threading.max_intra_op_parallelism = 1
+    return dataset.with_options(options)
 
 
 def _scan(dataset: tf.data.Dataset, state: Any, function: Callable) -> tf.data.Dataset:
@@ -245,5 +263,5 @@ def _has_row(codes) -> tf.Tensor:
     return usable(codes) & (codes >= _GOOD)
 
 
-def _no_fault(rows) -> tf.Tensor:
-    return tf.fill(tf.shape(tf.nest.flatten(rows)[0])[:1], tf.constant(_GOOD, tf.int64))
+def _no_fault(positions) -> tf.Tensor:
+    return tf.fill(tf.shape(positions), tf.constant(_GOOD, tf.int64))

@@ -6,17 +6,15 @@ import logging
 
 import tensorflow as tf
 
-from keras_mae.data.corrupt_images import CorruptImages, note_faults
-from keras_mae.data.guarded import guarded_reads
-from keras_mae.data.options import untuned
+from keras_mae.data.corrupt_images import CorruptImages, without_faults
+from keras_mae.data.guarded import guarded_reads, untuned
 from keras_mae.data.patient_reading import storage_errors
-from keras_mae.data.source import EncodedSource, Source
-from keras_mae.data.subset import Subset
+from keras_mae.data.source import Source
 
 _log = logging.getLogger("keras_mae")
 
 
-class MemorySource(EncodedSource):
+class MemorySource(Source):
     """All files of an encoded source, read once and kept in memory as they are, so that only decoding is left to do.
 
     Args:
@@ -26,21 +24,24 @@ class MemorySource(EncodedSource):
         ValueError: if the source is not encoded.
     """
 
+    encoded = True
+
     def __init__(self, source: Source) -> None:
-        if not isinstance(source, (EncodedSource, Subset)) or not source.encoded:
+        if not source.encoded:
             raise ValueError(f"image files are kept in memory, and {source.name_of(0)} is there already")
         self.source, self.num_images = source, source.num_images
         self.dtype, self.class_names, self._labels = source.dtype, source.class_names, source.labels
 
         reads = guarded_reads(source, lambda position: position, 0, self.num_images, self.num_images)
         corrupt = CorruptImages(self.num_images, source.name_of)
+        reads = untuned(reads.map(lambda batch: without_faults(batch, corrupt)))
         with storage_errors():
-            self._contents = tf.concat([contents for contents, _ in untuned(note_faults(reads, corrupt))], axis=0)
+            self._contents = tf.concat([batch["image"] for batch in reads], axis=0)
         if corrupt.names:
             _log.warning(corrupt.summary())
 
-    def read(self, index) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.gather(self._contents, index), self.label(index)
+    def read(self, index) -> dict[str, tf.Tensor]:
+        return {"image": tf.gather(self._contents, index), "label": self._label(index)}
 
     def name_of(self, index: int) -> str:
         return self.source.name_of(index)

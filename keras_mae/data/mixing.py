@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed, Purpose
@@ -61,25 +63,37 @@ def mix_batch(
     return mixed, share * targets + (1 - share) * targets[::-1]
 
 
-def mixed_dataset(
-    dataset: tf.data.Dataset,
-    num_classes: int,
-    seed: int,
-    first_step: int = 0,
-    mixup: float = 0.8,
-    cutmix: float = 1.0,
-    label_smoothing: float = 0.1,
-) -> tf.data.Dataset:
-    """`mix_batch` for every batch of a `training_dataset` with labels that begins at `first_step`.
+@dataclasses.dataclass(frozen=True)
+class Mixing:
+    """A transform of `TrainingData` with labels: `mix_batch` for every batch, by the number of its step.
 
     Images leave it as float32, four times the bytes of uint8; `mix_batch` in the train step keeps them small. Each of
     several hosts mixes within its own share of a batch: who is mixed with whom depends on their number.
+
+    Attributes:
+        num_classes, mixup, cutmix, label_smoothing: see `mix_batch`.
     """
 
-    def mix(step, batch):
-        return mix_batch(*batch, num_classes, seed, step, mixup, cutmix, label_smoothing)
+    num_classes: int
+    mixup: float = 0.8
+    cutmix: float = 1.0
+    label_smoothing: float = 0.1
 
-    return dataset.enumerate(first_step).map(mix, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    def __call__(self, batches: tf.data.Dataset, seed: int, step: int) -> tf.data.Dataset:
+        def mix(number, batch):
+            images, labels = mix_batch(
+                batch["image"],
+                batch["label"],
+                self.num_classes,
+                seed,
+                number,
+                self.mixup,
+                self.cutmix,
+                self.label_smoothing,
+            )
+            return {**batch, "image": images, "label": labels}
+
+        return batches.enumerate(step).map(mix, tf.data.AUTOTUNE)
 
 
 def _rectangle(height: int, width: int, area, row, column) -> tf.Tensor:

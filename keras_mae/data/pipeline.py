@@ -2,114 +2,129 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import batched
 from keras_mae.data.augmentation import Augmentation
-from keras_mae.data.corrupt_images import CorruptImages, note_faults, usable
-from keras_mae.data.decoding import decode_file
-from keras_mae.data.guarded import RowMaker, guarded_rows
-from keras_mae.data.options import untuned
+from keras_mae.data.corrupt_images import CorruptImages, without_faults
+from keras_mae.data.guarded import RowMaker, guarded_rows, untuned
 from keras_mae.data.order import index_at
-from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.preprocessing import evaluation_transform
+from keras_mae.data.samples import look_at_some
 from keras_mae.data.source import Source
-from keras_mae.data.subset import random_subset
 from keras_mae.example_seed import ExampleSeed
+from keras_mae.layers import pixel_levels
 
-_LOOKED_AT = 16
+_ENDLESS = np.iinfo(np.int64).max
 
 
-def training_dataset(
-    source: Source,
-    image_shape: tuple[int, int, int],
-    batch_size: int,
-    seed: int,
-    augmentation: Augmentation,
-    corrupt: CorruptImages,
-    first_step: int = 0,
-    with_labels: bool = False,
-    num_hosts: int = 1,
-    host: int = 0,
-    through: Callable[[tf.data.Dataset], tf.data.Dataset] = lambda dataset: dataset,
-) -> tf.data.Dataset:
-    """An endless stream of training batches, beginning with that of `first_step`.
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """Images to train on: an endless stream of batches, which can be entered at any step.
 
     Every epoch is a new permutation of the whole set, of which the last `num_images % batch_size` are left out. The
     image at each place, and what augmentation does to it, are functions of (seed, epoch, index): the batch of a
     step is the same whenever, and with however many threads, it is made.
 
-    Args:
+    Until a batch is handed out it is a dictionary of named fields: `image` uint8 or uint16 `(B, H, W, C)`, `label`
+    int64 `(B,)`, -1 without, and perhaps `fault`, see `without_faults`.
+
+    Attributes:
         source: the images.
         image_shape: `(H, W, C)` of a batch's images.
         batch_size: images in a global batch.
         seed: int.
         augmentation: applied to each image.
-        corrupt: images that cannot be decoded, or are missing, are replaced by the next one and noted here.
-        first_step: optimizer steps that were taken before.
-        with_labels: whether batches are `(images, labels)`.
-        num_hosts: how many processes share each global batch; every one makes an equal part of it.
-        host: the number of this process among them.
-        through: what happens to the data set before faults are noted, such as that other machines compute it.
-
-    Returns:
-        Batches of uint8 `(batch_size / num_hosts, H, W, C)`, or `(images, int64 (batch_size / num_hosts,))`. Images
-        of 16 bits a channel become float32 in [0, 255].
+        transforms: applied to the batches, one after another, such as `Mixing` and `DataService`: each takes a data
+            set of batches, the seed and the step of its first batch, and gives another data set of batches.
+        with_labels: whether batches are handed out as `(images, labels)`.
 
     Raises:
-        ValueError: if there are fewer images than a batch needs, the hosts cannot share a batch, labels are needed
-            and missing, or none of the images looked at can be decoded.
+        ValueError: if there are fewer images than a batch needs, or labels are needed and missing.
+
+    Example:
+        >>> data = TrainingData(source, (224, 224, 3), batch_size=256, seed=0, augmentation=Augmentation())
+        >>> images = next(iter(data.at(step=100)))  # uint8 (256, 224, 224, 3)
     """
-    if batch_size < 1 or source.num_images < batch_size:
-        raise ValueError(
-            f"a batch holds between 1 and all {source.num_images} images, got batch_size={batch_size}; set a smaller "
-            "one"
-        )
-    local = _share(batch_size, num_hosts, host)
-    per_epoch = source.num_images // batch_size * batch_size
-    if with_labels and not source.labelled:
-        source.required_labels()
-    _look_at_some(source, image_shape[-1], corrupt)
 
-    def place_of(position):
-        """The epoch, and the place in it, of this host's example number `position`."""
-        position = position // local * batch_size + host * local + position % local
-        return position // per_epoch, position % per_epoch
+    source: Source
+    image_shape: tuple[int, int, int]
+    batch_size: int
+    seed: int
+    augmentation: Augmentation
+    transforms: tuple[Callable[[tf.data.Dataset, int, int], tf.data.Dataset], ...] = ()
+    with_labels: bool = False
 
-    def index_of(position):
-        return index_at(seed, *place_of(position), source.num_images, source.storage_order)
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.source.num_images < self.batch_size:
+            raise ValueError(
+                f"a batch holds between 1 and all {self.source.num_images} images, got batch_size={self.batch_size}; "
+                "set a smaller one"
+            )
+        if self.with_labels and not self.source.labelled:
+            self.source.required_labels()
 
-    def load_batch(step):
-        epoch, places = place_of(step * local + tf.range(local, dtype=tf.int64))
-        indices = index_at(seed, epoch[0], places, source.num_images, source.storage_order)
-        images = source.image(indices, image_shape[-1])
-        images = tf.ensure_shape(images, (local, *source.image_shape))
-        if not augmentation.keeps(source.image_shape, image_shape):
-            images = batched.augment_batch(augmentation, images, image_shape, seed, epoch[0], indices)
-        return (images, source.label(indices)) if with_labels else images
+    @functools.cached_property
+    def corrupt(self) -> CorruptImages:
+        """The account of the images that cannot be decoded, or are missing: the next one stands in for each."""
+        return CorruptImages(self.source.num_images, self.source.name_of)
 
-    def make(position, values):
-        epoch, _ = place_of(position)
-        index = index_of(position)
-        example_seed = ExampleSeed.of(seed, epoch, index)
-        if source.encoded:
-            contents, label = values
-            image = augmentation.decode(contents, image_shape, example_seed, source.dtype, source.decoding)
+    def at(self, step: int = 0, num_hosts: int = 1, host: int = 0) -> tf.data.Dataset:
+        """The batches from a step on.
+
+        Args:
+            step: optimizer steps that were taken before.
+            num_hosts: how many processes share each global batch; every one makes an equal part of it.
+            host: the number of this process among them.
+
+        Returns:
+            Batches of uint8 `(batch_size / num_hosts, H, W, C)`, or `(images, int64 (batch_size / num_hosts,))`.
+            Images of 16 bits a channel become float32 in [0, 255]. Transforms may change all of this.
+
+        Raises:
+            ValueError: if the hosts cannot share a batch, or none of the images looked at can be decoded.
+        """
+        source, image_shape, local = self.source, self.image_shape, _share(self.batch_size, num_hosts, host)
+        steps = source.num_images // self.batch_size  # in an epoch
+        look_at_some(source, image_shape[-1], self.corrupt)
+
+        def drawn(step, place):
+            """The epoch, and the numbers of the images at places in this host's part of a batch, counted from 0."""
+            epoch, places = step // steps, step % steps * self.batch_size + host * local + place
+            return epoch, index_at(self.seed, epoch, places, source.num_images, source.storage_order)
+
+        def batch_at(step):
+            epoch, indices = drawn(step, tf.range(local, dtype=tf.int64))
+            example = source.read(indices)
+            images = tf.ensure_shape(source.pixels(example["image"], image_shape[-1]), (local, *source.image_shape))
+            if not self.augmentation.keeps(source.image_shape, image_shape):
+                images = batched.augment_batch(self.augmentation, images, image_shape, self.seed, epoch, indices)
+            return {**example, "image": images}
+
+        def row_at(position, example):
+            epoch, index = drawn(position // local, position % local)
+            seed = ExampleSeed.of(self.seed, epoch, index)
+            if source.encoded:
+                image = self.augmentation.decode(example["image"], image_shape, seed, source.dtype, source.decoding)
+            else:
+                image = self.augmentation(source.pixels(example["image"], image_shape[-1]), image_shape, seed)
+            return {**example, "image": image}
+
+        if batched.applies_to(self.augmentation, source.image_shape, image_shape):
+            batches = tf.data.Dataset.range(step, _ENDLESS).map(batch_at, tf.data.AUTOTUNE)
         else:
-            image, label = source.image(index, image_shape[-1]), source.label(index)
-            image = augmentation(image, image_shape, example_seed)
-        return (image, label) if with_labels else image
-
-    endless = np.iinfo(np.int64).max
-    if batched.applies_to(augmentation, source.image_shape, image_shape):
-        return _finish(through(tf.data.Dataset.range(first_step, endless).map(load_batch, tf.data.AUTOTUNE)), source)
-    rows = guarded_rows(RowMaker(source, index_of, make), first_step * local, endless, local, replace=True)
-    rows = through(untuned(rows.rebatch(local, drop_remainder=True), one_thread_each=source.encoded))
-    return _finish(note_faults(rows, corrupt), source)
+            maker = RowMaker(source, lambda position: drawn(position // local, position % local)[1], row_at)
+            rows = guarded_rows(maker, step * local, _ENDLESS, local, replace=True)
+            batches = untuned(rows.rebatch(local, drop_remainder=True), one_thread_each=source.encoded)
+        for transform in self.transforms:
+            batches = transform(batches, self.seed, step)
+        batches = _handed_out(batches, self.corrupt, self.with_labels)
+        return untuned(batches, one_thread_each=source.encoded).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_dataset(
@@ -146,85 +161,31 @@ def evaluation_dataset(
     _share(num_hosts, num_hosts, host)
     if with_labels and not source.labelled:
         source.required_labels()
-    _look_at_some(source, image_shape[-1], corrupt or CorruptImages(source.num_images, source.name_of))
+    look_at_some(source, image_shape[-1], corrupt or CorruptImages(source.num_images, source.name_of))
 
-    def make(position, values):
-        if source.encoded:
-            image = decode_file(values[0], image_shape[-1], source.dtype, source.decoding)
-            label = values[1]
-        else:
-            image, label = source.image(values, image_shape[-1]), source.label(values)
-        image = evaluation_transform(image, image_shape, crop_ratio)
-        return (image, label) if with_labels else image
+    def row_at(position, example):
+        image = source.pixels(example["image"], image_shape[-1])
+        return {**example, "image": evaluation_transform(image, image_shape, crop_ratio)}
 
     count = len(range(host, source.num_images, num_hosts))
-    maker = RowMaker(source, lambda position: host + position * num_hosts, make)
+    maker = RowMaker(source, lambda position: host + position * num_hosts, row_at)
     rows = guarded_rows(maker, 0, count, batch_size, replace=False)
-    return _finish(note_faults(rows, corrupt, drop=True).rebatch(batch_size), source)
+    batches = _handed_out(rows, corrupt, with_labels, drop=True).rebatch(batch_size)
+    return untuned(batches, one_thread_each=source.encoded).prefetch(tf.data.AUTOTUNE)
 
 
-def first_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
-    """The first `count` that can be decoded, through the evaluation transform: `(n, H, W, C)` of the source's dtype."""
-    return _decoded(source, range(source.num_images), image_shape, count, crop_ratio)
+def _handed_out(
+    batches: tf.data.Dataset, corrupt: CorruptImages | None, with_labels: bool, drop: bool = False
+) -> tf.data.Dataset:
+    """What models take of batches of named fields: images, or `(images, labels)`; faults are noted."""
+    deep = batches.element_spec["image"].dtype == tf.uint16
 
+    def handed_out(batch):
+        batch = without_faults(batch, corrupt, drop)
+        images = pixel_levels(batch["image"]) if deep else batch["image"]
+        return (images, batch["label"]) if with_labels else images
 
-def sample_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
-    """A random sample of `count` images that can be decoded, always the same of the same source.
-
-    Of two counts, the smaller sample is the beginning of the larger.
-
-    Returns:
-        What an evaluation batch holds: uint8 `(n, H, W, C)`, or of 16 bits a channel float32 in [0, 255].
-    """
-    order = random_subset(source, source.num_images).indices
-    images = _decoded(source, order, image_shape, count, crop_ratio)
-    return images if source.dtype == "uint8" else images.astype("float32") / np.float32(257)
-
-
-def _decoded(
-    source: Source, order: Sequence[int] | np.ndarray, image_shape: tuple[int, int, int], count: int, crop_ratio: float
-) -> np.ndarray:
-    """The first `count` images in an order that can be decoded, through the evaluation transform: of their dtype."""
-    indices = np.asarray(order, "int64")
-    images: list[np.ndarray] = []
-    try:
-        for index in indices[:count]:
-            image = source.image(tf.constant(index), image_shape[-1])
-            images.append(evaluation_transform(image, image_shape, crop_ratio).numpy())
-        return np.stack(images)
-    except tf.errors.OpError:
-        indices = indices[len(images) :]  # the rest as a stream, which waits for files and leaves some out
-
-    def make(position, values):
-        image = decode_file(values[0], image_shape[-1], source.dtype, source.decoding)
-        return evaluation_transform(image, image_shape, crop_ratio)
-
-    maker = RowMaker(source, lambda position: tf.gather(indices, position), make)
-    rows = guarded_rows(maker, 0, len(indices), count - len(images), replace=False)
-    failed = source.num_images
-    with storage_errors():
-        for codes, found in untuned(rows, one_thread_each=True).as_numpy_iterator():
-            images.extend(found[usable(codes)])
-            failed = min([failed, *(index for index, _ in CorruptImages.faults_in(codes))])
-            if len(images) >= count:
-                return np.stack(images[:count])
-    if not images:
-        raise ValueError(
-            f"none of the {source.num_images} images can be decoded, such as {source.name_of(failed)} "
-            f"({_reason_of(source, failed, image_shape[-1])})"
-        )
-    return np.stack(images)
-
-
-def _finish(dataset: tf.data.Dataset, source: Source) -> tf.data.Dataset:
-    if source.dtype == "uint16":
-
-        def to_levels(images, *labels):
-            images = tf.cast(images, tf.float32) / 257
-            return (images, *labels) if labels else images
-
-        dataset = dataset.map(to_levels, tf.data.AUTOTUNE)
-    return untuned(dataset, one_thread_each=source.encoded).prefetch(tf.data.AUTOTUNE)
+    return batches.map(handed_out, tf.data.AUTOTUNE if deep else None)
 
 
 def _share(batch_size: int, num_hosts: int, host: int) -> int:
@@ -234,48 +195,3 @@ def _share(batch_size: int, num_hosts: int, host: int) -> int:
     if batch_size % num_hosts:
         raise ValueError(f"a batch of {batch_size} cannot be shared evenly by {num_hosts} hosts; set a multiple of it")
     return batch_size // num_hosts
-
-
-def _look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None:
-    """Refuses a source none of whose first few images can be decoded, as its stream would never yield one."""
-    indices = np.unique(np.linspace(0, source.num_images - 1, _LOOKED_AT).astype(int))
-    if not source.encoded:
-        return
-    try:
-        for index in indices:
-            source.image(tf.constant(index, tf.int64), channels)
-        return
-    except tf.errors.OpError:
-        pass  # see below what is wrong with which
-
-    def make(position, values):
-        return tf.size(decode_file(values[0], channels, source.dtype, source.decoding))
-
-    rows = guarded_rows(RowMaker(source, lambda p: tf.gather(indices, p), make), 0, len(indices), len(indices), False)
-    with storage_errors():
-        faults = [fault for codes, _ in untuned(rows).as_numpy_iterator() for fault in corrupt.faults_in(codes)]
-    if len(faults) == len(indices):
-        raise ValueError(
-            f"none of the {len(faults)} images looked at, of {source.num_images}, can be decoded, such as "
-            f"{source.name_of(faults[0][0])} ({_reason_of(source, faults[0][0], channels)})"
-        )
-    for fault in faults:
-        corrupt.report(*fault)
-    corrupt.check()
-
-
-def _reason_of(source: Source, index: int, channels: int) -> str:
-    """What is wrong with an image that cannot be decoded."""
-    try:
-        source.image(tf.constant(index, tf.int64), channels)
-    except tf.errors.OpError as error:
-        return _reason(error)
-    return "now it can be"
-
-
-def _reason(error: tf.errors.OpError) -> str:
-    """TensorFlow's message on one line, without the names of nodes; of an assertion what it says."""
-    text = " ".join(re.sub(r"\{\{.*?\}\}", "", error.message).split()).replace("\\'", "'")
-    text = text.partition(" [[")[0]  # where in the graph it was
-    said = re.search(r"assertion failed: ((?:\[.*?\] ?)+)", text)
-    return (" ".join(re.findall(r"\[(?!Op:)(.*?)\]", said[1])) if said else text)[:200]

@@ -13,11 +13,10 @@ import tensorflow as tf
 
 from keras_mae.data.corrupt_images import usable
 from keras_mae.data.decoding import bits_of
-from keras_mae.data.guarded import guarded_reads
-from keras_mae.data.options import untuned
+from keras_mae.data.guarded import guarded_reads, untuned
 from keras_mae.data.patient_reading import is_there, passing, patiently, storage_errors
 from keras_mae.data.record_index import RecordIndex, RecordReader, size_of
-from keras_mae.data.source import NO_LABEL, EncodedSource
+from keras_mae.data.source import NO_LABEL, Source
 
 _log = logging.getLogger("keras_mae")
 # what an image file and its class are called by `keras-mae tfrecords` and TFDS, and by older scripts
@@ -26,7 +25,7 @@ _LOOKED_AT, _LABELS_TOGETHER = 16, 64
 INDEX = "index.npz"  # beside the files that `keras-mae tfrecords` writes
 
 
-class RecordSource(EncodedSource):
+class RecordSource(Source):
     """Records `tf.train.Example`, each an encoded image and perhaps its label, in uncompressed TFRecord files.
 
     Args:
@@ -38,6 +37,8 @@ class RecordSource(EncodedSource):
         class_names: the names of the labels, if they have any.
         dtype: of the pixels; by default what the first record's file tells.
     """
+
+    encoded = True
 
     def __init__(
         self,
@@ -70,15 +71,13 @@ class RecordSource(EncodedSource):
         )
         self.storage_order = np.lexsort((self.index.offset, self.index.file))
 
-    def read(self, index) -> tuple[tf.Tensor, tf.Tensor]:
+    def read(self, index) -> dict[str, tf.Tensor]:
         features = {self._image_key: tf.io.FixedLenFeature((), tf.string)}
         if self._label_key:
             features[self._label_key] = tf.io.FixedLenFeature((), tf.int64, NO_LABEL)
         example = tf.io.parse_single_example(self._reader(index), features)
-        return example[self._image_key], example.get(self._label_key, tf.constant(NO_LABEL, tf.int64))
-
-    def label(self, index) -> tf.Tensor:
-        return self.read(index)[1] if self._labels is None else tf.gather(self._labels, index)
+        label = example.get(self._label_key, tf.constant(NO_LABEL, tf.int64))
+        return {"image": example[self._image_key], "label": label}
 
     @property
     def labelled(self) -> bool:
@@ -90,7 +89,7 @@ class RecordSource(EncodedSource):
         if self._labels is not None or self._label_key is None:
             return self._labels
         reads = guarded_reads(self, lambda position: position, 0, self.num_images, _LABELS_TOGETHER)
-        labels = reads.map(lambda codes, values: tf.where(usable(codes), values[1], NO_LABEL))
+        labels = reads.map(lambda batch: tf.where(usable(batch["fault"]), batch["label"], NO_LABEL))
         with storage_errors():
             return np.concatenate(list(untuned(labels).as_numpy_iterator()))
 

@@ -11,14 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.corrupt_images import CorruptImages, note_faults
-from keras_mae.data.guarded import guarded_reads
-from keras_mae.data.options import untuned
+from keras_mae.data.corrupt_images import CorruptImages, without_faults
+from keras_mae.data.guarded import guarded_reads, untuned
 from keras_mae.data.patient_reading import is_there, storage_errors
 from keras_mae.data.record_index import RecordIndex
 from keras_mae.data.record_source import INDEX
-from keras_mae.data.source import NO_LABEL, EncodedSource, Source
-from keras_mae.data.subset import Subset
+from keras_mae.data.source import NO_LABEL, Source
 from keras_mae.one_writer import lock_folder
 
 _log = logging.getLogger("keras_mae")
@@ -45,7 +43,7 @@ def write_records(source: Source, directory: str, num_files: int | None = None, 
         ValueError: if the images are not encoded, or the directory holds TFRecord files of another set, or
             another process writes to it.
     """
-    if not source.encoded or not isinstance(source, (EncodedSource, Subset)):
+    if not source.encoded:
         raise ValueError(f"TFRecord files are written from image files, and {source.name_of(0)} is in memory")
     num_files = max(1, -(-source.num_images // _PER_FILE)) if num_files is None else num_files
     if not 1 <= num_files <= source.num_images:
@@ -80,25 +78,25 @@ def write_records(source: Source, directory: str, num_files: int | None = None, 
     return paths
 
 
-def _read(source: EncodedSource | Subset, indices: np.ndarray, corrupt: CorruptImages) -> Iterator[tuple[bytes, int]]:
-    """Bytes and labels of some images, one after another; of one that cannot be read, no bytes."""
+def _read(source: Source, indices: np.ndarray, corrupt: CorruptImages) -> Iterator[dict]:
+    """The fields of some examples, one after another; of an image that cannot be read, no bytes."""
     reads = guarded_reads(source, lambda position: tf.gather(indices, position), 0, len(indices), _TOGETHER)
     options = tf.data.Options()
     options.threading.private_threadpool_size = _THREADS  # a disk in a network answers many at once
-    return untuned(note_faults(reads, corrupt).unbatch()).with_options(options).as_numpy_iterator()
+    rows = reads.map(lambda batch: without_faults(batch, corrupt)).unbatch()
+    return untuned(rows).with_options(options).as_numpy_iterator()
 
 
 def _write(source: Source, indices: np.ndarray, path: str, rows: Iterator, corrupt: CorruptImages) -> None:
     aside = f"{path}.{uuid.uuid4().hex[:8]}"
     try:
         with tf.io.TFRecordWriter(aside) as writer, storage_errors():
-            for index, (contents, label) in zip(indices.tolist(), rows):
+            for index, row in zip(indices.tolist(), rows):
                 # one that cannot be read keeps its place, and is skipped like one that cannot be decoded
-                features = {"image": _bytes(contents), "name": _bytes(source.name_of(index).encode())}
+                features = {"image": _bytes(row["image"]), "name": _bytes(source.name_of(index).encode())}
                 if source.labelled:
-                    features["label"] = tf.train.Feature(
-                        int64_list=tf.train.Int64List(value=[label if contents else NO_LABEL])
-                    )
+                    label = row["label"] if row["image"] else NO_LABEL
+                    features["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))
                 writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
         corrupt.check()
         tf.io.gfile.rename(aside, path, overwrite=True)

@@ -17,10 +17,10 @@ class Source(abc.ABC):
 
     Attributes:
         num_images: how many there are.
-        image_shape: `(H, W, C)` if all have the same and `image` takes several indices at once, else None.
+        image_shape: `(H, W, C)` if all have the same and `read` takes several indices at once, else None.
         dtype: of the pixels, `"uint8"` or `"uint16"`.
         decoding: how image files are decoded.
-        encoded: whether there are files' bytes to `read`, which are decoded when they are needed, or only in part.
+        encoded: whether images are kept as files' bytes, which are decoded when they are needed, or only in part.
         class_names: the names of the labels 0, 1, ...; empty if they have none.
         storage_order: indices in the order in which the images lie in large files, int64 `(num_images,)`, so that
             shuffling can stay near in there; None if every image is as near as any other.
@@ -36,12 +36,28 @@ class Source(abc.ABC):
     _labels: np.ndarray | None = None
 
     @abc.abstractmethod
-    def image(self, index, channels: int) -> tf.Tensor:
-        """The image `index` (an int64 scalar tensor), `dtype` `(H, W, channels)`; raises OpError if it is corrupt."""
+    def read(self, index) -> dict[str, tf.Tensor]:
+        """The fields of the example `index` (an int64 scalar tensor), as they are kept.
+
+        Returns:
+            `image`: pixels, `dtype` `(H, W, C)`, or of an encoded source a file's bytes, a string scalar; `label`:
+            int64, -1 without.
+
+        Raises:
+            tf.errors.OpError: if it cannot be read.
+        """
 
     @abc.abstractmethod
     def name_of(self, index: int) -> str:
         """What to call the image in a message."""
+
+    def pixels(self, image, channels: int) -> tf.Tensor:
+        """What `read` gives for an image as pixels: `dtype` `(H, W, channels)`; raises OpError if it is corrupt."""
+        return decode_file(image, channels, self.dtype, self.decoding) if self.encoded else image
+
+    def image(self, index, channels: int) -> tf.Tensor:
+        """The image `index` (an int64 scalar tensor), `dtype` `(H, W, channels)`; raises OpError if it is corrupt."""
+        return self.pixels(self.read(index)["image"], channels)
 
     def path_at(self, index) -> tf.Tensor:
         """The path of the file that holds the image `index`, a string tensor; empty if there is none."""
@@ -61,7 +77,7 @@ class Source(abc.ABC):
         """Whether there are labels. Unlike `labels`, this never reads all of them."""
         return self._labels is not None
 
-    def label(self, index) -> tf.Tensor:
+    def _label(self, index) -> tf.Tensor:
         """The label of the image `index`, or a label for each of several indices; -1 if there are none."""
         return NO_LABEL * tf.ones_like(index) if self._labels is None else tf.gather(self._labels, index)
 
@@ -86,16 +102,3 @@ class Source(abc.ABC):
             ValueError: if there are no labels.
         """
         return len(self.class_names) or int(self.required_labels().max()) + 1
-
-
-class EncodedSource(Source):
-    """A source of image files' bytes."""
-
-    encoded = True
-
-    @abc.abstractmethod
-    def read(self, index) -> tuple[tf.Tensor, tf.Tensor]:
-        """The bytes of the image file `index` (an int64 scalar tensor) and its label (-1 without): string, int64."""
-
-    def image(self, index, channels: int) -> tf.Tensor:
-        return decode_file(self.read(index)[0], channels, self.dtype, self.decoding)

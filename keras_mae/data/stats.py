@@ -8,10 +8,8 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.corrupt_images import CorruptImages, note_faults
-from keras_mae.data.decoding import decode_file
-from keras_mae.data.guarded import RowMaker, guarded_rows
-from keras_mae.data.options import untuned
+from keras_mae.data.corrupt_images import CorruptImages, without_faults
+from keras_mae.data.guarded import RowMaker, guarded_rows, untuned
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.source import Source
 from keras_mae.data.subset import Subset
@@ -60,11 +58,8 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
     chosen = Subset(source, np.random.RandomState(_SEED).permutation(source.num_images)[:count])
     corrupt = CorruptImages(chosen.num_images, chosen.name_of)
 
-    def moments(position, values):
-        if source.encoded:
-            image = decode_file(values[0], channels, source.dtype, source.decoding)
-        else:
-            image = chosen.image(values, channels)
+    def moments(position, example):
+        image = source.pixels(example["image"], channels)
         # some rows at a time, as a copy in float64 takes eight times the memory
         rows = tf.maximum(_PIXELS // tf.shape(image)[1], 1)
 
@@ -74,12 +69,13 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
 
         nothing = tf.zeros((2, channels), tf.float64)
         sums = tf.while_loop(lambda begin, _: begin < tf.shape(image)[0], add, (0, nothing), parallel_iterations=1)[1]
-        return sums / tf.cast(tf.reduce_prod(tf.shape(image)[:2]), tf.float64)
+        return {"moments": sums / tf.cast(tf.reduce_prod(tf.shape(image)[:2]), tf.float64)}
 
     maker = RowMaker(chosen, lambda position: position, moments)
-    rows = note_faults(guarded_rows(maker, 0, chosen.num_images, _TOGETHER, replace=False), corrupt, drop=True)
+    rows = guarded_rows(maker, 0, chosen.num_images, _TOGETHER, replace=False)
+    rows = untuned(rows.map(lambda batch: without_faults(batch, corrupt, drop=True)))
     with storage_errors():
-        found = np.concatenate(list(untuned(rows).as_numpy_iterator()))
+        found = np.concatenate([batch["moments"] for batch in rows.as_numpy_iterator()])
     if not len(found):
         names = corrupt.names
         raise ValueError(f"none of the {len(names)} images looked at can be decoded, such as {names[0]}")

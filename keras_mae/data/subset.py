@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding
-from keras_mae.data.source import EncodedSource, Source
+from keras_mae.data.source import Source
 
 
 class Subset(Source):
@@ -44,17 +44,11 @@ class Subset(Source):
     def labelled(self) -> bool:
         return self.source.labelled
 
-    def label(self, index) -> tf.Tensor:
-        return self.source.label(tf.gather(self.indices, index))
-
-    def image(self, index, channels: int) -> tf.Tensor:
-        return self.source.image(tf.gather(self.indices, index), channels)
-
-    def read(self, index) -> tuple[tf.Tensor, tf.Tensor]:
-        """The bytes and the label of an encoded image, see `EncodedSource.read`."""
-        if not isinstance(self.source, (EncodedSource, Subset)):
-            raise ValueError(f"these images are not encoded, such as {self.name_of(0)}; check `encoded`")
+    def read(self, index) -> dict[str, tf.Tensor]:
         return self.source.read(tf.gather(self.indices, index))
+
+    def pixels(self, image, channels: int) -> tf.Tensor:
+        return self.source.pixels(image, channels)
 
     def path_at(self, index) -> tf.Tensor:
         return self.source.path_at(tf.gather(self.indices, index))

@@ -18,12 +18,11 @@ import numpy as np
 from keras_mae import cli
 from keras_mae.data import (
     Augmentation,
-    CorruptImages,
     FolderSource,
+    TrainingData,
     open_source,
     patient_reading,
     sample_images,
-    training_dataset,
     write_records,
 )
 from keras_mae.data.patient_reading import storage_errors
@@ -88,9 +87,9 @@ def digest(arrays):
 
 def stream_of(source):
     """The first batches of a training, and the account of the images that are not in there."""
-    corrupt = CorruptImages(source.num_images, source.name_of)
     as_they_come = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
-    return training_dataset(source, SHAPE, BATCH, 5, as_they_come, corrupt).take(STEPS), corrupt
+    data = TrainingData(source, SHAPE, BATCH, 5, as_they_come)
+    return data.at().take(STEPS), data.corrupt
 
 
 def read_through(batches, corrupt, kind="FAIL_OPEN", path="", for_a_while=False):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data import ArraySource, Augmentation, CorruptImages, FineTuningAugmentation, training_dataset
+from keras_mae.data import ArraySource, Augmentation, FineTuningAugmentation, TrainingData
 from keras_mae.data.batched import applies_to, augment_batch
 from keras_mae.example_seed import ExampleSeed
 from tests.drawn import drawn
@@ -69,13 +69,13 @@ def test_where_it_applies():
 def test_the_stream_takes_it_and_restarts_within():
     source = ArraySource(np.stack([drawn(14, 14, 1, seed=n) for n in range(23)]))
 
-    def stream(count, **arguments):
-        corrupt = CorruptImages(23, str)
-        dataset = training_dataset(source, (12, 10, 1), 4, 3, Augmentation(), corrupt, **arguments)
-        return list(dataset.take(count).as_numpy_iterator())
+    data = TrainingData(source, (12, 10, 1), 4, 3, Augmentation())
+
+    def stream(count, **place):
+        return list(data.at(**place).take(count).as_numpy_iterator())
 
     whole = stream(12)
-    np.testing.assert_array_equal(stream(5, first_step=7), whole[7:])
+    np.testing.assert_array_equal(stream(5, step=7), whole[7:])
     both = [stream(12, num_hosts=2, host=host) for host in range(2)]
     parts = np.concatenate(both, axis=1).astype(int)
     assert np.abs(parts - np.stack(whole)).max() <= 1

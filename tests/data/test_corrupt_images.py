@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from keras_mae.data import Augmentation, CorruptImages, FolderSource, first_images, training_dataset
+from keras_mae.data import Augmentation, CorruptImages, FolderSource, TrainingData, first_images
 from tests.drawn import write, write_pictures
 
 AS_THEY_COME = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
@@ -29,12 +29,10 @@ def with_corrupt(whole, folder, numbers, contents=b"no image"):
     return str(folder)
 
 
-def stream(folder, steps, augmentation=AS_THEY_COME, **arguments):
+def stream(folder, steps, augmentation=AS_THEY_COME, **place):
     """The images of some batches in one row, and what was reported."""
-    source = FolderSource(folder)
-    corrupt = CorruptImages(source.num_images, source.name_of)
-    dataset = training_dataset(source, SHAPE, BATCH, 5, augmentation, corrupt, **arguments)
-    return np.concatenate(list(dataset.take(steps).as_numpy_iterator())), corrupt
+    data = TrainingData(FolderSource(folder), SHAPE, BATCH, 5, augmentation)
+    return np.concatenate(list(data.at(**place).take(steps).as_numpy_iterator())), data.corrupt
 
 
 @pytest.mark.medium

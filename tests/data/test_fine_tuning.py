@@ -1,5 +1,7 @@
 """The fine-tuning recipe's augmentation: its order, random erasing, mixup and cutmix."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,12 +9,11 @@ import tensorflow as tf
 from keras_mae.data import (
     ArraySource,
     Augmentation,
-    CorruptImages,
     FineTuningAugmentation,
+    Mixing,
     RandAugment,
+    TrainingData,
     mix_batch,
-    mixed_dataset,
-    training_dataset,
 )
 from keras_mae.data.fine_tuning import random_erasing
 from keras_mae.example_seed import ExampleSeed
@@ -155,12 +156,10 @@ def test_same_in_tf_data_in_a_function_and_compiled():
             for one, other in zip(found, expected):
                 np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
     source = ArraySource(IMAGES, LABELS)
-    stream = training_dataset(
-        source, (32, 24, 3), 6, 1, Augmentation(None, False, 1.0), CorruptImages(6, str), first_step=7, with_labels=True
-    )
-    images, labels = next(iter(mixed_dataset(stream, 5, seed=3, first_step=7)))
-    plain = next(iter(stream))
-    for one, other in zip((images, labels), mix_batch(*plain, 5, 3, 7)):
+    data = TrainingData(source, (32, 24, 3), 6, 3, Augmentation(None, False, 1.0), with_labels=True)
+    plain = next(iter(data.at(step=7)))
+    mixing = dataclasses.replace(data, transforms=(Mixing(5),))
+    for one, other in zip(next(iter(mixing.at(step=7))), mix_batch(*plain, 5, 3, 7)):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 

@@ -6,19 +6,19 @@ import tensorflow as tf
 
 from keras_mae.data import (
     Augmentation,
-    CorruptImages,
     FineTuningAugmentation,
+    Mixing,
+    TrainingData,
     evaluation_dataset,
     measure_stats,
     memory_source,
-    mixed_dataset,
     open_source,
     pipeline,
     record_source,
     record_writer,
     sample_images,
+    samples,
     stats,
-    training_dataset,
 )
 from tests.base import random_images
 from tests.drawn import write, write_pictures
@@ -40,7 +40,7 @@ def python_in(dataset):
 def made(monkeypatch):
     """All data sets that the package makes, those that it reads itself included."""
     datasets = []
-    for module in (pipeline, stats, memory_source, record_source, record_writer):
+    for module in (pipeline, samples, stats, memory_source, record_source, record_writer):
         untuned = module.untuned
 
         def noting(dataset, *arguments, untuned=untuned, **options):
@@ -58,9 +58,8 @@ def check(made, count):
 
 
 def train_and_evaluate(source, augmentation=Augmentation()):
-    corrupt = CorruptImages(source.num_images, source.name_of)
-    batches = training_dataset(source, SHAPE, 4, 0, augmentation, corrupt, with_labels=source.labelled)
-    return batches, evaluation_dataset(source, SHAPE, 4, corrupt=corrupt)
+    data = TrainingData(source, SHAPE, 4, 0, augmentation, with_labels=source.labelled)
+    return data.at(), evaluation_dataset(source, SHAPE, 4, corrupt=data.corrupt)
 
 
 def test_python_is_found_where_it_is():
@@ -78,11 +77,9 @@ def test_arrays(kind, made, tmp_path):
     np.savez(tmp_path / "set.npz", images=random_images(9, SHAPE), labels=np.arange(9) % 3)
     source = open_source("digits" if kind == "digits" else f"npz:{tmp_path}/set.npz")
     shape = SHAPE if kind == "npz" else (8, 8, 1)
-    corrupt = CorruptImages(source.num_images, source.name_of)
+    mixing = Mixing(source.num_classes, 0.8, 1.0, 0.5)
     for augmentation in (Augmentation(), Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)):
-        training = training_dataset(source, shape, 4, 0, augmentation, corrupt, with_labels=True)
-    mixed = mixed_dataset(training, source.num_classes, 0, 0, 0.8, 1.0, 0.5)
-    assert not python_in(mixed)
+        TrainingData(source, shape, 4, 0, augmentation, (mixing,), with_labels=True).at()
     evaluation_dataset(source, shape, 4)
     check(made, 3)
 

@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from keras_mae.data import patient_reading
 from keras_mae.data.corrupt_images import CorruptImages, Fault
 from keras_mae.data.guarded import RowMaker, guarded_reads, guarded_rows
-from keras_mae.data.source import EncodedSource
+from keras_mae.data.source import Source
 
 COUNT = 12
 GOOD, UNDECODABLE, MISSING = range(3)
 
 
-class Faulty(EncodedSource):
+class Faulty(Source):
     """Images of which each is as `states` says at the time; the bytes of an image are its number."""
 
-    num_images = COUNT
+    num_images, encoded = COUNT, True
 
     def __init__(self):
         self.states = tf.Variable(tf.zeros(COUNT, tf.int64), trainable=False)
@@ -26,15 +26,15 @@ class Faulty(EncodedSource):
     def read(self, index):
         state = tf.gather(self.states, index)
         with tf.control_dependencies([tf.Assert(state != MISSING, ["missing"])]):
-            return tf.strings.as_string(index), tf.identity(state)
+            return {"image": tf.strings.as_string(index), "label": tf.identity(state)}
 
     def name_of(self, index):
         return str(index)
 
 
-def make(position, values):
-    with tf.control_dependencies([tf.Assert(values[1] == GOOD, ["no image"])]):
-        return position, tf.strings.to_number(values[0], tf.int64)
+def make(position, example):
+    with tf.control_dependencies([tf.Assert(example["label"] == GOOD, ["no image"])]):
+        return {"position": position, "image": tf.strings.to_number(example["image"], tf.int64)}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,6 +48,12 @@ def stream(source, first, stop, batch_size, replace):
     """Position 5 is image 10, and so on; two rounds of all are 24 positions."""
     maker = RowMaker(source, lambda position: (position * 2) % COUNT, make)
     return guarded_rows(maker, first, stop, batch_size, replace)
+
+
+def fields(batches, *names):
+    """Some fields of all rows."""
+    batches = list(batches.as_numpy_iterator())
+    return [np.concatenate([batch[name] for batch in batches]) for name in names]
 
 
 def code_of(state, index):
@@ -71,11 +77,7 @@ def test_every_pattern_of_faults(first, batch_size, replace):
     @given(some_good)
     def check(states):
         source.states.assign(states)
-        batches = list(rows.as_numpy_iterator())
-        codes, (positions, images) = (
-            np.concatenate([codes for codes, _ in batches]),
-            [np.concatenate([batch[part] for _, batch in batches]) for part in range(2)],
-        )
+        codes, positions, images = fields(rows, "fault", "position", "image")
         asked = [position * 2 % COUNT for position in range(first, stop)]
         good = [position for position, image in enumerate(asked, first) if states[image] == GOOD]
         if replace:  # until the last good one; its row stands for those before it that failed
@@ -93,8 +95,8 @@ def test_every_pattern_of_faults(first, batch_size, replace):
 def test_where_all_fail():
     source = Faulty()
     source.states.assign(tf.fill([COUNT], tf.constant(UNDECODABLE, tf.int64)))
-    (codes, _) = zip(*stream(source, 0, COUNT, 5, replace=False).as_numpy_iterator())
-    assert (np.concatenate(codes) >= 0).all() and len(np.concatenate(codes)) == COUNT
+    (codes,) = fields(stream(source, 0, COUNT, 5, replace=False), "fault")
+    assert (codes >= 0).all() and len(codes) == COUNT
     with pytest.raises(tf.errors.InvalidArgumentError, match="no image can be read and decoded, of many"):
         list(stream(source, 0, 10**15, 5, replace=True))
 
@@ -104,7 +106,7 @@ def test_what_is_read():
     source = Faulty()
     source.states.assign([MISSING if image in (3, 4, 11) else GOOD for image in range(COUNT)])
     reads = guarded_reads(source, lambda position: position, 0, COUNT, 5)
-    codes, contents = (np.concatenate(part) for part in zip(*[(c, v[0]) for c, v in reads.as_numpy_iterator()]))
+    codes, contents = fields(reads, "fault", "image")
     np.testing.assert_array_equal(codes, [code_of(MISSING if i in (3, 4, 11) else GOOD, i) for i in range(COUNT)])
     assert contents.tolist() == [b"" if i in (3, 4, 11) else str(i).encode() for i in range(COUNT)]
 

@@ -9,11 +9,11 @@ from keras_mae.data import (
     Augmentation,
     CorruptImages,
     FolderSource,
+    TrainingData,
     evaluation_dataset,
     evaluation_transform,
     first_images,
     sample_images,
-    training_dataset,
 )
 from tests.drawn import as_image, drawn, encoded, write, write_pictures
 
@@ -27,17 +27,19 @@ def source(count=23):
     return ArraySource(IMAGES[:count], np.arange(count) * 10)
 
 
-def batches(count, images=None, batch_size=4, seed=3, augmentation=Augmentation(), threads=None, **arguments):
+def batches(
+    count, images=None, batch_size=4, seed=3, augmentation=Augmentation(), threads=None, with_labels=False, **place
+):
     """The first `count` batches, as NumPy arrays."""
     images = source() if images is None else images
-    corrupt = CorruptImages(images.num_images, images.name_of)
-    dataset = training_dataset(images, SHAPE, batch_size, seed, augmentation, corrupt, **arguments)
+    data = TrainingData(images, SHAPE, batch_size, seed, augmentation, with_labels=with_labels)
+    dataset = data.at(**place)
     if threads:
         options = tf.data.Options()
         options.threading.private_threadpool_size = threads
         dataset = dataset.with_options(options)
     found = list(dataset.take(count).as_numpy_iterator())
-    assert not corrupt.names
+    assert not data.corrupt.names
     return found
 
 
@@ -45,8 +47,7 @@ def test_shapes_and_types():
     images, labels = batches(1, with_labels=True)[0]
     assert images.shape == (4, *SHAPE) and images.dtype == np.uint8
     assert labels.shape == (4,) and labels.dtype == np.int64
-    corrupt = CorruptImages(23, str)
-    spec = training_dataset(source(), SHAPE, 4, 0, Augmentation(), corrupt).element_spec
+    spec = TrainingData(source(), SHAPE, 4, 0, Augmentation()).at().element_spec
     assert spec.shape.as_list() == [4, *SHAPE]  # static, so that a step is compiled once
 
 
@@ -58,9 +59,9 @@ def test_a_seed_gives_the_same_batches_again_and_another_gives_others():
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("first_step", [1, 5, 13])  # 5 steps are an epoch
-def test_restarted_at_a_step_it_gives_the_batches_from_there(first_step):
-    np.testing.assert_array_equal(batches(4, first_step=first_step), batches(first_step + 4)[first_step:])
+@pytest.mark.parametrize("step", [1, 5, 13])  # 5 steps are an epoch
+def test_restarted_at_a_step_it_gives_the_batches_from_there(step):
+    np.testing.assert_array_equal(batches(4, step=step), batches(step + 4)[step:])
 
 
 @pytest.mark.medium
@@ -149,7 +150,7 @@ def test_hosts_make_disjoint_parts_of_the_same_batches(folder, kind, num_hosts):
         found = np.concatenate([part[step][0] for part in parts]).astype(int)
         assert np.abs(found - expected).max() <= (0 if kind == "folder" else 1)
         assert np.concatenate([part[step][1] for part in parts]).tolist() == labels.tolist()
-    restarted = batches(3, images, num_hosts=num_hosts, host=1, first_step=4, **arguments)
+    restarted = batches(3, images, num_hosts=num_hosts, host=1, step=4, **arguments)
     for one, other in zip(restarted, parts[1][4:], strict=True):
         np.testing.assert_array_equal(one[0], other[0])
     if kind == "array":
@@ -219,8 +220,7 @@ def test_16_bits_become_levels_with_fractions(shape):
         assert one.dtype == np.float32 and other.dtype == np.uint8
         assert np.abs(one - other).max() <= 1.4  # 100 / 257, and 0.5 twice: each direction is rounded
     assert np.abs(evaluated_as(sixteen, shape)[0][0] % 1).max() > 0.3
-    corrupt = CorruptImages(8, str)
-    stream = training_dataset(sixteen, shape, 4, 0, Augmentation(), corrupt)
+    stream = TrainingData(sixteen, shape, 4, 0, Augmentation()).at()
     assert stream.element_spec.dtype == tf.float32 and 10 < next(iter(stream)).numpy().max() <= 255
     first = first_images(sixteen, shape, 2, 1.0)
     assert first.dtype == np.uint16

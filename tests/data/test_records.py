@@ -12,10 +12,10 @@ from keras_mae.data import (
     CorruptImages,
     FolderSource,
     Subset,
+    TrainingData,
     evaluation_dataset,
     open_source,
     record_writer,
-    training_dataset,
     write_records,
 )
 from keras_mae.data.record_index import RecordIndex
@@ -87,9 +87,8 @@ def test_training_batches_are_those_of_the_folder(folder, records):
     """So few images are shuffled freely, and the same index is the same image."""
     streams = []
     for source in (FolderSource(folder), open_source(f"tfrecord:{records}/*.tfrecord")):
-        corrupt = CorruptImages(COUNT, str)
-        dataset = training_dataset(source, (16, 12, 3), 4, 1, Augmentation(), corrupt, with_labels=True)
-        streams.append(list(dataset.take(8).as_numpy_iterator()))
+        data = TrainingData(source, (16, 12, 3), 4, 1, Augmentation(), with_labels=True)
+        streams.append(list(data.at().take(8).as_numpy_iterator()))
     assert_same(*streams)
 
 

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from keras_mae.data import Augmentation, CorruptImages, FolderSource, training_dataset
+from keras_mae.data import Augmentation, FolderSource, TrainingData
 from tests.drawn import as_image, drawn, encoded, write
 
 
@@ -38,7 +38,7 @@ def test_memory_is_flat_over_10_epochs_of_2000_images(tmp_path):
     for number in range(2000):
         write(tmp_path / f"{number:04}.jpg", contents[number % 8])
     source = FolderSource(str(tmp_path))
-    stream = iter(training_dataset(source, (32, 32, 3), 100, 0, Augmentation(), CorruptImages(2000, source.name_of)))
+    stream = iter(TrainingData(source, (32, 32, 3), 100, 0, Augmentation()).at())
     after = []
     for _ in range(10):
         for _ in range(20):

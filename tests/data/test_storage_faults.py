@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data import Augmentation, CorruptImages, FolderSource, open_source, patient_reading, training_dataset
+from keras_mae.data import Augmentation, FolderSource, TrainingData, open_source, patient_reading
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.record_source import open_records
 from keras_mae.data.record_writer import write_records
@@ -19,8 +19,8 @@ AS_THEY_COME = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
 
 
 def stream_of(source):
-    corrupt = CorruptImages(source.num_images, source.name_of)
-    return training_dataset(source, SHAPE, BATCH, 5, AS_THEY_COME, corrupt), corrupt
+    data = TrainingData(source, SHAPE, BATCH, 5, AS_THEY_COME)
+    return data.at(), data.corrupt
 
 
 def images_of(stream):

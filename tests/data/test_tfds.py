@@ -91,8 +91,8 @@ def test_parts_of_splits_are_those_of_tfds(data_dir):
         expected = list(builder.as_dataset(split=split, decoders=decoders).as_numpy_iterator())
         assert source.num_images == len(expected)
         for number, example in enumerate(expected):
-            contents, label = source.read(tf.constant(number, tf.int64))
-            assert contents.numpy() == example["image"] and int(label) == example["label"]
+            found = source.read(tf.constant(number, tf.int64))
+            assert found["image"].numpy() == example["image"] and int(found["label"]) == example["label"]
     source = open_source(f"tfds:pets:train[2:7]@{data_dir}")
     assert source.num_images == 5
     parts = [open_source(f"tfds:pets:train@{data_dir}", split) for split in ("train", "validation")]

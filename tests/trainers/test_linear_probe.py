@@ -9,7 +9,7 @@ import pytest
 
 import keras_mae.models  # noqa: F401  registers the classes
 from keras_mae.trainers import linear_probe as program
-from keras_mae.trainers.linear_probe import build, feature_batches, linear_probe
+from keras_mae.trainers.linear_probe import build, feature_data, linear_probe
 from keras_mae.trainers.probe_config import ProbeConfig
 from tests.trainers.labelled import CLASSES, quick
 from tests.trainers.pretraining import log_of
@@ -66,20 +66,20 @@ def test_features_of_broken_weights_are_refused(given, config, tmp_path):
         )
 
 
-def test_feature_batches():
+def test_feature_data():
     features = np.arange(22, dtype="float32").reshape(11, 2)
     labels = np.arange(11)
 
-    def batches(count, **arguments):
-        return [y.numpy() for _, y in feature_batches(features, labels, 4, **arguments).take(count)]
+    def batches(count, seed, **place):
+        return [y.numpy() for _, y in feature_data(features, labels, 4, seed).at(**place).take(count)]
 
-    x, y = next(iter(feature_batches(features, labels, 4, seed=0)))
+    x, y = next(iter(feature_data(features, labels, 4, seed=0).at()))
     np.testing.assert_array_equal(x, features[y.numpy()])
     steps = batches(6, seed=0)  # two an epoch
     for epoch in range(3):
         assert len(set(np.concatenate(steps[2 * epoch : 2 * epoch + 2]))) == 8  # all different
     assert not np.array_equal(steps[0:2], steps[2:4])  # another order
-    np.testing.assert_array_equal(batches(3, seed=0, first_step=3), steps[3:])
+    np.testing.assert_array_equal(batches(3, seed=0, step=3), steps[3:])
     assert not np.array_equal(batches(6, seed=1), steps)
     shares = [batches(6, seed=0, num_hosts=2, host=host) for host in (0, 1)]
     np.testing.assert_array_equal(np.concatenate(shares, axis=1), steps)

@@ -115,7 +115,7 @@ def test_fine_tuning_takes_a_step(name, squares):
     classifier = finetune.build(config, 6)
     optimizer = adamw(classifier, config.peak_learning_rate, config.weight_decay, config.beta_2, config.layer_decay)
     source = open_source(squares)
-    step(classifier, optimizer, finetune.prepared(classifier, config, source, source).dataset_at(0, 1, 0))
+    step(classifier, optimizer, finetune.prepared(classifier, config, source, source).training.at())
 
 
 @pytest.mark.medium
@@ -125,7 +125,7 @@ def test_probing_takes_a_step(name, squares):
     probe = linear_probe.build(config, 6)
     optimizer = LARS(config.peak_learning_rate, config.momentum, config.weight_decay)
     source = open_source(squares)
-    step(probe, optimizer, linear_probe.prepared(probe, config, source, source).dataset_at(0, 1, 0))
+    step(probe, optimizer, linear_probe.prepared(probe, config, source, source).training.at())
 
 
 def test_unknown_recipe_shows_the_near_ones():

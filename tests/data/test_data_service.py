@@ -1,16 +1,15 @@
 """A tf.data service, in this process or in its own, gives the batches that the pipeline itself gives."""
 
+import dataclasses
 import os
 import subprocess
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data import ArraySource, Augmentation, CorruptImages, open_source, training_dataset, write_records
-from keras_mae.trainers.data_service import from_service
+from keras_mae.data import ArraySource, Augmentation, DataService, Mixing, TrainingData, open_source, write_records
 from tests.base import random_images
 from tests.drawn import write_pictures
 
@@ -30,9 +29,11 @@ def address():
 @pytest.mark.medium
 @pytest.mark.parametrize("with_labels", [False, True])
 def test_batches_come_whole_once_and_in_order_from_two_workers(address, with_labels):
-    corrupt = CorruptImages(20, SOURCE.name_of)
-    dataset = training_dataset(SOURCE, (8, 8, 3), 8, 0, Augmentation(), corrupt, first_step=3, with_labels=with_labels)
-    received = from_service(dataset, address)
+    """Whether they are mixed there, or not at all."""
+    mixing = (Mixing(4),) if with_labels else ()
+    data = TrainingData(SOURCE, (8, 8, 3), 8, 0, Augmentation(), mixing, with_labels)
+    dataset = data.at(step=3)
+    received = dataclasses.replace(data, transforms=(*mixing, DataService(address))).at(step=3)
     assert received.element_spec == dataset.element_spec
     for ours, theirs in zip(received.take(12), dataset.take(12), strict=True):
         for one, other in zip(tf.nest.flatten(ours), tf.nest.flatten(theirs), strict=True):
@@ -42,7 +43,7 @@ def test_batches_come_whole_once_and_in_order_from_two_workers(address, with_lab
 @pytest.mark.parametrize("address", ["localhost:5050", "http://localhost:5050", "grpc://localhost"])
 def test_bad_address(address):
     with pytest.raises(ValueError, match=f"a tf.data service is given as grpc://host:port; got '{address}'"):
-        from_service(tf.data.Dataset.range(3), address)
+        DataService(address)
 
 
 SERVICE = """
@@ -91,11 +92,9 @@ def test_processes_of_their_own_give_the_local_batches_and_name_corrupt_images(k
         write_records(open_source(data), str(tmp_path / "records"), 2)
         data = f"tfrecord:{tmp_path}/records/*.tfrecord"
     streams, accounts = [], []
-    for through in (lambda dataset: dataset, partial(from_service, address=far_address)):
-        source = open_source(data)
-        corrupt = CorruptImages(source.num_images, source.name_of)
-        stream = training_dataset(source, (8, 8, 3), 8, 0, Augmentation(), corrupt, through=through)
-        streams.append(list(stream.take(31).as_numpy_iterator()))  # two epochs and a batch
-        accounts.append(corrupt.names)
+    for transforms in ((), (DataService(far_address),)):
+        training = TrainingData(open_source(data), (8, 8, 3), 8, 0, Augmentation(), transforms)
+        streams.append(list(training.at().take(31).as_numpy_iterator()))  # two epochs and a batch
+        accounts.append(training.corrupt.names)
     np.testing.assert_array_equal(*streams)
     assert list(accounts[0]) == [57] and accounts[1] == accounts[0]

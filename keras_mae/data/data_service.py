@@ -1,0 +1,44 @@
+"""Input from a tf.data service, which prepares images on other machines."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class DataService:
+    """A transform of `TrainingData`: the same batches, computed by a tf.data service.
+
+    Every worker of the service makes the whole stream, and whichever is first with the element that comes next
+    delivers it. So the order does not depend on how many workers there are, or whether one is lost; to prepare more
+    images a second, give a worker more cores.
+
+    Attributes:
+        address: `grpc://host:port`, the service's dispatcher.
+
+    Raises:
+        ValueError: if the address has another form.
+    """
+
+    address: str
+
+    def __post_init__(self) -> None:
+        protocol, separator, host = self.address.partition("://")
+        if not separator or protocol != "grpc" or ":" not in host:
+            raise ValueError(f"a tf.data service is given as grpc://host:port; got {self.address!r}")
+
+    def __call__(self, batches: tf.data.Dataset, seed: int, step: int) -> tf.data.Dataset:
+        """The same data set, element for element; whatever its elements are."""
+        service = tf.data.experimental.service
+        far = batches.enumerate().apply(service.distribute(service.ShardingPolicy.OFF, service=self.address))
+
+        def choose(expected, numbered):
+            number, element = numbered
+            next_one = tf.equal(number, expected)
+            return expected + tf.cast(next_one, tf.int64), (next_one, element)
+
+        received = far.scan(tf.constant(0, tf.int64), choose)
+        chosen = received.filter(lambda next_one, _: next_one).map(lambda _, element: element)
+        return chosen.prefetch(tf.data.AUTOTUNE)
