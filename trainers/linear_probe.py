@@ -9,15 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data import Augmentation, Source
+from keras_mae.data import Source
 from keras_mae.data.seen import Seen
 from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
 from keras_mae.one_writer import released
-from keras_mae.optimizers import LARS
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
-from keras_mae.trainers.classifier_run import ClassifierData, image_batches, schedule_of, train_classifier
+from keras_mae.trainers.classifier_run import ClassifierData, image_batches, train_classifier
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.features import ENCODED, features_of
 from keras_mae.trainers.labelled_data import labelled_sources
@@ -31,15 +30,15 @@ _log = logging.getLogger("keras_mae")
 
 def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
     """The probe of a config, before training: a frozen encoder, BatchNorm without affine parameters, a linear layer."""
-    keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(config.run.seed)
     return ImageClassifier(
         choose_encoder(config),
         num_classes,
-        config.pooling,
+        config.head.pooling,
         num_trainable_layers=0,
-        seed=config.seed,
-        block=config.block,
-        dtype=config.dtype_policy,
+        seed=config.run.seed,
+        block=config.head.block,
+        dtype=config.run.dtype_policy,
     )
 
 
@@ -74,15 +73,15 @@ def linear_probe(
     check_together(config)
     kind_of(data)
     scope = make_strategy(strategy, tpu)
-    check_batch(config.batch_size, 1, scope)
+    check_batch(config.optimizer.batch_size, 1, scope)
     on_chief(scope, run.RunFolder(output).claim)
     check_memory(config, scope)
     source, validation, num_classes = labelled_sources(config, data)
-    schedule = schedule_of(config, steps_per_epoch(config, source.num_images))
+    steps = steps_per_epoch(config, source.num_images)
     with scope.scope():
         probe = build(config, num_classes)
         probe.compile(
-            optimizer=LARS(schedule, config.momentum, config.weight_decay),
+            optimizer=config.optimizer.build(steps),
             jit_compile=jit_of(config, probe),
         )
     batches = prepared(probe, config, source, validation)
@@ -92,21 +91,20 @@ def linear_probe(
 
 def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
     """What trains and tests a probe: images, or without random crop and flip the features of each, computed once."""
-    if config.crop_scale is None and not config.flip:
+    if config.data.is_fixed:
         return _of_features(probe, config, source, validation)
-    augmentation = Augmentation(config.crop_scale, config.flip, config.crop_ratio)
-    return image_batches(config, source, validation, probe.encoder.image_shape, augmentation, ENCODED)
+    return image_batches(config, source, validation, probe.encoder.image_shape, config.data.build(), ENCODED)
 
 
 def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
     _log.info("features of %d and %d images, once", source.num_images, validation.num_images)
     train, test = (
-        features_of(probe.encoder, each, config.pooling, config.crop_ratio, ENCODED, config.block)
+        features_of(probe.encoder, each, config.head.pooling, config.data.crop_ratio, ENCODED, config.head.block)
         for each in (source, validation)
     )
 
     def dataset_at(step: int, num_hosts: int, host: int) -> tf.data.Dataset:
-        return feature_batches(*train, config.batch_size, config.seed, step, num_hosts, host)
+        return feature_batches(*train, config.optimizer.batch_size, config.run.seed, step, num_hosts, host)
 
     tested = tf.data.Dataset.from_tensor_slices(test).batch(4 * ENCODED)
     return ClassifierData(len(train[0]), dataset_at, tested, test[1])

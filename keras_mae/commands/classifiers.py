@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -70,7 +69,7 @@ def _check(values: flags.FlagValues, kind: Callable[[], type]) -> None:
 def _config(values: flags.FlagValues, kind: type) -> Any:
     """The recipe, or the defaults where there is none, with what was set."""
     from keras_mae.trainers import recipes
-    from keras_mae.trainers.config import changed
+    from keras_mae.trainers.settings import changed
 
     return _with_flags(changed(recipes.load(values.recipe, kind) if "recipe" in values else kind(), values.set), values)
 
@@ -123,8 +122,10 @@ def _majority(results: dict[str, Any]) -> str:
 
 def _with_flags(config: Any, values: flags.FlagValues) -> Any:
     """The config with what has a flag of its own, if that is given."""
+    from keras_mae.trainers.settings import replaced
+
     given = {name: values[name].value for name in ("run", "validation_data") if values[name].value is not None}
-    return dataclasses.replace(config, **given)
+    return replaced(config, **given)
 
 
 FINETUNE = Command(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from absl import flags
 
 from keras_mae.commands.command import Command
@@ -17,6 +15,7 @@ def _flags() -> flags.FlagValues:
 
 def _recipes(values: flags.FlagValues) -> None:
     from keras_mae.trainers import recipes
+    from keras_mae.trainers.settings import explained
 
     if values.show is None:
         width = max(map(len, recipes.names()))
@@ -27,9 +26,10 @@ def _recipes(values: flags.FlagValues) -> None:
         return
     config = recipes.load(values.show)
     print(f"{recipes.evidence(values.show)}\n\nfor keras-mae {config.program}; every setting, for --set:")
-    for field in dataclasses.fields(config):
-        print(f"  {field.name}={getattr(config, field.name)}")
-    print(f"the peak learning rate, base x batch / 256, is {config.peak_learning_rate:.4g}")
+    for line in explained(config):
+        print(line)
+    peak = config.optimizer.peak_learning_rate
+    print(f"\nthe peak learning rate, base_learning_rate x batch_size / 256, is {peak:.4g}")
 
 
 RECIPES = Command("list the recipes, or show one of them", _flags, _recipes)
