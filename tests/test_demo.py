@@ -18,7 +18,14 @@ from tests.base import ROOT, random_images
 
 ROWS = ["pretrained encoder", "random encoder", "raw pixels"]
 FIGURES = ["linear_probe", "knn", "10_labels_per_class", "10_labels_per_class_std"]
-TINY = ("hidden_dim=16", "num_layers=1", "decoder_hidden_dim=8", "epochs=2", "warmup_epochs=1", "batch_size=200")
+TINY = (
+    "encoder.hidden_dim=16",
+    "encoder.num_layers=1",
+    "decoder.hidden_dim=8",
+    "epochs=2",
+    "warmup_epochs=1",
+    "batch_size=200",
+)
 
 
 def check_results(results, folder):

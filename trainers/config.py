@@ -121,6 +121,7 @@ class PretrainConfig(Config):
 
 
 AnyConfig = PretrainConfig | FinetuneConfig | ProbeConfig | KnnConfig
+CONFIGS: dict[str, Any] = {kind.program: kind for kind in (PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)}
 
 
 def to_json(config: AnyConfig) -> dict[str, Any]:
@@ -136,8 +137,7 @@ def from_json(record: dict[str, Any]) -> AnyConfig:
     """
     if not isinstance(record, dict):
         raise ValueError(f"a config is an object of settings, got {shown(record)}")
-    kinds = {kind.program: kind for kind in (PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)}
     program = record.get("program")
-    if not isinstance(program, str) or program not in kinds:
-        raise ValueError(f"the config is one of {program!r}; this version knows {', '.join(kinds)}")
-    return from_record(kinds[program], {name: part for name, part in record.items() if name != "program"})
+    if not isinstance(program, str) or program not in CONFIGS:
+        raise ValueError(f"the config is one of {program!r}; this version knows {', '.join(CONFIGS)}")
+    return from_record(CONFIGS[program], {name: part for name, part in record.items() if name != "program"})

@@ -1,8 +1,8 @@
 """How the settings of a config are named, changed and explained, and how a config is kept as JSON.
 
 A config is a frozen dataclass of parts, and a part a frozen dataclass of settings. `masking.unit` is the full name of
-the setting `unit` of the part `masking`; a last name that only one part has may stand alone. A part that is annotated by
-a registry can be of any kind there, and `masking` alone stands for its kind.
+the setting `unit` of the part `masking`; a last name that only one part has may stand alone. A part that is annotated
+by a registry can be of any kind there, and `masking` alone stands for its kind.
 """
 
 from __future__ import annotations

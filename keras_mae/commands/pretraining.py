@@ -48,23 +48,20 @@ def _pretrain_flags() -> flags.FlagValues:
     return values
 
 
-def _pretrain_config(values: flags.FlagValues) -> PretrainConfig:
+def _pretrain_config(values: flags.FlagValues, stats: str | None) -> PretrainConfig:
     from keras_mae.trainers import recipes
     from keras_mae.trainers.config import PretrainConfig
     from keras_mae.trainers.settings import changed
 
-    return changed(recipes.load(values.recipe, PretrainConfig), [*stats_settings(values.stats), *values.set])
+    return changed(recipes.load(values.recipe, PretrainConfig), [*stats_settings(stats), *values.set])
 
 
 def _check_pretrain(values: flags.FlagValues) -> None:
     """Refuses settings that cannot work; those that the file of `--stats` has are known once TensorFlow is there."""
-    from keras_mae.trainers import recipes
     from keras_mae.trainers.checks import check_together
-    from keras_mae.trainers.config import PretrainConfig
-    from keras_mae.trainers.settings import changed
 
     check_output(values)
-    config = changed(recipes.load(values.recipe, PretrainConfig), values.set)
+    config = _pretrain_config(values, None)
     if values.stats is None:
         check_together(config)
 
@@ -72,7 +69,7 @@ def _check_pretrain(values: flags.FlagValues) -> None:
 def _pretrain(values: flags.FlagValues) -> None:
     from keras_mae.trainers.pretrain import pretrain
 
-    config = _pretrain_config(values)
+    config = _pretrain_config(values, values.stats)
     pretrain(
         config,
         values.data,
