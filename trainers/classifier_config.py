@@ -29,7 +29,7 @@ class TrainedEncoder:
         hidden_dim: numbers in a token, in place of the preset's.
         num_layers: transformer blocks, in place of the preset's.
         num_heads: attention heads of a block, in place of the preset's.
-        position_temperature: of sin-cos positions: longest wavelength, in patches and over 2 pi.
+        position_temperature: of sin-cos positions: the longest wave spans 2 pi times as many patches.
         mean: of the pixels, a number in [0, 1] for each channel.
         std: of the pixels, as `mean`.
     """

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import keras_mae.trainers.model_parts as parts
+from keras_mae.trainers import model_parts
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.probe_config import ProbeConfig
-from keras_mae.trainers.ranges import Count, Positive, Range, Rate, Share, ShareBelow1, shown
-from keras_mae.trainers.settings import Config, from_record, to_record
+from keras_mae.trainers.ranges import Count, Positive, Range, Rate, Share, ShareBelow1, hints_of, shown
+from keras_mae.trainers.settings import Config, kind_of, parts_of, registry_of
 from keras_mae.trainers.training_parts import CroppedData, Optimizer, Run
 
 if TYPE_CHECKING:
@@ -110,11 +110,11 @@ class PretrainConfig(Config):
 
     program: ClassVar[str] = "pretrain"
 
-    method: Annotated[Any, parts.METHODS] = parts.MAE()
-    encoder: Annotated[Any, parts.ENCODERS] = parts.ViT()
-    masking: Annotated[Any, parts.MASKING] = parts.Random()
-    target: Annotated[Any, parts.TARGETS] = parts.Pixels()
-    decoder: Annotated[Any, parts.DECODERS] = None
+    method: Annotated[Any, model_parts.METHODS] = model_parts.MAE()
+    encoder: Annotated[Any, model_parts.ENCODERS] = model_parts.ViT()
+    masking: Annotated[Any, model_parts.MASKING] = model_parts.Random()
+    target: Annotated[Any, model_parts.TARGETS] = model_parts.Pixels()
+    decoder: Annotated[Any, model_parts.DECODERS] = None
     data: PretrainData = PretrainData()
     optimizer: PretrainOptimizer = PretrainOptimizer()
     run: PretrainRun = PretrainRun()
@@ -124,13 +124,20 @@ AnyConfig = PretrainConfig | FinetuneConfig | ProbeConfig | KnnConfig
 CONFIGS: dict[str, Any] = {kind.program: kind for kind in (PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)}
 
 
+_KIND = "kind"  # how `config.json` calls the kind of a part
+
+
 def to_json(config: AnyConfig) -> dict[str, Any]:
-    """The config as `config.json` has it: the name of its program, and its parts."""
-    return {"program": config.program, **to_record(config)}
+    """The config as `config.json` has it: the name of its program, and its parts with their kinds."""
+    record: dict[str, Any] = {"program": config.program}
+    for name, part in parts_of(config).items():
+        kind = kind_of(config, name)
+        record[name] = {**({} if kind is None else {_KIND: kind}), **dataclasses.asdict(part)}
+    return record
 
 
 def from_json(record: dict[str, Any]) -> AnyConfig:
-    """The config that was written as JSON.
+    """The config that was written as JSON, where tuples became lists.
 
     Raises:
         ValueError: if it is none, or of another version; or for a setting that is out of range.
@@ -140,4 +147,18 @@ def from_json(record: dict[str, Any]) -> AnyConfig:
     program = record.get("program")
     if not isinstance(program, str) or program not in CONFIGS:
         raise ValueError(f"the config is one of {program!r}; this version knows {', '.join(CONFIGS)}")
-    return from_record(CONFIGS[program], {name: part for name, part in record.items() if name != "program"})
+    hints, parts = hints_of(CONFIGS[program]), {}
+    unknown = sorted(set(record) - set(hints) - {"program"})
+    for name, hint in hints.items():
+        if name not in record:
+            continue
+        if not isinstance(record[name], dict):
+            raise ValueError(f"{name} is an object of settings, got {shown(record[name])}")
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in record[name].items()}
+        kinds = registry_of(hint)
+        kind = hint if kinds is None else kinds[values.pop(_KIND, None)]
+        unknown += [f"{name}.{key}" for key in sorted(set(values) - set(hints_of(kind)))]
+        parts[name] = (kind, values)
+    if unknown:
+        raise ValueError(f"the config has settings that this version does not know: {', '.join(unknown)}")
+    return CONFIGS[program](**{name: kind(**values) for name, (kind, values) in parts.items()})

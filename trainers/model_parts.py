@@ -50,7 +50,7 @@ class ViT:
         use_cls_token: whether there is a class token.
         position_embedding: absolute positions: `sincos`, `learned` or None; the decoder's are of the same kind, or
             sin-cos for an encoder without.
-        position_temperature: of sin-cos positions: longest wavelength, in patches and over 2 pi.
+        position_temperature: of sin-cos positions: the longest wave spans 2 pi times as many patches.
         relative_position_bias: `shared` by all blocks, `per_block`, or None.
         layer_scale: what LayerScale's gains start from; None for none.
         drop_path_rate: share of the examples whose last block is skipped; it grows linearly from 0 at the first.

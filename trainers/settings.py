@@ -1,4 +1,4 @@
-"""How the settings of a config are named, changed and explained, and how a config is kept as JSON.
+"""How the settings of a config are named and changed.
 
 A config is a frozen dataclass of parts, and a part a frozen dataclass of settings. `masking.unit` is the full name of
 the setting `unit` of the part `masking`; a last name that only one part has may stand alone. A part that is annotated
@@ -10,16 +10,11 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
-import inspect
-import re
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from keras_mae.registry import Registry
 from keras_mae.trainers.ranges import check_fields, check_value, fits, hints_of, names_of, shown
-
-KIND = "kind"  # how config.json calls the kind of a part
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,61 +256,3 @@ def _parse(text: str, hint: Any) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that it raises
         return text
-
-
-def to_record(config: Config) -> dict[str, Any]:
-    """The parts as JSON has them, with the names of their kinds."""
-    return {
-        name: {**({} if kind_of(config, name) is None else {KIND: kind_of(config, name)}), **dataclasses.asdict(part)}
-        for name, part in parts_of(config).items()
-    }
-
-
-def from_record(kind: type[ConfigT], record: dict[str, Any]) -> ConfigT:
-    """The config of what `to_record` gave, after JSON, where tuples became lists.
-
-    Raises:
-        ValueError: for parts, kinds and settings that are unknown, or out of range.
-    """
-    hints, parts, unknown = hints_of(kind), {}, sorted(set(record) - set(hints_of(kind)))
-    for name, hint in hints.items():
-        if name in record:
-            if not isinstance(record[name], dict):
-                raise ValueError(f"{name} is an object of settings, got {shown(record[name])}")
-            values = {key: tuple(value) if isinstance(value, list) else value for key, value in record[name].items()}
-            kinds = registry_of(hint)
-            of = hint if kinds is None else kinds[values.pop(KIND, None)]
-            unknown += [f"{name}.{key}" for key in sorted(set(values) - set(hints_of(of)))]
-            parts[name] = (of, values)
-    if unknown:
-        raise ValueError(f"the config has settings that this version does not know: {', '.join(unknown)}")
-    return kind(**{name: of(**values) for name, (of, values) in parts.items()})
-
-
-def explanations(part: type) -> dict[str, str]:
-    """What the docstrings of a part, and of the classes that it is made from, say of each setting."""
-    found: dict[str, str] = {}
-    for base in reversed(part.__mro__):
-        _, _, attributes = inspect.cleandoc(base.__doc__ or "").partition("\nAttributes:\n")
-        attributes = re.split(r"\n(?=\S)", attributes)[0]
-        for name, text in re.findall(r"^    (\w+): (.*(?:\n     +.*)*)", attributes, re.MULTILINE):
-            found[name] = " ".join(text.split())
-    return found
-
-
-def explained(config: Config) -> Iterator[str]:
-    """Lines that show the parts of a config with their settings, and what each of them means."""
-    short = dict(zip(values_of(config), short_names(config), strict=True))
-    for name, part in parts_of(config).items():
-        kinds, summary = registry_of(hints_of(type(config))[name]), inspect.cleandoc(part.__doc__ or "").split("\n")[0]
-        chosen = name if kinds is None else f"{name}={kind_of(config, name)}"
-        others = f" (there are: {', '.join(kinds)})" if kinds is not None and len(kinds) > 1 else ""
-        yield "\n" + textwrap.fill(f"{chosen}: {summary}{others}", 120, subsequent_indent="    ")
-        told = explanations(type(part))
-        for field in dataclasses.fields(part):
-            begin = f"  {short[f'{name}.{field.name}']}={_typed(getattr(part, field.name))}"
-            yield textwrap.fill(f"{begin:34}  {told.get(field.name, '')}", 120, subsequent_indent=" " * 36)
-
-
-def _typed(value: Any) -> str:
-    return str(value).replace(" ", "")  # so that it can be typed without quotes

@@ -75,7 +75,8 @@ class Optimizer:
         warmup_epochs: of these, how many the learning rate takes to rise from 0.
         batch_size: images in a step, of all devices together.
         base_learning_rate: for 256 images; the peak is `base_learning_rate * batch_size / 256`.
-        weight_decay: factor; biases, norms and tokens are not decayed.
+        weight_decay: share of a weight that a step takes off it, times the learning rate; biases, norms and tokens are
+            not decayed.
     """
 
     epochs: Count = 100

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from keras_mae.commands.recipes import explanations
 from keras_mae.trainers import recipes
 from keras_mae.trainers.config import PretrainConfig, from_json, to_json
 from keras_mae.trainers.finetune_config import FinetuneConfig
@@ -21,7 +22,7 @@ from keras_mae.trainers.model_parts import (
     Units,
 )
 from keras_mae.trainers.probe_config import ProbeConfig
-from keras_mae.trainers.settings import changed, explanations, parts_of, replaced
+from keras_mae.trainers.settings import changed, parts_of, replaced
 from tests.trainers.pretraining import of
 
 CONFIG = PretrainConfig()
