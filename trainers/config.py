@@ -154,7 +154,9 @@ def from_json(record: dict[str, Any]) -> AnyConfig:
             continue
         if not isinstance(record[name], dict):
             raise ValueError(f"{name} is an object of settings, got {shown(record[name])}")
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in record[name].items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in record[name].items()
+        }
         kinds = registry_of(hint)
         kind = hint if kinds is None else kinds[values.pop(_KIND, None)]
         unknown += [f"{name}.{key}" for key in sorted(set(values) - set(hints_of(kind)))]

@@ -244,8 +244,8 @@ class MAE:
         """The model of parts that are built."""
         from keras_mae import models
 
-        tokens = {"mask_tokens_in_encoder": self.mask_tokens_in_encoder}
-        return models.MaskedAutoencoder(encoder, decoder, masking, target, seed=seed, dtype=dtype, **tokens)
+        inside = self.mask_tokens_in_encoder
+        return models.MaskedAutoencoder(encoder, decoder, masking, target, seed, inside, dtype=dtype)
 
 
 @METHODS.register("simmim")

@@ -202,13 +202,13 @@ def _full_name(config: Config, key: str, value: Any) -> str:
         raise ValueError(f"{key} is a setting of {' and of '.join(n.partition('.')[0] for n in found)}: type {typed}")
     meant, absent = _ELSEWHERE.get(key.lower().replace("-", "_"), key), absent_parts(config)
     for part, hint in hints_of(type(config)).items():
-        kinds = registry_of(hint) or {}
+        kinds = registry_of(hint)
         if key == part:
             names = ", ".join(name for name in full if name.startswith(f"{part}."))
             raise ValueError(f"{part} is a part of several settings, which are set one by one: {names}")
         if meant in _names_in(part, type(getattr(config, part))):
             continue
-        have = [name for name, kind in kinds.items() if meant in _names_in(part, kind)]
+        have = [name for name, kind in (kinds or {}).items() if meant in _names_in(part, kind)]
         if have and part in absent:
             raise ValueError(f"{meant} is a setting of the {part}, and {absent[part]} has none; leave it out")
         if have:
