@@ -1,7 +1,8 @@
 """The parts of a config that make a model: each holds the settings of one kind, and builds it.
 
 A new kind is a frozen dataclass that registers itself here: `--set masking=NAME`, `config.json` and `keras-mae recipes
---show` then know it, and its docstring is what is shown of its settings. TensorFlow is imported by `build` only.
+--show` then know it, and its docstring is what is shown of its settings. Each setting has a default. TensorFlow is
+imported by `build` only.
 """
 
 from __future__ import annotations

@@ -87,7 +87,6 @@ def pretrain(
     memory.check_memory(config, scope)
     source, image_shape = open_source(data, decoding=config.data.decoding()), config.encoder.image_shape
     steps = steps_per_epoch(config, source.num_images)
-    config.optimizer.schedule(steps)  # refused before the model is built
     with scope.scope():
         model = build(config)
         model.compile(

@@ -6,6 +6,7 @@ Neither TensorFlow nor Keras is needed, so that a wrong value is refused at once
 from __future__ import annotations
 
 import dataclasses
+import functools
 import reprlib
 import types
 import typing
@@ -57,6 +58,7 @@ DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Pooling = Literal["mean", "cls"]
 
 
+@functools.cache
 def hints_of(kind: type) -> dict[str, Any]:
     """The types of a dataclass' fields, with their ranges."""
     hints = typing.get_type_hints(kind, include_extras=True)

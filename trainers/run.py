@@ -28,10 +28,8 @@ _FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, SAVED_MODEL)
 
 
 # What may change when a run is resumed: when files are written, and how a step is computed, but for round-off
-_HARMLESS = {
-    f"run.{name}"
-    for name in ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps")
-}
+_FREE = ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps")
+_HARMLESS = {f"run.{name}" for name in _FREE}
 _ROUND_OFF = {"optimizer.accumulation_steps", "run.rematerialize", "run.jit_compile"}
 
 
@@ -147,15 +145,12 @@ class RunFolder:
         return self / name
 
     def _check_same(self, config: AnyConfig, data: str, seen: Seen | None) -> None:
-        before_config, before_data = self.config()
-        if before_config.program != config.program:
-            raise ValueError(f"the run in {self.path} is one of {before_config.program}, not of {config.program}")
-        there, now = {"data": before_data, **values_of(before_config)}, {"data": data, **values_of(config)}
-        changes = {
-            key: f"{there.get(key)!r} there, {now.get(key)!r} now"
-            for key in [*now, *(key for key in there if key not in now)]
-            if there.get(key) != now.get(key)
-        }
+        config_there, data_there = self.config()
+        if config_there.program != config.program:
+            raise ValueError(f"the run in {self.path} is one of {config_there.program}, not of {config.program}")
+        there, now = {"data": data_there, **values_of(config_there)}, {"data": data, **values_of(config)}
+        pairs = {key: (there.get(key), now.get(key)) for key in now | there}
+        changes = {key: f"{one!r} there, {other!r} now" for key, (one, other) in pairs.items() if one != other}
         harmful = [f"{key}: {change}" for key, change in changes.items() if key not in _HARMLESS | _ROUND_OFF]
         if harmful:
             raise ValueError(f"the run in {self.path} has another config, and cannot be resumed: {'; '.join(harmful)}")
