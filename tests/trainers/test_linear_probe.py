@@ -51,7 +51,7 @@ def test_a_run(given, config, tmp_path, monkeypatch, augmented):
 
 def test_the_papers_probe(config):
     """Class token; BatchNorm without affine parameters, momentum 0.9 (PyTorch's 0.1), epsilon 1e-6, synchronised."""
-    assert ProbeConfig().pooling == "cls"
+    assert ProbeConfig().head.pooling == "cls"
     probe = build(config, CLASSES)
     norm = probe.batch_norm
     assert (norm.momentum, norm.epsilon, norm.center, norm.scale, norm.synchronized) == (0.9, 1e-6, False, False, True)
