@@ -57,11 +57,9 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     if folder is not None:
         folder.start(config, data, False, overwrite, Seen(train, validation))
     _log.info("features of %d and %d images", train.num_images, validation.num_images)
-    train_x, train_y = features_of(
-        encoder, train, config.encoder.pooling, crop_ratio, config.run.batch_size, config.encoder.block
-    )
-    test_x, test_y = features_of(
-        encoder, validation, config.encoder.pooling, crop_ratio, config.run.batch_size, config.encoder.block
+    own, at_once = config.encoder, config.run.batch_size
+    (train_x, train_y), (test_x, test_y) = (
+        features_of(encoder, each, own.pooling, crop_ratio, at_once, own.block) for each in (train, validation)
     )
     scores = knn_scores(train_x, train_y, test_x, config.neighbours.k, num_classes, config.neighbours.temperature)
     matches = {k: _matches(votes, test_y) for k, votes in scores.items()}
