@@ -75,7 +75,7 @@ def test_short_form(few_digits, tmp_path, caplog, monkeypatch):
     assert all(f"{step}/4  " in text for step in (1, 2, 3, 4))
 
     with open(folder / "config.json") as file:
-        assert json.load(file)["seed"] == 3
+        assert json.load(file)["config"]["run"]["seed"] == 3
     serve = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures["embed"]
     assert serve(images=tf.constant(sources.digits_source("test").images[:2]))["embedding"].shape == (2, 16)
 
