@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from keras_mae.models import presets
-from keras_mae.trainers.config import PretrainConfig, changed
+from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.settings import changed
 
 BASELINE = "baseline"
 
@@ -41,8 +42,8 @@ class Row:
 
     def config(self, base: PretrainConfig, seed: int) -> PretrainConfig:
         """The pretraining run of this row."""
-        width = base.hidden_dim or presets.ENCODERS[base.preset]["hidden_dim"]
-        values = base.patch_size[0] * base.patch_size[1] * base.channels
+        width = base.encoder.hidden_dim or presets.ENCODERS[base.encoder.preset]["hidden_dim"]
+        values = base.encoder.patch_size[0] * base.encoder.patch_size[1] * base.encoder.channels
         sizes = {"whole": width, "quarter": width // 4, "eighth": max(values // 8, 1)}
         return changed(base, [*(setting.format(**sizes) for setting in self.settings), f"seed={seed}"])
 
@@ -51,19 +52,19 @@ class Row:
 ROWS = (
     Row(BASELINE),
     Row("mask tokens in the encoder", "1c", ("mask_tokens_in_encoder=True",), (73.5, 59.6)),
-    Row("blocks, ratio 0.75", "1f", ("sampler=blocks",), (73.5, 63.9)),
-    Row("grid, ratio 0.75", "1f", ("sampler=grid",), (73.5, 66.0)),
-    Row("decoder 2 deep (baseline 1)", "1a", ("decoder_num_layers=2",), (65.5, 70.0)),
-    Row("decoder 4 deep (baseline 1)", "1a", ("decoder_num_layers=4",), (65.5, 71.9)),
+    Row("blocks, ratio 0.75", "1f", ("masking=blocks",), (73.5, 63.9)),
+    Row("grid, ratio 0.75", "1f", ("masking=grid",), (73.5, 66.0)),
+    Row("decoder 2 deep (baseline 1)", "1a", ("decoder.num_layers=2",), (65.5, 70.0)),
+    Row("decoder 4 deep (baseline 1)", "1a", ("decoder.num_layers=4",), (65.5, 71.9)),
     Row("random, ratio 0.5", "Fig. 5", ("mask_ratio=0.5",), paper_sign=-1),
     Row("random, ratio 0.9", "Fig. 5", ("mask_ratio=0.9",), paper_sign=-1),
-    Row("blocks, ratio 0.5", "1f", ("sampler=blocks", "mask_ratio=0.5"), (73.5, 72.3)),
+    Row("blocks, ratio 0.5", "1f", ("masking=blocks", "mask_ratio=0.5"), (73.5, 72.3)),
     Row("normalised pixels", "1d", ("normalize_target=True",), (73.5, 73.9)),
     Row("PCA, 1/8 of the coefficients", "1d", ("target=pca", "pca_components={eighth}"), (73.5, 72.3)),
     Row("crop (baseline none)", "1e", ("crop_scale=(0.5, 1.0)",), (65.7, 73.5)),
     Row("crop and colour jitter", "1e", ("crop_scale=(0.5, 1.0)", "jitter=0.4"), (65.7, 71.9)),
-    Row("decoder 1/4 as wide (baseline 1/2)", "1b", ("decoder_hidden_dim={quarter}",), (73.5, 71.3)),
-    Row("decoder as wide as the encoder", "1b", ("decoder_hidden_dim={whole}",), (73.5, 73.1)),
+    Row("decoder 1/4 as wide (baseline 1/2)", "1b", ("decoder.hidden_dim={quarter}",), (73.5, 71.3)),
+    Row("decoder as wide as the encoder", "1b", ("decoder.hidden_dim={whole}",), (73.5, 73.1)),
     Row("random, ratio 0.25", "Fig. 5", ("mask_ratio=0.25",), paper_sign=-1),
     Row("no class token", "", ("use_cls_token=False",)),
     Row("learned positions", "", ("position_embedding=learned",)),

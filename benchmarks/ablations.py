@@ -13,7 +13,6 @@ With other data name another recipe, such as --data=folder:PATH --recipe=mae_sma
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import shutil
@@ -29,11 +28,12 @@ from benchmarks.ablation_rows import BASELINE, ROWS, Row
 from keras_mae.data import open_source
 from keras_mae.optimizers import adamw
 from keras_mae.trainers import evaluation, recipes, run
-from keras_mae.trainers.config import PretrainConfig, changed, to_json
+from keras_mae.trainers.config import PretrainConfig, to_json
 from keras_mae.trainers.features import features_of
 from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.pretrain import build, pretrain
+from keras_mae.trainers.settings import changed, replaced
 
 _RESULT, _STEP_TIMES = "accuracy.json", "step_times.json"
 _ROUNDS = 30
@@ -57,10 +57,10 @@ def measure(row: Row, seed: int, base: PretrainConfig, tuning: FinetuneConfig, d
     folder = run.RunFolder(_folder(output, row.name, seed))
     config: PretrainConfig | FinetuneConfig = row.config(base, seed)
     if row.num_trainable_layers is not None:
-        config = dataclasses.replace(
+        config = replaced(
             tuning, run=_folder(output, BASELINE, seed), num_trainable_layers=row.num_trainable_layers, seed=seed
         )
-    settings = {"data": data, **json.loads(json.dumps(to_json(config)))}
+    settings = {"data": data, "config": json.loads(json.dumps(to_json(config)))}
     if os.path.exists(folder / _RESULT):
         with open(folder / _RESULT, encoding="utf-8") as file:
             result = json.load(file)
@@ -72,7 +72,8 @@ def measure(row: Row, seed: int, base: PretrainConfig, tuning: FinetuneConfig, d
     if isinstance(config, FinetuneConfig):
         accuracy = finetune(config, data, folder.path, resume=started)["top1"]
     else:
-        accuracy = linear_probe(pretrain(config, data, folder.path, resume=started).encoder, data, config.crop_ratio)
+        trained = pretrain(config, data, folder.path, resume=started)
+        accuracy = linear_probe(trained.encoder, data, config.data.crop_ratio)
     result = {"accuracy": accuracy, "seconds": round(time.perf_counter() - begin, 1), "settings": settings}
     folder.write_json(_RESULT, result)
     shutil.rmtree(folder / run.CHECKPOINTS, ignore_errors=True)
@@ -92,13 +93,13 @@ def linear_probe(encoder, data: str, crop_ratio: float) -> float:
 def step_times(base: PretrainConfig) -> dict[str, float]:
     """Median milliseconds of a training step without and with mask tokens in the encoder, in turns."""
     rng = np.random.default_rng(0)
-    images = tf.constant(rng.integers(0, 256, (base.batch_size, *base.image_shape), dtype="uint8"))
+    images = tf.constant(rng.integers(0, 256, (base.optimizer.batch_size, *base.encoder.image_shape), dtype="uint8"))
     steps = {}
     for name, inside in (("outside", False), ("inside", True)):
-        mae = build(dataclasses.replace(base, mask_tokens_in_encoder=inside))
-        mae.compile(optimizer=adamw(mae, base.peak_learning_rate), jit_compile=bool(base.jit_compile))
+        mae = build(replaced(base, mask_tokens_in_encoder=inside))
+        mae.compile(optimizer=adamw(mae, base.optimizer.peak_learning_rate), jit_compile=bool(base.run.jit_compile))
         mae.optimizer.build(mae.trainable_variables)
-        steps[name] = tf.function(mae.train_step, jit_compile=bool(base.jit_compile))
+        steps[name] = tf.function(mae.train_step, jit_compile=bool(base.run.jit_compile))
         for _ in range(3):
             steps[name](images)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
@@ -129,7 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     short = _DIGITS if given.recipe == "mae_digits" else ()
     base = changed(recipes.load(given.recipe, PretrainConfig), [*short, *given.set])
-    tuning = dataclasses.replace(recipes.load(given.finetune_recipe, FinetuneConfig), epochs=5, warmup_epochs=0.5)
+    tuning = replaced(recipes.load(given.finetune_recipe, FinetuneConfig), epochs=5, warmup_epochs=0.5)
     root = run.RunFolder(given.output)
     os.makedirs(given.output, exist_ok=True)
     if not os.path.exists(root / _STEP_TIMES):

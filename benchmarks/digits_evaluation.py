@@ -10,7 +10,6 @@ resumed. Prints, and writes to `results.json`, mean and standard deviation (of t
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 
@@ -24,6 +23,7 @@ from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import replaced
 
 FEW, FEW_EPOCHS, ALL_EPOCHS = 10, 40, 5
 ENCODERS = ("pretrained", "not pretrained")
@@ -37,7 +37,7 @@ def measure(output: str, seed: int) -> dict[str, dict[str, float]]:
         seed: of pretraining, of the choice of labels, and of the evaluations.
     """
     os.makedirs(output, exist_ok=True)
-    config = dataclasses.replace(recipes.load("mae_digits"), seed=seed)
+    config = replaced(recipes.load("mae_digits"), seed=seed)
     pretrained = os.path.join(output, "pretrained")
     if not os.path.exists(os.path.join(pretrained, run.ENCODER)):
         pretrain(config, "digits", pretrained, resume=os.path.exists(os.path.join(pretrained, run.CONFIG)))
@@ -48,13 +48,13 @@ def measure(output: str, seed: int) -> dict[str, dict[str, float]]:
 
 
 def _evaluations(encoder: str, output: str, name: str, seed: int) -> dict[str, float]:
-    tuned = dataclasses.replace(recipes.load("finetune_digits", FinetuneConfig), run=encoder, seed=seed)
-    few = dataclasses.replace(tuned, labels_per_class=FEW, epochs=FEW_EPOCHS, warmup_epochs=FEW_EPOCHS / 10)
-    every = dataclasses.replace(tuned, epochs=ALL_EPOCHS, warmup_epochs=1.0)
-    probe = dataclasses.replace(recipes.load("probe_digits", ProbeConfig), run=encoder, seed=seed)
+    tuned = replaced(recipes.load("finetune_digits", FinetuneConfig), run=encoder, seed=seed)
+    few = replaced(tuned, labels_per_class=FEW, epochs=FEW_EPOCHS, warmup_epochs=FEW_EPOCHS / 10)
+    every = replaced(tuned, epochs=ALL_EPOCHS, warmup_epochs=1.0)
+    probe = replaced(recipes.load("probe_digits", ProbeConfig), run=encoder, seed=seed)
     runs = {
         "linear probe": (linear_probe, probe),
-        "kNN": (knn, KnnConfig(run=encoder, crop_ratio=1.0, k=(1, 5, 10, 20), seed=seed)),
+        "kNN": (knn, replaced(KnnConfig(), run=encoder, crop_ratio=1.0, k=(1, 5, 10, 20), seed=seed)),
         f"fine-tuned, {FEW} labels a class": (finetune, few),
         "fine-tuned, all labels": (finetune, every),
     }

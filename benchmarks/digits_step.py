@@ -20,11 +20,12 @@ def result() -> str:
     """Median milliseconds of both, and how many times as fast XLA is."""
     config = recipes.load("mae_digits")
     rng = np.random.default_rng(0)
-    images = tf.constant(rng.integers(0, 256, (config.batch_size, *config.image_shape), dtype="uint8"))
+    shape = (config.optimizer.batch_size, *config.encoder.image_shape)
+    images = tf.constant(rng.integers(0, 256, shape, dtype="uint8"))
     steps = {}
     for side, compiled in (("xla", True), ("graph", False)):
         mae = build(config)
-        mae.compile(optimizer=adamw(mae, config.peak_learning_rate), jit_compile=compiled)
+        mae.compile(optimizer=adamw(mae, config.optimizer.peak_learning_rate), jit_compile=compiled)
         mae.optimizer.build(mae.trainable_variables)
         steps[side] = tf.function(mae.train_step, jit_compile=compiled)
         for _ in range(3):

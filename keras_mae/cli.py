@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     if positional:
         said = f"{name}: takes flags only, such as --output=DIR; got {positional[0]!r}"
         key, equals, _ = positional[0].partition("=")
-        if equals and command.config is not None and key.isidentifier():
+        if equals and command.config is not None and key.replace(".", "").isidentifier():
             said += f"; a setting is given as --set {positional[0]}"
         elif equals and key in values:
             said += f"; a flag is given as --{positional[0]}"
@@ -158,10 +158,9 @@ def _as_setting(command: Command, flag: str, arguments: list[str]) -> str | None
     """What to type for a flag that is a setting, or like one, or None if it is none."""
     if command.config is None:
         return None
-    from keras_mae.trainers.config import near_settings
-    from keras_mae.trainers.ranges import hints_of
+    from keras_mae.trainers.settings import near_settings, short_names
 
-    near = near_settings(flag, hints_of(command.config()))
+    near = near_settings(flag, short_names(command.config()()))
     if not near:
         return None
     if difflib.get_close_matches(flag, list(command.make_flags()), n=1, cutoff=0.6) and near[0] != flag:

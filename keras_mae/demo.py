@@ -17,9 +17,10 @@ from keras_mae.export import export_encoder
 from keras_mae.models import MaskedAutoencoder
 from keras_mae.one_writer import released
 from keras_mae.trainers import evaluation, pictures, recipes, run
-from keras_mae.trainers.config import PretrainConfig, changed
+from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.pretrain import build, draw_reconstructions, pretrain
 from keras_mae.trainers.reference_loss import reference_loss
+from keras_mae.trainers.settings import changed
 
 _log = logging.getLogger("keras_mae")
 _RECIPE = "mae_digits"
@@ -61,7 +62,7 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
     seconds["measuring"] = time.perf_counter() - begin - seconds["pretraining"]
 
     path = export_encoder(
-        mae.encoder, folder / run.SAVED_MODEL, crop_ratio=config.crop_ratio, images=test.images[:_CHECKED]
+        mae.encoder, folder / run.SAVED_MODEL, crop_ratio=config.data.crop_ratio, images=test.images[:_CHECKED]
     )
     _log.info(
         "4/4  wrote %s: a fresh process without keras_mae loads it, and gives the same embeddings from PNG files and "

@@ -234,7 +234,7 @@ def test_commands_on_a_run(capfd, pictures, tmp_path):
     assert cli.main(pretrain) == 0
     assert "holds another run; continue it with --resume, discard it with --overwrite" in refused(capfd, *pretrain)
     other = refused(capfd, *pretrain, "--resume", "--set=epochs=4")
-    assert other.endswith("has another config, and cannot be resumed: epochs: 2 there, 4 now")
+    assert other.endswith("has another config, and cannot be resumed: optimizer.epochs: 2 there, 4 now")
 
     assert cli.main(["reconstruct", f"--run={run}"]) == 0
     assert (run / "reconstructions" / "reconstructions.png").exists()

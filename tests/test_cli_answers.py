@@ -51,7 +51,7 @@ GIVEN = ["pretrain", "--data=digits", "--output=o"]
         (["export", "--run=x", "--output=m.onnx", "--format=litert"], "m.onnx is a file of --format=onnx; got --form"),
         (["export", "--run=x", "--output=m.tflite", "--version=2"], "--version is for a folder of versions"),
         ([*GIVEN, "--st\udcff=x"], "Unknown command line flag 'st\\udcff'"),
-        ([*GIVEN, "--set=sampler=\udcff"], "no sampler is called '\\udcff'"),
+        ([*GIVEN, "--set=masking=\udcff"], "no masking is called '\\udcff'"),
     ],
 )
 def test_answers(capfd, monkeypatch, tmp_path, arguments, message):

@@ -24,6 +24,7 @@ from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import short_names, values_of
 from tests.base import run_python
 from tests.drawn import TINY, write, write_pictures
 
@@ -87,12 +88,15 @@ LITERALS = (
 
 # Those that do more are drawn more often
 PROGRAMS = [*cli.COMMANDS, *CONFIGS, *CONFIGS, "export", "export", "convert", "reconstruct", "stats", "tfrecords"]
-KEYS = sorted({name for config, _ in CONFIGS.values() for name in config.__dataclass_fields__} | {"epoch", "", "a b"})
+KEYS_OF = {program: {*values_of(config()), *short_names(config())} for program, (config, _) in CONFIGS.items()}
+KEYS = sorted(
+    {name for names in KEYS_OF.values() for name in names} | {"epoch", "", "a b", "hidden_dim", "unit", "data"}
+)
 
 
 def settings_of(program):
     """`key=value`, mostly of a setting that the program has."""
-    own = sorted(CONFIGS[program][0].__dataclass_fields__) if program in CONFIGS else KEYS
+    own = sorted(KEYS_OF[program]) if program in CONFIGS else KEYS
     keys = st.one_of(*[st.sampled_from(own)] * 5, st.sampled_from(KEYS))
     return st.builds("{}{}{}".format, keys, st.sampled_from(["="] * 19 + [""]), st.sampled_from(LITERALS))
 

@@ -18,7 +18,14 @@ from tests.base import ROOT, random_images
 
 ROWS = ["pretrained encoder", "random encoder", "raw pixels"]
 FIGURES = ["linear_probe", "knn", "10_labels_per_class", "10_labels_per_class_std"]
-TINY = ("hidden_dim=16", "num_layers=1", "decoder_hidden_dim=8", "epochs=2", "warmup_epochs=1", "batch_size=200")
+TINY = (
+    "encoder.hidden_dim=16",
+    "encoder.num_layers=1",
+    "decoder.hidden_dim=8",
+    "epochs=2",
+    "warmup_epochs=1",
+    "batch_size=200",
+)
 
 
 def check_results(results, folder):
@@ -68,7 +75,7 @@ def test_short_form(few_digits, tmp_path, caplog, monkeypatch):
     assert all(f"{step}/4  " in text for step in (1, 2, 3, 4))
 
     with open(folder / "config.json") as file:
-        assert json.load(file)["seed"] == 3
+        assert json.load(file)["config"]["run"]["seed"] == 3
     serve = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures["embed"]
     assert serve(images=tf.constant(sources.digits_source("test").images[:2]))["embedding"].shape == (2, 16)
 

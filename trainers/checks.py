@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from keras_mae.trainers.ranges import shown
+from keras_mae.trainers.settings import Config, values_of
 
 
-def check_together(config: Any) -> None:
-    """Checks what the fields of a config say of each other; each by itself has been checked when it was made.
+def check_together(config: Config) -> None:
+    """Checks what the settings of a config say of each other; each by itself has been checked when it was made.
 
     Raises:
         ValueError: if two of them exclude each other; with what to type instead.
     """
-    settings = {name: getattr(config, name, None) for name in config.__dataclass_fields__}
-    for check in (_patches, _heads, _channels, _crop, _schedule, _units, _tokens, _layers):
+    settings = values_of(config)
+    for check in (_patches, _heads, _channels, _crop, _schedule, _tokens, _batch):
         check(settings)
 
 
 def _patches(settings: dict[str, Any]) -> None:
-    image, patch = settings.get("image_size"), settings.get("patch_size")
+    image, patch = settings.get("encoder.image_size"), settings.get("encoder.patch_size")
     if image and patch and any(side % part for side, part in zip(image, patch, strict=True)):
         near = tuple(max(part, side // part * part) for side, part in zip(image, patch, strict=True))
         raise ValueError(
@@ -28,24 +29,24 @@ def _patches(settings: dict[str, Any]) -> None:
 
 
 def _heads(settings: dict[str, Any]) -> None:
-    for part in ("", "decoder_"):
-        width, heads = settings.get(f"{part}hidden_dim"), settings.get(f"{part}num_heads")
+    for part in ("encoder", "decoder"):
+        width, heads = settings.get(f"{part}.hidden_dim"), settings.get(f"{part}.num_heads")
         if width and heads and width % heads:
             raise ValueError(
-                f"{part}hidden_dim must be divisible by {part}num_heads: got {width} and {heads}; type "
-                f"--set {part}hidden_dim={-(-width // heads) * heads}"
+                f"{part}.hidden_dim must be divisible by {part}.num_heads: got {width} and {heads}; type "
+                f"--set {part}.hidden_dim={-(-width // heads) * heads}"
             )
-        if width and width % 4 and settings.get("position_embedding") == "sincos":
+        if width and width % 4 and settings.get("encoder.position_embedding") == "sincos":
             raise ValueError(
-                f"position_embedding=sincos needs {part}hidden_dim to be divisible by 4: got {width}; type "
+                f"position_embedding=sincos needs {part}.hidden_dim to be divisible by 4: got {width}; type "
                 "--set position_embedding=learned, or another width"
             )
 
 
 def _channels(settings: dict[str, Any]) -> None:
-    channels = settings.get("channels")
+    channels = settings.get("encoder.channels")
     for key in ("mean", "std"):
-        values = settings.get(key)
+        values = settings.get(f"encoder.{key}")
         if values and channels and len(values) != channels:
             raise ValueError(
                 f"{key} has one number for each of channels={channels}, got {len(values)}; type "
@@ -54,7 +55,7 @@ def _channels(settings: dict[str, Any]) -> None:
 
 
 def _crop(settings: dict[str, Any]) -> None:
-    scale = settings.get("crop_scale")
+    scale = settings.get("data.crop_scale")
     if scale and scale[0] > scale[1]:
         raise ValueError(
             f"crop_scale is (smallest, largest), got {scale}; type --set 'crop_scale={scale[1], scale[0]}'"
@@ -62,7 +63,7 @@ def _crop(settings: dict[str, Any]) -> None:
 
 
 def _schedule(settings: dict[str, Any]) -> None:
-    epochs, warmup, milestones = (settings.get(key) for key in ("epochs", "warmup_epochs", "milestones"))
+    epochs, warmup, milestones = (settings.get(f"optimizer.{key}") for key in ("epochs", "warmup_epochs", "milestones"))
     if epochs is None:
         return
     if warmup >= epochs:
@@ -83,27 +84,22 @@ def _schedule(settings: dict[str, Any]) -> None:
         )
 
 
-def _units(settings: dict[str, Any]) -> None:
-    if settings.get("mask_unit") is not None and settings["sampler"] != "units":
-        raise ValueError(
-            f"mask_unit is for sampler=units; the sampler is {settings['sampler']}; type --set sampler=units, or "
-            "--set mask_unit=None"
-        )
-
-
 def _tokens(settings: dict[str, Any]) -> None:
-    if settings.get("target") == "tokens" and None in (settings["tokenizer"], settings["vocabulary_size"]):
+    if settings.get("target") == "tokens" and None in (
+        settings["target.tokenizer"],
+        settings["target.vocabulary_size"],
+    ):
         raise ValueError(
             "target=tokens needs a tokenizer, the folder of a SavedModel, and its vocabulary_size; type "
             "--set tokenizer=FOLDER --set vocabulary_size=NUMBER"
         )
 
 
-def _layers(settings: dict[str, Any]) -> None:
-    count = settings.get("num_trainable_layers")
+def _batch(settings: dict[str, Any]) -> None:
+    count = settings.get("head.num_trainable_layers")
     if count is not None and 2 * count != int(2 * count):
         raise ValueError(f"num_trainable_layers is a multiple of 0.5, got {count:g}")
-    batch, parts = settings.get("batch_size"), settings.get("accumulation_steps") or 1
+    batch, parts = settings.get("optimizer.batch_size"), settings.get("optimizer.accumulation_steps") or 1
     if batch is not None and batch % parts:
         fitting = max(part for part in range(1, parts) if batch % part == 0)
         raise ValueError(

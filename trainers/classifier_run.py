@@ -15,10 +15,8 @@ from keras_mae.data import CorruptImages, Source, TrainingData, evaluation_datas
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.seen import Seen
 from keras_mae.models import ImageClassifier
-from keras_mae.optimizers import WarmupCosine
 from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel
-from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.evaluation import majority_shares
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.probe_config import ProbeConfig
@@ -54,17 +52,6 @@ def with_validation(
     together = min(tested_together, validation.num_images)
     tested = evaluation_dataset(validation, training.image_shape, together, crop_ratio, corrupt, with_labels=True)
     return ClassifierData(training, tested, validation.required_labels(), (training.corrupt, corrupt))
-
-
-def schedule_of(config: ClassifierConfig, steps: int) -> WarmupCosine:
-    """The learning rate by step.
-
-    Raises:
-        ValueError: if the warm-up is not shorter than the run.
-    """
-    return WarmupCosine(
-        config.peak_learning_rate, round(config.warmup_epochs * steps), config.epochs * steps, config.min_learning_rate
-    )
 
 
 def train_classifier(
@@ -104,7 +91,7 @@ def train_classifier(
     def save_best() -> None:
         save_model(classifier, folder, run.BEST)
 
-    best = BestModel(lambda: on_chief(strategy, save_best), folder / run.LOG, config.stop_after)
+    best = BestModel(lambda: on_chief(strategy, save_best), folder / run.LOG, config.optimizer.stop_after)
 
     def announce(done: int) -> None:
         classifier.stop_training = best.start(done // steps)
@@ -114,11 +101,11 @@ def train_classifier(
             num_images,
             classifier.num_classes,
             steps,
-            config.epochs,
-            f", resumed after {done} of {config.epochs * steps} steps" if done else "",
+            config.optimizer.epochs,
+            f", resumed after {done} of {config.optimizer.epochs * steps} steps" if done else "",
             f"{classifier.count_params():,}",
             f"{sum(int(np.prod(v.shape)) for v in classifier.trainable_variables):,}",
-            config.peak_learning_rate,
+            config.optimizer.peak_learning_rate,
             tested,
             100 * shares["majority_share"],
         )

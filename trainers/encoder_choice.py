@@ -20,14 +20,14 @@ def choose_encoder(config: ClassifierConfig, drop_path_rate: float = 0.0) -> Enc
     Raises:
         ValueError: if there is none, or it differs from what the config says of it; all differences are listed.
     """
-    if config.run is None:
+    if config.encoder.run is None:
         return _from_scratch(config, drop_path_rate)
-    source = load_encoder(config.run)
+    source = load_encoder(config.encoder.run)
     _check_same(config, source)
-    changes = {"drop_path_rate": drop_path_rate, "dtype": config.dtype_policy}
+    changes = {"drop_path_rate": drop_path_rate, "dtype": config.run.dtype_policy}
     encoder = type(source).from_config({**source.get_config(), **changes})
     encoder.set_weights(source.get_weights())
-    image_shape = (*(config.image_size or source.image_shape[:2]), source.image_shape[-1])
+    image_shape = (*(config.encoder.image_size or source.image_shape[:2]), source.image_shape[-1])
     return encoder if image_shape == source.image_shape else encoder.with_image_shape(image_shape)
 
 
@@ -46,30 +46,30 @@ def load_encoder(path: str) -> Encoder:
 
 
 def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> Encoder:
-    if config.preset is None:
+    if config.encoder.preset is None:
         raise ValueError(
             "there is no encoder: name one with --run, or its sizes to start from fresh weights, with "
             f"--set preset=..., --set image_size=..., ...; the presets are {', '.join(ENCODERS)}"
         )
-    asked = {name: getattr(config, name) for name in _OWN if name != "channels"}
+    asked = {name: getattr(config.encoder, name) for name in _OWN if name != "channels"}
     overrides: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    channels = 3 if config.channels is None else config.channels
+    channels = 3 if config.encoder.channels is None else config.encoder.channels
     return ViTEncoder.from_preset(
-        config.preset,
-        image_shape=(*(config.image_size or (224, 224)), channels),
+        config.encoder.preset,
+        image_shape=(*(config.encoder.image_size or (224, 224)), channels),
         drop_path_rate=drop_path_rate,
-        dtype=config.dtype_policy,
+        dtype=config.run.dtype_policy,
         **overrides,
     )
 
 
 def _check_same(config: ClassifierConfig, encoder: Encoder) -> None:
     """Refuses an encoder that is not what the config, or its preset, says."""
-    asked = {name: getattr(config, name) for name in _OWN}
-    if config.preset is not None:
-        if config.preset not in ENCODERS:
-            raise ValueError(f"no preset is called {config.preset!r}; there are: {', '.join(ENCODERS)}")
-        preset = ENCODERS[config.preset]
+    asked = {name: getattr(config.encoder, name) for name in _OWN}
+    if config.encoder.preset is not None:
+        if config.encoder.preset not in ENCODERS:
+            raise ValueError(f"no preset is called {config.encoder.preset!r}; there are: {', '.join(ENCODERS)}")
+        preset = ENCODERS[config.encoder.preset]
         size = preset["patch_size"]
         of_preset = {**preset, "patch_size": (size, size)}
         asked |= {name: of_preset[name] for name in _OF_PRESET if asked[name] is None}
@@ -86,6 +86,6 @@ def _check_same(config: ClassifierConfig, encoder: Encoder) -> None:
     ]
     if differing:
         raise ValueError(
-            f"the encoder in {config.run} is another than the recipe's: {'; '.join(differing)}. Take a recipe for it, "
-            "or --set each of these to None for the run's own (and preset=None)"
+            f"the encoder in {config.encoder.run} is another than the recipe's: {'; '.join(differing)}. Take a "
+            "recipe for it, or --set each of these to None for the run's own (and preset=None)"
         )

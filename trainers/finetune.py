@@ -6,15 +6,14 @@ from typing import Any
 
 import keras
 
-from keras_mae.data import Augmentation, FineTuningAugmentation, Mixing, RandAugment, Source, TrainingData
+from keras_mae.data import Mixing, Source, TrainingData
 from keras_mae.data.seen import Seen
 from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
 from keras_mae.one_writer import released
-from keras_mae.optimizers import adamw
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
-from keras_mae.trainers.classifier_run import ClassifierData, schedule_of, train_classifier, with_validation
+from keras_mae.trainers.classifier_run import ClassifierData, train_classifier, with_validation
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.labelled_data import labelled_sources
@@ -29,20 +28,20 @@ def build(config: FinetuneConfig, num_classes: int) -> ImageClassifier:
     After mean pooling, the last LayerNorm starts from gain 1 and bias 0: the encoder's was fitted to single tokens,
     not to their mean, and the paper's is a new one too.
     """
-    keras.utils.set_random_seed(config.seed)
-    encoder = choose_encoder(config, config.drop_path_rate)
-    if config.relative_position_bias is not None:
-        encoder = encoder.with_relative_position_bias(config.relative_position_bias)
-    if config.pooling == "mean":
+    keras.utils.set_random_seed(config.run.seed)
+    encoder = choose_encoder(config, config.encoder.drop_path_rate)
+    if config.encoder.relative_position_bias is not None:
+        encoder = encoder.with_relative_position_bias(config.encoder.relative_position_bias)
+    if config.head.pooling == "mean":
         encoder.reset_final_norm()
     return ImageClassifier(
         encoder,
         num_classes,
-        config.pooling,
-        config.num_trainable_layers,
-        label_smoothing=0.0 if _mixes(config) else config.label_smoothing,  # mixed labels come smoothed
-        seed=config.seed,
-        dtype=config.dtype_policy,
+        config.head.pooling,
+        config.head.num_trainable_layers,
+        label_smoothing=0.0 if config.data.mixes else config.data.label_smoothing,  # mixed labels come smoothed
+        seed=config.run.seed,
+        dtype=config.run.dtype_policy,
     )
 
 
@@ -78,18 +77,18 @@ def finetune(
     check_together(config)
     kind_of(data)
     scope = make_strategy(strategy, tpu)
-    check_batch(config.batch_size, config.accumulation_steps, scope)
+    check_batch(config.optimizer.batch_size, config.optimizer.accumulation_steps, scope)
     on_chief(scope, run.RunFolder(output).claim)
     check_memory(config, scope)
     source, validation, num_classes = labelled_sources(config, data)
-    schedule = schedule_of(config, steps_per_epoch(config, source.num_images))
+    steps = steps_per_epoch(config, source.num_images)
     with scope.scope():
         classifier = build(config, num_classes)
         classifier.compile(
-            optimizer=adamw(classifier, schedule, config.weight_decay, config.beta_2, config.layer_decay),
+            optimizer=config.optimizer.build(classifier, steps),
             jit_compile=jit_of(config, classifier),
-            accumulation_steps=config.accumulation_steps,
-            clip_norm=config.clip_norm,
+            accumulation_steps=config.optimizer.accumulation_steps,
+            clip_norm=config.optimizer.clip_norm,
         )
     batches = prepared(classifier, config, source, validation)
     batches = batches._replace(seen=Seen(source, validation))
@@ -102,26 +101,15 @@ def prepared(classifier: ImageClassifier, config: FinetuneConfig, source: Source
     Returns:
         Batches of uint8 images and int64 labels; mixed ones are float32 with soft labels `(B, num_classes)`.
     """
-    mixing = Mixing(classifier.num_classes, config.mixup, config.cutmix, config.label_smoothing)
+    data = config.data
+    mixing = Mixing(classifier.num_classes, data.mixup, data.cutmix, data.label_smoothing)
     training = TrainingData(
         source,
         classifier.encoder.image_shape,
-        config.batch_size,
-        config.seed,
-        _augmentation(config),
-        (mixing,) if _mixes(config) else (),
+        config.optimizer.batch_size,
+        config.run.seed,
+        data.build(),
+        (mixing,) if data.mixes else (),
         with_labels=True,
     )
-    return with_validation(training, validation, config.crop_ratio, config.batch_size)
-
-
-def _mixes(config: FinetuneConfig) -> bool:
-    return config.mixup > 0 or config.cutmix > 0
-
-
-def _augmentation(config: FinetuneConfig) -> Augmentation | FineTuningAugmentation:
-    geometry = (config.crop_scale, config.flip, config.crop_ratio)
-    if config.rand_augment is None and not config.random_erasing:
-        return Augmentation(*geometry)
-    policy = None if config.rand_augment is None else RandAugment(*config.rand_augment)
-    return FineTuningAugmentation(*geometry, rand_augment=policy, erasing=config.random_erasing)
+    return with_validation(training, validation, data.crop_ratio, config.optimizer.batch_size)

@@ -40,26 +40,28 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     Raises:
         ValueError: for bad data, no encoder, a k that there are not enough images for, or an output that is taken.
     """
-    if config.run is None:
+    if config.encoder.run is None:
         raise ValueError("kNN measures an encoder: name one with --run, the folder of a run or a .keras file")
     check_together(config)
     folder = None if output is None else run.RunFolder(output)
     if folder is not None:
         folder.claim()
     begin = time.perf_counter()
-    crop_ratio = config.crop_ratio
+    crop_ratio = config.data.crop_ratio
     if crop_ratio is None:
-        trained = find_model(config.run)
+        trained = find_model(config.encoder.run)
         crop_ratio = trained.crop_ratio
         say_if_outside(trained, f"the crop ratio is {crop_ratio}; --set crop_ratio=... gives another")
     train, validation, num_classes = labelled_sources(config, data)
-    encoder = load_encoder(config.run)
+    encoder = load_encoder(config.encoder.run)
     if folder is not None:
         folder.start(config, data, False, overwrite, Seen(train, validation))
     _log.info("features of %d and %d images", train.num_images, validation.num_images)
-    train_x, train_y = features_of(encoder, train, config.pooling, crop_ratio, config.batch_size, config.block)
-    test_x, test_y = features_of(encoder, validation, config.pooling, crop_ratio, config.batch_size, config.block)
-    scores = knn_scores(train_x, train_y, test_x, config.k, num_classes, config.temperature)
+    own, at_once = config.encoder, config.run.batch_size
+    (train_x, train_y), (test_x, test_y) = (
+        features_of(encoder, each, own.pooling, crop_ratio, at_once, own.block) for each in (train, validation)
+    )
+    scores = knn_scores(train_x, train_y, test_x, config.neighbours.k, num_classes, config.neighbours.temperature)
     matches = {k: _matches(votes, test_y) for k, votes in scores.items()}
     results = {
         "program": config.program,

@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from keras_mae.data import Decoding, Source, Subset, open_source
+from keras_mae.data import Source, Subset, open_source
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.evaluation import few_labels
 from keras_mae.trainers.knn_config import KnnConfig
@@ -28,17 +28,17 @@ def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[S
         ValueError: if labels are missing or out of range, a class has too few images, all images to train on are of
             one class, or the two sets of images number their classes differently.
     """
-    decoding = Decoding.of(config.max_megapixels, config.background)
-    if config.validation_data is None:
+    decoding = config.data.decoding()
+    if config.data.validation_data is None:
         train, validation = (open_source(data, split, decoding) for split in ("train", "validation"))
     else:
-        train, validation = (open_source(one, decoding=decoding) for one in (data, config.validation_data))
+        train, validation = (open_source(one, decoding=decoding) for one in (data, config.data.validation_data))
         _check_same_classes(train, validation)
-    num_classes = train.num_classes if config.num_classes is None else config.num_classes
+    num_classes = train.num_classes if config.data.num_classes is None else config.data.num_classes
     for source in (train, validation):
         check_labels(source, num_classes)
-    if config.labels_per_class is not None:
-        train = Subset(train, few_labels(train.required_labels(), config.labels_per_class, config.seed))
+    if config.data.labels_per_class is not None:
+        train = Subset(train, few_labels(train.required_labels(), config.data.labels_per_class, config.run.seed))
     _look_at_classes(train, validation, num_classes)
     return train, validation, num_classes
 

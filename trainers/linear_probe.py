@@ -14,10 +14,9 @@ from keras_mae.data.seen import Seen
 from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
 from keras_mae.one_writer import released
-from keras_mae.optimizers import LARS
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
-from keras_mae.trainers.classifier_run import ClassifierData, schedule_of, train_classifier, with_validation
+from keras_mae.trainers.classifier_run import ClassifierData, train_classifier, with_validation
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.features import ENCODED, features_of
 from keras_mae.trainers.labelled_data import labelled_sources
@@ -31,15 +30,15 @@ _log = logging.getLogger("keras_mae")
 
 def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
     """The probe of a config, before training: a frozen encoder, BatchNorm without affine parameters, a linear layer."""
-    keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(config.run.seed)
     return ImageClassifier(
         choose_encoder(config),
         num_classes,
-        config.pooling,
+        config.head.pooling,
         num_trainable_layers=0,
-        seed=config.seed,
-        layer=config.block,
-        dtype=config.dtype_policy,
+        seed=config.run.seed,
+        layer=config.head.block,
+        dtype=config.run.dtype_policy,
     )
 
 
@@ -74,15 +73,15 @@ def linear_probe(
     check_together(config)
     kind_of(data)
     scope = make_strategy(strategy, tpu)
-    check_batch(config.batch_size, 1, scope)
+    check_batch(config.optimizer.batch_size, 1, scope)
     on_chief(scope, run.RunFolder(output).claim)
     check_memory(config, scope)
     source, validation, num_classes = labelled_sources(config, data)
-    schedule = schedule_of(config, steps_per_epoch(config, source.num_images))
+    steps = steps_per_epoch(config, source.num_images)
     with scope.scope():
         probe = build(config, num_classes)
         probe.compile(
-            optimizer=LARS(schedule, config.momentum, config.weight_decay),
+            optimizer=config.optimizer.build(steps),
             jit_compile=jit_of(config, probe),
         )
     batches = prepared(probe, config, source, validation)
@@ -92,27 +91,27 @@ def linear_probe(
 
 def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
     """What trains and tests a probe: images, or without random crop and flip the features of each, computed once."""
-    if config.crop_scale is None and not config.flip:
+    if config.data.is_fixed:
         return _of_features(probe, config, source, validation)
     training = TrainingData(
         source,
         probe.encoder.image_shape,
-        config.batch_size,
-        config.seed,
-        Augmentation(config.crop_scale, config.flip, config.crop_ratio),
+        config.optimizer.batch_size,
+        config.run.seed,
+        config.data.build(),
         with_labels=True,
     )
-    return with_validation(training, validation, config.crop_ratio, ENCODED)
+    return with_validation(training, validation, config.data.crop_ratio, ENCODED)
 
 
 def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
     _log.info("features of %d and %d images, once", source.num_images, validation.num_images)
     train, test = (
-        features_of(probe.encoder, each, config.pooling, config.crop_ratio, ENCODED, config.block)
+        features_of(probe.encoder, each, config.head.pooling, config.data.crop_ratio, ENCODED, config.head.block)
         for each in (source, validation)
     )
     tested = tf.data.Dataset.from_tensor_slices(test).batch(4 * ENCODED)
-    return ClassifierData(feature_data(*train, config.batch_size, config.seed), tested, test[1])
+    return ClassifierData(feature_data(*train, config.optimizer.batch_size, config.run.seed), tested, test[1])
 
 
 def feature_data(features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> TrainingData:

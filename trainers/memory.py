@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -17,7 +16,9 @@ from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.features import ENCODED
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.free_memory import Memory, find_memory
+from keras_mae.trainers.model_parts import MAE, Transformer, ViT
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import any_worker, is_multiworker
 from keras_mae.trainers.trained_model import find_model
 
@@ -63,55 +64,48 @@ def estimate(config: Config, replicas: int = 1) -> int:
     was measured.
 
     Args:
-        config: model, batch, accumulation, rematerialisation and dtype. The model is not built.
+        config: model, batch, accumulation, rematerialisation and dtype. The model is not built. Of an encoder or a
+            decoder that is no transformer of ours, the size is not known, and taken for 0.
         replicas: how many share a batch.
 
     Raises:
         ValueError: if there is no encoder of that name.
     """
     weights, trainable, numbers = _pretraining(config) if isinstance(config, PretrainConfig) else _classifier(config)
-    images = config.batch_size / (replicas * getattr(config, "accumulation_steps", 1))
-    if isinstance(config, ProbeConfig) and config.crop_scale is None and not config.flip:
+    images = config.optimizer.batch_size / (replicas * getattr(config.optimizer, "accumulation_steps", 1))
+    if isinstance(config, ProbeConfig) and config.data.is_fixed:
         images = min(images, ENCODED)
-    size = 4 if keras.DTypePolicy(config.dtype_policy).compute_dtype == "float32" else 2
+    size = 4 if keras.DTypePolicy(config.run.dtype_policy).compute_dtype == "float32" else 2
     return 4 * weights + 12 * trainable + math.ceil(images) * numbers * size
 
 
 def _pretraining(config: PretrainConfig) -> tuple[int, int, int]:
     """Numbers in all weights, in those that are trained, and kept for each image."""
-    sizes = {"hidden_dim": config.hidden_dim, "num_layers": config.num_layers, "num_heads": config.num_heads}
-    overrides: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
-    arguments = encoder_arguments(
-        config.preset, {**overrides, "image_shape": config.image_shape, "patch_size": config.patch_size}
-    )
-    arguments["use_cls_token"] = config.use_cls_token
-    encoder, pixels = _encoder(arguments)
-    patches = encoder.tokens - config.use_cls_token
-    fixed = 2 * config.channels
+    vit, decoder = config.encoder, config.decoder
+    if not isinstance(vit, ViT) or not isinstance(decoder, Transformer | None):
+        return 0, 0, 0
+    encoder, pixels = _encoder(encoder_arguments(vit.preset, vit.arguments()))
+    patches = encoder.tokens - vit.use_cls_token
+    fixed = 2 * vit.channels
     positions = encoder.tokens * encoder.dim
     trainable = encoder.weights + (pixels + 4) * encoder.dim
-    if config.position_embedding == "learned":
+    if vit.position_embedding == "learned":
         trainable += positions
-    elif config.position_embedding is not None:
+    elif vit.position_embedding is not None:
         fixed += positions
     parts = [encoder]
-    if config.method == "simmim":
+    if decoder is None:
         trainable += encoder.dim * pixels
     else:
-        decoder = Blocks(
-            config.decoder_num_layers,
-            config.decoder_hidden_dim,
-            4 * config.decoder_hidden_dim,
-            config.decoder_num_heads,
-            encoder.tokens,
-        )
-        trainable += decoder.weights + (encoder.dim + pixels + 4) * decoder.dim
-        fixed += encoder.tokens * decoder.dim
-        if not config.mask_tokens_in_encoder:
-            visible = max(int(patches * (1 - config.mask_ratio)), 1)
-            encoder = encoder._replace(tokens=visible + config.use_cls_token)
-        parts = [encoder, decoder]
-    if config.rematerialize:
+        width = decoder.hidden_dim
+        blocks = Blocks(decoder.num_layers, width, 4 * width, decoder.num_heads, encoder.tokens)
+        trainable += blocks.weights + (encoder.dim + pixels + 4) * width
+        fixed += encoder.tokens * width
+        if isinstance(config.method, MAE) and not config.method.mask_tokens_in_encoder:
+            visible = max(int(patches * (1 - getattr(config.masking, "mask_ratio", 0.0))), 1)
+            encoder = encoder._replace(tokens=visible + vit.use_cls_token)
+        parts = [encoder, blocks]
+    if config.run.rematerialize:
         numbers = sum(part.layers * part.tokens * part.dim + part.kept for part in parts)
     else:
         numbers = sum(part.layers * part.kept for part in parts)
@@ -120,19 +114,20 @@ def _pretraining(config: PretrainConfig) -> tuple[int, int, int]:
 
 def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int]:
     """As `_pretraining`; images pass the blocks that are not trained one block at a time."""
-    names = ("patch_size", "hidden_dim", "num_layers", "num_heads")
-    given = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
-    if config.run is not None:
-        arguments = read_encoder_arguments(find_model(config.run).path)
-    elif config.preset is not None:
-        shape = (*(config.image_size or (224, 224)), config.channels or 3)
-        arguments = encoder_arguments(config.preset, {**given, "image_shape": shape})
+    own = config.encoder
+    if own.run is not None:
+        arguments = read_encoder_arguments(find_model(own.run).path)
+    elif own.preset is not None:
+        names = ("patch_size", "hidden_dim", "num_layers", "num_heads")
+        given = {name: getattr(own, name) for name in names if getattr(own, name) is not None}
+        shape = (*(own.image_size or (224, 224)), own.channels or 3)
+        arguments = encoder_arguments(own.preset, {**given, "image_shape": shape})
     else:
         return 0, 0, 0  # there is none, which is said where it is looked for
-    if config.image_size is not None:
-        arguments = {**arguments, "image_shape": (*config.image_size, arguments["image_shape"][-1])}
+    if own.image_size is not None:
+        arguments = {**arguments, "image_shape": (*own.image_size, arguments["image_shape"][-1])}
     encoder, pixels = _encoder(arguments)
-    asked = 0 if isinstance(config, ProbeConfig) else config.num_trainable_layers
+    asked = 0 if isinstance(config, ProbeConfig) else config.head.num_trainable_layers
     trained = encoder.layers if asked is None else min(math.ceil(asked), encoder.layers)
     weights = encoder.weights + (pixels + 4 + encoder.tokens) * encoder.dim
     share = weights if asked is None else encoder._replace(layers=trained).weights
@@ -159,7 +154,7 @@ def check_memory(config: Config, strategy: tf.distribute.Strategy) -> None:
     Raises:
         ValueError: if even the least that a step takes does not fit; it says which setting makes it fit.
     """
-    if not config.check_memory:
+    if not config.run.check_memory:
         return
     memory, error = find_memory(), None
     replicas = strategy.num_replicas_in_sync
@@ -220,7 +215,7 @@ def remedy(config: Config, needs: Callable[[Config], int], free: int, replicas: 
         replicas: how many share a batch.
     """
     for changes in _smaller(config, replicas):
-        needed = needs(dataclasses.replace(config, **changes))
+        needed = needs(replaced(config, **changes))
         if needed <= free:
             settings = " ".join(f"--set {key}={value}" for key, value in changes.items())
             return f"{settings} needs about {as_text(needed)}"
@@ -229,15 +224,15 @@ def remedy(config: Config, needs: Callable[[Config], int], free: int, replicas: 
 
 def _smaller(config: Config, replicas: int) -> Iterator[dict[str, Any]]:
     """What may be set to need less, what changes the run least first."""
-    parts, share = getattr(config, "accumulation_steps", 1), config.batch_size // replicas
-    more = [n for n in range(parts + 1, share + 1) if share % n == 0] if hasattr(config, "accumulation_steps") else []
+    parts, share = getattr(config.optimizer, "accumulation_steps", None), config.optimizer.batch_size // replicas
+    more = [n for n in range(parts + 1, share + 1) if share % n == 0] if parts else []
     yield from ({"accumulation_steps": n} for n in more)
-    if getattr(config, "rematerialize", True) is False:
+    if getattr(config.run, "rematerialize", True) is False:
         yield {"rematerialize": True}
         yield from ({"rematerialize": True, "accumulation_steps": n} for n in more)
     while share > 1:
         share //= 2
-        yield {"batch_size": share * replicas, **({"accumulation_steps": 1} if parts > 1 else {})}
+        yield {"batch_size": share * replicas, **({"accumulation_steps": 1} if parts and parts > 1 else {})}
 
 
 def as_text(count: int) -> str:

@@ -1,55 +1,265 @@
-"""The mask sampler and the target that a config names."""
+"""The parts of a config that make a model: each holds the settings of one kind, and builds it.
+
+A new kind is a frozen dataclass that registers itself here: `--set masking=NAME`, `config.json` and `keras-mae recipes
+--show` then know it, and its docstring is what is shown of its settings. Each setting has a default. TensorFlow is
+imported by `build` only.
+"""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from keras_mae.masking import SAMPLERS, MaskSampler
-from keras_mae.targets import PCATarget, PixelTarget, Target, TokenTarget
-from keras_mae.trainers.config import PretrainConfig
+from keras_mae.registry import Registry
+from keras_mae.trainers.ranges import (
+    AtLeast0,
+    Count,
+    Layers,
+    Positive,
+    Preset,
+    Range,
+    Share,
+    ShareAbove0,
+    ShareBelow1,
+    Size,
+)
+
+if TYPE_CHECKING:
+    from keras_mae import models, targets
+    from keras_mae.masking import MaskSampler
+
+ENCODERS: Registry[type] = Registry("encoder")
+MASKING: Registry[type] = Registry("masking")
+TARGETS: Registry[type] = Registry("target")
+DECODERS: Registry[type] = Registry("decoder")
+METHODS: Registry[type] = Registry("method")
 
 
-def make_sampler(config: PretrainConfig) -> MaskSampler:
-    """The sampler `config.sampler`, at the config's mask ratio and, if it says so, with its mask unit.
+@ENCODERS.register("vit")
+@dataclasses.dataclass(frozen=True)
+class ViT:
+    """A Vision Transformer, `ViTEncoder`.
 
-    Raises:
-        ValueError: for an unknown name, or settings that do not go with the sampler.
+    Attributes:
+        preset: its size, such as `vit_base_patch16`.
+        image_size: height and width of the images that the model sees, in pixels.
+        channels: how many the images are read with; other than 1 and 3, `mean` and `std` have as many.
+        patch_size: height and width of a patch, in pixels.
+        hidden_dim: numbers in a token, in place of the preset's.
+        num_layers: transformer blocks, in place of the preset's.
+        num_heads: attention heads of a block, in place of the preset's.
+        use_cls_token: whether there is a class token.
+        position_embedding: absolute positions: `sincos`, `learned` or None; the decoder's are of the same kind, or
+            sin-cos for an encoder without.
+        position_temperature: of sin-cos positions: the longest wave spans 2 pi times as many patches.
+        relative_position_bias: `shared` by all blocks, `per_block`, or None.
+        layer_scale: what LayerScale's gains start from; None for none.
+        drop_path_rate: share of the examples whose last block is skipped; it grows linearly from 0 at the first.
+        mean: of the pixels, a number in [0, 1] for each channel; None for ImageNet's (three channels) or 0.5.
+        std: of the pixels, as `mean`.
     """
-    sampler = _named("sampler", config.sampler, SAMPLERS)
-    if config.mask_unit is None:
-        return sampler(mask_ratio=config.mask_ratio)
-    if config.sampler != "units":
-        raise ValueError(f"mask_unit is for sampler=units; the sampler is {config.sampler}")
-    return sampler(unit=config.mask_unit, mask_ratio=config.mask_ratio)
+
+    preset: Preset = "vit_base_patch16"
+    image_size: tuple[Size, Size] = (224, 224)
+    channels: Size = 3
+    patch_size: tuple[Size, Size] = (16, 16)
+    hidden_dim: Size | None = None
+    num_layers: Layers | None = None
+    num_heads: Size | None = None
+    use_cls_token: bool = True
+    position_embedding: Literal["sincos", "learned"] | None = "sincos"
+    position_temperature: Positive = 10000.0
+    relative_position_bias: Literal["shared", "per_block"] | None = None
+    layer_scale: AtLeast0 | None = None
+    drop_path_rate: ShareBelow1 = 0.0
+    mean: tuple[Share, ...] | None = None
+    std: tuple[ShareAbove0, ...] | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(H, W, C)`."""
+        return (*self.image_size, self.channels)
+
+    def arguments(self) -> dict[str, Any]:
+        """What `ViTEncoder.from_preset` takes beside the preset."""
+        given = dataclasses.asdict(self)
+        del given["preset"], given["image_size"], given["channels"]
+        sizes = ("hidden_dim", "num_layers", "num_heads")  # the preset's stay where there are none
+        kept = {name: value for name, value in given.items() if name not in sizes or value is not None}
+        return {"image_shape": self.image_shape, **kept}
+
+    def build(self, dtype: str) -> models.ViTEncoder:
+        """The encoder, freshly initialised."""
+        from keras_mae import models
+
+        return models.ViTEncoder.from_preset(self.preset, **self.arguments(), dtype=dtype)
 
 
-def _tokens(config: PretrainConfig) -> Target:
-    if config.tokenizer is None or config.vocabulary_size is None:
-        raise ValueError("target=tokens needs a tokenizer, the folder of a SavedModel, and its vocabulary_size")
-    return TokenTarget(config.tokenizer, config.vocabulary_size)
+@dataclasses.dataclass(frozen=True)
+class Masking:
+    """A mask sampler of the package.
 
-
-TARGETS: dict[str, Callable[[PretrainConfig], Target]] = {
-    "pixels": lambda config: PixelTarget(normalize=config.normalize_target),
-    "pca": lambda config: PCATarget(config.pca_components),
-    "tokens": _tokens,
-}
-
-
-def make_target(config: PretrainConfig) -> Target:
-    """The target `config.target`.
-
-    Raises:
-        ValueError: for an unknown name, or if a setting that it needs is missing.
+    Attributes:
+        mask_ratio: share of the patches that is masked.
     """
-    return _named("target", config.target, TARGETS)(config)
+
+    mask_ratio: Annotated[float, Range(0, 1, without=(0, 1))] = 0.75
+
+    def build(self) -> MaskSampler:
+        """The sampler of this kind's name."""
+        from keras_mae.masking import SAMPLERS
+
+        return SAMPLERS[MASKING.name_of(type(self))](**dataclasses.asdict(self))
 
 
-def _named(kind: str, name: str, known: dict[str, Any]):
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"no {kind} is called {name!r}{hint} There are: {', '.join(known)}")
-    return known[name]
+@MASKING.register("random")
+class Random(Masking):
+    """Patches by chance, each alike."""
+
+
+@MASKING.register("units")
+@dataclasses.dataclass(frozen=True)
+class Units(Masking):
+    """Squares of several patches by chance, as in SimMIM.
+
+    Attributes:
+        unit: side of a square, in pixels.
+    """
+
+    unit: Size = 32
+
+
+@MASKING.register("blocks")
+class Blocks(Masking):
+    """Large rectangles, as in BEiT."""
+
+
+@MASKING.register("grid")
+class Grid(Masking):
+    """All but one of every 2 x 2 patches."""
+
+
+@TARGETS.register("pixels")
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+    """The pixels of a patch.
+
+    Attributes:
+        normalize_target: whether each patch is normalised by its own mean and variance.
+    """
+
+    normalize_target: bool = True
+
+    def build(self) -> targets.PixelTarget:
+        """The target."""
+        from keras_mae import targets
+
+        return targets.PixelTarget(normalize=self.normalize_target)
+
+
+@TARGETS.register("pca")
+@dataclasses.dataclass(frozen=True)
+class PCA:
+    """Principal components of the patches, fitted before the first step.
+
+    Attributes:
+        pca_components: how many coefficients.
+    """
+
+    pca_components: Count = 96
+
+    def build(self) -> targets.PCATarget:
+        """The target, before its fit."""
+        from keras_mae import targets
+
+        return targets.PCATarget(self.pca_components)
+
+
+@TARGETS.register("tokens")
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """The tokens of a trained tokenizer, see `TokenTarget`.
+
+    Attributes:
+        tokenizer: the folder of its SavedModel.
+        vocabulary_size: how many tokens it has.
+    """
+
+    tokenizer: str | None = None
+    vocabulary_size: Annotated[int, Range(2, 1_000_000_000)] | None = None
+
+    def build(self) -> targets.TokenTarget:
+        """The target.
+
+        Raises:
+            ValueError: if there is no tokenizer.
+        """
+        from keras_mae import targets
+
+        if self.tokenizer is None or self.vocabulary_size is None:
+            raise ValueError("target=tokens needs a tokenizer, the folder of a SavedModel, and its vocabulary_size")
+        return targets.TokenTarget(self.tokenizer, self.vocabulary_size)
+
+
+@DECODERS.register("transformer")
+@dataclasses.dataclass(frozen=True)
+class Transformer:
+    """A light transformer, `MAEDecoder`.
+
+    Attributes:
+        hidden_dim: numbers in a token.
+        num_layers: transformer blocks.
+        num_heads: attention heads of a block.
+    """
+
+    hidden_dim: Size = 512
+    num_layers: Layers = 8
+    num_heads: Size = 16
+
+    def build(self, encoder: Any, dtype: str) -> models.MAEDecoder:
+        """The decoder for a built encoder, with positions of the same kind."""
+        from keras_mae import models
+
+        return models.MAEDecoder(
+            self.hidden_dim,
+            self.num_layers,
+            self.num_heads,
+            position_embedding=getattr(encoder, "position_embedding", None) or "sincos",
+            position_temperature=getattr(encoder, "position_temperature", 10000.0),
+            dtype=dtype,
+        )
+
+
+@METHODS.register("mae")
+@dataclasses.dataclass(frozen=True)
+class MAE:
+    """A masked autoencoder: the encoder sees the visible patches only, the decoder predicts the others.
+
+    Attributes:
+        mask_tokens_in_encoder: whether the encoder sees mask tokens, too, see `MaskedAutoencoder`.
+    """
+
+    mask_tokens_in_encoder: bool = False
+
+    def build(self, encoder, decoder, masking, target, seed: int, dtype: str) -> models.MaskedAutoencoder:
+        """The model of parts that are built."""
+        from keras_mae import models
+
+        inside = self.mask_tokens_in_encoder
+        return models.MaskedAutoencoder(
+            encoder, decoder, masking, target, seed=seed, mask_tokens_in_encoder=inside, dtype=dtype
+        )
+
+
+@METHODS.register("simmim")
+@dataclasses.dataclass(frozen=True)
+class SimMIM:
+    """SimMIM: the encoder sees a token in place of each masked patch, one linear layer predicts pixels."""
+
+    without: ClassVar[tuple[str, ...]] = ("decoder",)  # parts of a config that there are not with this method
+
+    def build(self, encoder, decoder, masking, target, seed: int, dtype: str) -> models.SimMIM:
+        """The model of parts that are built; `decoder` is None."""
+        from keras_mae import models
+
+        return models.SimMIM(encoder, masking, target, seed=seed, dtype=dtype)

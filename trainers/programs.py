@@ -27,7 +27,7 @@ Config = PretrainConfig | FinetuneConfig | ProbeConfig
 
 def jit_of(config: Config, model: keras.Model) -> bool | str:
     """What `compile` takes as `jit_compile`: the config's choice as far as the model can, or Keras'."""
-    return "auto" if config.jit_compile is None else config.jit_compile and model.supports_jit
+    return "auto" if config.run.jit_compile is None else config.run.jit_compile and model.supports_jit
 
 
 def steps_per_epoch(config: Config, num_images: int) -> int:
@@ -36,12 +36,12 @@ def steps_per_epoch(config: Config, num_images: int) -> int:
     Raises:
         ValueError: if there is none.
     """
-    steps = num_images // config.batch_size
+    steps = num_images // config.optimizer.batch_size
     if not steps:
         smaller = max(1, 2 ** int(np.log2(max(num_images // 4, 1))))
         raise ValueError(
-            f"a batch of {config.batch_size} needs as many images, and there are {num_images} to train on; set a "
-            f"smaller one, such as --set batch_size={smaller}"
+            f"a batch of {config.optimizer.batch_size} needs as many images, and there are {num_images} to train on; "
+            f"set a smaller one, such as --set batch_size={smaller}"
         )
     return steps
 
@@ -68,12 +68,12 @@ def train_to_the_end(
             model,
             data,
             folder,
-            config.epochs,
+            config.optimizer.epochs,
             steps,
             resume,
-            config.checkpoint_steps,
-            config.checkpoint_minutes,
-            config.max_skipped_steps,
+            config.run.checkpoint_steps,
+            config.run.checkpoint_minutes,
+            config.run.max_skipped_steps,
             everywhere=[*map(callbacks.StopOnTooManyCorrupt, corrupt), *everywhere],
             **arguments,
         )

@@ -6,13 +6,13 @@ Neither TensorFlow nor Keras is needed, so that a wrong value is refused at once
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import functools
 import reprlib
-import sys
 import types
 import typing
-from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
+
+from keras_mae.registry import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,24 +31,11 @@ class Range:
         return f"{left}{self.least:.10g}, {self.most:.10g}{right}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Names:
-    """The names in a table of a module, which may grow; `built_in` are known without importing it."""
-
-    module: str
-    table: str
-    built_in: tuple[str, ...]
-
-    def __iter__(self) -> Iterator[str]:
-        module = sys.modules.get(self.module)
-        return iter(self.built_in if module is None else getattr(module, self.table))
-
-
 Count = Annotated[int, Range(1, 1_000_000)]
 Layers = Annotated[int, Range(1, 1000)]
 Level = Annotated[int, Range(0, 255)]
 Magnitude = Annotated[float, Range(0, 10)]  # of RandAugment
-Pixels = Annotated[int, Range(1, 65_536)]
+Size = Annotated[int, Range(1, 65_536)]
 Seed = Annotated[int, Range(0, 2**31 - 1)]  # what `ExampleSeed` takes
 Megapixels = Annotated[float, Range(0, 10_000, without=(0,))]
 Positive = Annotated[float, Range(0, 1_000_000_000, without=(0,))]
@@ -58,9 +45,6 @@ Share = Annotated[float, Range(0, 1)]
 ShareBelow1 = Annotated[float, Range(0, 1, without=(1,))]
 ShareAbove0 = Annotated[float, Range(0, 1, without=(0,))]
 
-Method = Annotated[str, Names("keras_mae.trainers.pretrain", "METHODS", ("mae", "simmim"))]
-Sampler = Annotated[str, Names("keras_mae.masking", "SAMPLERS", ("random", "units", "blocks", "grid"))]
-Target = Annotated[str, Names("keras_mae.trainers.model_parts", "TARGETS", ("pixels", "pca", "tokens"))]
 Preset = Literal[
     "vit_tiny_patch16",
     "vit_small_patch16",
@@ -74,20 +58,23 @@ DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Pooling = Literal["mean", "cls"]
 
 
+_type_hints = functools.cache(typing.get_type_hints)  # it takes milliseconds
+
+
 def hints_of(kind: type) -> dict[str, Any]:
-    """The types of a config's fields, with their ranges."""
-    hints = typing.get_type_hints(kind, include_extras=True)
+    """The types of a dataclass' fields, with their ranges."""
+    hints = _type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-def check_fields(config: Any) -> None:
-    """Checks every field of a config by itself.
+def check_fields(part: Any, name: str) -> None:
+    """Checks every setting of the part `name` of a config by itself.
 
     Raises:
         ValueError: for the first that is of another type or out of range; with key, value, range, and what to type.
     """
-    for key, hint in hints_of(type(config)).items():
-        check_value(key, getattr(config, key), hint)
+    for key, hint in hints_of(type(part)).items():
+        check_value(f"{name}.{key}", getattr(part, key), hint)
 
 
 def check_value(key: str, value: Any, hint: Any, text: str | None = None) -> None:
@@ -116,8 +103,6 @@ def fits(value: Any, hint: Any, with_range: bool = True) -> bool:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return any(fits(value, option, with_range) for option in arguments)
-    if origin is Annotated and isinstance(arguments[1], Names):
-        return isinstance(value, str) and value in list(arguments[1])
     if origin is Annotated:
         return fits(value, arguments[0], with_range) and (not with_range or value in arguments[1])
     if origin is Literal:
@@ -139,8 +124,6 @@ def names_of(hint: Any) -> tuple[str, ...]:
     """The names that a value may be, if it is a name."""
     if typing.get_origin(hint) is Literal:
         return typing.get_args(hint)
-    if typing.get_origin(hint) is Annotated and isinstance(typing.get_args(hint)[1], Names):
-        return tuple(typing.get_args(hint)[1])
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return tuple(name for option in typing.get_args(hint) for name in names_of(option))
     return ()
@@ -151,12 +134,6 @@ def listed(hint: Any) -> str:
     return ", ".join([*names_of(hint), *(["None"] if fits(None, hint) else [])])
 
 
-def did_you_mean(word: str, known: Iterable[str], count: int = 2) -> str:
-    """`; did you mean ...?` with the names that are near, and how the list of all begins."""
-    near = difflib.get_close_matches(word, list(known), n=count, cutoff=0.4)
-    return f"; did you mean {' or '.join(near)}? There are:" if near else "; there are:"
-
-
 def example(key: str, value: Any, hint: Any) -> str:
     """What to type where one number stands for several, or a word for True or False; or nothing."""
     if fits(True, hint) and isinstance(value, str) and value.lower() in ("true", "yes", "on", "false", "no", "off"):
@@ -165,8 +142,9 @@ def example(key: str, value: Any, hint: Any) -> str:
     if length is None or isinstance(value, bool):
         return ""
     if isinstance(value, (int, float)):
-        some = (value,) * (length or (3 if key in ("mean", "std") else 1))
-        more = "" if length else ", one for each channel" if key in ("mean", "std") else ", or more of them"
+        of_channels = key.rpartition(".")[2] in ("mean", "std")
+        some = (value,) * (length or (3 if of_channels else 1))
+        more = "" if length else ", one for each channel" if of_channels else ", or more of them"
         return f"; type --set '{key}={some}'{more}"
     return ""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_mae.one_writer import lock_folder
 from keras_mae.trainers.config import AnyConfig, from_json, to_json
+from keras_mae.trainers.settings import values_of
 
 if TYPE_CHECKING:  # it imports TensorFlow, which a command that is refused can do without
     from keras_mae.data.seen import Seen
@@ -27,8 +28,9 @@ _FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, SAVED_MODEL)
 
 
 # What may change when a run is resumed: when files are written, and how a step is computed, but for round-off
-_HARMLESS = {"check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps"}
-_ROUND_OFF = {"accumulation_steps", "rematerialize", "jit_compile"}
+_FREE = ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps")
+_HARMLESS = {f"run.{name}" for name in _FREE}
+_ROUND_OFF = {"optimizer.accumulation_steps", "run.rematerialize", "run.jit_compile"}
 
 
 class Preempted(Exception):
@@ -75,11 +77,11 @@ class RunFolder:
         """
         if resume and overwrite:
             raise ValueError("--resume continues the run that is there, --overwrite discards it: give one of them")
-        record = {"data": data, **to_json(config)}
         if resume:
             self.claim()
-            self._check_same(record, seen)
+            self._check_same(config, data, seen)
             return
+        record = {"data": data, "config": to_json(config)}
         if seen is not None:
             record["seen"] = seen.summary
         if os.path.exists(self.path) and not os.path.isdir(self.path):
@@ -113,12 +115,10 @@ class RunFolder:
         if not os.path.exists(self / CONFIG):
             raise ValueError(f"{self.path} is not the folder of a run: it holds no {CONFIG}")
         record = self._record()
-        record.pop("seen", None)
-        try:
-            data = record.pop("data")
-        except KeyError:
-            raise ValueError(f"{self / CONFIG} is not the config of a run: it has no data") from None
-        return from_json(record), data
+        missing = [key for key in ("data", "config") if key not in record]
+        if missing:
+            raise ValueError(f"{self / CONFIG} is not the config of a run: it has no {missing[0]}")
+        return from_json(record["config"]), record["data"]
 
     def seen(self) -> dict[str, Any]:
         """What the run saw of its data; empty for a run of a version that did not say."""
@@ -144,12 +144,13 @@ class RunFolder:
             raise ValueError(f"{self.path} holds no {name}: the run has not finished; continue it with --resume")
         return self / name
 
-    def _check_same(self, record: dict[str, Any], seen: Seen | None) -> None:
-        config, data = self.config()
-        there = {"data": data, **to_json(config)}
-        if there["program"] != record["program"]:
-            raise ValueError(f"the run in {self.path} is one of {there['program']}, not of {record['program']}")
-        changes = {key: f"{there[key]!r} there, {record[key]!r} now" for key in record if there[key] != record[key]}
+    def _check_same(self, config: AnyConfig, data: str, seen: Seen | None) -> None:
+        config_there, data_there = self.config()
+        if config_there.program != config.program:
+            raise ValueError(f"the run in {self.path} is one of {config_there.program}, not of {config.program}")
+        there, now = {"data": data_there, **values_of(config_there)}, {"data": data, **values_of(config)}
+        pairs = {key: (there.get(key), now.get(key)) for key in now | there}
+        changes = {key: f"{one!r} there, {other!r} now" for key, (one, other) in pairs.items() if one != other}
         harmful = [f"{key}: {change}" for key, change in changes.items() if key not in _HARMLESS | _ROUND_OFF]
         if harmful:
             raise ValueError(f"the run in {self.path} has another config, and cannot be resumed: {'; '.join(harmful)}")
@@ -159,6 +160,7 @@ class RunFolder:
                 f"the data of the run in {self.path} have changed, and it cannot be resumed: {change}; put the data "
                 "back as they were, or begin a new run with another --output"
             )
+        record = {"data": data, "config": to_json(config)}
         if before or seen is not None:
             record["seen"] = before or (seen.summary if seen is not None else {})
         if changes:

@@ -36,7 +36,7 @@ class TrainedModel:
     @property
     def crop_ratio(self) -> float:
         """Of the evaluation transform, as the run had it; 0.875 if there is none that says."""
-        ratio = getattr(self.config, "crop_ratio", None)
+        ratio = None if self.config is None else self.config.data.crop_ratio
         return CROP_RATIO if ratio is None else ratio
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -41,57 +40,47 @@ def _flags(recipe: str | None, fresh: bool = False) -> flags.FlagValues:
     return values
 
 
-def _finetune_settings() -> type:
-    from keras_mae.trainers.finetune_config import FinetuneConfig
+def _kind(program: str) -> type:
+    """What `--set` changes."""
+    from keras_mae.trainers.config import CONFIGS
 
-    return FinetuneConfig
-
-
-def _probe_settings() -> type:
-    from keras_mae.trainers.probe_config import ProbeConfig
-
-    return ProbeConfig
+    return CONFIGS[program]
 
 
-def _knn_settings() -> type:
-    from keras_mae.trainers.knn_config import KnnConfig
-
-    return KnnConfig
-
-
-def _check(values: flags.FlagValues, kind: Callable[[], type]) -> None:
+def _check(values: flags.FlagValues, program: str) -> None:
     """Refuses settings that cannot work."""
     from keras_mae.trainers.checks import check_together
 
     check_output(values)
-    check_together(_config(values, kind()))
+    check_together(_config(values, program))
 
 
-def _config(values: flags.FlagValues, kind: type) -> Any:
-    """The recipe, or the defaults where there is none, with what was set."""
+def _config(values: flags.FlagValues, program: str) -> Any:
+    """The recipe, or the defaults where there is none, with what was set and what has a flag of its own."""
     from keras_mae.trainers import recipes
-    from keras_mae.trainers.config import changed
+    from keras_mae.trainers.settings import changed, replaced
 
-    return _with_flags(changed(recipes.load(values.recipe, kind) if "recipe" in values else kind(), values.set), values)
+    kind = _kind(program)
+    config = changed(recipes.load(values.recipe, kind) if "recipe" in values else kind(), values.set)
+    given = {name: values[name].value for name in ("run", "validation_data") if values[name].value is not None}
+    return replaced(config, **given)
 
 
 def _finetune(values: flags.FlagValues) -> None:
     from keras_mae.trainers.finetune import finetune
-    from keras_mae.trainers.finetune_config import FinetuneConfig
 
-    _train(values, FinetuneConfig, finetune)
+    _train(values, "finetune", finetune)
 
 
 def _linear_probe(values: flags.FlagValues) -> None:
     from keras_mae.trainers.linear_probe import linear_probe
-    from keras_mae.trainers.probe_config import ProbeConfig
 
-    _train(values, ProbeConfig, linear_probe)
+    _train(values, "linear-probe", linear_probe)
 
 
-def _train(values: flags.FlagValues, kind: type, program: Callable[..., dict[str, Any]]) -> None:
-    config = _config(values, kind)
-    started = {name: values[name].value for name in ("resume", "overwrite", "strategy", "tpu")}
+def _train(values: flags.FlagValues, name: str, program: Callable[..., dict[str, Any]]) -> None:
+    config = _config(values, name)
+    started = {flag: values[flag].value for flag in ("resume", "overwrite", "strategy", "tpu")}
     results = program(config, values.data, values.output, **started)
     top5 = f", top-5 {100 * results['top5']:.1f} %" if "top5" in results else ""
     best = results["best"]
@@ -104,9 +93,8 @@ def _train(values: flags.FlagValues, kind: type, program: Callable[..., dict[str
 
 def _knn(values: flags.FlagValues) -> None:
     from keras_mae.trainers.knn import knn
-    from keras_mae.trainers.knn_config import KnnConfig
 
-    config = _config(values, KnnConfig)
+    config = _config(values, "knn")
     results = knn(config, values.data, values.output, overwrite=values.overwrite)
     for k, top1 in results["top1"].items():
         top5 = f", top-5 {100 * results['top5'][k]:.1f} %" if "top5" in results else ""
@@ -121,33 +109,27 @@ def _majority(results: dict[str, Any]) -> str:
     return f"the largest class: {100 * results['majority_share']:.1f} %{five} of {results['validation_images']} images"
 
 
-def _with_flags(config: Any, values: flags.FlagValues) -> Any:
-    """The config with what has a flag of its own, if that is given."""
-    given = {name: values[name].value for name in ("run", "validation_data") if values[name].value is not None}
-    return dataclasses.replace(config, **given)
-
-
 FINETUNE = Command(
     "train a classifier on a pretrained encoder, or its last blocks",
     lambda: _flags("finetune_vit_base", fresh=True),
     _finetune,
     ("data", "output"),
-    lambda values: _check(values, _finetune_settings),
-    _finetune_settings,
+    lambda values: _check(values, "finetune"),
+    lambda: _kind("finetune"),
 )
 LINEAR_PROBE = Command(
     "train a linear layer on a frozen encoder",
     lambda: _flags("probe_vit_base"),
     _linear_probe,
     ("run", "data", "output"),
-    lambda values: _check(values, _probe_settings),
-    _probe_settings,
+    lambda values: _check(values, "linear-probe"),
+    lambda: _kind("linear-probe"),
 )
 KNN = Command(
     "measure a frozen encoder by nearest neighbours",
     lambda: _flags(None),
     _knn,
     ("run", "data"),
-    lambda values: _check(values, _knn_settings),
-    _knn_settings,
+    lambda values: _check(values, "knn"),
+    lambda: _kind("knn"),
 )

@@ -63,7 +63,10 @@ def define_data(values: flags.FlagValues) -> None:
 def define_set(values: flags.FlagValues) -> None:
     """Defines `--set`, of a recipe's settings."""
     flags.DEFINE_multi_string(
-        "set", [], "a setting in place of the recipe's, as key=value; may be given again", flag_values=values
+        "set",
+        [],
+        "a setting in place of the recipe's, as key=value; may be given again; keras-mae recipes --show=NAME has them",
+        flag_values=values,
     )
 
 

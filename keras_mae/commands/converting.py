@@ -71,7 +71,7 @@ def _check(values: flags.FlagValues) -> None:
 def _convert(values: flags.FlagValues) -> None:
     from keras_mae.checkpoints import convert_checkpoint
     from keras_mae.models import ViTEncoder
-    from keras_mae.trainers.config import parsed
+    from keras_mae.trainers.settings import parsed
 
     hints = typing.get_type_hints(ViTEncoder.__init__)
     settings = parsed(

@@ -149,7 +149,7 @@ def _write(values: flags.FlagValues) -> str:
     arguments: dict[str, Any] = {"version": values.version, "images": images, "dtype": values.dtype}
     arguments["pixel_dtype"] = trained.pixel_dtype or "auto"
     if values.model == "encoder":
-        pooling = values.pooling or getattr(trained.config, "pooling", "mean")
+        pooling = values.pooling or getattr(getattr(trained.config, "head", None), "pooling", "mean")
         arguments |= {"crop_ratio": crop_ratio, "pooling": pooling, "normalize": values.normalize}
         return export.export_encoder(model, values.output, format=values.format, **arguments)
     if values.model == "classifier":

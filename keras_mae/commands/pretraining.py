@@ -48,21 +48,20 @@ def _pretrain_flags() -> flags.FlagValues:
     return values
 
 
-def _pretrain_config(values: flags.FlagValues) -> PretrainConfig:
+def _pretrain_config(values: flags.FlagValues, stats: str | None) -> PretrainConfig:
     from keras_mae.trainers import recipes
-    from keras_mae.trainers.config import PretrainConfig, changed
+    from keras_mae.trainers.config import PretrainConfig
+    from keras_mae.trainers.settings import changed
 
-    return changed(recipes.load(values.recipe, PretrainConfig), [*stats_settings(values.stats), *values.set])
+    return changed(recipes.load(values.recipe, PretrainConfig), [*stats_settings(stats), *values.set])
 
 
 def _check_pretrain(values: flags.FlagValues) -> None:
     """Refuses settings that cannot work; those that the file of `--stats` has are known once TensorFlow is there."""
-    from keras_mae.trainers import recipes
     from keras_mae.trainers.checks import check_together
-    from keras_mae.trainers.config import PretrainConfig, changed
 
     check_output(values)
-    config = changed(recipes.load(values.recipe, PretrainConfig), values.set)
+    config = _pretrain_config(values, None)
     if values.stats is None:
         check_together(config)
 
@@ -70,7 +69,7 @@ def _check_pretrain(values: flags.FlagValues) -> None:
 def _pretrain(values: flags.FlagValues) -> None:
     from keras_mae.trainers.pretrain import pretrain
 
-    config = _pretrain_config(values)
+    config = _pretrain_config(values, values.stats)
     pretrain(
         config,
         values.data,
@@ -151,7 +150,7 @@ def _reconstruct(values: flags.FlagValues) -> None:
             f"{values.run} lies in no run's folder: give --data, the images, and --output, the PNG to write"
         )
     say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}")
-    decoding = Decoding() if config is None else Decoding.of(config.max_megapixels, config.background)
+    decoding = Decoding() if config is None else config.data.decoding()
     source = open_source(data, decoding=decoding)
     mae = load_model_file(trained.path)
     if not isinstance(mae, MaskedImageModel):

@@ -11,7 +11,7 @@ from benchmarks.ablation_rows import BASELINE, ROWS, Row
 from keras_mae.data import Subset, open_source
 from keras_mae.trainers import recipes
 from keras_mae.trainers.finetune_config import FinetuneConfig
-from keras_mae.trainers.model_parts import make_sampler, make_target
+from keras_mae.trainers.model_parts import PCA
 from keras_mae.trainers.pretrain import build
 
 WORSE = Row("worse", "1f", paper=(73.5, 63.9))
@@ -50,12 +50,12 @@ def test_every_row_changes_one_thing():
     base = recipes.load("mae_digits")
     assert [row.name for row in ROWS][0] == BASELINE and len({row.name for row in ROWS}) == len(ROWS)
     configs = [row.config(base, seed=3) for row in ROWS if row.num_trainable_layers is None]
-    assert len(set(configs)) == len(configs) and all(config.seed == 3 for config in configs)
+    assert len(set(configs)) == len(configs) and all(config.run.seed == 3 for config in configs)
     for config in configs:
-        assert make_sampler(config).num_visible(49) == int(49 * (1 - config.mask_ratio))
-        make_target(config)
-    assert {config.decoder_hidden_dim for config in configs} == {32, 64, 128}  # the encoder is 128 wide
-    assert 2 in {config.pca_components for config in configs}  # of 4 x 4 pixels
+        config.target.build()
+        assert config.masking.build().num_visible(49) == int(49 * (1 - config.masking.mask_ratio))
+    assert {config.decoder.hidden_dim for config in configs} == {32, 64, 128}  # the encoder is 128 wide
+    assert PCA(2) in [config.target for config in configs]  # of 4 x 4 pixels
 
 
 @pytest.mark.medium
@@ -65,7 +65,7 @@ def test_a_result_is_taken_as_it_is_unless_the_settings_differ(tmp_path, monkeyp
     runs = []
 
     def fake_pretrain(config, data, folder, resume):
-        runs.append((config.seed, resume))
+        runs.append((config.run.seed, resume))
         return build(config)
 
     monkeypatch.setattr(ablations, "pretrain", fake_pretrain)
@@ -80,7 +80,7 @@ def test_a_result_is_taken_as_it_is_unless_the_settings_differ(tmp_path, monkeyp
     ablations.measure(ROWS[0], 2, *arguments)
     assert runs[1:] == [(2, True)]  # begun, and not finished
     result = json.loads((tmp_path / "baseline" / "1" / "accuracy.json").read_text())
-    result["settings"]["epochs"] = 1
+    result["settings"]["config"]["optimizer"]["epochs"] = 1
     (tmp_path / "baseline" / "1" / "accuracy.json").write_text(json.dumps(result))
     with pytest.raises(ValueError, match="holds a result of other settings; name another --output"):
         ablations.measure(ROWS[0], 1, *arguments)

@@ -1,12 +1,14 @@
 """`keras-mae finetune`, `linear-probe`, `knn` and `recipes --show` as a user types them."""
 
 import json
+import re
 
 import pytest
 
 from keras_mae import cli
 from keras_mae.trainers import recipes
 from keras_mae.trainers.config import from_json
+from keras_mae.trainers.settings import changed
 from tests.trainers.labelled import write_everything
 from tests.typed import refused
 
@@ -38,10 +40,11 @@ def test_the_three_programs(given, tmp_path, capsys):
         assert shown.endswith("; the largest class: 16.7 %, the five largest: 83.3 % of 24 images")
         assert wrote == f"wrote {output}"
         record = json.loads((output / "config.json").read_text())
-        assert (record.pop("data"), record["program"]) == (given["data"], command)
-        assert record.pop("seen")["num_images"] > 0
-        config = from_json(record)
-        assert (config.run, config.validation_data, config.epochs) == (given["run"], given["validation_data"], 2)
+        assert (record["data"], record["config"]["program"]) == (given["data"], command)
+        assert record["seen"]["num_images"] > 0
+        config = from_json(record["config"])
+        assert (config.encoder.run, config.data.validation_data) == (given["run"], given["validation_data"])
+        assert config.optimizer.epochs == 2
     assert cli.main(["knn", *flags(given, tmp_path / "knn"), "--set=k=(1,5)", "--set=pooling=cls"]) == 0
     first, second, wrote = capsys.readouterr().out.splitlines()
     assert first.startswith("k =   1: top-1 ") and second.startswith("k =   5: top-1 ") and wrote.startswith("wrote ")
@@ -52,8 +55,20 @@ def test_recipes_shows_one(capsys):
     assert cli.main(["recipes", "--show=finetune_vit_large"]) == 0
     text = capsys.readouterr().out
     assert text.startswith(recipes.evidence("finetune_vit_large")) and "for keras-mae finetune; every setting" in text
-    assert "\n  layer_decay=0.75\n" in text and "\n  rand_augment=(9.0, 0.5)\n" in text
-    assert text.endswith("the peak learning rate, base x batch / 256, is 0.004\n")
+    assert re.search(r"\n  layer_decay=0.75 +factor of the learning rate from a layer to the one below; None for", text)
+    assert re.search(r"\n  rand_augment=\(9.0,0.5\) +magnitude in \[0, 10\] and its standard deviation", text)
+    assert text.endswith("the peak learning rate, base_learning_rate x batch_size / 256, is 0.004\n")
+
+
+def test_recipes_shows_what_applies_and_no_more(capsys):
+    assert cli.main(["recipes", "--show=simmim_vit_base"]) == 0
+    text = capsys.readouterr().out
+    assert "\nmethod=simmim: SimMIM: " in text and "\nmasking=units: Squares" in text
+    assert "(there are: random, units, blocks, grid)" in text and "\n  unit=32 " in text
+    assert "decoder=" not in text and "pca_components" not in text and "mask_tokens_in_encoder" not in text
+    for line in text.partition("for --set:")[2].splitlines():  # every setting can be typed as it is shown
+        if re.match(r"  \S+=", line):
+            changed(recipes.load("simmim_vit_base"), [line.split()[0]])
 
 
 @pytest.mark.parametrize(

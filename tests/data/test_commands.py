@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras_mae.cli import main
 from keras_mae.commands.pretraining import stats_settings
 from keras_mae.data import open_source
-from keras_mae.trainers.config import PretrainConfig, changed
+from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.settings import changed
 from tests.drawn import drawn, write_pictures
 
 
@@ -23,7 +24,8 @@ def test_stats_are_printed_written_and_put_into_the_config(tmp_path, capsys):
     np.testing.assert_allclose([record["mean"], record["std"]], [[pixels.mean()], [pixels.std()]], atol=1e-5)
     assert f"5 images, uint8: --set 'mean=({record['mean'][0]},)' --set 'std=(" in capsys.readouterr().out
     config = changed(PretrainConfig(), stats_settings(str(output)))
-    assert (config.mean, config.std) == (tuple(record["mean"]), tuple(record["std"])) and config.channels == 1
+    assert (config.encoder.mean, config.encoder.std) == (tuple(record["mean"]), tuple(record["std"]))
+    assert config.encoder.channels == 1
     assert stats_settings(None) == []
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_mae import cli
 from keras_mae.models import ImageClassifier
 from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.settings import replaced
 from tests.base import fill_randomly, random_images, run_python, small_encoder, small_mae
 from tests.drawn import write, write_pictures
 from tests.trainers.test_trained_model import write_run
@@ -90,7 +91,7 @@ def tuned(files, tmp_path_factory):
     images = random_images(16, (8, 12, 1)).astype("uint16") * 257
     model.head.bias.assign_sub(model(images).numpy().mean(axis=0))  # so that no class wins always
     seen = {"dtype": "uint16", "class_names": ["bacterial", "normal", "viral"]}
-    write_run(folder, FinetuneConfig(crop_ratio=0.625, pooling="cls"), seen, files=())
+    write_run(folder, replaced(FinetuneConfig(), crop_ratio=0.625, pooling="cls"), seen, files=())
     model.save(folder / "best.keras")
     return folder, model, images
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_mae.trainers.settings import replaced
 from tests.base import small_encoder
 
 IMAGE_SHAPE = (8, 8, 1)
@@ -35,4 +36,4 @@ def quick(kind, given, **settings):
     """A config of this kind, of short epochs on what `write_everything` has written, without augmentation."""
     plain = {"crop_scale": None, "flip": False, "crop_ratio": 1.0, "jit_compile": False}
     sources = {"run": given["run"], "validation_data": given["validation_data"]}
-    return kind(**{**sources, **plain, "warmup_epochs": 1.0, "batch_size": 16, **settings})
+    return replaced(kind(), **{**sources, **plain, "warmup_epochs": 1.0, "batch_size": 16, **settings})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_mae.trainers import callbacks, recipes, run
-from keras_mae.trainers.config import changed
+from keras_mae.trainers.settings import changed, short_names, values_of
 from tests.base import weights_of
 from tests.drawn import TINY
 
@@ -17,6 +17,12 @@ STEPS = 2  # an epoch, of 8 out of 20 pictures
 def log_of(output):
     with open(output / run.LOG) as file:
         return [json.loads(line) for line in file]
+
+
+def of(config, names):
+    """The values of settings and the kinds of parts, by the names that `--set` takes."""
+    values = {short: value for short, value in zip(short_names(config), values_of(config).values(), strict=True)}
+    return tuple(values[name] for name in names.split())
 
 
 class Interrupted(BaseException):

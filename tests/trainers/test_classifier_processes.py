@@ -15,6 +15,7 @@ from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import make_strategy
 from tests.base import fill_randomly, random_images, run_python, weights_of
 from tests.trainers.labelled import write_everything
@@ -33,9 +34,12 @@ def classify(kind, given, output, strategy):
     """Trains; returns results, the last model's weights, and the log."""
     settings = {"run": given["run"], "validation_data": given["validation_data"], **PLAIN}
     if kind == "probe":
-        program, config = linear_probe, ProbeConfig(**{**settings, **PROBED})
+        program, config = linear_probe, replaced(ProbeConfig(), **{**settings, **PROBED})
     else:
-        program, config = finetune, FinetuneConfig(**{**settings, **UNMIXED, **(TUNED if kind == "tuned" else STOPPED)})
+        program, config = (
+            finetune,
+            replaced(FinetuneConfig(), **{**settings, **UNMIXED, **(TUNED if kind == "tuned" else STOPPED)}),
+        )
     results = program(config, given["data"], output, strategy=strategy)
     model = keras.saving.load_model(os.path.join(output, run.MODEL), compile=False)
     with open(os.path.join(output, run.LOG)) as file:

@@ -9,6 +9,7 @@ from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.encoder_choice import choose_encoder, load_encoder
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.run import RunFolder
+from keras_mae.trainers.settings import replaced
 from tests.base import small_encoder, small_mae, weights_of
 
 
@@ -43,36 +44,37 @@ def test_from_a_run(tmp_path):
 
 
 def test_takes_what_the_run_has_and_the_configs_drop_path_and_dtype(file):
-    encoder = choose_encoder(FinetuneConfig(run=file, dtype_policy="mixed_bfloat16"), drop_path_rate=0.4)
+    encoder = choose_encoder(replaced(FinetuneConfig(), run=file, dtype_policy="mixed_bfloat16"), drop_path_rate=0.4)
     assert encoder.drop_path_rate == 0.4 and encoder.compute_dtype == "bfloat16" and encoder.image_shape == (8, 12, 3)
     for one, other in zip(weights_of(keras.saving.load_model(file)), weights_of(encoder), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_another_image_size_resizes_positions(file):
-    encoder = choose_encoder(FinetuneConfig(run=file, image_size=(16, 20)))
+    encoder = choose_encoder(replaced(FinetuneConfig(), run=file, image_size=(16, 20)))
     assert encoder.image_shape == (16, 20, 3) and encoder.grid == (4, 5)
 
 
 def test_what_differs_is_listed_with_both_values(file):
-    same = FinetuneConfig(run=file, patch_size=(4, 4), hidden_dim=16, num_heads=2, channels=3)
+    same = replaced(FinetuneConfig(), run=file, patch_size=(4, 4), hidden_dim=16, num_heads=2, channels=3)
     assert choose_encoder(same).hidden_dim == 16
     message = (
         r"encoder.keras is another than the recipe's: channels: 3 there, 1 asked for; num_heads: 2 there, 4 asked for; "
         r"mean: \(0.485, 0.456, 0.406\) there, \(0.5,\) asked for\. Take a recipe for it, or --set"
     )
     with pytest.raises(ValueError, match=message):
-        choose_encoder(FinetuneConfig(run=file, channels=1, num_heads=4, mean=(0.5,)))
+        choose_encoder(replaced(FinetuneConfig(), run=file, channels=1, num_heads=4, mean=(0.5,)))
     message = (
         r"patch_size: \(4, 4\) there, \(16, 16\) asked for; hidden_dim: 16 there, 768 asked for; "
         "num_layers: 1 there, 12 asked for; num_heads: 2 there, 12 asked for"
     )
     with pytest.raises(ValueError, match=message):
-        choose_encoder(FinetuneConfig(run=file, preset="vit_base_patch16"))
+        choose_encoder(replaced(FinetuneConfig(), run=file, preset="vit_base_patch16"))
 
 
 def test_from_scratch():
-    config = FinetuneConfig(
+    config = replaced(
+        FinetuneConfig(),
         preset="vit_tiny_patch16",
         image_size=(8, 8),
         channels=1,

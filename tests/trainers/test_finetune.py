@@ -1,6 +1,5 @@
 """Fine-tuning: what a run leaves behind, exact resume, early stop, partial fine-tuning, and bad input."""
 
-import dataclasses
 import json
 import os
 
@@ -10,11 +9,11 @@ import pytest
 
 import keras_mae.models  # noqa: F401  registers the classes
 from keras_mae.data import Augmentation, FineTuningAugmentation
-from keras_mae.trainers import finetune as program
 from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel
 from keras_mae.trainers.finetune import build, finetune
 from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.settings import replaced
 from tests.base import weights_of
 from tests.trainers.labelled import CLASSES, drawn_images, quick
 from tests.trainers.pretraining import Interrupted, log_of
@@ -31,9 +30,9 @@ def config(given):
 @pytest.mark.filterwarnings("error:Your input ran out of data")
 def test_a_run(given, config, tmp_path):
     output = str(tmp_path / "run")
-    results = finetune(dataclasses.replace(config, epochs=6), given["data"], output)
+    results = finetune(replaced(config, epochs=6), given["data"], output)
     folder = run.RunFolder(output)
-    assert folder.config() == (dataclasses.replace(config, epochs=6), given["data"])
+    assert folder.config() == (replaced(config, epochs=6), given["data"])
     assert set(os.listdir(output)) == {
         "config.json", "log.jsonl", "results.json", "tensorboard", "checkpoints", "model.keras", "best.keras",
         "encoder.keras", "seen.gz",
@@ -61,7 +60,7 @@ def test_a_run(given, config, tmp_path):
 @pytest.mark.medium
 def test_resume_is_exact(given, config, tmp_path, monkeypatch):
     """With mixed images and drop path, so that everything random is in play; the best epoch is remembered too."""
-    config = dataclasses.replace(config, mixup=0.8, cutmix=1.0, drop_path_rate=0.3)
+    config = replaced(config, mixup=0.8, cutmix=1.0, drop_path_rate=0.3)
     whole = finetune(config, given["data"], str(tmp_path / "whole"))
 
     original = BestModel.on_epoch_end
@@ -87,7 +86,7 @@ def test_resume_is_exact(given, config, tmp_path, monkeypatch):
 @pytest.mark.medium
 def test_stops_early_and_stays_stopped(given, config, tmp_path):
     """With a rate that moves no weight, no epoch is better than the first."""
-    config = dataclasses.replace(
+    config = replaced(
         config, epochs=9, stop_after=2, base_learning_rate=1e-30, min_learning_rate=0.0, num_trainable_layers=0.5
     )
     results = finetune(config, given["data"], str(tmp_path / "run"))
@@ -99,7 +98,7 @@ def test_stops_early_and_stays_stopped(given, config, tmp_path):
 @pytest.mark.medium
 def test_half_a_block(given, config, tmp_path):
     """The MLP of the last block, the last norm and the head are trained; all else stays to the bit."""
-    config = dataclasses.replace(config, epochs=2, num_trainable_layers=0.5, labels_per_class=4, batch_size=8)
+    config = replaced(config, epochs=2, num_trainable_layers=0.5, labels_per_class=4, batch_size=8)
     results = finetune(config, given["data"], str(tmp_path / "run"))
     assert results["train_images"] == 4 * CLASSES
     before, after = (keras.saving.load_model(p) for p in (given["run"], tmp_path / "run" / "encoder.keras"))
@@ -115,7 +114,7 @@ def test_half_a_block(given, config, tmp_path):
 def test_the_last_norm_is_new_after_mean_pooling_and_the_rest_is_the_runs(given, config):
     encoder = keras.saving.load_model(given["run"])
     for pooling in ("mean", "cls"):
-        classifier = build(dataclasses.replace(config, pooling=pooling, drop_path_rate=0.2), CLASSES)
+        classifier = build(replaced(config, pooling=pooling, drop_path_rate=0.2), CLASSES)
         norm = classifier.encoder.norm
         new = (np.asarray(norm.gamma) == 1).all() and (np.asarray(norm.beta) == 0).all()
         assert new == (pooling == "mean")
@@ -128,15 +127,15 @@ def test_the_last_norm_is_new_after_mean_pooling_and_the_rest_is_the_runs(given,
 def test_labels_are_smoothed_once(config):
     """Mixed labels come smoothed from the data."""
     assert build(config, CLASSES).label_smoothing == 0.1
-    assert build(dataclasses.replace(config, cutmix=1.0), CLASSES).label_smoothing == 0
+    assert build(replaced(config, cutmix=1.0), CLASSES).label_smoothing == 0
 
 
 def test_augmentation():
-    policy = program._augmentation(FinetuneConfig())
+    policy = FinetuneConfig().data.build()
     assert isinstance(policy, FineTuningAugmentation)
     assert (policy.crop_scale, policy.flip, policy.crop_ratio) == ((0.08, 1.0), True, 0.875)
     assert (policy.rand_augment.magnitude, policy.rand_augment.std, policy.erasing) == (9.0, 0.5, 0.25)
-    plain = program._augmentation(FinetuneConfig(**PLAIN))
+    plain = replaced(FinetuneConfig(), **PLAIN).data.build()
     assert plain == Augmentation(None, False, 0.875) and type(plain) is Augmentation
 
 
@@ -159,7 +158,7 @@ def test_augmentation():
 )
 def test_bad_settings(given, config, tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
-        finetune(dataclasses.replace(config, **changes), given["data"], str(tmp_path / "run"))
+        finetune(replaced(config, **changes), given["data"], str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
@@ -169,5 +168,5 @@ def test_labels_are_needed(given, config, tmp_path):
     with pytest.raises(ValueError, match="labels are needed, and these images have none, such as npz:.*bare.npz.0."):
         finetune(config, f"npz:{tmp_path / 'bare.npz'}", str(tmp_path / "run"))
     with pytest.raises(ValueError, match="labels are needed"):
-        bare = dataclasses.replace(config, validation_data=f"npz:{tmp_path / 'bare.npz'}")
+        bare = replaced(config, validation_data=f"npz:{tmp_path / 'bare.npz'}")
         finetune(bare, given["data"], str(tmp_path / "run"))

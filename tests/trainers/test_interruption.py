@@ -12,8 +12,8 @@ import keras_mae
 from keras_mae import cli
 from keras_mae.trainers import callbacks, run
 from keras_mae.trainers.checkpoints import Checkpoints
-from keras_mae.trainers.config import changed
 from keras_mae.trainers.pretrain import pretrain
+from keras_mae.trainers.settings import changed
 from tests.base import weights_of
 from tests.trainers.pretraining import (
     CONFIG,

@@ -1,6 +1,5 @@
 """kNN: the votes against scikit-learn's, and the program."""
 
-import dataclasses
 import json
 import shutil
 
@@ -13,6 +12,7 @@ from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.knn import _matches, knn
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.nearest_neighbours import knn_scores
+from keras_mae.trainers.settings import replaced
 from tests.trainers.test_trained_model import write_run
 
 
@@ -65,31 +65,33 @@ def test_bad_arguments(ks, temperature, message):
 @pytest.mark.parametrize("given_ratio", [None, 0.5])
 @pytest.mark.parametrize("name", ["", "encoder.keras", "best.keras"])
 def test_the_crop_ratio_is_that_of_the_run_that_the_file_lies_in(given, tmp_path, monkeypatch, name, given_ratio):
-    folder = write_run(tmp_path / "run", PretrainConfig(crop_ratio=0.625), files=())
+    folder = write_run(tmp_path / "run", replaced(PretrainConfig(), crop_ratio=0.625), files=())
     for file in ("encoder.keras", "best.keras"):
         shutil.copy(given["run"], folder / file)
     seen = []
     monkeypatch.setattr(program, "load_encoder", lambda path: seen.append(path))
     monkeypatch.setattr(program, "features_of", lambda *a: seen.append(a[3]) or (np.eye(3), np.arange(3)))
     monkeypatch.setattr(program, "knn_scores", lambda *a: {1: np.eye(3)})
-    config = KnnConfig(run=str(folder / name), validation_data=given["validation_data"], crop_ratio=given_ratio)
+    config = replaced(
+        KnnConfig(), run=str(folder / name), validation_data=given["validation_data"], crop_ratio=given_ratio
+    )
     knn(config, given["data"])
     assert seen == [str(folder / name), given_ratio or 0.625, given_ratio or 0.625]
 
 
 @pytest.mark.medium
 def test_the_program(given, tmp_path):
-    config = KnnConfig(run=given["run"], validation_data=given["validation_data"], k=(1, 3), crop_ratio=1.0)
+    config = replaced(KnnConfig(), run=given["run"], validation_data=given["validation_data"], k=(1, 3), crop_ratio=1.0)
     results = knn(config, given["data"], str(tmp_path / "run"))
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
     assert set(results["top1"]) == {"1", "3"} and results["top1"]["3"] > 0.4  # one class in six by chance
     assert results["top5"]["3"] >= results["top1"]["3"]
     assert (results["train_images"], results["validation_images"], results["num_classes"]) == (48, 24, 6)
     assert results["majority_share"] == round(4 / 24, 6)
-    assert knn(dataclasses.replace(config, pooling="cls"), given["data"])["top1"] != results["top1"]
+    assert knn(replaced(config, pooling="cls"), given["data"])["top1"] != results["top1"]
     with pytest.raises(ValueError, match="holds another run"):
         knn(config, given["data"], str(tmp_path / "run"))
     with pytest.raises(ValueError, match="k lies between 1 and the 12 images"):
-        knn(dataclasses.replace(config, labels_per_class=2, k=(20,)), given["data"])
+        knn(replaced(config, labels_per_class=2, k=(20,)), given["data"])
     with pytest.raises(ValueError, match="kNN measures an encoder: name one with --run"):
-        knn(dataclasses.replace(config, run=None), given["data"])
+        knn(replaced(config, run=None), given["data"])

@@ -1,6 +1,5 @@
 """The linear probe: a frozen encoder, moving statistics, features computed once, batches as functions of the step."""
 
-import dataclasses
 import json
 
 import keras
@@ -11,6 +10,7 @@ import keras_mae.models  # noqa: F401  registers the classes
 from keras_mae.trainers import linear_probe as program
 from keras_mae.trainers.linear_probe import build, feature_data, linear_probe
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import replaced
 from tests.trainers.labelled import CLASSES, quick
 from tests.trainers.pretraining import log_of
 
@@ -28,13 +28,17 @@ def test_a_run(given, config, tmp_path, monkeypatch, augmented):
     original = program.features_of
     monkeypatch.setattr(program, "features_of", lambda *a: (calls.append(a[1].num_images), original(*a))[1])
     if augmented:
-        config = dataclasses.replace(config, epochs=2, flip=True)
+        config = replaced(config, epochs=2, flip=True)
     results = linear_probe(config, given["data"], str(tmp_path / "run"))
     assert calls == ([] if augmented else [48, 24])
-    assert (results["num_classes"], results["train_images"], results["epochs"]) == (CLASSES, 48, config.epochs)
+    assert (results["num_classes"], results["train_images"], results["epochs"]) == (
+        CLASSES,
+        48,
+        config.optimizer.epochs,
+    )
     assert (results["validation_images"], results["majority_share"]) == (24, round(4 / 24, 6))
     losses = [record["loss"] for record in log_of(tmp_path / "run")]
-    assert len(losses) == config.epochs
+    assert len(losses) == config.optimizer.epochs
     assert augmented or losses[-1] < losses[0]  # two epochs, one of them warm-up, are too few to ask that of
     assert json.loads((tmp_path / "run" / "results.json").read_text()) == results
     encoder = keras.saving.load_model(given["run"])
@@ -47,7 +51,7 @@ def test_a_run(given, config, tmp_path, monkeypatch, augmented):
 
 def test_the_papers_probe(config):
     """Class token; BatchNorm without affine parameters, momentum 0.9 (PyTorch's 0.1), epsilon 1e-6, synchronised."""
-    assert ProbeConfig().pooling == "cls"
+    assert ProbeConfig().head.pooling == "cls"
     probe = build(config, CLASSES)
     norm = probe.batch_norm
     assert (norm.momentum, norm.epsilon, norm.center, norm.scale, norm.synchronized) == (0.9, 1e-6, False, False, True)
@@ -61,9 +65,7 @@ def test_features_of_broken_weights_are_refused(given, config, tmp_path):
     encoder.norm.gamma.assign(np.full(encoder.hidden_dim, np.nan))
     encoder.save(tmp_path / "broken.keras")
     with pytest.raises(ValueError, match="features of 48 of 48 images are not finite: its weights hold NaN"):
-        linear_probe(
-            dataclasses.replace(config, run=str(tmp_path / "broken.keras")), given["data"], str(tmp_path / "r")
-        )
+        linear_probe(replaced(config, run=str(tmp_path / "broken.keras")), given["data"], str(tmp_path / "r"))
 
 
 def test_feature_data():
@@ -87,4 +89,4 @@ def test_feature_data():
 
 def test_a_run_is_needed_or_sizes(config):
     with pytest.raises(ValueError, match="there is no encoder: name one with --run, or its sizes .* vit_tiny_patch16"):
-        build(dataclasses.replace(config, run=None), CLASSES)
+        build(replaced(config, run=None), CLASSES)

@@ -1,16 +1,14 @@
 """The memory estimate by hand, and blocks that compute their activations a second time."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.trainers import free_memory, memory, recipes
-from keras_mae.trainers.config import changed
 from keras_mae.trainers.free_memory import Memory
 from keras_mae.trainers.pretrain import build
+from keras_mae.trainers.settings import changed, replaced
 from tests.base import random_images
 from tests.drawn import TINY
 from tests.typed import refused
@@ -61,9 +59,15 @@ def test_estimates_of_published_sizes(recipe, settings, gigabytes):
 def test_sizes_of_a_classifier_are_those_of_its_file(tmp_path):
     build(CONFIG).encoder.save(tmp_path / "encoder.keras")
     config = changed(recipes.load("finetune_small_images"), ["image_size=(16,16)", "batch_size=8"])
-    there = dataclasses.replace(config, run=str(tmp_path / "encoder.keras"))
-    shown = ["preset=vit_tiny_patch16", "hidden_dim=16", "num_layers=1", "num_heads=2", "patch_size=(4,4)"]
-    expected = memory.estimate(changed(dataclasses.replace(config, run=None), shown))
+    there = replaced(config, run=str(tmp_path / "encoder.keras"))
+    shown = [
+        "preset=vit_tiny_patch16",
+        "encoder.hidden_dim=16",
+        "encoder.num_layers=1",
+        "encoder.num_heads=2",
+        "patch_size=(4,4)",
+    ]
+    expected = memory.estimate(changed(replaced(config, run=None), shown))
     assert memory.estimate(there) == pytest.approx(expected, rel=0.01) and expected > 80_000
 
 
@@ -187,9 +191,9 @@ def test_as_text(count, text):
 
 @pytest.mark.medium
 def test_rematerialised_blocks_give_the_same_gradients():
-    images, gradients = random_images(4, CONFIG.image_shape), []
+    images, gradients = random_images(4, CONFIG.encoder.image_shape), []
     for rematerialize in (False, True):
-        mae = build(changed(CONFIG, [f"rematerialize={rematerialize}", "num_layers=2"]))
+        mae = build(changed(CONFIG, [f"rematerialize={rematerialize}", "encoder.num_layers=2"]))
 
         @tf.function
         def step(mae=mae):

@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mae.masking import SAMPLERS, RandomMasking, UnitMasking
+from keras_mae.masking import SAMPLERS
 from keras_mae.targets import PCATarget, PixelTarget
-from keras_mae.trainers.config import PretrainConfig, changed
-from keras_mae.trainers.model_parts import make_sampler, make_target
+from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.pretrain import build, pretrain
+from keras_mae.trainers.settings import changed
 from tests.base import random_images
 from tests.drawn import TINY
 
@@ -22,29 +22,18 @@ def config(*settings):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_by_name(name):
-    units = ["mask_unit=8"] if name == "units" else []
-    model = build(config(f"sampler={name}", *units))  # 4 x 6 patches of 4 x 4 pixels
+    units = ["unit=8"] if name == "units" else []
+    model = build(config(f"masking={name}", *units))  # 4 x 6 patches of 4 x 4 pixels
     assert type(model.masking) is SAMPLERS[name] and model.masking.mask_ratio == 0.75
     # 6 units of 4 patches, of which ceil(4.5) are masked
     assert model.num_visible() == (4 if name == "units" else 6)
 
 
-def test_a_sampler_is_registered_in_one_line(monkeypatch):
-    class Mine(RandomMasking):
-        pass
-
-    monkeypatch.setitem(SAMPLERS, "mine", Mine)
-    assert type(build(config("sampler=mine")).masking) is Mine
-
-
-def test_the_unit_has_a_default_of_its_own():
-    assert make_sampler(PretrainConfig(sampler="units")).unit == UnitMasking().unit
-
-
 def test_every_target_by_name():
-    assert make_target(config("normalize_target=False")).get_config()["normalize"] is False
-    assert isinstance(make_target(config()), PixelTarget) and make_target(config()).normalize
-    assert make_target(config("target=pca", "pca_components=5")).num_components == 5
+    assert config("normalize_target=False").target.build().get_config()["normalize"] is False
+    pixels = config().target.build()
+    assert isinstance(pixels, PixelTarget) and pixels.normalize
+    assert config("target=pca", "pca_components=5").target.build().num_components == 5
 
 
 def test_the_encoders_variants():
@@ -58,11 +47,11 @@ def test_the_encoders_variants():
     ("settings", "message"),
     [
         (
-            ["sampler=block"],
-            "no sampler is called 'block'; did you mean blocks.* There are: random, units, blocks, grid",
+            ["masking=block"],
+            "no masking is called 'block'; did you mean blocks.* There are: random, units, blocks, grid",
         ),
-        (["sampler=random", "mask_unit=8"], "mask_unit is for sampler=units; the sampler is random"),
-        (["sampler=grid", "mask_ratio=0.5"], "one of every four patches, a mask ratio of 0.75"),
+        (["masking=random", "unit=8"], "unit is for masking=units; the masking is random"),
+        (["masking=grid", "mask_ratio=0.5"], "one of every four patches, a mask ratio of 0.75"),
         (["target=pixel"], "no target is called 'pixel'; did you mean pixels"),
         (["target=tokens"], "target=tokens needs a tokenizer, the folder of a SavedModel, and its vocabulary_size"),
         (["target=pca"], "at most 48 principal components, got num_components=96"),
@@ -82,7 +71,7 @@ def data(tmp_path_factory):
 
 @pytest.mark.medium
 def test_components_are_fitted_before_the_run_and_saved_with_it(data, tmp_path):
-    settings = config("target=pca", "pca_components=6", "jitter=0.4", "sampler=blocks", "epochs=1", "warmup_epochs=0")
+    settings = config("target=pca", "pca_components=6", "jitter=0.4", "masking=blocks", "epochs=1", "warmup_epochs=0")
     output = str(tmp_path / "run")
     trained = pretrain(settings, data, output)
     assert os.path.exists(os.path.join(output, "reconstructions", "epoch_0001.png"))

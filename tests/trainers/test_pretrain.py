@@ -12,9 +12,9 @@ import keras_mae
 from keras_mae.data import FolderSource, first_images
 from keras_mae.trainers import pretrain as program
 from keras_mae.trainers import run
-from keras_mae.trainers.config import changed
 from keras_mae.trainers.display import _NOT_FINITE
 from keras_mae.trainers.pretrain import build, pretrain
+from keras_mae.trainers.settings import changed
 from tests.base import small_encoder, small_mae, weights_of
 from tests.drawn import write_pictures
 from tests.trainers.pretraining import CONFIG, STEPS, log_of
@@ -107,7 +107,7 @@ def test_the_log_has_one_line_an_epoch(finished):
     )
     assert all(0 < record["loss"] < 10 and record["images_per_second"] > 0 for record in log)
     # warm-up ends after the first epoch, and the cosine at 0; in float32
-    assert log[0]["learning_rate"] == pytest.approx(CONFIG.peak_learning_rate, rel=1e-6)
+    assert log[0]["learning_rate"] == pytest.approx(CONFIG.optimizer.peak_learning_rate, rel=1e-6)
     assert log[-1]["learning_rate"] == pytest.approx(0, abs=1e-9)
 
 
@@ -178,7 +178,7 @@ def test_too_many_corrupt_images_end_the_run_even_if_only_training_finds_them(tm
             "warm-up must be shorter than the run: got warmup_epochs=3 of epochs=3; type --set warmup_epochs=0.15",
         ),
         (["image_size=(15,16)"], "15"),
-        (["hidden_dim=15"], "15"),
+        (["encoder.hidden_dim=15"], "15"),
         (["mask_ratio=1.0"], r"mask_ratio lies in \(0, 1\), got mask_ratio=1.0"),
         (["mask_ratio=0.99"], "leaves none of the 16 patches visible"),
         (["preset=vit_bas"], "no preset is called 'vit_bas'; did you mean vit_base_patch16"),

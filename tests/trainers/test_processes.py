@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from keras_mae.optimizers import adamw
 from keras_mae.trainers import memory, recipes, run
-from keras_mae.trainers.config import changed
 from keras_mae.trainers.pretrain import build, pretrain
+from keras_mae.trainers.settings import changed
 from tests.base import random_images, run_python, weights_of
 from tests.drawn import TINY
 
@@ -84,7 +84,15 @@ def children(which, folder):
 
 # Most of what a step of this needs is activations: a width of 64 on 256 tokens
 LARGE = changed(
-    CONFIG, ["image_size=(64,64)", "hidden_dim=64", "num_layers=12", "num_heads=4", "batch_size=32", "mask_ratio=0.01"]
+    CONFIG,
+    [
+        "image_size=(64,64)",
+        "encoder.hidden_dim=64",
+        "encoder.num_layers=12",
+        "encoder.num_heads=4",
+        "batch_size=32",
+        "mask_ratio=0.01",
+    ],
 )
 
 
@@ -93,9 +101,9 @@ def peak_memory(rematerialize):
     config = changed(LARGE, [f"rematerialize={rematerialize}"])
     mae = build(config)
     mae.compile(optimizer=adamw(mae, 1e-3), jit_compile=False)
-    images = tf.constant(random_images(config.batch_size, config.image_shape))
+    images = tf.constant(random_images(config.optimizer.batch_size, config.encoder.image_shape))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    mae.fit(images, batch_size=config.batch_size, epochs=2, verbose=0)
+    mae.fit(images, batch_size=config.optimizer.batch_size, epochs=2, verbose=0)
     added = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     return [added, memory.estimate(config)]
 

@@ -11,15 +11,21 @@ from keras_mae.encoders.presets import ENCODERS, SIMMIM_ENCODERS
 from keras_mae.masking import SAMPLERS
 from keras_mae.trainers import ranges, recipes
 from keras_mae.trainers.checks import check_together
-from keras_mae.trainers.config import PretrainConfig, changed, from_json, to_json
+from keras_mae.trainers.config import PretrainConfig, from_json, to_json
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn_config import KnnConfig
-from keras_mae.trainers.model_parts import TARGETS
-from keras_mae.trainers.pretrain import METHODS
+from keras_mae.trainers.model_parts import MASKING, ViT
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import changed, replaced, values_of
 
 KINDS = [PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig]
-FIELDS = [(kind, field.name) for kind in KINDS for field in dataclasses.fields(kind)]
+# every setting of the default kinds, and of the others of pretraining
+CONFIGS = [kind() for kind in KINDS]
+OTHERS = [{"masking": "units"}, {"target": "pca"}, {"target": "tokens"}]
+SETTINGS = [(config, key) for config in CONFIGS for key in values_of(config) if "." in key]
+SETTINGS += [
+    (c, k) for c in (replaced(CONFIGS[0], **o) for o in OTHERS) for k in values_of(c) if k not in values_of(CONFIGS[0])
+]
 
 
 def leaves(hint):
@@ -29,9 +35,10 @@ def leaves(hint):
     return [leaf for one in typing.get_args(hint) for leaf in leaves(one)] or [hint]
 
 
-@pytest.mark.parametrize(("kind", "key"), FIELDS)
-def test_every_setting_refuses_what_lies_outside(kind, key):
-    hint = ranges.hints_of(kind)[key]
+@pytest.mark.parametrize(("config", "key"), SETTINGS)
+def test_every_setting_refuses_what_lies_outside(config, key):
+    part, _, name = key.partition(".")
+    hint = ranges.hints_of(type(getattr(config, part)))[name]
     (leaf,) = {leaf for leaf in leaves(hint) if leaf not in (type(None), Ellipsis)}
     if ranges.names_of(hint):
         bad = ["", "nonsense", 7]
@@ -47,12 +54,15 @@ def test_every_setting_refuses_what_lies_outside(kind, key):
         bad = [below, above, -math.inf, math.inf, math.nan, -(10**40), 10**40, True, "much", {}, 1j]
         length = ranges._tuple_length(hint)
         if length is not None:
-            whole = getattr(kind(), key) or (limits.most if math.isfinite(limits.most) else 1,) * (length or 2)
+            whole = values_of(config)[key] or (limits.most if math.isfinite(limits.most) else 1,) * (length or 2)
             bad = [*((one, *whole[1:]) for one in bad), 5, ()] + ([(*whole, whole[0])] if length else [])
     for value in bad:
         with pytest.raises(ValueError, match=rf"\b{key}\b"):
-            dataclasses.replace(kind(), **{key: value})
-        record = {**to_json(kind()), key: value}  # the same code reads what a run has stored
+            replaced(config, **{key: value})
+        with pytest.raises(ValueError, match=rf"\b{key}\b"):
+            dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **{name: value})})
+        record = to_json(config)
+        record[part][name] = value  # the same code reads what a run has stored
         with pytest.raises(ValueError, match=rf"\b{key}\b"):
             from_json(record)
 
@@ -74,7 +84,7 @@ def test_no_literal_ends_in_anything_but_one_sentence(key, text):
         ("image_size=(0,0)", r"every number of image_size lies in \[1, 65536\], got image_size=\(0, 0\)"),
         ("image_size=64", r"type --set 'image_size=\(64, 64\)'"),
         ("mean=0.5", r"type --set 'mean=\(0.5, 0.5, 0.5\)', one for each channel"),
-        ("sampler=blcoks", "no sampler is called 'blcoks'; did you mean blocks"),
+        ("masking=blcoks", "no masking is called 'blcoks'; did you mean blocks"),
         ("dtype_policy=float16", "no dtype_policy is called 'float16'; did you mean .*float32"),
         ("lr=1e-3", "did you mean base_learning_rate. Type --set base_learning_rate=1e-3"),
         ("batch-size=8", "Type --set batch_size=8"),
@@ -90,15 +100,17 @@ def test_messages(setting, message):
     [
         (["epochs=3"], "warm-up must be shorter than the run: got warmup_epochs=40 of epochs=3; type --set warmup_epo"),
         (["image_size=(65, 64)"], r"type --set 'image_size=\(64, 64\)'"),
-        (["hidden_dim=64", "num_heads=5"], "hidden_dim must be divisible by num_heads: .* --set hidden_dim=65"),
-        (["decoder_hidden_dim=100"], "decoder_hidden_dim must be divisible .* --set decoder_hidden_dim=112"),
+        (
+            ["encoder.hidden_dim=64", "encoder.num_heads=5"],
+            "encoder.hidden_dim must be divisible by encoder.num_heads: .* --set encoder.hidden_dim=65",
+        ),
+        (["decoder.hidden_dim=100"], "decoder.hidden_dim must be divisible .* --set decoder.hidden_dim=112"),
         (["mean=(0.5,)"], "mean has one number for each of channels=3, got 1"),
         (["crop_scale=(1.0, 0.2)"], r"type --set 'crop_scale=\(0.2, 1.0\)'"),
         (["milestones=(700, 600)"], "milestones rise, and come after the warm-up"),
         (["milestones=(900,)"], "milestones lie within the run"),
         (["batch_size=10", "accumulation_steps=4"], "type --set accumulation_steps=2, or another batch_size"),
         (["target=tokens"], "target=tokens needs a tokenizer"),
-        (["mask_unit=32"], "mask_unit is for sampler=units"),
     ],
 )
 def test_what_does_not_go_together(settings, message):
@@ -112,10 +124,8 @@ def test_recipes_go_together(name):
 
 
 def test_names_that_are_known_without_an_import_are_those_there_are():
-    of = ranges.hints_of(PretrainConfig)
-    for key, table in (("sampler", SAMPLERS), ("target", TARGETS), ("method", METHODS)):
-        assert typing.get_args(of[key])[1].built_in == tuple(table)
-    assert ranges.names_of(of["preset"]) == tuple(ENCODERS | SIMMIM_ENCODERS)
+    assert ranges.names_of(ranges.hints_of(ViT)["preset"]) == tuple(ENCODERS | SIMMIM_ENCODERS)
+    assert set(SAMPLERS) <= set(MASKING)
 
 
 @pytest.mark.parametrize("record", [[], 3, None, "x", {"program": {}}, {"program": 3}, {"epochs": "many"}])

@@ -1,18 +1,19 @@
 """Every recipe loads, states its evidence, and takes a step once it is shrunk; the paper's are as published."""
 
-import dataclasses
 import importlib
 
 import numpy as np
 import pytest
 
 from keras_mae.data import open_source
-from keras_mae.optimizers import LARS, WarmupCosine, adamw
 from keras_mae.trainers import finetune, linear_probe, recipes
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.model_parts import Transformer
 from keras_mae.trainers.pretrain import build
+from keras_mae.trainers.settings import replaced
 from tests.base import weights_of
+from tests.trainers.pretraining import of
 
 OF = recipes.by_program()
 IMAGENET = 1_281_167  # images to train on
@@ -26,9 +27,9 @@ def test_loads_and_states_its_evidence(name):
         assert said in documentation, f"{name} does not say {said!r}"
     assert recipes.title(name) == documentation.splitlines()[0]
     # the schedule is made, as the program does, for as many images as ImageNet has
-    steps = IMAGENET // config.batch_size
-    schedule = WarmupCosine(config.peak_learning_rate, round(config.warmup_epochs * steps), config.epochs * steps)
-    np.testing.assert_allclose(schedule(schedule.warmup_steps), config.peak_learning_rate, rtol=1e-6)  # float32
+    optimizer = config.optimizer
+    schedule = optimizer.schedule(IMAGENET // optimizer.batch_size)
+    np.testing.assert_allclose(schedule(schedule.warmup_steps), optimizer.peak_learning_rate, rtol=1e-6)  # float32
 
 
 def test_every_recipe_is_for_one_program():
@@ -41,21 +42,18 @@ def test_every_recipe_is_for_one_program():
 def test_pretraining_takes_a_step(name):
     """With a narrow network, a few patches and a small batch; all else is the recipe's."""
     recipe = recipes.load(name)
-    config = dataclasses.replace(
+    heads = recipe.encoder.num_heads or 12
+    config = replaced(
         recipe,
-        image_size=tuple(4 * side for side in recipe.patch_size),  # units of masks may be two patches wide
-        hidden_dim=4 * (recipe.num_heads or 12),
-        num_layers=1,
-        num_heads=recipe.num_heads or 12,
-        decoder_hidden_dim=4 * recipe.decoder_num_heads,
-        decoder_num_layers=1,
+        image_size=tuple(4 * side for side in recipe.encoder.patch_size),  # units of masks may be two patches wide
         batch_size=4,
+        **{"encoder.hidden_dim": 4 * heads, "encoder.num_layers": 1, "encoder.num_heads": heads},
+        **({} if recipe.decoder is None else {"decoder": Transformer(4 * recipe.decoder.num_heads, 1, 2)}),
     )
     mae = build(config)
-    schedule = WarmupCosine(config.peak_learning_rate, 1, config.epochs)
-    mae.compile(optimizer=adamw(mae, schedule, config.weight_decay, config.beta_2), jit_compile=False)
+    mae.compile(optimizer=config.optimizer.build(mae, steps=1), jit_compile=False)
     before = weights_of(mae)
-    images = np.random.default_rng(0).integers(0, 256, (8, *config.image_shape)).astype("uint8")
+    images = np.random.default_rng(0).integers(0, 256, (8, *config.encoder.image_shape)).astype("uint8")
     history = mae.fit(images, batch_size=4, epochs=1, verbose=0)
     assert np.isfinite(history.history["loss"][0])
     assert all(np.isfinite(after).all() for after in weights_of(mae))
@@ -63,8 +61,9 @@ def test_pretraining_takes_a_step(name):
 
 
 def test_the_same_seed_builds_the_same_model_and_another_builds_another():
-    config = dataclasses.replace(recipes.load("mae_digits"), hidden_dim=8, num_layers=1, num_heads=2)
-    one, same, other = (weights_of(build(dataclasses.replace(config, seed=seed))) for seed in (1, 1, 2))
+    small = {"encoder.hidden_dim": 8, "encoder.num_layers": 1, "encoder.num_heads": 2}
+    config = replaced(recipes.load("mae_digits"), **small)
+    one, same, other = (weights_of(build(replaced(config, seed=seed))) for seed in (1, 1, 2))
     assert all((a == b).all() for a, b in zip(one, same, strict=True))
     assert any((a != b).any() for a, b in zip(one, other, strict=True))
 
@@ -81,10 +80,10 @@ def squares(tmp_path_factory):
 def toy(config, squares):
     """A narrow network of one block on one epoch of few images; all else is the recipe's."""
     of_one_block = {"num_trainable_layers": 0.5, "block": 1}  # where the recipe chooses among blocks
-    of_one_block = {key: value for key, value in of_one_block.items() if getattr(config, key, None)}
-    return dataclasses.replace(
+    of_one_block = {key: value for key, value in of_one_block.items() if getattr(config.head, key, None)}
+    return replaced(
         config,
-        preset=config.preset or "vit_tiny_patch16",
+        preset=config.encoder.preset or "vit_tiny_patch16",
         image_size=(28, 28),
         patch_size=(14, 14),
         hidden_dim=12,
@@ -113,7 +112,7 @@ def step(classifier, optimizer, dataset):
 def test_fine_tuning_takes_a_step(name, squares):
     config = toy(recipes.load(name), squares)
     classifier = finetune.build(config, 6)
-    optimizer = adamw(classifier, config.peak_learning_rate, config.weight_decay, config.beta_2, config.layer_decay)
+    optimizer = config.optimizer.build(classifier, steps=1)
     source = open_source(squares)
     step(classifier, optimizer, finetune.prepared(classifier, config, source, source).training.at())
 
@@ -123,7 +122,7 @@ def test_fine_tuning_takes_a_step(name, squares):
 def test_probing_takes_a_step(name, squares):
     config = toy(recipes.load(name), squares)
     probe = linear_probe.build(config, 6)
-    optimizer = LARS(config.peak_learning_rate, config.momentum, config.weight_decay)
+    optimizer = config.optimizer.build(steps=1)
     source = open_source(squares)
     step(probe, optimizer, linear_probe.prepared(probe, config, source, source).training.at())
 
@@ -151,13 +150,14 @@ def test_a_recipe_for_another_program():
 def test_the_papers_pretraining(name, preset, patch):
     """arXiv 2111.06377, table 8, and the defaults of section 3."""
     config = recipes.load(f"mae_vit_{name}")
-    assert (config.preset, config.image_shape, config.patch_size) == (preset, (224, 224, 3), (patch, patch))
-    assert (config.hidden_dim, config.num_layers, config.num_heads) == (None, None, None)  # the preset's
-    assert (config.decoder_hidden_dim, config.decoder_num_layers, config.decoder_num_heads) == (512, 8, 16)
-    assert (config.mask_ratio, config.normalize_target, config.epochs, config.warmup_epochs) == (0.75, True, 800, 40)
-    assert (config.batch_size, config.base_learning_rate, config.weight_decay) == (4096, 1.5e-4, 0.05)
-    assert (config.beta_2, config.crop_scale, config.flip, config.crop_ratio) == (0.95, (0.2, 1.0), True, 0.875)
-    assert config.peak_learning_rate == pytest.approx(2.4e-3, rel=1e-12)  # float64 round-off
+    assert of(config, "preset image_size channels patch_size") == (preset, (224, 224), 3, (patch, patch))
+    assert config.decoder == Transformer(hidden_dim=512, num_layers=8, num_heads=16)
+    assert of(config, "encoder.hidden_dim encoder.num_layers encoder.num_heads") == (None, None, None)  # the preset's
+    assert of(config, "method masking target") == ("mae", "random", "pixels")
+    assert of(config, "mask_ratio normalize_target epochs warmup_epochs") == (0.75, True, 800, 40)
+    assert of(config, "batch_size base_learning_rate weight_decay") == (4096, 1.5e-4, 0.05)
+    assert of(config, "beta_2 crop_scale flip crop_ratio") == (0.95, (0.2, 1.0), True, 0.875)
+    assert config.optimizer.peak_learning_rate == pytest.approx(2.4e-3, rel=1e-12)  # float64 round-off
 
 
 @pytest.mark.parametrize(
@@ -171,27 +171,22 @@ def test_the_papers_pretraining(name, preset, patch):
 def test_the_papers_fine_tuning(name, preset, epochs, base_rate, peak, layer_decay, drop_path):
     """arXiv 2111.06377, table 9."""
     config = recipes.load(f"finetune_vit_{name}")
-    assert (config.preset, config.epochs, config.warmup_epochs, config.batch_size) == (preset, epochs, 5, 1024)
-    assert (config.base_learning_rate, config.min_learning_rate) == (base_rate, 1e-6)
-    assert config.peak_learning_rate == pytest.approx(peak, rel=1e-12)  # float64 round-off
-    assert (config.weight_decay, config.beta_2, config.layer_decay) == (0.05, 0.999, layer_decay)
-    assert (config.drop_path_rate, config.label_smoothing, config.mixup, config.cutmix) == (drop_path, 0.1, 0.8, 1.0)
-    assert (config.rand_augment, config.random_erasing, config.pooling) == ((9.0, 0.5), 0.25, "mean")
-    assert (config.crop_scale, config.flip, config.crop_ratio) == ((0.08, 1.0), True, 0.875)
-    assert config.num_trainable_layers is None
+    assert of(config, "preset epochs warmup_epochs batch_size") == (preset, epochs, 5, 1024)
+    assert of(config, "base_learning_rate min_learning_rate") == (base_rate, 1e-6)
+    assert config.optimizer.peak_learning_rate == pytest.approx(peak, rel=1e-12)  # float64 round-off
+    assert of(config, "weight_decay beta_2 layer_decay") == (0.05, 0.999, layer_decay)
+    assert of(config, "drop_path_rate label_smoothing mixup cutmix") == (drop_path, 0.1, 0.8, 1.0)
+    assert of(config, "rand_augment random_erasing pooling") == ((9.0, 0.5), 0.25, "mean")
+    assert of(config, "crop_scale flip crop_ratio") == ((0.08, 1.0), True, 0.875)
+    assert config.head.num_trainable_layers is None
 
 
 @pytest.mark.parametrize(("name", "epochs"), [("base", 90), ("large", 50), ("huge", 50)])
 def test_the_papers_probe(name, epochs):
     """arXiv 2111.06377, table 10."""
     config = recipes.load(f"probe_vit_{name}")
-    assert (config.epochs, config.warmup_epochs, config.batch_size, config.base_learning_rate) == (
-        epochs,
-        10,
-        16384,
-        0.1,
-    )
-    assert config.peak_learning_rate == pytest.approx(6.4, rel=1e-12)  # float64 round-off
-    assert (config.momentum, config.weight_decay, config.min_learning_rate) == (0.9, 0, 0)
-    assert (config.crop_scale, config.flip, config.pooling) == ((0.08, 1.0), True, "cls")
-    assert config.preset.startswith(f"vit_{name}_patch")
+    assert of(config, "epochs warmup_epochs batch_size base_learning_rate") == (epochs, 10, 16384, 0.1)
+    assert config.optimizer.peak_learning_rate == pytest.approx(6.4, rel=1e-12)  # float64 round-off
+    assert of(config, "momentum weight_decay min_learning_rate") == (0.9, 0, 0)
+    assert of(config, "crop_scale flip pooling") == ((0.08, 1.0), True, "cls")
+    assert config.encoder.preset.startswith(f"vit_{name}_patch")

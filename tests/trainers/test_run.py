@@ -1,6 +1,5 @@
 """Who may write to a run folder, and what is in its files."""
 
-import dataclasses
 import json
 import os
 
@@ -9,11 +8,12 @@ import pytest
 from keras_mae.data import ArraySource, FolderSource
 from keras_mae.data.seen import Seen
 from keras_mae.trainers import run
-from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.config import PretrainConfig, to_json
+from keras_mae.trainers.settings import replaced
 from tests.base import random_images
 from tests.drawn import write_pictures
 
-CONFIG = PretrainConfig(epochs=3, image_size=(16, 20), crop_scale=None)
+CONFIG = replaced(PretrainConfig(), epochs=3, image_size=(16, 20), crop_scale=None)
 
 
 def start(path, config=CONFIG, data="digits", resume=False, overwrite=False, seen=None):
@@ -43,7 +43,7 @@ def test_a_new_folder_an_empty_one_and_one_in_new_folders(tmp_path):
         assert os.listdir(folder.path) == ["config.json"]
         assert folder.config() == (CONFIG, "digits")
     record = json.loads((tmp_path / "new" / "config.json").read_text())
-    assert record == {**json.loads(json.dumps(dataclasses.asdict(CONFIG))), "data": "digits", "program": "pretrain"}
+    assert record == {"data": "digits", "config": json.loads(json.dumps(to_json(CONFIG)))}
 
 
 def test_a_folder_with_another_run_is_refused(taken):
@@ -67,7 +67,7 @@ def test_a_file_is_refused(tmp_path):
 
 
 def test_overwrite_removes_what_a_run_wrote_and_nothing_else(taken):
-    other = dataclasses.replace(CONFIG, epochs=4)
+    other = replaced(CONFIG, epochs=4)
     start(taken.path, other, overwrite=True)
     assert sorted(os.listdir(taken.path)) == ["config.json", "mine", "notes.txt"]
     assert taken.config() == (other, "digits")
@@ -84,10 +84,10 @@ def test_resume_keeps_everything(taken):
 
 
 def test_resume_with_another_config_shows_the_differences(taken):
-    other = dataclasses.replace(CONFIG, epochs=5, image_size=(16, 24))
+    other = replaced(CONFIG, epochs=5, image_size=(16, 24))
     message = (
         r"the run in .*taken has another config, and cannot be resumed: data: 'digits' there, 'npz:x' now; "
-        r"image_size: \(16, 20\) there, \(16, 24\) now; epochs: 3 there, 5 now$"
+        r"encoder.image_size: \(16, 20\) there, \(16, 24\) now; optimizer.epochs: 3 there, 5 now$"
     )
     with pytest.raises(ValueError, match=message):
         start(taken.path, other, data="npz:x", resume=True)
@@ -97,18 +97,19 @@ def test_resume_with_another_config_shows_the_differences(taken):
 def test_resume_with_settings_that_do_not_matter(taken, caplog):
     caplog.set_level("INFO", logger="keras_mae")
     for settings, message in (
-        ({"pictures_every": 7}, "resumed with other settings: pictures_every: 20 there, 7 now"),
+        ({"pictures_every": 7}, "resumed with other settings: run.pictures_every: 20 there, 7 now"),
         (
             {"pictures_every": 7, "accumulation_steps": 4},
-            "resumed with other settings (results may differ by round-off): accumulation_steps: 1 there, 4 now",
+            "resumed with other settings (results may differ by round-off): optimizer.accumulation_steps: 1 there, "
+            "4 now",
         ),
     ):
-        other = dataclasses.replace(CONFIG, **settings)
+        other = replaced(CONFIG, **settings)
         start(taken.path, other, resume=True)
         assert taken.config() == (other, "digits")
         assert caplog.records[-1].message == message
-    with pytest.raises(ValueError, match=r"cannot be resumed: warmup_epochs: 40.0 there, 10.0 now$"):
-        start(taken.path, dataclasses.replace(CONFIG, warmup_epochs=10.0, checkpoint_steps=10), resume=True)
+    with pytest.raises(ValueError, match=r"cannot be resumed: optimizer.warmup_epochs: 40.0 there, 10.0 now$"):
+        start(taken.path, replaced(CONFIG, warmup_epochs=10.0, checkpoint_steps=10), resume=True)
 
 
 def test_resume_of_nothing(tmp_path):
@@ -161,7 +162,7 @@ def test_what_a_run_saw_stays_when_it_is_resumed(tmp_path):
     seen = Seen(ArraySource(images))
     folder = start(tmp_path / "run", seen=seen)
     assert folder.seen() == seen.summary and folder.config() == (CONFIG, "digits")
-    start(tmp_path / "run", dataclasses.replace(CONFIG, pictures_every=7), resume=True, seen=seen)
+    start(tmp_path / "run", replaced(CONFIG, pictures_every=7), resume=True, seen=seen)
     assert folder.seen() == seen.summary
     message = "have changed, and it cannot be resumed: 1 image was removed: image [0-9a-f]*; put the data back"
     with pytest.raises(ValueError, match=message):

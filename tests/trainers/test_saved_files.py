@@ -1,6 +1,5 @@
 """Every `.keras` file that a program leaves, and a user's own, in a process that has imported one thing."""
 
-import dataclasses
 import glob
 import importlib
 import json
@@ -15,12 +14,12 @@ import keras_mae
 from keras_mae import demo
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import LARS, AdamW, WarmupCosine, WarmupMultiStep, adamw
-from keras_mae.trainers.config import changed
 from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.pretrain import pretrain
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import changed, replaced
 from tests import base
 from tests.test_dependencies import sources
 from tests.trainers.labelled import quick
@@ -38,7 +37,7 @@ for path in sys.argv[1:]:
     found[path] = [type(model).__name__, optimizer, [float(abs(weight).sum()) for weight in model.get_weights()]]
 print(json.dumps([found, [name for name in keras.saving.get_custom_objects() if name.startswith("keras_mae>")]]))
 """
-SIMMIM = ["method=simmim", "position_embedding=None", "relative_position_bias=shared", "sampler=units", "mask_unit=8"]
+SIMMIM = ["method=simmim", "position_embedding=None", "relative_position_bias=shared", "masking=units", "unit=8"]
 
 
 def in_a_fresh_process(paths):
@@ -120,10 +119,17 @@ def test_every_method_and_target(folder, tmp_path):
         "pca": ["target=pca", "pca_components=5"],
         "tokens": ["target=tokens", f"tokenizer={tokenizer}", "vocabulary_size=4"],
     }
-    short = dataclasses.replace(CONFIG, epochs=1, warmup_epochs=0.0)
+    short = replaced(CONFIG, epochs=1, warmup_epochs=0.0)
     for name, changes in settings.items():
         pretrain(changed(short, changes), f"folder:{folder}", str(tmp_path / name))
-    tiny = ("hidden_dim=16", "num_layers=1", "decoder_hidden_dim=8", "epochs=1", "warmup_epochs=0", "batch_size=200")
+    tiny = (
+        "encoder.hidden_dim=16",
+        "encoder.num_layers=1",
+        "decoder.hidden_dim=8",
+        "epochs=1",
+        "warmup_epochs=0",
+        "batch_size=200",
+    )
     demo.run_demo(str(tmp_path / "demo"), settings=tiny)
     paths = [path for name in (*settings, "demo") for path in files_of(tmp_path / name)]
     found, _ = in_a_fresh_process(paths)

@@ -1,6 +1,5 @@
 """SimMIM through every program: pretraining, resuming, pictures, fine-tuning, probing, neighbours and export."""
 
-import dataclasses
 import os
 
 import keras
@@ -11,20 +10,21 @@ from keras_mae import export
 from keras_mae.models import SimMIM
 from keras_mae.optimizers import WarmupCosine, WarmupMultiStep
 from keras_mae.trainers import memory, recipes, run
-from keras_mae.trainers.config import PretrainConfig, changed, from_json, to_json
+from keras_mae.trainers.config import PretrainConfig, from_json, to_json
 from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn import knn
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.linear_probe import build as build_probe
 from keras_mae.trainers.linear_probe import linear_probe
-from keras_mae.trainers.pretrain import build, draw_reconstructions, pretrain, schedule_of
+from keras_mae.trainers.pretrain import build, draw_reconstructions, pretrain
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import changed, replaced
 from tests.base import weights_of
 from tests.trainers.labelled import IMAGE_SHAPE, quick
-from tests.trainers.pretraining import Interrupted, after_step, interrupt
+from tests.trainers.pretraining import Interrupted, after_step, interrupt, of
 
-CONFIG = dataclasses.replace(
+CONFIG = replaced(
     recipes.load("simmim_vit_base"),
     preset="vit_tiny_patch16",
     image_size=IMAGE_SHAPE[:2],
@@ -33,7 +33,7 @@ CONFIG = dataclasses.replace(
     hidden_dim=16,
     num_layers=2,
     num_heads=2,
-    mask_unit=4,
+    unit=4,
     mask_ratio=0.5,
     epochs=3,
     warmup_epochs=0.5,
@@ -61,7 +61,7 @@ def test_a_run_leaves_models_that_load(pretrained):
     output, model = pretrained
     assert isinstance(model, SimMIM) and int(model.optimizer.iterations) == 9
     # the third epoch has a tenth of the learning rate
-    np.testing.assert_allclose(model.optimizer.learning_rate, CONFIG.peak_learning_rate / 10, rtol=1e-6)
+    np.testing.assert_allclose(model.optimizer.learning_rate, CONFIG.optimizer.peak_learning_rate / 10, rtol=1e-6)
     folder = run.RunFolder(output)
     loaded = keras.saving.load_model(folder.model_path(run.MODEL), compile=False)
     for ours, theirs in zip(weights_of(model), weights_of(loaded), strict=True):
@@ -91,7 +91,7 @@ def test_programs_that_take_the_encoder(pretrained, given, tmp_path):
 
 
 def quick_knn(given, **settings):
-    return KnnConfig(run=given["run"], validation_data=given["validation_data"], k=(5,), **settings)
+    return replaced(KnnConfig(), run=given["run"], validation_data=given["validation_data"], k=(5,), **settings)
 
 
 @pytest.mark.slow
@@ -117,27 +117,28 @@ def test_a_probe_of_a_block_sees_that_blocks_tokens(given):
             ValueError,
             match=f"(layer is one of the encoder's 2 layers, counted from 1,|block lies in).* (layer|block)={block}",
         ):
-            build_probe(dataclasses.replace(config, block=block), 6)
+            build_probe(replaced(config, block=block), 6)
     with pytest.raises(ValueError, match=r"layers are counted from 1 to 2, and come in rising order; got \[3\]"):
         encoder.features(images, layer=3)
 
 
 def test_schedules():
-    assert isinstance(schedule_of(PretrainConfig(), 10), WarmupCosine)
-    schedule = schedule_of(recipes.load("simmim_vit_base"), 625)
+    assert isinstance(PretrainConfig().optimizer.schedule(10), WarmupCosine)
+    schedule = recipes.load("simmim_vit_base").optimizer.schedule(625)
     assert isinstance(schedule, WarmupMultiStep)
     expected = [0.0, 2e-4, 4e-4, 4e-4, 4e-5]  # 10 epochs up, then a tenth from epoch 700 on
     found = [schedule(step) for step in (0, 5 * 625, 10 * 625, 700 * 625 - 1, 700 * 625)]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     with pytest.raises(ValueError, match=r"milestones lie within the run: got \(700.0,\) for 100 epochs; set earlier"):
-        schedule_of(changed(recipes.load("simmim_vit_base"), ["epochs=100"]), 625)
+        changed(recipes.load("simmim_vit_base"), ["epochs=100"]).optimizer.schedule(625)
 
 
 def test_settings():
     config = changed(PretrainConfig(), ["method=simmim", "position_embedding=None", "relative_position_bias=shared"])
-    assert config.position_embedding is None and from_json(to_json(config)) == config
+    assert config.decoder is None and changed(config, ["method=mae"]).decoder == PretrainConfig().decoder
+    assert config.encoder.position_embedding is None and from_json(to_json(config)) == config
     with pytest.raises(ValueError, match="no method is called 'beit'; there are: mae, simmim"):
-        build(changed(config, ["method=beit"]))
+        changed(config, ["method=beit"])
 
 
 def test_memory_counts_every_token_in_the_encoder_and_no_decoder():
@@ -151,18 +152,17 @@ def test_memory_counts_every_token_in_the_encoder_and_no_decoder():
 def test_the_papers_recipes():
     """arXiv 2111.09886, appendix A, and its code's configurations; learning rates there are for 512 images."""
     config = recipes.load("simmim_vit_base")
-    assert (config.sampler, config.mask_unit, config.mask_ratio, config.normalize_target) == ("units", 32, 0.6, False)
-    assert (config.epochs, config.warmup_epochs, config.milestones, config.batch_size) == (800, 10, (700,), 2048)
-    assert config.peak_learning_rate == pytest.approx(1e-4 * 2048 / 512) and config.weight_decay == 0.05
-    assert (config.clip_norm, config.drop_path_rate, config.beta_2, config.crop_scale) == (5, 0.1, 0.999, (0.67, 1))
-    assert (config.position_embedding, config.relative_position_bias, config.layer_scale) == (None, "shared", 0.1)
+    assert of(config, "masking unit mask_ratio normalize_target") == ("units", 32, 0.6, False)
+    assert of(config, "epochs warmup_epochs milestones batch_size") == (800, 10, (700,), 2048)
+    assert config.optimizer.peak_learning_rate == pytest.approx(1e-4 * 2048 / 512)
+    assert of(config, "weight_decay clip_norm drop_path_rate beta_2 crop_scale") == (0.05, 5, 0.1, 0.999, (0.67, 1))
+    assert of(config, "position_embedding relative_position_bias layer_scale") == (None, "shared", 0.1)
     plain = recipes.load("simmim_plain_vit_base")
-    assert (plain.position_embedding, plain.relative_position_bias, plain.layer_scale) == ("learned", None, None)
-    assert (plain.mask_unit, plain.mask_ratio, plain.method) == (32, 0.5, "simmim")
+    assert of(plain, "position_embedding relative_position_bias layer_scale") == ("learned", None, None)
+    assert of(plain, "unit mask_ratio method") == (32, 0.5, "simmim")
     tuned = recipes.load("finetune_simmim_vit_base")
-    assert tuned.peak_learning_rate == pytest.approx(1.25e-3 * 2048 / 512)
-    assert (tuned.epochs, tuned.warmup_epochs, tuned.batch_size, tuned.layer_decay) == (100, 20, 2048, 0.65)
-    assert (tuned.relative_position_bias, tuned.drop_path_rate, tuned.clip_norm) == ("per_block", 0.1, 5)
-    assert tuned.min_learning_rate == pytest.approx(2.5e-7 * 2048 / 512)
-    probe = recipes.load("probe_simmim_vit_base")
-    assert (probe.block, probe.pooling) == (8, "mean")
+    assert tuned.optimizer.peak_learning_rate == pytest.approx(1.25e-3 * 2048 / 512)
+    assert of(tuned, "epochs warmup_epochs batch_size layer_decay") == (100, 20, 2048, 0.65)
+    assert of(tuned, "relative_position_bias drop_path_rate clip_norm") == ("per_block", 0.1, 5)
+    assert tuned.optimizer.min_learning_rate == pytest.approx(2.5e-7 * 2048 / 512)
+    assert of(recipes.load("probe_simmim_vit_base"), "block pooling") == (8, "mean")

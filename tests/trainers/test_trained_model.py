@@ -9,6 +9,7 @@ from keras_mae.trainers import run
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn_config import KnnConfig
+from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.trained_model import TrainedModel, find_model, say_if_outside
 
 SEEN = {"num_images": 5, "digest": "0f", "dtype": "uint16", "class_names": ["normal", "pneumonia"]}
@@ -31,7 +32,7 @@ def write_run(
 
 @pytest.fixture
 def folder(tmp_path):
-    return write_run(tmp_path / "run", FinetuneConfig(crop_ratio=0.625, pooling="cls"), SEEN)
+    return write_run(tmp_path / "run", replaced(FinetuneConfig(), crop_ratio=0.625, pooling="cls"), SEEN)
 
 
 @pytest.mark.parametrize("name", ["", "model.keras", "encoder.keras", "best.keras", "kept.keras"])
@@ -40,7 +41,7 @@ def test_a_folder_and_every_file_in_it(folder, name):
     found = find_model(str(folder / name), run.MODEL)
     assert found.path == str(folder / (name or "model.keras")) and found.folder == str(folder)
     assert (found.crop_ratio, found.class_names, found.pixel_dtype) == (0.625, SEEN["class_names"], "uint16")
-    assert (found.data, found.config.pooling) == ("folder:/data/x-rays", "cls")
+    assert (found.data, found.config.head.pooling) == ("folder:/data/x-rays", "cls")
 
 
 def test_a_path_from_here(folder, monkeypatch):
@@ -89,7 +90,7 @@ def test_a_run_says_nothing_of_defaults(folder, caplog):
 
 def test_runs_that_do_not_say(tmp_path):
     """Of earlier versions, without labels, without a crop ratio of their own."""
-    found = find_model(str(write_run(tmp_path / "old", PretrainConfig(crop_ratio=1.0))))
+    found = find_model(str(write_run(tmp_path / "old", replaced(PretrainConfig(), crop_ratio=1.0))))
     assert (found.crop_ratio, found.class_names, found.pixel_dtype) == (1.0, None, None)
     unnamed = find_model(str(write_run(tmp_path / "npz", PretrainConfig(), {**SEEN, "class_names": []})))
     assert unnamed.class_names is None

@@ -8,11 +8,13 @@ ViT-B; 50 epochs; layer-wise decay of 0.75, no drop path, and no augmentation, a
 """
 
 from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> FinetuneConfig:
     """The peak learning rate is 1e-3."""
-    return FinetuneConfig(
+    return replaced(
+        FinetuneConfig(),
         epochs=50,
         warmup_epochs=5.0,
         batch_size=50,

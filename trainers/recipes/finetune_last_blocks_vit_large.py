@@ -8,12 +8,11 @@ Deviations from the paper: it takes the best of 50, 100 and 200 epochs for each 
 more; 100 is in between.
 """
 
-import dataclasses
-
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.recipes import finetune_vit_large
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> FinetuneConfig:
     """The settings of full fine-tuning, with all but the last block frozen."""
-    return dataclasses.replace(finetune_vit_large.config(), num_trainable_layers=1, epochs=100)
+    return replaced(finetune_vit_large.config(), num_trainable_layers=1, epochs=100)

@@ -9,11 +9,13 @@ Deviations from the paper: warm-up from 0 in place of 1e-6.
 """
 
 from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> FinetuneConfig:
     """Each block gets relative positions of its own; the peak learning rate is 5e-3."""
-    return FinetuneConfig(
+    return replaced(
+        FinetuneConfig(),
         preset="vit_base_patch16",
         relative_position_bias="per_block",
         warmup_epochs=20.0,

@@ -6,12 +6,11 @@ Command: `keras-mae finetune --recipe=finetune_small_images --run=runs/small --d
 Deviations from the paper: as in finetune_digits, but for crops and flips; no RandAugment, mixup, cutmix or erasing.
 """
 
-import dataclasses
-
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.recipes import finetune_digits
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> FinetuneConfig:
     """The settings of finetune_digits, with crops and flips."""
-    return dataclasses.replace(finetune_digits.config(), crop_scale=(0.35, 1.0), flip=True)
+    return replaced(finetune_digits.config(), crop_scale=(0.35, 1.0), flip=True)

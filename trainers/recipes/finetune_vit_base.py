@@ -8,8 +8,9 @@ Deviations from the paper: none known.
 """
 
 from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> FinetuneConfig:
     """The paper's recipe for ViT-B."""
-    return FinetuneConfig(preset="vit_base_patch16")
+    return replaced(FinetuneConfig(), preset="vit_base_patch16")

@@ -7,12 +7,11 @@ Expected (paper, table 3): 86.9 % top-1 after 1,600 epochs of pretraining.
 Deviations from the paper: none known.
 """
 
-import dataclasses
-
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.recipes import finetune_vit_large
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> FinetuneConfig:
     """The paper's recipe for ViT-H: ViT-L's with more drop path."""
-    return dataclasses.replace(finetune_vit_large.config(), preset="vit_huge_patch14", drop_path_rate=0.3)
+    return replaced(finetune_vit_large.config(), preset="vit_huge_patch14", drop_path_rate=0.3)

@@ -8,11 +8,13 @@ Deviations from the paper: none known.
 """
 
 from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> FinetuneConfig:
     """The paper's recipe for ViT-L."""
-    return FinetuneConfig(
+    return replaced(
+        FinetuneConfig(),
         preset="vit_large_patch16",
         epochs=50,
         base_learning_rate=1e-3,

@@ -6,24 +6,27 @@ positions that suit a grid of 7 x 7 (the paper's leave the loss on a plateau for
 """
 
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.model_parts import Transformer, ViT
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> PretrainConfig:
     """A ViT 128 wide and 3 deep on patches of 4 x 4; the peak learning rate is 1e-3."""
-    return PretrainConfig(
-        preset="vit_tiny_patch16",
-        image_size=(28, 28),
-        channels=1,
-        patch_size=(4, 4),
-        hidden_dim=128,
-        num_layers=3,
-        num_heads=2,
-        position_temperature=10.0,
-        mean=(0.1307,),
-        std=(0.3081,),
-        decoder_hidden_dim=64,
-        decoder_num_layers=1,
-        decoder_num_heads=2,
+    return replaced(
+        PretrainConfig(),
+        encoder=ViT(
+            preset="vit_tiny_patch16",
+            image_size=(28, 28),
+            channels=1,
+            patch_size=(4, 4),
+            hidden_dim=128,
+            num_layers=3,
+            num_heads=2,
+            position_temperature=10.0,
+            mean=(0.1307,),
+            std=(0.3081,),
+        ),
+        decoder=Transformer(hidden_dim=64, num_layers=1, num_heads=2),
         normalize_target=False,
         epochs=42,
         warmup_epochs=2.0,

@@ -7,12 +7,11 @@ Command: `keras-mae pretrain --recipe=mae_images_96 --data=folder:/data/pictures
 Deviations from the paper: as in mae_small_images, on a grid of 12 x 12.
 """
 
-import dataclasses
-
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.recipes import mae_small_images
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> PretrainConfig:
     """192 wide, 6 deep, on 96 x 96 pixels; the peak learning rate is 7.5e-4."""
-    return dataclasses.replace(mae_small_images.config(), image_size=(96, 96), patch_size=(8, 8))
+    return replaced(mae_small_images.config(), image_size=(96, 96), patch_size=(8, 8))

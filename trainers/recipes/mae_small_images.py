@@ -9,19 +9,18 @@ rate ten times the paper's, waves of the positions that suit a grid of 8 x 8, an
 """
 
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.model_parts import Transformer, ViT
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> PretrainConfig:
     """192 wide, 6 deep, on 32 x 32 pixels; the peak learning rate is 7.5e-4."""
-    return PretrainConfig(
-        preset="vit_tiny_patch16",
-        image_size=(32, 32),
-        patch_size=(4, 4),
-        num_layers=6,
-        position_temperature=10.0,
-        decoder_hidden_dim=96,
-        decoder_num_layers=2,
-        decoder_num_heads=3,
+    return replaced(
+        PretrainConfig(),
+        encoder=ViT(
+            preset="vit_tiny_patch16", image_size=(32, 32), patch_size=(4, 4), num_layers=6, position_temperature=10.0
+        ),
+        decoder=Transformer(hidden_dim=96, num_layers=2, num_heads=3),
         epochs=80,
         warmup_epochs=5.0,
         batch_size=128,

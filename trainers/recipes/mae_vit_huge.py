@@ -7,8 +7,9 @@ Deviations from the paper: none known; the paper's figure is for 1,600 epochs (`
 """
 
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> PretrainConfig:
     """The paper's recipe with the huge encoder, on patches of 14 x 14."""
-    return PretrainConfig(preset="vit_huge_patch14", patch_size=(14, 14))
+    return replaced(PretrainConfig(), preset="vit_huge_patch14", patch_size=(14, 14))

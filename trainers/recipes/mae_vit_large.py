@@ -8,8 +8,9 @@ Deviations from the paper: none known.
 """
 
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> PretrainConfig:
     """The paper's recipe with the large encoder."""
-    return PretrainConfig(preset="vit_large_patch16")
+    return replaced(PretrainConfig(), preset="vit_large_patch16")

@@ -8,11 +8,13 @@ Deviations from the paper: no augmentation, so that features are computed once; 
 """
 
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> ProbeConfig:
     """The peak learning rate is 6."""
-    return ProbeConfig(
+    return replaced(
+        ProbeConfig(),
         pooling="mean",
         warmup_epochs=5.0,
         batch_size=250,

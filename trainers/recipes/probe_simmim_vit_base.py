@@ -7,12 +7,11 @@ Command: `keras-mae linear-probe --recipe=probe_simmim_vit_base --run=runs/simmi
 Deviations from the paper: optimizer and schedule, which it does not give.
 """
 
-import dataclasses
-
 from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.recipes import probe_vit_base
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> ProbeConfig:
     """Features from the middle of the encoder: its last blocks belong to the pixels."""
-    return dataclasses.replace(probe_vit_base.config(), block=8, pooling="mean")
+    return replaced(probe_vit_base.config(), block=8, pooling="mean")

@@ -8,8 +8,9 @@ Deviations from the paper: none known.
 """
 
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> ProbeConfig:
     """The paper's recipe for ViT-B."""
-    return ProbeConfig(preset="vit_base_patch16")
+    return replaced(ProbeConfig(), preset="vit_base_patch16")

@@ -8,8 +8,9 @@ Deviations from the paper: none known.
 """
 
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> ProbeConfig:
     """The paper's recipe for ViT-H."""
-    return ProbeConfig(preset="vit_huge_patch14", epochs=50)
+    return replaced(ProbeConfig(), preset="vit_huge_patch14", epochs=50)

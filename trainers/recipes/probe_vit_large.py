@@ -8,8 +8,9 @@ Deviations from the paper: none known.
 """
 
 from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> ProbeConfig:
     """The paper's recipe for ViT-L."""
-    return ProbeConfig(preset="vit_large_patch16", epochs=50)
+    return replaced(ProbeConfig(), preset="vit_large_patch16", epochs=50)

@@ -5,21 +5,20 @@ Command: `keras-mae pretrain --recipe=simmim_digits --data=digits --output=runs/
 Deviations from the paper: a far smaller network without LayerScale, no augmentation, units of one patch, half a cosine.
 """
 
-import dataclasses
-
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.recipes import mae_digits
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> PretrainConfig:
     """The encoder of mae_digits with relative positions in place of absolute ones."""
-    return dataclasses.replace(
+    return replaced(
         mae_digits.config(),
         method="simmim",
         position_embedding=None,
         relative_position_bias="shared",
-        sampler="units",
-        mask_unit=4,
+        masking="units",
+        unit=4,
         mask_ratio=0.75,
         epochs=20,
     )

@@ -9,18 +9,20 @@ of 2e-6, and no weight decay on the mask token.
 """
 
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> PretrainConfig:
     """The published model: relative positions that all blocks share, LayerScale; the peak learning rate is 4e-4."""
-    return PretrainConfig(
+    return replaced(
+        PretrainConfig(),
         method="simmim",
         position_embedding=None,
         relative_position_bias="shared",
         layer_scale=0.1,
         drop_path_rate=0.1,
-        sampler="units",
-        mask_unit=32,
+        masking="units",
+        unit=32,
         mask_ratio=0.6,
         normalize_target=False,
         warmup_epochs=10.0,

@@ -1,0 +1,132 @@
+"""Parts that somebody else has written: they register themselves, and every program knows them."""
+
+import dataclasses
+import json
+from typing import Annotated, ClassVar
+
+import numpy as np
+import pytest
+
+from keras_mae.commands import recipes as command
+from keras_mae.masking import RandomMasking
+from keras_mae.models import LinearDecoder, MaskedAutoencoder, ViTEncoder
+from keras_mae.targets import PixelTarget
+from keras_mae.trainers import memory, recipes, run
+from keras_mae.trainers.checks import check_together
+from keras_mae.trainers.config import PretrainConfig, from_json, to_json
+from keras_mae.trainers.model_parts import DECODERS, ENCODERS, MASKING, METHODS, TARGETS
+from keras_mae.trainers.pretrain import build, pretrain
+from keras_mae.trainers.ranges import Range
+from keras_mae.trainers.settings import changed
+from tests.base import random_images
+
+
+@dataclasses.dataclass(frozen=True)
+class Stripes:
+    """Whole columns.
+
+    Attributes:
+        share: of the columns.
+    """
+
+    share: Annotated[float, Range(0, 1)] = 0.5
+
+    def build(self):
+        return RandomMasking(self.share)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """Pixels as they are."""
+
+    def build(self):
+        return PixelTarget(normalize=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Small:
+    """A small encoder.
+
+    Attributes:
+        width: numbers in a token.
+    """
+
+    width: Annotated[int, Range(4, 64)] = 8
+    image_shape: ClassVar = (8, 8, 3)
+
+    def build(self, dtype):
+        return ViTEncoder(self.image_shape, 4, self.width, num_layers=1, num_heads=2, dtype=dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A linear decoder."""
+
+    def build(self, encoder, dtype):
+        return LinearDecoder(dtype=dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class All:
+    """An autoencoder that sees every patch."""
+
+    def build(self, encoder, decoder, masking, target, seed, dtype):
+        inside = {"mask_tokens_in_encoder": True}
+        return MaskedAutoencoder(encoder, decoder, masking, target, seed=seed, dtype=dtype, **inside)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    for kinds, mine in ((MASKING, Stripes), (TARGETS, Plain), (ENCODERS, Small), (DECODERS, Line), (METHODS, All)):
+        monkeypatch.setattr(kinds, "_entries", dict(kinds._entries))  # what it was before comes back
+        kinds.register("mine")(mine)
+
+
+SETTINGS = [f"{part}=mine" for part in ("method", "encoder", "masking", "target", "decoder")]
+
+
+def test_every_kind_of_part_by_set_and_from_json_and_in_a_model():
+    config = changed(PretrainConfig(), [*SETTINGS, "share=0.25", "encoder.width=16"])
+    assert (config.masking, config.encoder) == (Stripes(0.25), Small(16))
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+    check_together(config)
+    model = build(config)
+    assert (model.encoder.hidden_dim, model.mask_sampler.mask_ratio) == (16, 0.25)
+    assert model.mask_tokens_in_encoder and isinstance(model.decoder, LinearDecoder)
+    assert memory.estimate(config) == 0  # of an encoder that is not ours it is not known
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["share=0.25"], "share is for masking=mine; the masking is random; type --set masking=mine, too"),
+        (["masking=mine", "share=2"], r"share lies in \[0, 1\], got share=2"),
+        (["masking=mine", "unit=2"], "unit is for masking=units; the masking is mine"),
+        (["masking=mime"], "no masking is called 'mime'; did you mean mine"),
+        (["masking=mine", "shar=0.5"], "did you mean share"),
+    ],
+)
+def test_messages_know_them(settings, message):
+    with pytest.raises(ValueError, match=message):
+        changed(PretrainConfig(), settings)
+
+
+def test_recipes_show_them(monkeypatch, capsys):
+    monkeypatch.setattr(recipes, "load", lambda name: changed(PretrainConfig(), SETTINGS))
+    values = command.RECIPES.make_flags()
+    values(["recipes", "--show=mae_digits"])
+    command.RECIPES.run(values)
+    text = capsys.readouterr().out
+    assert "\nmasking=mine: Whole columns. (there are: random, units, blocks, grid, mine)\n" in text
+    assert "\n  share=0.5                         of the columns.\n" in text
+
+
+@pytest.mark.medium
+def test_a_run(tmp_path):
+    np.savez(tmp_path / "images.npz", images=random_images(8, (8, 8, 3)))
+    quick = ["epochs=1", "warmup_epochs=0", "batch_size=4", "jit_compile=False"]
+    config = changed(PretrainConfig(), [*SETTINGS, *quick])
+    output = str(tmp_path / "run")
+    assert pretrain(config, f"npz:{tmp_path / 'images.npz'}", output).encoder.hidden_dim == 8
+    assert run.RunFolder(output).config()[0] == config
+    pretrain(config, f"npz:{tmp_path / 'images.npz'}", output, resume=True)

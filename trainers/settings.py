@@ -1,0 +1,258 @@
+"""How the settings of a config are named and changed.
+
+A config is a frozen dataclass of parts, and a part a frozen dataclass of settings. `masking.unit` is the full name of
+the setting `unit` of the part `masking`; a last name that only one part has may stand alone. A part that is annotated
+by a registry can be of any kind there, and `masking` alone stands for its kind.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from keras_mae.registry import Registry
+from keras_mae.trainers.ranges import check_fields, check_value, fits, hints_of, names_of, shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of a program, part by part; a part that is None, and has kinds, becomes the first kind.
+
+    Raises:
+        ValueError: for a part of no registered kind, or one that there is not with another; for a setting of another
+            type or out of range.
+    """
+
+    program: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        absent = absent_parts(self)
+        for name, hint in hints_of(type(self)).items():
+            kinds, part = registry_of(hint), getattr(self, name)
+            known = [hint] if kinds is None else list(kinds.values())
+            if part is None and name in absent:
+                continue
+            if part is None and kinds is not None:
+                part = known[0]()
+                object.__setattr__(self, name, part)
+            if name in absent:
+                raise ValueError(f"{absent[name]} has no {name}; leave it out")
+            if type(part) not in known:
+                raise ValueError(f"{name} is {' or '.join(kind.__name__ for kind in known)}, got {shown(part)}")
+            check_fields(part, name)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+# What other libraries, and other parts of this one, call a setting
+_ELSEWHERE = {
+    "lr": "base_learning_rate",
+    "learning_rate": "base_learning_rate",
+    "blr": "base_learning_rate",
+    "bs": "batch_size",
+    "batch": "batch_size",
+    "wd": "weight_decay",
+    "warmup": "warmup_epochs",
+    "depth": "num_layers",
+    "embed_dim": "hidden_dim",
+    "size": "image_size",
+    "img_size": "image_size",
+    "num_epochs": "epochs",
+    "model": "preset",
+    "accum_iter": "accumulation_steps",
+    "sampler": "masking",
+    "mask_unit": "unit",
+}
+
+
+def registry_of(hint: Any) -> Registry[type] | None:
+    """The kinds that a part may be of; None if there is one only."""
+    return next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Registry)), None)
+
+
+def parts_of(config: Config) -> dict[str, Any]:
+    """The parts that a config has."""
+    parts = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def absent_parts(config: Config) -> dict[str, str]:
+    """The names of parts that there cannot be, with the kind that has none, such as `method=simmim`."""
+    return {
+        absent: f"{name}={kind_of(config, name)}"
+        for name, part in parts_of(config).items()
+        for absent in getattr(part, "without", ())
+    }
+
+
+def kind_of(config: Config, part: str) -> str | None:
+    """The name of a part's kind; None if the part is, or if there is one kind only."""
+    kinds, value = registry_of(hints_of(type(config))[part]), getattr(config, part)
+    return None if kinds is None or value is None else kinds.name_of(type(value))
+
+
+def values_of(config: Config) -> dict[str, Any]:
+    """Kinds by the names of their parts, and settings by their full names."""
+    values: dict[str, Any] = {}
+    for name, part in parts_of(config).items():
+        values |= {} if kind_of(config, name) is None else {name: kind_of(config, name)}
+        values |= {f"{name}.{field.name}": getattr(part, field.name) for field in dataclasses.fields(part)}
+    return values
+
+
+def short_names(config: Config) -> list[str]:
+    """What can be set: full names where two parts have the last one, else the last ones."""
+    full = list(values_of(config))
+    last = [name.rpartition(".")[2] for name in full]
+    return [short if last.count(short) == 1 else name for name, short in zip(full, last, strict=True)]
+
+
+def changed(config: ConfigT, settings: Sequence[str]) -> ConfigT:
+    """The config with `key=value` settings put in, each parsed by the type of what it sets, the last of a key alone.
+
+    Kinds are chosen first, so that the order is of no matter.
+
+    Raises:
+        ValueError: for an unknown key (the near ones are shown), one that several parts have or that is of a kind
+            that is not chosen; for a value of another type or out of range.
+    """
+    return _with(config, _split(settings), typed=True)
+
+
+def parsed(settings: Sequence[str], hints: dict[str, Any]) -> dict[str, Any]:
+    """The values of `key=value` settings, each parsed by the type that `hints` has for its key; errors as `changed`."""
+    values = _split(settings)
+    for key, text in values.items():
+        if key not in hints:
+            raise _unknown(key, text, list(hints))
+    return {key: _checked(key, text, hints[key], typed=True) for key, text in values.items()}
+
+
+def _split(settings: Sequence[str]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for setting in settings:
+        key, equals, text = (part.strip() for part in setting.partition("="))
+        if not equals:
+            example = f"{key}=..." if key.replace(".", "").isidentifier() else "batch_size=64"
+            raise ValueError(f"a setting is written key=value, got {shown(setting)}; such as --set {example}")
+        values.pop(key, None)  # the last one counts, also if another spelling of it comes in between
+        values[key] = text
+    return values
+
+
+def replaced(config: ConfigT, **values: Any) -> ConfigT:
+    """The config with settings, or parts, put in.
+
+    Args:
+        config: stays as it is.
+        **values: by last name where one part has it, else by full name (`**{"encoder.hidden_dim": 96}`); of a part the
+            name of a kind, which keeps what was set and both kinds have, or the part itself.
+
+    Raises:
+        ValueError: as `changed`.
+
+    Example:
+
+    >>> replaced(mae_digits.config(), method="simmim", masking="units", unit=4, epochs=20)
+    """
+    return _with(config, values, typed=False)
+
+
+def _with(config: ConfigT, values: dict[str, Any], typed: bool) -> ConfigT:
+    kinds = {name: registry_of(hint) for name, hint in hints_of(type(config)).items()}
+    whole = {
+        key for key in values if key in kinds and (kinds[key] is not None or dataclasses.is_dataclass(values[key]))
+    }
+    parts = {key: _of_kind(kinds[key], values[key], getattr(config, key)) for key in whole}
+    absent = {name for key in whole for name in getattr(parts[key], "without", ()) if name not in whole}
+    config = dataclasses.replace(config, **parts, **dict.fromkeys(absent))
+    changes: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        if key in whole:
+            continue
+        part, _, name = _full_name(config, key, value).partition(".")
+        hint = hints_of(type(getattr(config, part)))[name]
+        changes.setdefault(part, {})[name] = _checked(key, value, hint, typed)
+    new = {part: dataclasses.replace(getattr(config, part), **settings) for part, settings in changes.items()}
+    return dataclasses.replace(config, **new)
+
+
+def _of_kind(kinds: Registry[type] | None, value: Any, before: Any) -> Any:
+    """The part of a kind, with those settings of the one before that both have and that were set."""
+    if kinds is None or not isinstance(value, str):
+        return value
+    kind = kinds[value]
+    if before is None or type(before) is kind:
+        return before or kind()
+    own = {field.name for field in dataclasses.fields(kind)}
+    kept = {field.name: (getattr(before, field.name), field.default) for field in dataclasses.fields(before)}
+    return kind(**{name: now for name, (now, default) in kept.items() if name in own and now != default})
+
+
+def _full_name(config: Config, key: str, value: Any) -> str:
+    full = [name for name in values_of(config) if "." in name]
+    found = [name for name in full if key in (name, name.rpartition(".")[2])]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        typed = " or ".join(f"--set {name}={value}" for name in found)
+        raise ValueError(f"{key} is a setting of {' and of '.join(n.partition('.')[0] for n in found)}: type {typed}")
+    meant, absent = _ELSEWHERE.get(key.lower().replace("-", "_"), key), absent_parts(config)
+    for part, hint in hints_of(type(config)).items():
+        kinds = registry_of(hint)
+        if key == part:
+            names = ", ".join(name for name in full if name.startswith(f"{part}."))
+            raise ValueError(f"{part} is a part of several settings, which are set one by one: {names}")
+        if meant in _names_in(part, type(getattr(config, part))):
+            continue
+        have = [name for name, kind in (kinds or {}).items() if meant in _names_in(part, kind)]
+        if have and part in absent:
+            raise ValueError(f"{meant} is a setting of the {part}, and {absent[part]} has none; leave it out")
+        if have:
+            raise ValueError(
+                f"{meant} is for {part}={' or '.join(have)}; the {part} is {kind_of(config, part)}; type --set "
+                f"{part}={have[0]}, too, or leave {meant} out"
+            )
+    raise _unknown(key, value, short_names(config))
+
+
+def _unknown(key: str, value: Any, known: list[str]) -> ValueError:
+    near = near_settings(key, known)
+    hint = f"; did you mean {' or '.join(near)}? Type --set {near[0]}={value}. There are:" if near else "; there are:"
+    return ValueError(f"there is no setting {shown(key)}{hint} {', '.join(known)}")
+
+
+def _names_in(part: str, kind: type) -> set[str]:
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    return {name for field in fields for name in (field.name, f"{part}.{field.name}")}
+
+
+def near_settings(word: str, known: Iterable[str]) -> list[str]:
+    """The settings, of those that are known, that are like a word, or that it means elsewhere."""
+    word, known = word.lower().replace("-", "_"), list(known)
+    if (dotted := word.replace("_", ".", 1)) in known:
+        return [dotted]
+    by_last: dict[str, list[str]] = {}
+    for name in known:
+        by_last.setdefault(name.rpartition(".")[2], []).append(name)
+    word = word if word in by_last else word.rpartition(".")[2]
+    near = [_ELSEWHERE[word]] if _ELSEWHERE.get(word) in by_last else difflib.get_close_matches(word, by_last, 3, 0.4)
+    return [name for last in near for name in by_last[last]]
+
+
+def _checked(key: str, value: Any, hint: Any, typed: bool) -> Any:
+    parsed_value = _parse(value, hint) if typed else value
+    check_value(key, parsed_value, hint, value if typed else None)
+    return parsed_value
+
+
+def _parse(text: str, hint: Any) -> Any:
+    if names_of(hint) or fits("text", hint, with_range=False):  # a name or a path may look like a number
+        return None if text == "None" and fits(None, hint) else text
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that it raises
+        return text
