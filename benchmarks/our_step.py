@@ -39,8 +39,7 @@ def our_step(
     """The train step that `fit` takes."""
     sizes = SIZES[size]
     mae = our_model(sizes, dtype, **model)
-    for block in (*mae.encoder.blocks, *mae.decoder.blocks):
-        block.rematerialize = rematerialize
+    mae.encoder.rematerialize = mae.decoder.rematerialize = rematerialize
     mae.compile(optimizer=adamw(mae, 1e-4), jit_compile=jit_compile, accumulation_steps=accumulation_steps)
     mae.make_train_function()
     batches = iter(tf.data.Dataset.from_tensors(images_of(sizes)).repeat())

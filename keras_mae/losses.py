@@ -104,5 +104,24 @@ class MaskedCrossEntropy(MaskedLoss):
         return _mean(tf.nn.sparse_softmax_cross_entropy_with_logits(target, tf.cast(prediction, tf.float32)))
 
 
+def chosen_loss(loss: MaskedLoss | None, default: type[MaskedLoss], target) -> MaskedLoss:
+    """The loss for a target: the given one, or for None the default, or of tokens their cross-entropy.
+
+    Raises:
+        ValueError: if the given one does not go with the target.
+    """
+    if loss is None:
+        loss = MaskedCrossEntropy() if target.gives_tokens else default()
+    if not isinstance(loss, MaskedLoss):
+        raise ValueError(f"a loss is a MaskedLoss, such as keras_mae.losses.MaskedL1(), or None; got {loss!r}")
+    if loss.takes_tokens != target.gives_tokens:
+        measured, given = (("numbers", "tokens")[kind] for kind in (loss.takes_tokens, target.gives_tokens))
+        raise ValueError(
+            f"{loss!r} measures {measured}, and {target!r} gives {given}: choose a loss and a target that go together, "
+            "or leave the loss out"
+        )
+    return loss
+
+
 def _mean(errors) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.reduce_sum(errors), tf.cast(tf.size(errors), tf.float32))

@@ -59,7 +59,7 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     _log.info("features of %d and %d images", train.num_images, validation.num_images)
     own, at_once = config.encoder, config.run.batch_size
     (train_x, train_y), (test_x, test_y) = (
-        features_of(encoder, each, own.pooling, crop_ratio, at_once, own.block) for each in (train, validation)
+        features_of(encoder, each, own.pooling, crop_ratio, at_once, own.layer) for each in (train, validation)
     )
     scores = knn_scores(train_x, train_y, test_x, config.neighbours.k, num_classes, config.neighbours.temperature)
     matches = {k: _matches(votes, test_y) for k, votes in scores.items()}

@@ -17,12 +17,12 @@ class KnnEncoder:
     Attributes:
         run: where it comes from: the folder of a run, or a `.keras` file.
         pooling: `mean` of the patch tokens, or `cls`, the class token.
-        block: None for the encoder's output, or the block whose tokens are compared, counted from 1.
+        layer: None for the encoder's output, or the layer whose tokens are compared, counted from 1.
     """
 
     run: str | None = None
     pooling: Pooling = "mean"
-    block: Layers | None = None
+    layer: Layers | None = None
 
 
 @dataclasses.dataclass(frozen=True)

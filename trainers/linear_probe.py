@@ -37,7 +37,7 @@ def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
         config.head.pooling,
         num_trainable_layers=0,
         seed=config.run.seed,
-        layer=config.head.block,
+        layer=config.head.layer,
         dtype=config.run.dtype_policy,
     )
 
@@ -107,7 +107,7 @@ def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, valida
 def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
     _log.info("features of %d and %d images, once", source.num_images, validation.num_images)
     train, test = (
-        features_of(probe.encoder, each, config.head.pooling, config.data.crop_ratio, ENCODED, config.head.block)
+        features_of(probe.encoder, each, config.head.pooling, config.data.crop_ratio, ENCODED, config.head.layer)
         for each in (source, validation)
     )
     tested = tf.data.Dataset.from_tensor_slices(test).batch(4 * ENCODED)

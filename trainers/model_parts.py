@@ -103,18 +103,22 @@ class Masking:
         mask_ratio: share of the patches that is masked.
     """
 
+    sampler: ClassVar[str]  # its class in keras_mae.masking
+
     mask_ratio: Annotated[float, Range(0, 1, without=(0, 1))] = 0.75
 
     def build(self) -> MaskSampler:
-        """The sampler of this kind's name."""
-        from keras_mae.masking import SAMPLERS
+        """The sampler."""
+        from keras_mae import masking
 
-        return SAMPLERS[MASKING.name_of(type(self))](**dataclasses.asdict(self))
+        return getattr(masking, self.sampler)(**dataclasses.asdict(self))
 
 
 @MASKING.register("random")
 class Random(Masking):
     """Patches by chance, each alike."""
+
+    sampler = "RandomMasking"
 
 
 @MASKING.register("units")
@@ -126,6 +130,8 @@ class Units(Masking):
         unit: side of a square, in pixels.
     """
 
+    sampler = "UnitMasking"
+
     unit: Size = 32
 
 
@@ -133,10 +139,14 @@ class Units(Masking):
 class Blocks(Masking):
     """Large rectangles, as in BEiT."""
 
+    sampler = "BlockMasking"
+
 
 @MASKING.register("grid")
 class Grid(Masking):
-    """All but one of every 2 x 2 patches."""
+    """One of every 2 x 2 patches stays."""
+
+    sampler = "GridMasking"
 
 
 @TARGETS.register("pixels")

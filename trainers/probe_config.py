@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ProbeHead:
-    """The linear layer, on the tokens of one block.
+    """The linear layer, on the tokens of one layer.
 
     Attributes:
         pooling: what it sees: `mean` of the patch tokens, or `cls`, the class token.
-        block: None for the encoder's output, or the block whose tokens are probed, counted from 1.
+        layer: None for the encoder's output, or the layer whose tokens are probed, counted from 1.
     """
 
     pooling: Pooling = "cls"
-    block: Layers | None = None
+    layer: Layers | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,9 @@ from collections.abc import Callable, Collection, Iterable
 import keras
 
 from keras_mae.layers.slots import Slot
+from keras_mae.registry import Registry
+
+FORMATS: Registry[CheckpointFormat] = Registry("format")
 
 ZEROS = ""  # in place of a name: the format has no tensor for a piece that has no influence, and it becomes zeros
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
-from keras_mae.checkpoints.hf import HFFormat
-from keras_mae.checkpoints.mae_torch import MAETorchFormat
+from keras_mae.checkpoints import hf, mae_torch, simmim_torch, timm  # noqa: F401  they register themselves
+from keras_mae.checkpoints.checkpoint_format import FORMATS, CheckpointFormat
 from keras_mae.checkpoints.name_sets import prefixes_of
 from keras_mae.checkpoints.report import listed
-from keras_mae.checkpoints.simmim_torch import SimMIMTorchFormat
-from keras_mae.checkpoints.timm import TimmFormat
 from keras_mae.layers.slots import Slot
 
 
@@ -34,20 +31,7 @@ class KerasFormat(CheckpointFormat):
         return (slot.name,)
 
 
-FORMATS: dict[str, CheckpointFormat] = {
-    each.name: each for each in (MAETorchFormat(), TimmFormat(), HFFormat(), SimMIMTorchFormat(), KerasFormat())
-}
-
-
-def format_called(name: str) -> CheckpointFormat:
-    """The format of this name.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    if name not in FORMATS:
-        raise ValueError(f"format is one of {', '.join(map(repr, FORMATS))}; got {name!r}")
-    return FORMATS[name]
+FORMATS.register("keras")(KerasFormat())
 
 
 def suggestion(names: Collection[str], path: str) -> str:

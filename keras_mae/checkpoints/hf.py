@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
+from keras_mae.checkpoints.checkpoint_format import FORMATS, CheckpointFormat
 from keras_mae.models import ImageClassifier, MaskedAutoencoder
 
 
@@ -96,6 +96,9 @@ class HFFormat(CheckpointFormat):
                     "skip=('head.*',), or, to save, choose the format 'timm'"
                 )
         return self, []
+
+
+FORMATS.register("hf")(HFFormat())
 
 
 def _pair(size: Any) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
-from keras_mae.checkpoints.formats import FORMATS, format_called, suggestion
+from keras_mae.checkpoints.formats import FORMATS, suggestion
 from keras_mae.checkpoints.known_files import local_path
 from keras_mae.checkpoints.merge import Assignment, Plan, plan_merge
 from keras_mae.checkpoints.name_sets import NameSet, choose_set
@@ -101,7 +101,7 @@ def _set_of(file: TensorFile, name: str, prefix: str | None) -> tuple[Checkpoint
     hint = suggestion(file.shapes, file.path)
     if name not in FORMATS:
         raise ValueError(f"format is one of {', '.join(map(repr, FORMATS))}; got {name!r}. {hint}")
-    fmt = format_called(name)
+    fmt = FORMATS[name]
     chosen = choose_set(file, fmt, prefix)
     if chosen is None:
         raise ValueError(f"{file.path} is not in the format {name!r}. {hint}")

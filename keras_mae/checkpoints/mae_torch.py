@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 
 import keras
 
-from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
+from keras_mae.checkpoints.checkpoint_format import FORMATS, CheckpointFormat
 from keras_mae.models import ImageClassifier
 
 
@@ -105,3 +105,6 @@ class MAETorchFormat(CheckpointFormat):
             )
         where = "after" if other == "fc_norm" else "before"
         return other, [f"the final norm starts from the file's {other!r}, which was trained {where} pooling"]
+
+
+FORMATS.register("mae_torch")(MAETorchFormat())

@@ -16,7 +16,7 @@ import numpy as np
 
 from keras_mae import _compat
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat, slots_of
-from keras_mae.checkpoints.formats import format_called
+from keras_mae.checkpoints.formats import FORMATS
 from keras_mae.checkpoints.hf import config_of
 from keras_mae.checkpoints.reading import GRID_KEY, KERAS, SAFETENSORS, TORCH, import_torch
 from keras_mae.checkpoints.report import CheckpointReport, listed
@@ -52,7 +52,7 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
     path = os.fspath(path)
     check_target(path, format)
     ours = slots_of(model)
-    fmt, _ = format_called(format).for_model(model, None, lambda name: False)
+    fmt, _ = FORMATS[format].for_model(model, None, lambda name: False)
     names = {slot.name: tuple(filter(None, fmt.file_names(slot))) for slot in ours}
     homeless = [name for name, theirs in names.items() if not theirs]
     if homeless:
@@ -87,7 +87,7 @@ def config_path(path: str) -> str:
 
 def check_target(path: str, format: str) -> None:
     """Raises if no such file is written in this format, whatever the model."""
-    format_called(format)
+    FORMATS[format]
     endings = KERAS if format == "keras" else (*SAFETENSORS, *TORCH)
     if not path.lower().endswith(endings):
         raise ValueError(f"the format {format!r} is written to {', '.join(endings)} files, got {path}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 import keras
 
-from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat
+from keras_mae.checkpoints.checkpoint_format import FORMATS, ZEROS, CheckpointFormat
 from keras_mae.checkpoints.mae_torch import ENCODER, MAETorchFormat
 from keras_mae.layers.slots import Slot
 from keras_mae.models import SimMIM
@@ -73,6 +73,9 @@ class SimMIMTorchFormat(MAETorchFormat):
             ours = ("decoder.projection",)
             own.names = {key: name if key in ours else f"encoder.{name}" for key, name in own.names.items()}
         return own, notes
+
+
+FORMATS.register("simmim_torch")(SimMIMTorchFormat())
 
 
 def _check_kind(kind: str | None, found: Collection[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keras_mae.checkpoints.checkpoint_format import FORMATS
 from keras_mae.checkpoints.mae_torch import ENCODER, LAYER_SCALE, MAETorchFormat
 
 
@@ -22,3 +23,6 @@ class TimmFormat(MAETorchFormat):
 
     def _probe_names(self) -> dict[str, str | tuple[str, str, str]]:
         return {}
+
+
+FORMATS.register("timm")(TimmFormat())

@@ -7,12 +7,4 @@ from keras_mae.masking.mask_sampler import Mask, MaskSampler
 from keras_mae.masking.random_masking import RandomMasking
 from keras_mae.masking.unit_masking import UnitMasking
 
-# by name, for configs; each takes mask_ratio
-SAMPLERS: dict[str, type[MaskSampler]] = {
-    "random": RandomMasking,
-    "units": UnitMasking,
-    "blocks": BlockMasking,
-    "grid": GridMasking,
-}
-
-__all__ = ["SAMPLERS", "UnitMasking", "BlockMasking", "GridMasking", "Mask", "MaskSampler", "RandomMasking"]
+__all__ = ["BlockMasking", "GridMasking", "Mask", "MaskSampler", "RandomMasking", "UnitMasking"]

@@ -16,7 +16,7 @@ from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import pixel_levels
 from keras_mae.layers.pixel_range import with_shape
 from keras_mae.layers.slots import Same, Slot
-from keras_mae.losses import MaskedCrossEntropy, MaskedLoss
+from keras_mae.losses import MaskedLoss, chosen_loss
 from keras_mae.masking import Mask, MaskSampler
 from keras_mae.models.masked_inputs import per_patch, unpacked
 from keras_mae.targets import Target
@@ -88,17 +88,8 @@ class MaskedImageModel(GlobalBatchModel):
         super().__init__(seed=seed, name=name, autocast=False, **kwargs)
         self._mask_fault = DataFault(_BAD_MASKS, is_error=False)
         self.encoder, self.decoder, self.masking, self.target = encoder, decoder, masking, target
-        if loss is None:
-            loss = MaskedCrossEntropy() if target.gives_tokens else self.default_loss()
-        if not isinstance(loss, MaskedLoss):
-            raise ValueError(f"a loss is a MaskedLoss, such as keras_mae.losses.MaskedL1(), or None; got {loss!r}")
-        if loss.takes_tokens != target.gives_tokens:
-            kinds = ("numbers", "tokens")
-            raise ValueError(
-                f"{loss!r} measures {kinds[loss.takes_tokens]}, and {target!r} gives {kinds[target.gives_tokens]}: "
-                "choose a loss and a target that go together, or leave the loss out"
-            )
-        self.masked_loss, self.mask_tokens_in_encoder = loss, mask_tokens_in_encoder
+        self.masked_loss = loss = chosen_loss(loss, self.default_loss, target)
+        self.mask_tokens_in_encoder = mask_tokens_in_encoder
         geometry = encoder.geometry
         masking.attach(geometry)  # says so now if the ratio leaves nothing visible
         target.attach(geometry)

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_mae.masking import SAMPLERS
 from keras_mae.targets import PCATarget, PixelTarget
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.model_parts import MASKING
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.settings import changed
 from tests.base import random_images
@@ -20,11 +20,11 @@ def config(*settings):
     return changed(PretrainConfig(), [*TINY, "image_size=(16, 24)", *settings])
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", MASKING)
 def test_every_sampler_by_name(name):
     units = ["unit=8"] if name == "units" else []
     model = build(config(f"masking={name}", *units))  # 4 x 6 patches of 4 x 4 pixels
-    assert type(model.masking) is SAMPLERS[name] and model.masking.mask_ratio == 0.75
+    assert type(model.masking).__name__ == MASKING[name].sampler and model.masking.mask_ratio == 0.75
     # 6 units of 4 patches, of which ceil(4.5) are masked
     assert model.num_visible() == (4 if name == "units" else 6)
 

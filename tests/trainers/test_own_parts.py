@@ -91,7 +91,7 @@ def test_every_kind_of_part_by_set_and_from_json_and_in_a_model():
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
     check_together(config)
     model = build(config)
-    assert (model.encoder.hidden_dim, model.mask_sampler.mask_ratio) == (16, 0.25)
+    assert (model.encoder.hidden_dim, model.masking.mask_ratio) == (16, 0.25)
     assert model.mask_tokens_in_encoder and isinstance(model.decoder, LinearDecoder)
     assert memory.estimate(config) == 0  # of an encoder that is not ours it is not known
 

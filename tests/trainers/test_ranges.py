@@ -8,13 +8,12 @@ import typing
 import pytest
 
 from keras_mae.encoders.presets import ENCODERS, SIMMIM_ENCODERS
-from keras_mae.masking import SAMPLERS
 from keras_mae.trainers import ranges, recipes
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig, from_json, to_json
 from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn_config import KnnConfig
-from keras_mae.trainers.model_parts import MASKING, ViT
+from keras_mae.trainers.model_parts import ViT
 from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.settings import changed, replaced, values_of
 
@@ -125,7 +124,6 @@ def test_recipes_go_together(name):
 
 def test_names_that_are_known_without_an_import_are_those_there_are():
     assert ranges.names_of(ranges.hints_of(ViT)["preset"]) == tuple(ENCODERS | SIMMIM_ENCODERS)
-    assert set(SAMPLERS) <= set(MASKING)
 
 
 @pytest.mark.parametrize("record", [[], 3, None, "x", {"program": {}}, {"program": 3}, {"epochs": "many"}])

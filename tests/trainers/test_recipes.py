@@ -79,7 +79,7 @@ def squares(tmp_path_factory):
 
 def toy(config, squares):
     """A narrow network of one block on one epoch of few images; all else is the recipe's."""
-    of_one_block = {"num_trainable_layers": 0.5, "block": 1}  # where the recipe chooses among blocks
+    of_one_block = {"num_trainable_layers": 0.5, "layer": 1}  # where the recipe chooses among them
     of_one_block = {key: value for key, value in of_one_block.items() if getattr(config.head, key, None)}
     return replaced(
         config,

@@ -84,9 +84,9 @@ def test_programs_that_take_the_encoder(pretrained, given, tmp_path):
     tables = [layer.table.numpy() for layer in classifier.encoder.relative_positions]
     assert len(tables) == 2 and (tables[0] != tables[1]).any()  # each has learned its own
 
-    first = quick(ProbeConfig, given, epochs=2, block=1, pooling="mean")
+    first = quick(ProbeConfig, given, epochs=2, layer=1, pooling="mean")
     assert 0 <= linear_probe(first, given["data"], str(tmp_path / "probe"))["top1"] <= 1
-    scores = [knn(quick_knn(given, block=block), given["data"])["top1"]["5"] for block in (None, 1)]
+    scores = [knn(quick_knn(given, layer=layer), given["data"])["top1"]["5"] for layer in (None, 1)]
     assert all(0 <= score <= 1 for score in scores)
 
 
@@ -102,8 +102,8 @@ def test_export(pretrained, tmp_path):
     export.export_autoencoder(model, str(tmp_path / "simmim"), images=images)
 
 
-def test_a_probe_of_a_block_sees_that_blocks_tokens(given):
-    config = quick(ProbeConfig, given, block=1, pooling="mean")
+def test_a_probe_of_a_layer_sees_that_layers_tokens(given):
+    config = quick(ProbeConfig, given, layer=1, pooling="mean")
     probe = build_probe(config, 6)
     images = np.random.default_rng(0).integers(0, 256, (4, *IMAGE_SHAPE)).astype("uint8")
     encoder = probe.encoder
@@ -112,12 +112,12 @@ def test_a_probe_of_a_block_sees_that_blocks_tokens(given):
     np.testing.assert_allclose(encoder.features(images, "cls", 1), tokens.prefix[:, 0], atol=1e-6)
     last = encoder.features(images, "mean")
     np.testing.assert_allclose(last, np.mean(encoder(images)["patch_tokens"], axis=1), atol=1e-6)
-    for block in (0, 3):
+    for layer in (0, 3):
         with pytest.raises(
             ValueError,
-            match=f"(layer is one of the encoder's 2 layers, counted from 1,|block lies in).* (layer|block)={block}",
+            match=f"(layer is one of the encoder's 2 layers, counted from 1,|layer lies in).* layer={layer}",
         ):
-            build_probe(replaced(config, block=block), 6)
+            build_probe(replaced(config, layer=layer), 6)
     with pytest.raises(ValueError, match=r"layers are counted from 1 to 2, and come in rising order; got \[3\]"):
         encoder.features(images, layer=3)
 
@@ -165,4 +165,4 @@ def test_the_papers_recipes():
     assert of(tuned, "epochs warmup_epochs batch_size layer_decay") == (100, 20, 2048, 0.65)
     assert of(tuned, "relative_position_bias drop_path_rate clip_norm") == ("per_block", 0.1, 5)
     assert tuned.optimizer.min_learning_rate == pytest.approx(2.5e-7 * 2048 / 512)
-    assert of(recipes.load("probe_simmim_vit_base"), "block pooling") == (8, "mean")
+    assert of(recipes.load("probe_simmim_vit_base"), "layer pooling") == (8, "mean")

@@ -14,4 +14,4 @@ from keras_mae.trainers.settings import replaced
 
 def config() -> ProbeConfig:
     """Features from the middle of the encoder: its last blocks belong to the pixels."""
-    return replaced(probe_vit_base.config(), block=8, pooling="mean")
+    return replaced(probe_vit_base.config(), layer=8, pooling="mean")
