@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from keras_mae.encoders import Encoder, ViTEncoder
@@ -10,6 +11,7 @@ from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.trained_model import find_model
 
+_log = logging.getLogger("keras_mae")
 _OWN = ("channels", "patch_size", "hidden_dim", "num_layers", "num_heads", "position_temperature", "mean", "std")
 _OF_PRESET = ("patch_size", "hidden_dim", "num_layers", "num_heads")
 
@@ -24,8 +26,12 @@ def choose_encoder(config: ClassifierConfig, drop_path_rate: float = 0.0) -> Enc
         return _from_scratch(config, drop_path_rate)
     source = load_encoder(config.encoder.run)
     _check_same(config, source)
-    changes = {"drop_path_rate": drop_path_rate, "dtype": config.run.dtype_policy}
-    encoder = type(source).from_config({**source.get_config(), **changes})
+    settings = {**source.get_config(), "dtype": config.run.dtype_policy}
+    if "drop_path_rate" in settings:
+        settings["drop_path_rate"] = drop_path_rate
+    elif drop_path_rate:
+        _log.warning("a %s has no drop path: drop_path_rate=%s is left out", type(source).__name__, drop_path_rate)
+    encoder = type(source).from_config(settings)
     encoder.set_weights(source.get_weights())
     image_shape = (*(config.encoder.image_size or source.image_shape[:2]), source.image_shape[-1])
     return encoder if image_shape == source.image_shape else encoder.with_image_shape(image_shape)
@@ -73,7 +79,7 @@ def _check_same(config: ClassifierConfig, encoder: Encoder) -> None:
         size = preset["patch_size"]
         of_preset = {**preset, "patch_size": (size, size)}
         asked |= {name: of_preset[name] for name in _OF_PRESET if asked[name] is None}
-    found = {name: getattr(encoder, name) for name in (*_OF_PRESET, "position_temperature")}
+    found = {name: getattr(encoder, name, None) for name in (*_OF_PRESET, "position_temperature")}
     found |= {
         "channels": encoder.image_shape[-1],
         "mean": encoder.normalize_pixels.mean,

@@ -124,6 +124,8 @@ def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int]:
         arguments = encoder_arguments(own.preset, {**given, "image_shape": shape})
     else:
         return 0, 0, 0  # there is none, which is said where it is looked for
+    if not {"patch_size", "hidden_dim", "num_layers", "num_heads"} <= set(arguments):
+        return 0, 0, 0
     if own.image_size is not None:
         arguments = {**arguments, "image_shape": (*own.image_size, arguments["image_shape"][-1])}
     encoder, pixels = _encoder(arguments)

@@ -233,6 +233,22 @@ class Encoder(ImageModel):
     def reset_final_norm(self) -> None:
         """Brings the final norm to its initial values, for a head that pools before it; nothing without one."""
 
+    def with_image_shape(self: AnyEncoder, image_shape: tuple[int, int, int]) -> AnyEncoder:
+        """A new encoder for images `(H, W, C)` of another size, with these weights.
+
+        Raises:
+            ValueError: if this kind of encoder cannot change its size.
+        """
+        raise ValueError(f"a {type(self).__name__} takes images of {self.image_shape} only; got {image_shape}")
+
+    def with_relative_position_bias(self: AnyEncoder, kind: str) -> AnyEncoder:
+        """A new encoder with another kind of relative positions that computes the same.
+
+        Raises:
+            ValueError: if this kind of encoder has none.
+        """
+        raise ValueError(f"a {type(self).__name__} has no relative positions: leave out relative_position_bias={kind}")
+
     def outside_of_last_layers(self, count: float | None) -> list[keras.Variable]:
         """The variables that lie outside of the last `count` layers and the final norm.
 

@@ -201,7 +201,7 @@ class ViTEncoder(Encoder):
 
     def features_for_fine_tuning(self, images, training=False, seed: ExampleSeed | None = None) -> tf.Tensor:
         tokens = self.tokens_of_layer(images, self.num_layers, training, seed)
-        return self.norm(tf.reduce_mean(tokens.patches, axis=1))
+        return self.norm(tf.reduce_mean(tokens.patches, axis=1, keepdims=True))[:, 0]  # the rank it was built for
 
     def reset_final_norm(self) -> None:
         self.norm.gamma.assign(tf.ones_like(self.norm.gamma))

@@ -6,19 +6,27 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_mae.commands import recipes as command
+from keras_mae.export import export_encoder
 from keras_mae.masking import RandomMasking
 from keras_mae.models import LinearDecoder, MaskedAutoencoder, ViTEncoder
 from keras_mae.targets import PixelTarget
 from keras_mae.trainers import memory, recipes, run
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig, from_json, to_json
+from keras_mae.trainers.encoder_choice import load_encoder
+from keras_mae.trainers.finetune import finetune
+from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.model_parts import DECODERS, ENCODERS, MASKING, METHODS, TARGETS
 from keras_mae.trainers.pretrain import build, pretrain
+from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.ranges import Range
 from keras_mae.trainers.settings import changed
 from tests.base import random_images
+from tests.toys import ConvEncoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +88,17 @@ def registered(monkeypatch):
     for kinds, mine in ((MASKING, Stripes), (TARGETS, Plain), (ENCODERS, Small), (DECODERS, Line), (METHODS, All)):
         monkeypatch.setattr(kinds, "_entries", dict(kinds._entries))  # what it was before comes back
         kinds.register("mine")(mine)
+    ENCODERS.register("conv")(Conv)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+    """Convolutions."""
+
+    image_shape: ClassVar = (8, 8, 3)
+
+    def build(self, dtype):
+        return ConvEncoder(self.image_shape, 4, 8, dtype=dtype)
 
 
 SETTINGS = [f"{part}=mine" for part in ("method", "encoder", "masking", "target", "decoder")]
@@ -130,3 +149,35 @@ def test_a_run(tmp_path):
     assert pretrain(config, f"npz:{tmp_path / 'images.npz'}", output).encoder.hidden_dim == 8
     assert run.RunFolder(output).config()[0] == config
     pretrain(config, f"npz:{tmp_path / 'images.npz'}", output, resume=True)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("method", ["mae", "simmim"])
+def test_the_whole_way_of_another_encoder(method, tmp_path, caplog):
+    """A convolutional encoder in a file of its own is pretrained, continued, fine-tuned, probed and exported."""
+    images, labels = random_images(20, (8, 8, 3)), np.arange(20) % 2
+    np.savez(tmp_path / "images.npz", images=images, labels=labels)
+    data, runs = f"npz:{tmp_path / 'images.npz'}", [str(tmp_path / name) for name in ("pretrained", "tuned", "probed")]
+    quick = ["epochs=2", "warmup_epochs=0", "batch_size=4", "jit_compile=False"]
+    inside = ["mask_tokens_in_encoder=True"] if method == "mae" else ["masking=units", "unit=4"]
+    sizes = ["decoder.hidden_dim=8", "decoder.num_layers=1", "decoder.num_heads=2"] if method == "mae" else []
+    config = changed(PretrainConfig(), [f"method={method}", "encoder=conv", *inside, *sizes, *quick])
+    first = pretrain(config, data, runs[0])
+    assert isinstance(first.encoder, ConvEncoder)
+    longer = changed(config, ["epochs=3"])
+    with pytest.raises(ValueError, match="epochs"):
+        pretrain(longer, data, runs[0], resume=True)  # another run
+    pretrain(config, data, runs[0], resume=True)
+    caplog.clear()
+    quick = [*quick, f"run={runs[0]}", "preset=None", "labels_per_class=8"]
+    finetune(changed(FinetuneConfig(), [*quick, "num_trainable_layers=1"]), data, runs[1])
+    assert isinstance(load_encoder(runs[1]), ConvEncoder)
+    assert "a ConvEncoder has no drop path: drop_path_rate=0.1 is left out" in caplog.text
+    with pytest.raises(ValueError, match="hidden_dim: 8 there, 16 asked for"):
+        finetune(changed(FinetuneConfig(), [*quick, "hidden_dim=16"]), data, str(tmp_path / "other"))
+    with pytest.raises(ValueError, match=r"takes images of \(8, 8, 3\) only; got \(16, 16, 3\)"):
+        finetune(changed(FinetuneConfig(), [*quick, "image_size=(16, 16)"]), data, str(tmp_path / "other"))
+    linear_probe(changed(ProbeConfig(), [*quick, "layer=1", "pooling=mean"]), data, runs[2])
+    assert isinstance(load_encoder(runs[2]), ConvEncoder)
+    path = export_encoder(load_encoder(runs[0]), str(tmp_path / "served"), images=images[:2])
+    np.testing.assert_allclose(tf.saved_model.load(path)(images), first.encoder.features(images), atol=1e-5)
