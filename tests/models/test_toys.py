@@ -6,10 +6,12 @@ import pytest
 import tensorflow as tf
 
 from keras_mae import export
+from keras_mae.example_seed import ExampleSeed
 from keras_mae.masking import RandomMasking, UnitMasking
-from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, SimMIM
+from keras_mae.models import ImageClassifier, LinearDecoder, MAEDecoder, MaskedAutoencoder, SimMIM
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.optimizers import adamw
+from keras_mae.targets import PixelTarget
 from tests.base import PLANES, LossPerStep, fill_randomly, random_images, run_python, small_encoder
 from tests.toys import ConvEncoder, TaughtAutoencoder, TeacherTarget
 
@@ -86,6 +88,78 @@ def test_a_convolutional_encoder_is_exported(tmp_path):
     served = tf.saved_model.load(path)
     images = random_images(2, PLANES, seed=3)
     np.testing.assert_allclose(served(images), encoder.features(images), atol=1e-5)
+
+
+class NestedEncoder(ConvEncoder):
+    """Its layers lie in lists of lists, in a dict, and under a private name."""
+
+    def build(self, input_shape):
+        convs = [keras.layers.Conv2D(8, 3, padding="same", name=f"extra_{i}") for i in range(3)]
+        self.stages, self.by_name, self._private = [[convs[0]]], {"second": convs[1]}, convs[2]
+        for conv in convs:
+            conv.build((None, 2, 3, 8))
+        super().build(input_shape)
+
+
+@pytest.mark.medium
+def test_layers_in_any_container_are_saved_and_frozen(tmp_path):
+    class Decoder(LinearDecoder):
+        def build(self, input_shape):
+            super().build(input_shape)
+            self.stages = [[keras.layers.Dense(4, name="extra")]]
+            self.stages[0][0].build((None, 4))
+
+    def make(trainable=True):
+        encoder = fill_randomly(NestedEncoder((8, 12, 3), trainable=trainable))
+        model = MaskedAutoencoder(encoder, Decoder(), RandomMasking(0.5), mask_tokens_in_encoder=True)
+        return fill_randomly(model)
+
+    model, other = make(), make()
+    assert sum("extra" in variable.path for variable in model.weights) == 8
+    for variable in other.weights:
+        variable.assign(variable + 1.0)
+    path = tf.train.Checkpoint(model=model).save(str(tmp_path / "checkpoint"))
+    tf.train.Checkpoint(model=other).restore(path).assert_existing_objects_matched()
+    for one, two in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(one, two)
+    frozen = {id(variable) for variable in make(trainable=False).encoder.trainable_variables}
+    assert not frozen
+
+
+def test_a_target_gets_no_gradient():
+    """Else the network could make what it predicts easy: here the target is its own tokens."""
+
+    class Own(PixelTarget):
+        def for_step(self, images, mask, tokens):
+            return tokens.patches
+
+        def attach(self, geometry):
+            super().attach(geometry)
+            self.dim = geometry.hidden_dim
+
+    model = SimMIM(conv_encoder(), RandomMasking(0.5), Own())
+    for variable in model.decoder.weights:
+        variable.assign(tf.zeros_like(variable))  # the prediction is 0 whatever the encoder gives
+    with tf.GradientTape() as tape:
+        loss = model.batch_loss(IMAGES, ExampleSeed.of(0, 0), training=True)
+    gradients = tape.gradient(loss, [v.value for v in model.encoder.trainable_variables])
+    assert loss > 0 and all(g is None or not np.any(g) for g in gradients)
+
+
+def test_a_target_of_another_width_or_with_a_loss_of_its_own_is_refused():
+    class Narrow(PixelTarget):
+        def call(self, images):
+            return super().call(images)[..., :1]
+
+    with pytest.raises(ValueError, match="the target has 1 numbers a patch, and the prediction 48: target.dim is"):
+        SimMIM(conv_encoder(), RandomMasking(0.5), Narrow()).batch_loss(IMAGES, ExampleSeed.of(0, 0), training=True)
+
+    class Own(PixelTarget):
+        def loss(self, target, prediction):
+            return 0.0
+
+    with pytest.raises(ValueError, match="Own has a method `loss`, which is not used: make it a MaskedLoss"):
+        SimMIM(conv_encoder(), RandomMasking(0.5), Own())
 
 
 def taught():
