@@ -9,8 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae import _compat
-from keras_mae.optimizers.layer_decay import layer_decay_scales
-from keras_mae.optimizers.parameter_groups import depth_groups, names_of, select, split
+from keras_mae.optimizers.parameter_groups import depth_groups, layer_decay_scales, names_of, select, split
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
