@@ -131,7 +131,7 @@ def test_the_models_load_and_are_those_that_were_trained(finished):
     output, mae = finished
     loaded = keras.saving.load_model(output.model_path(run.MODEL))
     assert isinstance(loaded, keras_mae.MaskedAutoencoder)
-    for part in ("encoder", "decoder", "mask_sampler", "target"):
+    for part in ("encoder", "decoder", "masking", "target"):
         assert getattr(loaded, part).get_config() == getattr(mae, part).get_config()
     encoder = keras.saving.load_model(output.model_path(run.ENCODER))
     assert isinstance(encoder, keras_mae.ViTEncoder)
