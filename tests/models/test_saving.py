@@ -183,7 +183,7 @@ MODELS = [encoder, learned_encoder, mae, learned_mae, simmim, classifier, probe]
 
 
 def outputs(model):
-    inputs = {"images": IMAGES, "noise": random_noise(3, 6)} if hasattr(model, "mask_sampler") else IMAGES
+    inputs = {"images": IMAGES, "noise": random_noise(3, 6)} if hasattr(model, "masking") else IMAGES
     return keras.tree.flatten(model(inputs))
 
 
