@@ -165,17 +165,18 @@ def write_pngs(folder: str, count: int = 8) -> None:
         tf.io.write_file(os.path.join(folder, f"{number}.png"), tf.io.encode_png(image))
 
 
-def table(ways: dict[str, Callable[[], Trace]], before: dict[str, tuple[int, int, int]]) -> str:
+def table(counts: dict[str, tuple[int, int, int]], before: dict[str, tuple[int, int, int]]) -> str:
     """A row for each way: files, functions and the deepest stack, behind what they were before."""
+
+    def row(name: str, old, new) -> str:
+        pairs = zip(old, new, (12, 14, 12), strict=True)
+        return f"{name:28}" + "".join(f"{f'{one} -> {other}':>{width}}" for one, other, width in pairs)
+
     lines = [f"{'':28}{'files':>12}{'functions':>14}{'deepest':>12}"]
-    sums = [[0, 0], [0, 0], [0, 0]]
-    for way, trace in ways.items():
-        pairs = list(zip(before.get(way, (0, 0, 0)), trace().counts, strict=True))
-        lines.append(f"{way:28}" + "".join(f"{f'{old} -> {new}':>{w}}" for (old, new), w in zip(pairs, (12, 14, 12))))
-        sums = [[old + a, new + b] for (old, new), (a, b) in zip(sums, pairs, strict=True)]
-    lines.append(f"{'sum':28}" + "".join(f"{f'{old} -> {new}':>{w}}" for (old, new), w in zip(sums, (12, 14, 12))))
-    return "\n".join(lines)
+    lines += [row(way, before.get(way, (0, 0, 0)), now) for way, now in counts.items()]
+    sums = ([sum(column) for column in zip(*kind.values(), strict=True)] for kind in (before, counts))
+    return "\n".join([*lines, row("sum", *sums)])
 
 
 if __name__ == "__main__":
-    print(table(WAYS, BEFORE))
+    print(table({way: walk().counts for way, walk in WAYS.items()}, BEFORE))

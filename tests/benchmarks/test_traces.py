@@ -18,8 +18,10 @@ def test_what_is_counted():
 
 
 @pytest.mark.medium
-def test_every_way_is_walked(tmp_path, monkeypatch):
+def test_no_way_is_deeper_than_before(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    lines = traces.table(traces.WAYS, traces.BEFORE).splitlines()
+    counts = {way: walk().counts for way, walk in traces.WAYS.items()}
+    lines = traces.table(counts, traces.BEFORE).splitlines()
     assert [line[:28].strip() for line in lines] == ["", *traces.BEFORE, "sum"]
+    assert all(counts[way][2] <= deepest for way, (_, _, deepest) in traces.BEFORE.items())
     assert not list(tmp_path.iterdir())  # nothing is trained
