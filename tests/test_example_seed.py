@@ -11,7 +11,9 @@ from keras_mae.data.fine_tuning import FineTuningAugmentation
 from keras_mae.data.mixing import mix_batch
 from keras_mae.data.rand_augment import RandAugment
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.masking import SAMPLERS, RandomMasking
+from keras_mae.layers.geometry import Geometry
+from keras_mae.masking import RandomMasking
+from keras_mae.trainers.model_parts import MASKING
 from tests.base import random_images, small_encoder
 from tests.reference import philox
 
@@ -96,9 +98,9 @@ def everything_that_draws():
     block = small_encoder(num_layers=2, drop_path_rate=0.5)
     images = random_images(2, (8, 12, 3))
     yield "drop path", lambda: block.encode(images, training=True, seed=seed)
-    for name, sampler in SAMPLERS.items():
-        sampler = sampler()
-        sampler.attach((4, 4), (16, 16))
+    for name, settings in MASKING.items():
+        sampler = settings().build()
+        sampler.attach(Geometry((64, 64, 3), (4, 4), 8, 0, (0.5,) * 3, (0.5,) * 3))
         yield f"masks: {name}", lambda sampler=sampler: sampler((4, 4), 2, seed)
 
 
