@@ -128,3 +128,13 @@ def test_what_may_be_imported_has_no_cycle():
 def test_a_wrong_import_is_seen(name, source, complaint):
     (found,) = complaints(name, source)
     assert complaint in found
+
+
+def test_no_package_exports_a_name_that_a_module_of_it_has():
+    """`from keras_mae.optimizers import adamw` would be the one or the other, by what was imported before."""
+    modules = dict(sources())
+    for package in (name for name, path in modules.items() if path.endswith("__init__.py")):
+        with open(modules[package], encoding="utf-8") as file:
+            targets = {target for _, target in imported(ast.parse(file.read()))}
+        shadowed = {target for target in targets if f"{package}.{target.rpartition('.')[2]}" in set(modules) - {target}}
+        assert not shadowed, f"{package} imports {sorted(shadowed)}: modules of it have the same name"

@@ -19,7 +19,7 @@ from keras_mae.data.source import Source
 from keras_mae.data.sources import open_source
 from keras_mae.data.stats import measure_stats
 from keras_mae.data.subset import Subset
-from keras_mae.data.tfds_source import tfds_builder, tfds_source
+from keras_mae.data.tfds import tfds_builder, tfds_source
 
 __all__ = [
     "ArraySource",

@@ -39,7 +39,7 @@ class RowMaker:
     @functools.cached_property
     def read_spec(self) -> Any:
         """Of what `Source.read` returns."""
-        return _read_spec(self.source)
+        return tf.data.Dataset.range(1).map(self.source.read).element_spec
 
     @functools.cached_property
     def row(self) -> Any:
@@ -126,7 +126,8 @@ def guarded_reads(source: Any, index_at: Callable, first: int, stop: int, batch_
         with tf.control_dependencies([_storage_is_there(source, codes)]):
             return {**values, "fault": tf.identity(codes)}
 
-    return _reads(source, index_at, first, stop, batch_size, _read_spec(source)).map(checked)
+    spec = tf.data.Dataset.range(1).map(source.read).element_spec
+    return _reads(source, index_at, first, stop, batch_size, spec).map(checked)
 
 
 def _reads(source: Any, index_at: Callable, first: int, stop: int, batch_size: int, spec: Any) -> tf.data.Dataset:
@@ -247,11 +248,6 @@ def _scan(dataset: tf.data.Dataset, state: Any, function: Callable) -> tf.data.D
     """`dataset.scan`, within another data set's function: outside of one, TF 2.21 keeps the function for ever."""
     function = tf.autograph.experimental.do_not_convert(function)
     return tf.data.Dataset.range(1).flat_map(lambda _: dataset.scan(state, function))
-
-
-def _read_spec(source: Any) -> Any:
-    """Of what `Source.read` returns."""
-    return tf.data.Dataset.range(1).map(source.read).element_spec
 
 
 def _storage_is_there(source: Any, codes) -> tf.Operation:

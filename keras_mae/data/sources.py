@@ -20,7 +20,7 @@ from keras_mae.data.record_writer import write_records
 from keras_mae.data.seen import Seen, changes_between
 from keras_mae.data.source import Source
 from keras_mae.data.splits import split_source
-from keras_mae.data.tfds_source import tfds_builder, tfds_source
+from keras_mae.data.tfds import tfds_builder, tfds_source
 
 __all__ = ["EXTENSIONS", "ArraySource", "FolderSource", "Source", "digits_source", "open_source"]
 

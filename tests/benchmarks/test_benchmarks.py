@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import baseline, encoder_serving, mae_step
+from benchmarks import baseline, encoder_serving, mae_step, processor_kernels
 from benchmarks.our_step import matmul, our_step
 from benchmarks.torch_step import torch_step
 
@@ -28,6 +28,14 @@ def test_step_against_torch():
     record = json.loads(mae_step.against_torch("toy", rounds=1))
     assert record["benchmark"] == "mae_step_toy_float32"
     assert record["ratio"] > 0 and record["ours_peak_megabytes"] > 0
+
+
+@pytest.mark.medium
+def test_step_without_a_kernel(monkeypatch):
+    monkeypatch.setattr(processor_kernels, "PARTS", ("adam_in_one_pass",))
+    record = json.loads(processor_kernels.result("toy", rounds=1))
+    assert record["benchmark"] == "processor_kernels_toy"
+    assert record["without_adam_in_one_pass_time_ratio"] > 0 and record["without_adam_in_one_pass_memory_ratio"] > 0
 
 
 @pytest.mark.slow

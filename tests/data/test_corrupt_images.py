@@ -64,7 +64,7 @@ def test_is_named_once_replaced_and_counted(whole, tmp_path, caplog, contents):
 def test_a_restart_gives_the_same_images(whole, tmp_path, first_step):
     folder = with_corrupt(whole, tmp_path, (17, 100))
     begin, _ = stream(folder, 18, Augmentation())
-    rest, _ = stream(folder, 18 - first_step, Augmentation(), first_step=first_step)
+    rest, _ = stream(folder, 18 - first_step, Augmentation(), step=first_step)
     np.testing.assert_array_equal(rest, begin[first_step * BATCH :])
 
 
