@@ -104,7 +104,7 @@ class _Features(Source):
             self._table = tf.constant(features)
 
     def read(self, index) -> dict[str, tf.Tensor]:
-        return {"image": tf.gather(self._table, index), "label": self._label(index)}
+        return {"image": tf.gather(self._table, index), "label": self.label_at(index)}
 
     def name_of(self, index: int) -> str:
         return f"features[{index}]"
