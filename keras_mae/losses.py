@@ -10,9 +10,6 @@ import tensorflow as tf
 
 from keras_mae import _backend  # noqa: F401
 from keras_mae.layers.geometry import Geometry
-from keras_mae.registry import Registry
-
-LOSSES: Registry[type[MaskedLoss]] = Registry("loss")
 
 _EPSILON = 1e-5
 
@@ -51,7 +48,6 @@ class MaskedLoss(abc.ABC):
         return cls(**config)
 
 
-@LOSSES.register("mse")
 @keras.saving.register_keras_serializable(package="keras_mae")
 class MaskedMeanSquaredError(MaskedLoss):
     """The squared error, averaged over the values of each masked patch, then over the patches: MAE's loss.
@@ -60,10 +56,9 @@ class MaskedMeanSquaredError(MaskedLoss):
     """
 
     def __call__(self, target, prediction) -> tf.Tensor:
-        return _mean(tf.reduce_mean(tf.square(tf.cast(prediction, tf.float32) - target), axis=-1))
+        return _mean(tf.reduce_mean(tf.square(_difference(target, prediction)), axis=-1))
 
 
-@LOSSES.register("l1")
 @keras.saving.register_keras_serializable(package="keras_mae")
 class MaskedL1(MaskedLoss):
     """SimMIM's loss, `sum(|x - y| * mask) / (sum(mask) + 1e-5) / C`, where the mask has one number a pixel.
@@ -85,12 +80,11 @@ class MaskedL1(MaskedLoss):
     def __call__(self, target, prediction) -> tf.Tensor:
         if self._channels is None:
             raise ValueError("a MaskedL1 divides by the number of channels: pass it to a model, or call attach")
-        error = tf.abs(tf.cast(prediction, tf.float32) - target)  # (B, N, dim)
+        error = tf.abs(_difference(target, prediction))  # (B, N, dim)
         num_pixels = tf.cast(tf.size(error), tf.float32) / self._channels
         return tf.reduce_sum(error) / (num_pixels + _EPSILON) / self._channels
 
 
-@LOSSES.register("cross_entropy")
 @keras.saving.register_keras_serializable(package="keras_mae")
 class MaskedCrossEntropy(MaskedLoss):
     """The cross-entropy of the tokens of masked patches, averaged over the patches: BEiT's loss.
@@ -110,6 +104,10 @@ def chosen_loss(loss: MaskedLoss | None, default: type[MaskedLoss], target) -> M
     Raises:
         ValueError: if the given one does not go with the target.
     """
+    if hasattr(target, "loss"):
+        raise ValueError(
+            f"{type(target).__name__} has a method `loss`, which is not used: make it a MaskedLoss and pass it as loss="
+        )
     if loss is None:
         loss = MaskedCrossEntropy() if target.gives_tokens else default()
     if not isinstance(loss, MaskedLoss):
@@ -121,6 +119,15 @@ def chosen_loss(loss: MaskedLoss | None, default: type[MaskedLoss], target) -> M
             "or leave the loss out"
         )
     return loss
+
+
+def _difference(target, prediction) -> tf.Tensor:
+    if target.shape[-1] != prediction.shape[-1]:
+        raise ValueError(
+            f"the target has {target.shape[-1]} numbers a patch, and the prediction {prediction.shape[-1]}: "
+            "target.dim is the width that its call returns"
+        )
+    return tf.cast(prediction, tf.float32) - target
 
 
 def _mean(errors) -> tf.Tensor:

@@ -56,7 +56,12 @@ class Checkpoints(keras.callbacks.Callback):
         with self._strategy.scope():
             model.optimizer.build(model.trainable_variables)  # its slots must be there to be restored
         metrics = [variable for metric in model.metrics for variable in metric.variables]
-        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, metrics=metrics)
+        self._checkpoint = tf.train.Checkpoint(
+            model=model,
+            optimizer=model.optimizer,
+            metrics=metrics,
+            weights=[variable.value for variable in model.weights],  # TensorFlow does not find layers in all containers
+        )
         self._chief = is_chief(self._strategy)
         self._path = path
         # every worker takes part in saving; what the others write is thrown away

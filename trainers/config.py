@@ -102,7 +102,8 @@ class PretrainConfig(Config):
         method: how patches are hidden and predicted.
         encoder: the network that is wanted.
         masking: which patches are masked.
-        target: what is predicted of them; the loss will be a part after this one.
+        target: what is predicted of them.
+        loss: how wrong a prediction is.
         decoder: what predicts it; None for a method that brings its own.
         data, optimizer, run: what is done to the images, how the weights are learned, how it is computed.
     """
@@ -113,6 +114,7 @@ class PretrainConfig(Config):
     encoder: Annotated[Any, model_parts.ENCODERS] = model_parts.ViT()
     masking: Annotated[Any, model_parts.MASKING] = model_parts.Random()
     target: Annotated[Any, model_parts.TARGETS] = model_parts.Pixels()
+    loss: Annotated[Any, model_parts.LOSSES] = model_parts.Loss()
     decoder: Annotated[Any, model_parts.DECODERS] = None
     data: PretrainData = PretrainData()
     optimizer: PretrainOptimizer = PretrainOptimizer()
@@ -162,4 +164,8 @@ def from_json(record: dict[str, Any]) -> AnyConfig:
         parts[name] = (kind, values)
     if unknown:
         raise ValueError(f"the config has settings that this version does not know: {', '.join(unknown)}")
-    return CONFIGS[program](**{name: kind(**values) for name, (kind, values) in parts.items()})
+    config = CONFIGS[program](**{name: kind(**values) for name, (kind, values) in parts.items()})
+    lacking = [name for name, part in parts_of(config).items() if part is not None and name not in parts]
+    if lacking:
+        raise ValueError(f"the config lacks {', '.join(lacking)}: it is damaged, or another version has written it")
+    return config

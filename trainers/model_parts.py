@@ -26,11 +26,13 @@ from keras_mae.trainers.ranges import (
 
 if TYPE_CHECKING:
     from keras_mae import models, targets
+    from keras_mae.losses import MaskedLoss
     from keras_mae.masking import MaskSampler
 
 ENCODERS: Registry[type] = Registry("encoder")
 MASKING: Registry[type] = Registry("masking")
 TARGETS: Registry[type] = Registry("target")
+LOSSES: Registry[type] = Registry("loss")
 DECODERS: Registry[type] = Registry("decoder")
 METHODS: Registry[type] = Registry("method")
 
@@ -211,6 +213,41 @@ class Tokens:
         return targets.TokenTarget(self.tokenizer, self.vocabulary_size)
 
 
+@LOSSES.register("default")
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """The method's: `mse` for mae, `l1` for simmim, `cross_entropy` for tokens."""
+
+    loss: ClassVar[str | None] = None  # its class in keras_mae.losses
+
+    def build(self) -> MaskedLoss | None:
+        """The loss, or None for the method's."""
+        from keras_mae import losses
+
+        return None if self.loss is None else getattr(losses, self.loss)()
+
+
+@LOSSES.register("mse")
+class MeanSquaredError(Loss):
+    """The squared error, averaged over each masked patch."""
+
+    loss = "MaskedMeanSquaredError"
+
+
+@LOSSES.register("l1")
+class L1(Loss):
+    """The absolute error over masked pixels and channels, as in SimMIM."""
+
+    loss = "MaskedL1"
+
+
+@LOSSES.register("cross_entropy")
+class CrossEntropy(Loss):
+    """The cross-entropy of tokens."""
+
+    loss = "MaskedCrossEntropy"
+
+
 @DECODERS.register("transformer")
 @dataclasses.dataclass(frozen=True)
 class Transformer:
@@ -251,13 +288,13 @@ class MAE:
 
     mask_tokens_in_encoder: bool = False
 
-    def build(self, encoder, decoder, masking, target, seed: int, dtype: str) -> models.MaskedAutoencoder:
+    def build(self, encoder, decoder, masking, target, loss, seed: int, dtype: str) -> models.MaskedAutoencoder:
         """The model of parts that are built."""
         from keras_mae import models
 
         inside = self.mask_tokens_in_encoder
         return models.MaskedAutoencoder(
-            encoder, decoder, masking, target, seed=seed, mask_tokens_in_encoder=inside, dtype=dtype
+            encoder, decoder, masking, target, loss, seed=seed, mask_tokens_in_encoder=inside, dtype=dtype
         )
 
 
@@ -268,8 +305,8 @@ class SimMIM:
 
     without: ClassVar[tuple[str, ...]] = ("decoder",)  # parts of a config that there are not with this method
 
-    def build(self, encoder, decoder, masking, target, seed: int, dtype: str) -> models.SimMIM:
+    def build(self, encoder, decoder, masking, target, loss, seed: int, dtype: str) -> models.SimMIM:
         """The model of parts that are built; `decoder` is None."""
         from keras_mae import models
 
-        return models.SimMIM(encoder, masking, target, seed=seed, dtype=dtype)
+        return models.SimMIM(encoder, masking, target, loss, seed=seed, dtype=dtype)

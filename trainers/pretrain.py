@@ -36,8 +36,8 @@ def build(config: PretrainConfig) -> MaskedImageModel:
     dtype = config.run.dtype_policy
     encoder = config.encoder.build(dtype)
     decoder = None if config.decoder is None else config.decoder.build(encoder, dtype)
-    masking, target = config.masking.build(), config.target.build()  # and, once it is a part, the loss
-    model = config.method.build(encoder, decoder, masking, target, config.run.seed, dtype)
+    masking, target, loss = config.masking.build(), config.target.build(), config.loss.build()
+    model = config.method.build(encoder, decoder, masking, target, loss, config.run.seed, dtype)
     encoder.rematerialize = model.decoder.rematerialize = config.run.rematerialize
     return model
 

@@ -55,7 +55,7 @@ Preset = Literal[
     "simmim_plain_vit_base_patch16",
 ]
 DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-Pooling = Literal["mean", "cls"]
+Pooling = Literal["mean", "cls", "both"]
 
 
 _type_hints = functools.cache(typing.get_type_hints)  # it takes milliseconds

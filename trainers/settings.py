@@ -40,7 +40,7 @@ class Config:
                 object.__setattr__(self, name, part)
             if name in absent:
                 raise ValueError(f"{absent[name]} has no {name}; leave it out")
-            if type(part) not in known:
+            if type(part) not in known and not (kinds is None and isinstance(part, hint)):
                 raise ValueError(f"{name} is {' or '.join(kind.__name__ for kind in known)}, got {shown(part)}")
             check_fields(part, name)
 
@@ -57,6 +57,8 @@ _ELSEWHERE = {
     "wd": "weight_decay",
     "warmup": "warmup_epochs",
     "depth": "num_layers",
+    "block": "layer",
+    "mask_sampler": "masking",
     "embed_dim": "hidden_dim",
     "size": "image_size",
     "img_size": "image_size",

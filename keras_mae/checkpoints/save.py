@@ -58,7 +58,7 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
     if homeless:
         raise ValueError(
             f"the format {format!r} has no place for {listed(homeless, 1)} of this {type(model).__name__}: save its "
-            "encoder (model.encoder), or choose another format, such as 'mae_torch'"
+            "encoder (model.encoder), or choose another format, such as 'keras'"
         )
     config = config_of(model) if format == "hf" else None
     if config is not None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Callable
 
 import tensorflow as tf
+
+_log = logging.getLogger("keras_mae")
 
 _FILL = 128.0  # what comes in from outside: gray
 
@@ -32,7 +35,8 @@ def keras_cvs(name: str) -> Callable | None:
 
         kind, settings, transformations = _KERAS_CV[name]
         augment = getattr(keras_cv.layers, kind)(**settings).augment_images
-    except (ImportError, AttributeError, KeyError):
+    except Exception as error:  # whatever a later keras-cv, or its absence, makes of it
+        _log.warning("keras-cv has no %s that works (%s): the package's own form is taken", name, error)
         return None
     return lambda images, amount: augment(images, transformations(amount))
 

@@ -10,6 +10,7 @@ import keras
 
 from keras_mae.encoders.encoder import Tokens
 from keras_mae.encoders.freezing import freeze_inside
+from keras_mae.layers import Checkpointed
 from keras_mae.layers.geometry import Geometry
 from keras_mae.layers.slots import Slot
 from keras_mae.layers.transformer_block import TransformerBlock
@@ -57,6 +58,7 @@ class Decoder(keras.layers.Layer):
         if self._geometry is None:
             self._geometry = geometry
             self.build((None, None, geometry.hidden_dim))
+            self._checkpointed = Checkpointed(self)
             freeze_inside(self)
 
     def compute_output_shape(self, input_shape) -> tuple:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_mae.decoders.decoder import Decoder
 from keras_mae.encoders.encoder import Tokens
-from keras_mae.layers import Checkpointed, LayerNorm, PositionEmbedding
+from keras_mae.layers import LayerNorm, PositionEmbedding
 from keras_mae.layers.patches import check_sizes
 from keras_mae.layers.slots import Same, Slot, Table, block_slots, dense_slots, norm_slots
 from keras_mae.layers.transformer_block import transformer_blocks
@@ -66,7 +66,6 @@ class MAEDecoder(Decoder):
             num_layers, hidden_dim, num_heads, self.mlp_dim, layer_norm_epsilon=layer_norm_epsilon, **policy
         )
         self.norm = LayerNorm(epsilon=layer_norm_epsilon, name="norm", **policy)
-        self._checkpointed = Checkpointed(self.blocks)
 
     def build(self, input_shape) -> None:
         geometry, policy = self.geometry, {"dtype": self.dtype_policy}

@@ -8,10 +8,10 @@ import keras
 
 from keras_mae.layers import resize_position_embedding, resize_relative_position_bias
 
-Encoder = TypeVar("Encoder", bound=keras.Model)
+AnyEncoder = TypeVar("AnyEncoder", bound=keras.Model)
 
 
-def with_image_shape(encoder: Encoder, image_shape: tuple[int, int, int]) -> Encoder:
+def with_image_shape(encoder: AnyEncoder, image_shape: tuple[int, int, int]) -> AnyEncoder:
     """A new `ViTEncoder` for images of another size, with these weights and what is frozen of them.
 
     Learned position embeddings and tables of relative positions are resized (bicubic); a sin-cos table is computed
@@ -35,7 +35,7 @@ def with_image_shape(encoder: Encoder, image_shape: tuple[int, int, int]) -> Enc
     return other
 
 
-def with_relative_position_bias(encoder: Encoder, kind: str) -> Encoder:
+def with_relative_position_bias(encoder: AnyEncoder, kind: str) -> AnyEncoder:
     """A new `ViTEncoder` with another kind of relative-position bias that computes the same.
 
     SimMIM pretrains one table for all blocks, and fine-tunes one for each, which starts as a copy of it.
@@ -62,7 +62,7 @@ def with_relative_position_bias(encoder: Encoder, kind: str) -> Encoder:
     return other
 
 
-def _changed(encoder: Encoder, **arguments: Any) -> Encoder:
+def _changed(encoder: AnyEncoder, **arguments: Any) -> AnyEncoder:
     """A new encoder with other arguments, as frozen, and all weights but those that say where patches are."""
     other = type(encoder).from_config({**encoder.get_config(), **arguments})
     for target, source in zip(_placeless_weights(other), _placeless_weights(encoder), strict=True):

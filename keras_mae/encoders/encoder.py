@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import keras
 import tensorflow as tf
 
-from keras_mae.encoders.freezing import freeze_inside, freeze_parts, frozen_parts, layers_in_lists
+from keras_mae.encoders.freezing import freeze_inside, freeze_parts, frozen_parts
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import Checkpointed, PixelNormalization
 from keras_mae.layers.geometry import Geometry
@@ -46,7 +46,7 @@ def mean_of_patches(tokens: Tokens) -> tf.Tensor:
 @POOLINGS.register("cls")
 def class_token(tokens: Tokens) -> tf.Tensor:
     """The class token, `(B, D)`: the first before those of the patches, or without any the mean of the patch tokens."""
-    return tokens.prefix[:, 0] if tokens.prefix.shape[1] else mean_of_patches(tokens)
+    return mean_of_patches(tokens) if tokens.prefix.shape[1] == 0 else tokens.prefix[:, 0]
 
 
 @POOLINGS.register("both")
@@ -155,7 +155,7 @@ class Encoder(ImageModel):
 
     def _finish(self) -> None:
         self.built = True
-        self._checkpointed = Checkpointed(layers_in_lists(self))
+        self._checkpointed = Checkpointed(self)
         freeze_inside(self)
 
     def encode(

@@ -48,8 +48,7 @@ def freeze_inside(layer: keras.layers.Layer) -> None:
         layer: a built layer or model.
     """
     if not layer.trainable:
-        for _, part in _attributes(layer):
-            part.trainable = False
+        layer.trainable = False  # what Keras knows now, in whatever it is held
 
 
 def frozen_parts(model: keras.layers.Layer, skip: tuple[keras.layers.Layer, ...] = ()) -> dict[str, Any]:
@@ -113,11 +112,6 @@ def _attributes(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.L
                 for index, item in enumerate(value)
                 if isinstance(item, keras.layers.Layer)
             )
-
-
-def layers_in_lists(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The layers that a layer holds in lists, which TensorFlow's checkpoints do not find, see `Checkpointed`."""
-    return [part for name, part in _attributes(layer) if "." in name]
 
 
 def _own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:

@@ -1,23 +1,23 @@
-"""Layers in lists, for TensorFlow's checkpoints."""
+"""Layers in lists and other containers, for TensorFlow's checkpoints."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
 
 
 class Checkpointed(tf.Module):
-    """Makes `tf.train.Checkpoint(model)` save layers that a model holds in a list; it is an attribute of the model.
+    """Makes `tf.train.Checkpoint(layer)` save every weight of a layer, or model, of which it is an attribute.
 
-    Keras 3.15 knows such layers, and TensorFlow does not: it left all blocks of an encoder out, without a word.
+    Keras 3.15 knows layers in lists, and TensorFlow does not: it left all blocks of an encoder out, without a word.
     Keras' own files, which save what Keras knows, take no notice of this object.
 
     Args:
-        layers: the layers, in an order that is always the same.
+        layer: a built layer; layers in its lists may get more weights later (LoRA).
     """
 
-    def __init__(self, layers: Iterable[keras.layers.Layer]) -> None:
+    def __init__(self, layer: keras.layers.Layer) -> None:
         super().__init__()
-        self.layers = list(layers)
+        self.weights = [variable.value for variable in layer.weights]
+        lists = (value for value in vars(layer).values() if isinstance(value, (list, tuple)))
+        self.layers = [part for held in lists for part in held if isinstance(part, keras.layers.Layer)]

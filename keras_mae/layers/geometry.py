@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -48,17 +49,21 @@ class Geometry:
         """`ph * pw * C`."""
         return math.prod(self.patch_size) * self.image_shape[-1]
 
+    @functools.cached_property
+    def _layers(self) -> tuple[Patchify, PixelNormalization]:
+        return Patchify(self.patch_size), PixelNormalization(self.mean, self.std)
+
     def patches(self, images) -> tf.Tensor:
         """Images `(B, H, W, C)` as flattened patches `(B, L, ph * pw * C)` of the same dtype."""
-        return Patchify(self.patch_size)(images)
+        return self._layers[0](images)
 
     def normalized_patches(self, images) -> tf.Tensor:
         """Images `(B, H, W, C)` to the patches that the network sees, float32 `(B, L, ph * pw * C)`."""
-        return PixelNormalization(self.mean, self.std)(self.patches(images))
+        return self._layers[1](self.patches(images))
 
     def levels(self, normalized) -> tf.Tensor:
         """Numbers that the network sees as pixel levels in [0, 255], not clipped, float32 of the same shape."""
-        return PixelNormalization(self.mean, self.std).inverse(normalized)
+        return self._layers[1].inverse(normalized)
 
     def images(self, patches) -> tf.Tensor:
         """Flattened patches `(B, L, ph * pw * C)` as images `(B, H, W, C)`."""

@@ -42,7 +42,8 @@ def load_model_file(path: str) -> keras.Model:
     """The model in a `.keras` file of this package, without its optimizer.
 
     Nothing in the file can run code: it is refused before Keras sees it if it names anything but classes of this
-    package and plain layers, initializers and activations of Keras.
+    package, plain layers, initializers and activations of Keras, and encoders, decoders, masks, targets, losses and
+    methods that the running program has registered itself, which are made with the file's arguments.
 
     Args:
         path: the file.
@@ -56,7 +57,7 @@ def load_model_file(path: str) -> keras.Model:
     config = _config(path)
     for part in _objects(config):
         _check_object(part, path)
-    if not _is_ours(config.get("registered_name")):
+    if not _is_ours(config.get("registered_name"), config.get("class_name")):
         raise ValueError(
             f"{path} holds a {config.get('class_name')!s:.60}, and not a model of this package: an encoder, an "
             "autoencoder or a classifier that keras_mae has saved"
@@ -131,12 +132,14 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             pending += each
 
 
-def _is_ours(registered: Any) -> bool:
+def _is_ours(registered: Any, name: Any) -> bool:
     """Whether a class has a name of this package, or this program has registered it as one of its extensions."""
     if not isinstance(registered, str):
         return False
     kind = keras.saving.get_registered_object(registered)
-    return registered.startswith(_OURS) or (isinstance(kind, type) and issubclass(kind, _EXTENSIBLE))
+    if registered.startswith(_OURS):
+        return True
+    return isinstance(kind, type) and issubclass(kind, _EXTENSIBLE) and kind.__name__ == name
 
 
 def _check_object(part: dict[str, Any], path: str) -> None:
@@ -148,7 +151,7 @@ def _check_object(part: dict[str, Any], path: str) -> None:
         if isinstance(part.get("config"), str) and hasattr(keras.activations, part["config"]):
             return
         raise ValueError(f"{path} names the function {part.get('config')!s:.60}, and can run code: it was refused")
-    if _is_ours(registered):
+    if _is_ours(registered, name):
         if keras.saving.get_registered_object(registered) is None:
             raise ValueError(f"{path} holds a {name}, which this version of keras_mae does not know")
         return

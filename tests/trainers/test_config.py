@@ -13,6 +13,7 @@ from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.model_parts import (
     DECODERS,
     ENCODERS,
+    LOSSES,
     MASKING,
     METHODS,
     TARGETS,
@@ -230,7 +231,7 @@ def test_parts_in_python():
 
 
 def test_every_setting_of_every_kind_is_explained_in_its_docstring():
-    kinds = [kind for registry in (METHODS, ENCODERS, MASKING, TARGETS, DECODERS) for kind in registry.values()]
+    kinds = [kind for registry in (METHODS, ENCODERS, MASKING, TARGETS, LOSSES, DECODERS) for kind in registry.values()]
     fixed = [
         type(part)
         for kind in (PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)

@@ -77,9 +77,9 @@ class Line:
 class All:
     """An autoencoder that sees every patch."""
 
-    def build(self, encoder, decoder, masking, target, seed, dtype):
+    def build(self, encoder, decoder, masking, target, loss, seed, dtype):
         inside = {"mask_tokens_in_encoder": True}
-        return MaskedAutoencoder(encoder, decoder, masking, target, seed=seed, dtype=dtype, **inside)
+        return MaskedAutoencoder(encoder, decoder, masking, target, loss, seed=seed, dtype=dtype, **inside)
 
 
 @pytest.fixture(autouse=True)
