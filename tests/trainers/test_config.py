@@ -113,7 +113,7 @@ def test_json_round_trip():
 
 def test_json_is_nested_and_names_the_kinds():
     record = to_json(changed(CONFIG, ["method=simmim", "masking=units", "unit=8"]))
-    assert list(record) == ["program", "method", "encoder", "masking", "target", "data", "optimizer", "run"]
+    assert list(record) == ["program", "method", "encoder", "masking", "target", "loss", "data", "optimizer", "run"]
     assert record["method"] == {"kind": "simmim"} and record["masking"] == {
         "kind": "units",
         "mask_ratio": 0.75,
