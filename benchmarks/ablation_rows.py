@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from keras_mae.models import presets
+from keras_mae.encoders import presets
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.settings import changed
 

@@ -28,10 +28,10 @@ from benchmarks.ablation_rows import BASELINE, ROWS, Row
 from keras_mae.data import open_source
 from keras_mae.optimizers import adamw
 from keras_mae.trainers import evaluation, recipes, run
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig, to_json
 from keras_mae.trainers.features import features_of
 from keras_mae.trainers.finetune import finetune
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.settings import changed, replaced
 

@@ -16,13 +16,12 @@ import os
 import numpy as np
 
 from keras_mae.trainers import recipes, run
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.finetune import finetune
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn import knn
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.pretrain import build, pretrain
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.settings import replaced
 
 FEW, FEW_EPOCHS, ALL_EPOCHS = 10, 40, 5

@@ -35,7 +35,7 @@ def turn(name: str, steps: int, without: str = "") -> Callable[[], None]:
     """`steps` steps of the graph, without one of `PARTS`; it changes its process for good."""
     KERNELS.pop(without, None)
     if without == "adam_in_one_pass":
-        AdamW._adam_in_one_pass = lambda self, gradient, variable, learning_rate, index: (
+        AdamW.adam_in_one_pass = lambda self, gradient, variable, learning_rate, index: (
             keras.optimizers.Adam.update_step(self, gradient, variable, learning_rate)
         )
     step = our_step(name, jit_compile=False)

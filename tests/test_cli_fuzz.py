@@ -20,10 +20,9 @@ import pytest
 from hypothesis import strategies as st
 
 from keras_mae import cli
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn_config import KnnConfig
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.settings import short_names, values_of
 from tests.base import run_python
 from tests.drawn import TINY, write, write_pictures

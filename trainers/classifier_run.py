@@ -6,6 +6,7 @@ import logging
 import math
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,17 @@ from keras_mae.data.seen import Seen
 from keras_mae.models import ImageClassifier
 from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.evaluation import majority_shares
-from keras_mae.trainers.finetune_config import FinetuneConfig
-from keras_mae.trainers.probe_config import ProbeConfig
-from keras_mae.trainers.programs import save_finished, save_model, steps_per_epoch, train_to_the_end
+from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.programs import (
+    begin,
+    compile_model,
+    save_finished,
+    save_model,
+    steps_per_epoch,
+    train_to_the_end,
+)
 from keras_mae.trainers.strategy import on_chief
 
 _log = logging.getLogger("keras_mae")
@@ -34,14 +42,12 @@ class ClassifierData(NamedTuple):
         validation: batches `(images, labels)`, each image once.
         tested_labels: of the images in these, int64 `(N,)`.
         corrupt: the accounts of the two sets of images.
-        seen: what the run's `config.json` says of the two, see `keras_mae.data.seen.Seen`.
     """
 
     training: TrainingData
     validation: tf.data.Dataset
     tested_labels: np.ndarray
     corrupt: tuple[CorruptImages, ...] = ()
-    seen: Seen | None = None
 
 
 def with_validation(
@@ -55,23 +61,22 @@ def with_validation(
 
 
 def train_classifier(
-    classifier: ImageClassifier,
+    build: Callable[[Any, int], ImageClassifier],
+    prepare: Callable[[ImageClassifier, Any, Source, Source], ClassifierData],
     config: FinetuneConfig | ProbeConfig,
-    prepared: ClassifierData,
     data: str,
     output: str,
-    resume: bool = False,
-    overwrite: bool = False,
+    resume: bool,
+    overwrite: bool,
+    strategy: str,
+    tpu: str,
 ) -> dict[str, Any]:
-    """Trains a compiled classifier and fills a run folder.
+    """Trains a classifier and fills a run folder.
 
     Args:
-        classifier: compiled in the scope of its strategy.
-        config: the run's.
-        prepared: what it is trained and tested on.
-        data: what `config.json` says of the data.
-        output: the run folder.
-        resume, overwrite: what to do with the run that is there.
+        build: from a config and the number of classes to the classifier.
+        prepare: from a classifier, its config, and the images to train and to test on to what it is given of them.
+        config, data, output, resume, overwrite, strategy, tpu: see `finetune`.
 
     Returns:
         What `results.json` holds: accuracies of the last epoch's model (`model.keras`) and the best epoch's
@@ -79,27 +84,31 @@ def train_classifier(
         (`majority_share`) or five (`majority_share_top5`), and the size of it all.
 
     Raises:
-        ValueError: for an output that is taken, or too many corrupt images or steps that were not finite.
+        ValueError, OSError, Preempted: see `finetune`.
     """
-    begin = time.perf_counter()
-    folder, strategy = run.RunFolder(output), classifier.distribute_strategy
-    on_chief(strategy, lambda: folder.start(config, data, resume, overwrite, prepared.seen))
-    num_images = prepared.training.source.num_images
-    steps = steps_per_epoch(config, num_images)
-    tested, shares = len(prepared.tested_labels), majority_shares(prepared.tested_labels, classifier.num_classes)
+    scope = begin(config, data, output, strategy, tpu)
+    source, validation, num_classes = labelled_sources(config, data)
+    steps = steps_per_epoch(config, source.num_images)
+    with scope.scope():
+        classifier = build(config, num_classes)
+        compile_model(classifier, config, steps)
+    prepared, start = prepare(classifier, config, source, validation), time.perf_counter()
+    folder = run.RunFolder(output)
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source, validation)))
+    tested, shares = len(prepared.tested_labels), majority_shares(prepared.tested_labels, num_classes)
 
     def save_best() -> None:
         save_model(classifier, folder, run.BEST)
 
-    best = BestModel(lambda: on_chief(strategy, save_best), folder / run.LOG, config.optimizer.stop_after)
+    best = BestModel(lambda: on_chief(scope, save_best), folder / run.LOG, config.optimizer.stop_after)
 
     def announce(done: int) -> None:
         classifier.stop_training = best.start(done // steps)
         _log.info(
             "%d images of %d classes, %d steps an epoch, %d epochs%s; %s parameters, %s of them trained; peak learning "
             "rate %.3g; tested on %d images, of which %.1f %% are of the largest class",
-            num_images,
-            classifier.num_classes,
+            source.num_images,
+            num_classes,
             steps,
             config.optimizer.epochs,
             f", resumed after {done} of {config.optimizer.epochs * steps} steps" if done else "",
@@ -133,10 +142,10 @@ def train_classifier(
         "best": {"epoch": best.epoch, "top1": best.accuracy, "loss": best.loss} if best.epoch else None,
         **shares,
         "epochs": int(classifier.batches_seen) // steps,
-        "num_classes": classifier.num_classes,
-        "train_images": num_images,
+        "num_classes": num_classes,
+        "train_images": source.num_images,
         "validation_images": tested,
-        "seconds": round(time.perf_counter() - begin, 1),
+        "seconds": round(time.perf_counter() - start, 1),
     }
     save_finished(classifier, folder, prepared.corrupt, results)
     if not math.isfinite(last["loss"]):

@@ -6,9 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from keras_mae.trainers import model_parts
-from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.knn_config import KnnConfig
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.ranges import Count, Positive, Range, Rate, Share, ShareBelow1, hints_of, shown
 from keras_mae.trainers.settings import Config, kind_of, parts_of, registry_of
 from keras_mae.trainers.training_parts import CroppedData, Optimizer, Run

@@ -7,19 +7,11 @@ from typing import Any
 import keras
 
 from keras_mae.data import Mixing, Source, TrainingData
-from keras_mae.data.seen import Seen
-from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
 from keras_mae.one_writer import released
-from keras_mae.trainers import run
-from keras_mae.trainers.checks import check_together
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.classifier_run import ClassifierData, train_classifier, with_validation
 from keras_mae.trainers.encoder_choice import choose_encoder
-from keras_mae.trainers.finetune_config import FinetuneConfig
-from keras_mae.trainers.labelled_data import labelled_sources
-from keras_mae.trainers.memory import check_memory
-from keras_mae.trainers.programs import jit_of, steps_per_epoch
-from keras_mae.trainers.strategy import check_batch, make_strategy, on_chief
 
 
 def build(config: FinetuneConfig, num_classes: int) -> ImageClassifier:
@@ -74,25 +66,7 @@ def finetune(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
-    check_together(config)
-    kind_of(data)
-    scope = make_strategy(strategy, tpu)
-    check_batch(config.optimizer.batch_size, config.optimizer.accumulation_steps, scope)
-    on_chief(scope, run.RunFolder(output).claim)
-    check_memory(config, scope)
-    source, validation, num_classes = labelled_sources(config, data)
-    steps = steps_per_epoch(config, source.num_images)
-    with scope.scope():
-        classifier = build(config, num_classes)
-        classifier.compile(
-            optimizer=config.optimizer.build(classifier, steps),
-            jit_compile=jit_of(config, classifier),
-            accumulation_steps=config.optimizer.accumulation_steps,
-            clip_norm=config.optimizer.clip_norm,
-        )
-    batches = prepared(classifier, config, source, validation)
-    batches = batches._replace(seen=Seen(source, validation))
-    return train_classifier(classifier, config, batches, data, output, resume, overwrite)
+    return train_classifier(build, prepared, config, data, output, resume, overwrite, strategy, tpu)
 
 
 def prepared(classifier: ImageClassifier, config: FinetuneConfig, source: Source, validation: Source) -> ClassifierData:

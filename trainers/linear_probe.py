@@ -10,20 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import Augmentation, Source, TrainingData
-from keras_mae.data.seen import Seen
-from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
 from keras_mae.one_writer import released
-from keras_mae.trainers import run
-from keras_mae.trainers.checks import check_together
+from keras_mae.trainers.classifier_config import ProbeConfig
 from keras_mae.trainers.classifier_run import ClassifierData, train_classifier, with_validation
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.features import ENCODED, features_of
-from keras_mae.trainers.labelled_data import labelled_sources
-from keras_mae.trainers.memory import check_memory
-from keras_mae.trainers.probe_config import ProbeConfig
-from keras_mae.trainers.programs import jit_of, steps_per_epoch
-from keras_mae.trainers.strategy import check_batch, make_strategy, on_chief
 
 _log = logging.getLogger("keras_mae")
 
@@ -58,35 +50,15 @@ def linear_probe(
 
     Args:
         config: whose features, and how they are probed.
-        data: a data specification with labels, see `keras_mae.data.open_source`.
-        output: the run folder.
-        resume: continue the run that is there.
-        overwrite: discard the run that is there.
-        strategy, tpu: on what, see `make_strategy`.
+        data, output, resume, overwrite, strategy, tpu: as for `finetune`.
 
     Returns:
-        What `results.json` holds: `top1`, `top5` and `loss` on the validation images, `best`, `epochs`, ...
+        What `finetune` does.
 
     Raises:
         ValueError, OSError, Preempted: as `finetune`.
     """
-    check_together(config)
-    kind_of(data)
-    scope = make_strategy(strategy, tpu)
-    check_batch(config.optimizer.batch_size, 1, scope)
-    on_chief(scope, run.RunFolder(output).claim)
-    check_memory(config, scope)
-    source, validation, num_classes = labelled_sources(config, data)
-    steps = steps_per_epoch(config, source.num_images)
-    with scope.scope():
-        probe = build(config, num_classes)
-        probe.compile(
-            optimizer=config.optimizer.build(steps),
-            jit_compile=jit_of(config, probe),
-        )
-    batches = prepared(probe, config, source, validation)
-    batches = batches._replace(seen=Seen(source, validation))
-    return train_classifier(probe, config, batches, data, output, resume, overwrite)
+    return train_classifier(build, prepared, config, data, output, resume, overwrite, strategy, tpu)
 
 
 def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
@@ -132,7 +104,7 @@ class _Features(Source):
             self._table = tf.constant(features)
 
     def read(self, index) -> dict[str, tf.Tensor]:
-        return {"image": tf.gather(self._table, index), "label": self._label(index)}
+        return {"image": tf.gather(self._table, index), "label": self.label_at(index)}
 
     def name_of(self, index: int) -> str:
         return f"features[{index}]"

@@ -12,12 +12,11 @@ import tensorflow as tf
 
 from keras_mae.encoders.presets import encoder_arguments
 from keras_mae.models.saved_files import read_encoder_arguments
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.features import ENCODED
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.free_memory import Memory, find_memory
 from keras_mae.trainers.model_parts import MAE, Transformer, ViT
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import any_worker, is_multiworker
 from keras_mae.trainers.trained_model import find_model

@@ -10,16 +10,14 @@ import numpy as np
 
 from keras_mae.data import DataService, TrainingData, open_source, sample_images
 from keras_mae.data.seen import Seen
-from keras_mae.data.sources import kind_of
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.one_writer import released
 from keras_mae.trainers import memory, pictures, run
-from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.display import Display
-from keras_mae.trainers.programs import jit_of, save_finished, steps_per_epoch, train_to_the_end
+from keras_mae.trainers.programs import begin, compile_model, save_finished, steps_per_epoch, train_to_the_end
 from keras_mae.trainers.reference_loss import reference_loss
-from keras_mae.trainers.strategy import check_batch, make_strategy, on_chief
+from keras_mae.trainers.strategy import on_chief
 
 _log = logging.getLogger("keras_mae")
 _HIDDEN = 128  # the gray of a masked patch
@@ -75,23 +73,13 @@ def pretrain(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
-    check_together(config)
-    kind_of(data)
-    scope = make_strategy(strategy, tpu)
-    check_batch(config.optimizer.batch_size, config.optimizer.accumulation_steps, scope)
+    scope = begin(config, data, output, strategy, tpu)
     folder = run.RunFolder(output)
-    on_chief(scope, folder.claim)
-    memory.check_memory(config, scope)
     source, image_shape = open_source(data, decoding=config.data.decoding()), config.encoder.image_shape
     steps = steps_per_epoch(config, source.num_images)
     with scope.scope():
         model = build(config)
-        model.compile(
-            optimizer=config.optimizer.build(model, steps),
-            jit_compile=jit_of(config, model),
-            accumulation_steps=config.optimizer.accumulation_steps,
-            clip_norm=config.optimizer.clip_norm,
-        )
+        compile_model(model, config, steps)
     if model.target.needs_fit:
         model.target.fit(sample_images(source, image_shape, _FITTED_ON, config.data.crop_ratio))
     sample = sample_images(source, image_shape, _COMPARED, config.data.crop_ratio)

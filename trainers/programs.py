@@ -8,16 +8,19 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_mae.data import CorruptImages, TrainingData
+from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.trainers import callbacks, run
+from keras_mae.trainers.checks import check_together
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.loop import train
-from keras_mae.trainers.probe_config import ProbeConfig
-from keras_mae.trainers.strategy import on_chief
+from keras_mae.trainers.memory import check_memory
+from keras_mae.trainers.strategy import check_batch, make_strategy, on_chief
 from keras_mae.training.uncompiled import uncompiled
 
 _log = logging.getLogger("keras_mae")
@@ -25,9 +28,35 @@ _log = logging.getLogger("keras_mae")
 Config = PretrainConfig | FinetuneConfig | ProbeConfig
 
 
-def jit_of(config: Config, model: keras.Model) -> bool | str:
-    """What `compile` takes as `jit_compile`: the config's choice as far as the model can, or Keras'."""
-    return "auto" if config.run.jit_compile is None else config.run.jit_compile and model.supports_jit
+def begin(config: Config, data: str, output: str, strategy: str, tpu: str) -> tf.distribute.Strategy:
+    """Claims the run folder, and gives the strategy to train with.
+
+    Raises:
+        ValueError: for what cannot work, before anything is read: the config, the data specification, the strategy,
+            its share of a batch, the folder, the memory.
+    """
+    check_together(config)
+    kind_of(data)
+    scope = make_strategy(strategy, tpu)
+    check_batch(config.optimizer.batch_size, getattr(config.optimizer, "accumulation_steps", 1), scope)
+    on_chief(scope, run.RunFolder(output).claim)
+    check_memory(config, scope)
+    return scope
+
+
+def compile_model(model: MaskedImageModel | ImageClassifier, config: Config, steps: int) -> None:
+    """Compiles a model as its config says, with XLA as far as it can; in its strategy, for an epoch of so many steps.
+
+    Raises:
+        ValueError: for a schedule that is not one.
+    """
+    optimizer, jit = config.optimizer, config.run.jit_compile
+    model.compile(
+        optimizer=optimizer.build(model, steps),
+        jit_compile="auto" if jit is None else jit and model.supports_jit,
+        accumulation_steps=getattr(optimizer, "accumulation_steps", 1),
+        clip_norm=getattr(optimizer, "clip_norm", None),
+    )
 
 
 def steps_per_epoch(config: Config, num_images: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from keras_mae.checkpoints import hf, mae_torch, simmim_torch, timm  # noqa: F401  they register themselves
+from keras_mae.checkpoints import hf, mae_torch, simmim_torch  # noqa: F401  they register themselves
 from keras_mae.checkpoints.checkpoint_format import FORMATS, CheckpointFormat
 from keras_mae.checkpoints.name_sets import prefixes_of
 from keras_mae.checkpoints.report import listed

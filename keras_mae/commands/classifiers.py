@@ -109,27 +109,15 @@ def _majority(results: dict[str, Any]) -> str:
     return f"the largest class: {100 * results['majority_share']:.1f} %{five} of {results['validation_images']} images"
 
 
-FINETUNE = Command(
-    "train a classifier on a pretrained encoder, or its last blocks",
-    lambda: _flags("finetune_vit_base", fresh=True),
-    _finetune,
-    ("data", "output"),
-    lambda values: _check(values, "finetune"),
-    lambda: _kind("finetune"),
+def _command(summary: str, name: str, recipe: str | None, run: Callable, *required: str) -> Command:
+    """A program's command; one that need not be told whose encoder starts from fresh weights then."""
+    flags_of, check = (lambda: _flags(recipe, fresh="run" not in required)), (lambda values: _check(values, name))
+    return Command(summary, flags_of, run, required, check, lambda: _kind(name))
+
+
+_SUMMARY = "train a classifier on a pretrained encoder, or its last blocks"
+FINETUNE = _command(_SUMMARY, "finetune", "finetune_vit_base", _finetune, "data", "output")
+LINEAR_PROBE = _command(
+    "train a linear layer on a frozen encoder", "linear-probe", "probe_vit_base", _linear_probe, "run", "data", "output"
 )
-LINEAR_PROBE = Command(
-    "train a linear layer on a frozen encoder",
-    lambda: _flags("probe_vit_base"),
-    _linear_probe,
-    ("run", "data", "output"),
-    lambda values: _check(values, "linear-probe"),
-    lambda: _kind("linear-probe"),
-)
-KNN = Command(
-    "measure a frozen encoder by nearest neighbours",
-    lambda: _flags(None),
-    _knn,
-    ("run", "data"),
-    lambda values: _check(values, "knn"),
-    lambda: _kind("knn"),
-)
+KNN = _command("measure a frozen encoder by nearest neighbours", "knn", None, _knn, "run", "data")

@@ -51,7 +51,7 @@ class ArraySource(Source):
         with tf.init_scope():  # held once, by reference: a constant in a graph may not exceed 2 GB
             if self._table is None:
                 self._table = tf.constant(self.images)
-        return {"image": tf.gather(self._table, index), "label": self._label(index)}
+        return {"image": tf.gather(self._table, index), "label": self.label_at(index)}
 
     def pixels(self, image, channels: int) -> tf.Tensor:
         if channels != self.images.shape[-1]:

@@ -54,7 +54,7 @@ class FolderSource(Source):
         self.dtype = self._dtype()
 
     def read(self, index) -> dict[str, tf.Tensor]:
-        return {"image": tf.io.read_file(self._path_table[index]), "label": self._label(index)}
+        return {"image": tf.io.read_file(self._path_table[index]), "label": self.label_at(index)}
 
     def path_at(self, index) -> tf.Tensor:
         return self._path_table[index]

@@ -41,7 +41,7 @@ class MemorySource(Source):
             _log.warning(corrupt.summary())
 
     def read(self, index) -> dict[str, tf.Tensor]:
-        return {"image": tf.gather(self._contents, index), "label": self._label(index)}
+        return {"image": tf.gather(self._contents, index), "label": self.label_at(index)}
 
     def name_of(self, index: int) -> str:
         return self.source.name_of(index)

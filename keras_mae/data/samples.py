@@ -78,7 +78,7 @@ def look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None:
     indices = np.unique(np.linspace(0, source.num_images - 1, _LOOKED_AT).astype(int))
     try:
         for index in indices:
-            source.image(tf.constant(index, tf.int64), channels)
+            source.pixels(source.read(tf.constant(index, tf.int64))["image"], channels)
         return
     except tf.errors.OpError:
         pass  # see below what is wrong with which

@@ -77,7 +77,7 @@ class Source(abc.ABC):
         """Whether there are labels. Unlike `labels`, this never reads all of them."""
         return self._labels is not None
 
-    def _label(self, index) -> tf.Tensor:
+    def label_at(self, index) -> tf.Tensor:
         """The label of the image `index`, or a label for each of several indices; -1 if there are none."""
         return NO_LABEL * tf.ones_like(index) if self._labels is None else tf.gather(self._labels, index)
 

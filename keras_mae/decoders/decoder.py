@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ from keras_mae.encoders.freezing import freeze_inside
 from keras_mae.layers import Checkpointed
 from keras_mae.layers.geometry import Geometry
 from keras_mae.layers.slots import Slot
+from keras_mae.layers.transformer_block import TransformerBlock
 from keras_mae.masking import Mask
 
 
@@ -20,8 +21,17 @@ class Decoder(keras.layers.Layer):
     """From the encoder's tokens to a prediction for each patch.
 
     The model that owns a decoder calls `attach` once, which tells it the sizes around it and makes its weights.
+
+    Call arguments:
+        tokens: the encoder's `Tokens`, of the visible patches or of all.
+        mask: a `Mask`, which tells where those of the visible ones belong.
+        ids: None, or int `(B, M)`, the patches that are predicted.
+
+    Returns:
+        `(B, L, dim)`, or `(B, M, dim)` of the patches `ids`, where `dim` is the target's width.
     """
 
+    blocks: Sequence[TransformerBlock] = ()  # if it has some
     _geometry: Geometry | None = None
 
     @property
@@ -55,17 +65,17 @@ class Decoder(keras.layers.Layer):
         return (input_shape[0], self.geometry.num_patches, self.geometry.target_dim)
 
     def call(self, tokens: Tokens, mask: Mask, ids=None):
-        """Predictions `(B, L, dim)`, or of the patches `ids`, int `(B, M)`, alone: `(B, M, dim)`."""
         raise NotImplementedError
 
     @property
     def rematerialize(self) -> bool:
-        """Whether layers compute their activations a second time for the gradient: less memory, more time."""
-        return False
+        """Whether blocks compute their activations a second time for the gradient: less memory, more time."""
+        return any(block.rematerialize for block in self.blocks)
 
     @rematerialize.setter
     def rematerialize(self, value: bool) -> None:
-        """Nothing, unless there is something to gain."""
+        for block in self.blocks:
+            block.rematerialize = value
 
     def slots(self) -> Iterator[Slot]:
         """Every weight with its name and layout in checkpoints of PyTorch.

@@ -21,13 +21,7 @@ class LinearDecoder(Decoder):
     "The prediction head can be as light as a linear layer, with no worse performance than heavier ones." It is for
     encoders that see every patch, with mask tokens in place of the masked ones.
 
-    Call arguments:
-        tokens: the encoder's `Tokens` of all patches.
-        mask: a `Mask`.
-        ids: None, or int `(B, M)`, the patches that are predicted.
-
-    Returns:
-        `(B, L, dim)`, or `(B, M, dim)` of the patches `ids`, where `dim` is the target's width.
+    Call arguments and returns are those of `Decoder`.
 
     Raises:
         ValueError: if the tokens are not those of all patches.

@@ -32,13 +32,7 @@ class MAEDecoder(Decoder):
         position_temperature: of the sin-cos table; 10,000 in the papers, a small one suits a grid of a few patches.
         layer_norm_epsilon: epsilon of every LayerNorm.
 
-    Call arguments:
-        tokens: the encoder's `Tokens` of the visible patches.
-        mask: a `Mask`, which tells where they belong.
-        ids: None, or int `(B, M)`, the patches that are predicted.
-
-    Returns:
-        `(B, L, dim)`, or `(B, M, dim)` of the patches `ids`, where `dim` is the target's width.
+    Call arguments and returns are those of `Decoder`.
 
     Reference: arXiv 2111.06377, section 3, "MAE decoder"; Table 1a, 1b.
     """
@@ -91,15 +85,6 @@ class MAEDecoder(Decoder):
         for layer in (self.positions, *self.blocks, self.norm, self.head):
             layer.build((None, None, self.hidden_dim))
 
-    @property
-    def rematerialize(self) -> bool:
-        return self.blocks[0].rematerialize
-
-    @rematerialize.setter
-    def rematerialize(self, value: bool) -> None:
-        for block in self.blocks:
-            block.rematerialize = value
-
     def call(self, tokens: Tokens, mask: Mask, ids=None):
         x = self.embedding(tf.concat(tokens, axis=1))  # (B, P + K, D')
         prefix, visible = x[:, : self.geometry.num_prefix_tokens], x[:, self.geometry.num_prefix_tokens :]
@@ -129,13 +114,6 @@ class MAEDecoder(Decoder):
         return [*super().no_weight_decay(), *tokens]
 
     def get_config(self) -> dict[str, Any]:
-        own = {
-            "hidden_dim": self.hidden_dim,
-            "num_layers": self.num_layers,
-            "num_heads": self.num_heads,
-            "mlp_dim": self.mlp_dim,
-            "position_embedding": self.position_embedding,
-            "position_temperature": self.position_temperature,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-        }
-        return {**super().get_config(), **own}
+        own = ["hidden_dim", "num_layers", "num_heads", "mlp_dim", "layer_norm_epsilon"]
+        own += ["position_embedding", "position_temperature"]
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}

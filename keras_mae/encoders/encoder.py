@@ -15,6 +15,7 @@ from keras_mae.layers.geometry import Geometry
 from keras_mae.layers.patches import check_sizes, patch_grid
 from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_mae.layers.slots import Slot
+from keras_mae.layers.transformer_block import TransformerBlock
 from keras_mae.registry import Registry
 from keras_mae.training import ImageModel
 
@@ -85,6 +86,8 @@ class Encoder(ImageModel):
         ValueError: if the sizes do not divide, or the images have another shape than `image_shape`.
     """
 
+    blocks: Sequence[TransformerBlock] = ()  # if it has some
+
     def __init__(
         self,
         image_shape: tuple[int, int, int],
@@ -134,13 +137,15 @@ class Encoder(ImageModel):
 
     @property
     def rematerialize(self) -> bool:
-        """Whether layers compute their activations a second time for the gradient: less memory, more time."""
-        return False
+        """Whether blocks compute their activations a second time for the gradient: less memory, more time."""
+        return any(block.rematerialize for block in self.blocks)
 
     @rematerialize.setter
     def rematerialize(self, value: bool) -> None:
-        if value:
+        if value and not self.blocks:
             raise ValueError(f"{type(self).__name__} cannot rematerialize its activations; set rematerialize=False")
+        for block in self.blocks:
+            block.rematerialize = value
 
     def build(self, input_shape) -> None:
         """Makes the weights, by encoding an image of zeros."""

@@ -134,16 +134,6 @@ class ViTEncoder(Encoder):
         """How many transformer blocks there are."""
         return len(self.blocks)
 
-    @property
-    def rematerialize(self) -> bool:
-        """Whether blocks compute their activations a second time for the gradient: less memory, more time."""
-        return self.blocks[0].rematerialize
-
-    @rematerialize.setter
-    def rematerialize(self, value: bool) -> None:
-        for block in self.blocks:
-            block.rematerialize = value
-
     def encode(
         self, images, ids_keep=None, mask=None, mask_token=None, training=False, seed: ExampleSeed | None = None
     ) -> Tokens:
@@ -207,17 +197,9 @@ class ViTEncoder(Encoder):
         self.norm.gamma.assign(tf.ones_like(self.norm.gamma))
         self.norm.beta.assign(tf.zeros_like(self.norm.beta))
 
-    def with_image_shape(self, image_shape: tuple[int, int, int]) -> ViTEncoder:
-        """A new encoder for images `(H, W, C)` of another size, with these weights, see `changes.with_image_shape`."""
-        return changes.with_image_shape(self, image_shape)
-
-    def with_relative_position_bias(self, kind: str) -> ViTEncoder:
-        """A new encoder with another kind of relative positions, see `changes.with_relative_position_bias`."""
-        return changes.with_relative_position_bias(self, kind)
-
-    def outside_of_last_layers(self, count: float | None) -> list[keras.Variable]:
-        """As `Encoder.outside_of_last_layers`; 0.5 means the MLP of the last block."""
-        return outside_of_last_blocks(self, count)
+    with_image_shape = changes.with_image_shape
+    with_relative_position_bias = changes.with_relative_position_bias
+    outside_of_last_layers = outside_of_last_blocks
 
     def layer_groups(self) -> list[list[keras.Variable]]:
         """See `Encoder.layer_groups`; a bias that all blocks share goes with the norm, as in SimMIM's code."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -169,7 +169,7 @@ def norm_slots(owner: str, layer: keras.layers.LayerNormalization) -> Iterator[S
     yield Slot(owner, "beta", layer.beta, Same())
 
 
-def block_slots(owner: str, blocks: list[TransformerBlock]) -> Iterator[Slot]:
+def block_slots(owner: str, blocks: Sequence[TransformerBlock]) -> Iterator[Slot]:
     """All weights of transformer blocks."""
     for index, block in enumerate(blocks):
         path = f"{owner}.{index}"

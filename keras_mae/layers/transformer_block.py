@@ -94,15 +94,8 @@ class TransformerBlock(keras.layers.Layer):
         return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:
-        own = {
-            "hidden_dim": self.hidden_dim,
-            "num_heads": self.num_heads,
-            "mlp_dim": self.mlp_dim,
-            "drop_path_rate": self.drop_path_rate,
-            "layer_norm_epsilon": self.layer_norm_epsilon,
-            "layer_scale": self.layer_scale,
-        }
-        return {**super().get_config(), **own}
+        own = ("hidden_dim", "num_heads", "mlp_dim", "drop_path_rate", "layer_norm_epsilon", "layer_scale")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 def transformer_blocks(

@@ -225,17 +225,10 @@ class ImageClassifier(GlobalBatchModel):
         yield from dense_slots("head", self.head)
 
     def get_config(self) -> dict[str, Any]:
-        own = {
-            "encoder": keras.saving.serialize_keras_object(self.encoder),
-            "num_classes": self.num_classes,
-            "pooling": self.pooling,
-            "num_trainable_layers": self.num_trainable_layers,
-            "label_smoothing": self.label_smoothing,
-            "seed": self.seed,
-            "layer": self.layer,
-            **frozen_parts(self, skip=(self.encoder,)),
-        }
-        return {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, **own}
+        own = ("num_classes", "pooling", "num_trainable_layers", "label_smoothing", "seed", "layer")
+        parts = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy}
+        parts["encoder"] = keras.saving.serialize_keras_object(self.encoder)
+        return {**parts, **{name: getattr(self, name) for name in own}, **frozen_parts(self, skip=(self.encoder,))}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ImageClassifier:

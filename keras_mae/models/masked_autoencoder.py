@@ -62,17 +62,9 @@ class MaskedAutoencoder(MaskedImageModel):
         name: str = "masked_autoencoder",
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            encoder,
-            decoder,
-            masking if masking is not None else RandomMasking(0.75),
-            target if target is not None else PixelTarget(),
-            loss,
-            mask_tokens_in_encoder,
-            seed,
-            name,
-            **kwargs,
-        )
+        masking = RandomMasking(0.75) if masking is None else masking
+        target = PixelTarget() if target is None else target
+        super().__init__(encoder, decoder, masking, target, loss, mask_tokens_in_encoder, seed, name, **kwargs)
 
     @classmethod
     def from_preset(

@@ -58,17 +58,10 @@ class SimMIM(MaskedImageModel):
         name: str = "simmim",
         **kwargs: Any,
     ) -> None:
-        super().__init__(
-            encoder,
-            LinearDecoder(dtype=encoder.dtype_policy),
-            masking if masking is not None else UnitMasking(unit=32, mask_ratio=0.6),
-            target if target is not None else PixelTarget(),
-            loss,
-            True,
-            seed,
-            name,
-            **kwargs,
-        )
+        decoder = LinearDecoder(dtype=encoder.dtype_policy)
+        masking = UnitMasking(unit=32, mask_ratio=0.6) if masking is None else masking
+        target = PixelTarget() if target is None else target
+        super().__init__(encoder, decoder, masking, target, loss, True, seed, name, **kwargs)
 
     @classmethod
     def from_preset(

@@ -9,8 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae import _compat
-from keras_mae.optimizers.layer_decay import layer_decay_scales
-from keras_mae.optimizers.parameter_groups import depth_groups, names_of, select, split
+from keras_mae.optimizers.parameter_groups import depth_groups, layer_decay_scales, names_of, select, split
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
@@ -79,9 +78,9 @@ class AdamW(keras.optimizers.AdamW):
         if self.amsgrad or tf.distribute.has_strategy():  # there a variable is several
             super().update_step(gradient, variable, learning_rate)
         else:
-            self._adam_in_one_pass(gradient, variable, learning_rate, index)
+            self.adam_in_one_pass(gradient, variable, learning_rate, index)
 
-    def _adam_in_one_pass(self, gradient, variable, learning_rate, index: int) -> None:
+    def adam_in_one_pass(self, gradient, variable, learning_rate, index: int) -> None:
         """The step of `keras.optimizers.Adam` by TensorFlow's kernel, which reads and writes every number once."""
         variable, momentum, velocity = (
             each.value if isinstance(each, keras.Variable) else each for each in (variable, *self._slots[index])

@@ -1,7 +1,7 @@
 """The train step that is right under every distribution strategy."""
 
 from keras_mae import _backend  # noqa: F401
-from keras_mae.training.data_fault import DataFault
+from keras_mae.training.checked_model import DataFault
 from keras_mae.training.image_model import ImageModel
 from keras_mae.training.skipped_steps import StopOnSkippedSteps
 from keras_mae.training.train_step import GlobalBatchModel

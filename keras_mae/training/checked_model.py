@@ -1,4 +1,4 @@
-"""A model that looks at its data: before the first step, and after steps that could not raise an error."""
+"""A model that looks at what it is given: before the first step, and after steps that could not raise an error."""
 
 from __future__ import annotations
 
@@ -10,16 +10,53 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_mae import _compat
+from keras_mae.layers.pixel_range import looked_at
 from keras_mae.training.batch_parts import UNEQUAL_SHARES, check_batches
-from keras_mae.training.data_fault import DataFault
 from keras_mae.training.selection import SelectiveModel
 from keras_mae.training.skipped_steps import StopOnSkippedSteps
 
 _log = logging.getLogger("keras_mae")
 
 
+class DataFault:
+    """Counts the examples that cannot be trained on, inside of a step; outside of it, tells of them.
+
+    XLA drops assertions. A step makes the loss of such examples NaN, so that nothing is learned from them, and counts
+    them here, so that they can be named. It is in no checkpoint and no file.
+
+    Args:
+        sentence: what is wrong and what to do, without a full stop; `{count}` in it is the number of examples.
+        is_error: whether one such example ends `fit` and `evaluate`; otherwise the steps are skipped, as many as
+            `StopOnSkippedSteps` allows.
+    """
+
+    def __init__(self, sentence: str, is_error: bool) -> None:
+        self.is_error = is_error
+        self._sentence, self._told = sentence, 0
+        # each replica counts for itself, which it may within a loop over the parts of a batch too
+        self._count = tf.Variable(
+            0,
+            dtype=tf.int64,
+            trainable=False,
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.SUM,
+            name="data_fault",
+        )
+
+    def add(self, count) -> None:
+        """Adds a scalar number of examples."""
+        self._count.assign_add(tf.cast(count, tf.int64))
+
+    def told(self) -> str | None:
+        """The sentence on what was added since it was last asked for, or None; it waits for the steps to end."""
+        count = int(tf.convert_to_tensor(self._count.read_value()))
+        new, self._told = count - self._told, count
+        return self._sentence.format(count=new) if new else None
+
+
 class CheckedModel(SelectiveModel):
-    """A `keras.Model` whose `fit` and `evaluate` say what is wrong with their data.
+    """A `keras.Model` that brings its own loss and metrics, and says what is wrong with its images and its data.
 
     Subclasses may say more: `check_arguments`, `data_faults`.
 
@@ -28,6 +65,54 @@ class CheckedModel(SelectiveModel):
     """
 
     accumulation_steps: int = 1
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "rmsprop",
+        loss: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """As `keras.Model.compile`, where the model's own policy alone decides whether the loss is scaled.
+
+        Args:
+            optimizer: a Keras optimizer.
+            loss: None.
+            **kwargs: see `keras.Model.compile`. With `auto_scale_loss`, as by default, the loss is scaled if any part
+                computes in float16.
+
+        Raises:
+            ValueError: if a loss or metrics are given, or a part keeps its weights in float16.
+        """
+        own = {"loss": loss, **{name: kwargs.get(name) for name in ("loss_weights", "metrics", "weighted_metrics")}}
+        given = [f"`{name}`" for name, value in own.items() if value is not None]
+        if given:
+            raise ValueError(
+                f"{type(self).__name__} brings its own loss and logs its own metrics: compile it without "
+                f"{' and '.join(given)}"
+            )
+        parts = [self, *self.layers]
+        half = [part.name for part in parts if part.variable_dtype == "float16"]
+        if half:
+            raise ValueError(
+                f"{', '.join(half)} would keep weights in float16, which loses small steps: take the dtype policy "
+                "mixed_float16"
+            )
+        optimizer = keras.optimizers.get(optimizer)
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if (
+            kwargs.get("auto_scale_loss", True)
+            and not scaled
+            and any(part.compute_dtype == "float16" for part in parts)
+        ):
+            with self.distribute_strategy.scope():
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
+        super().compile(optimizer=optimizer, **kwargs)
+
+    def compute_loss(self, *args: Any, **kwargs: Any):
+        """Raises a ValueError: it would be a loss of outputs and labels."""
+        raise ValueError(
+            f"{type(self).__name__} brings its own loss: in a loop of your own take batch_loss(data, seed, training)"
+        )
 
     def data_faults(self) -> list[DataFault]:
         """What `batch_loss` finds wrong with data where it cannot raise an error."""
@@ -56,10 +141,11 @@ class CheckedModel(SelectiveModel):
         """
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `keras.Model.fit`; with a `StopOnSkippedSteps`, unless you pass one.
+        """As `keras.Model.fit`, with a `StopOnSkippedSteps` unless you pass one; says which values no pixels have.
 
         Raises:
-            ValueError: for data that cannot be trained on, or too many steps in a row that were skipped.
+            ValueError: for data that cannot be trained on, images that are none, or too many steps in a row that were
+                skipped.
         """
         call = self._checked(super().fit, args, kwargs)
         given = call.arguments
@@ -70,6 +156,23 @@ class CheckedModel(SelectiveModel):
             self.accumulation_steps,
             self.distribute_strategy.num_replicas_in_sync,
         )
+        for callback in keras.tree.flatten(given.get("callbacks") or []):
+            if isinstance(callback, keras.callbacks.BackupAndRestore) and callback.save_freq != "epoch":
+                raise ValueError(
+                    f"BackupAndRestore(save_freq={callback.save_freq}) goes on at the beginning of the epoch with the "
+                    "weights of its middle, so that data are seen twice: take save_freq='epoch', or "
+                    "keras_mae.trainers, which resume at the step"
+                )
+            monitored = str(getattr(callback, "monitor", "")).removeprefix("val_")
+            if getattr(callback, "mode", None) == "auto" and monitored.endswith("accuracy"):
+                callback.mode = "max"  # Keras knows that of metrics which were given to `compile` alone
+        shapes = self.example_shapes()
+        validation = given.get("validation_data")
+        if isinstance(validation, (tuple, list)) and validation:
+            given["validation_data"] = (looked_at(validation[0], *shapes), *validation[1:])
+        elif validation is not None:
+            given["validation_data"] = looked_at(validation, *shapes)
+        given["x"] = looked_at(given.get("x"), *shapes)
         given["callbacks"] = _with_stop(given.get("callbacks"), self)
         try:
             return super().fit(*call.args, **call.kwargs)
@@ -84,9 +187,9 @@ class CheckedModel(SelectiveModel):
         """As `keras.Model.evaluate`.
 
         Raises:
-            ValueError: for data that cannot be tested on.
+            ValueError: for data that cannot be tested on, or images that are none.
         """
-        return self._and_faults(super().evaluate, args, kwargs)
+        return self._and_faults(super().evaluate, args, kwargs, looks=not _compat.called_by_fit(kwargs))
 
     def train_on_batch(self, *args: Any, **kwargs: Any):
         """As `keras.Model.train_on_batch`; raises a ValueError for data that cannot be trained on."""
@@ -109,12 +212,18 @@ class CheckedModel(SelectiveModel):
         self.check_arguments(call.arguments)
         return call
 
-    def _and_faults(self, method: Callable, args, kwargs):
+    def _and_faults(self, method: Callable, args, kwargs, looks: bool = False):
         call = self._checked(method, args, kwargs)
+        if looks:
+            call.arguments["x"] = looked_at(call.arguments.get("x"), *self.example_shapes())
         result = method(*call.args, **call.kwargs)
         for sentence in self.wrong_data():
             _log.warning(sentence)
         return result
+
+
+for _name in ("fit", "evaluate"):  # so that editors, and subclasses that bind arguments, know them by name
+    setattr(getattr(CheckedModel, _name), "__signature__", inspect.signature(getattr(keras.Model, _name)))
 
 
 def _with_stop(callbacks, model: CheckedModel):

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import keras
 
-from keras_mae.training.image_training import ImageTrainingModel
+from keras_mae.training.image_model import ImageModel
 
 
-class SelectiveModel(ImageTrainingModel):
+class SelectiveModel(ImageModel):
     """A `keras.Model` that may leave out variables from training without freezing them for other models.
 
     Subclasses say which: `fixed_variables`.

@@ -6,11 +6,15 @@ import logging
 from collections.abc import Callable
 
 import keras
-
-from keras_mae.training.devices import has_accelerator
+import tensorflow as tf
 
 _log = logging.getLogger("keras_mae")
 _LOOK_EVERY = 16  # steps on an accelerator, which would have to wait for each look
+
+
+def has_accelerator() -> bool:
+    """Whether TensorFlow computes on anything but processors."""
+    return any(device.device_type != "CPU" for device in tf.config.list_logical_devices())
 
 
 class StopOnSkippedSteps(keras.callbacks.Callback):

@@ -13,8 +13,8 @@ from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.processor_kernels import use_kernels
 from keras_mae.training.batch_parts import UNEQUAL_SHARES, batch_size_of, split
 from keras_mae.training.checked_model import CheckedModel
-from keras_mae.training.devices import has_accelerator
 from keras_mae.training.guarded_update import guarded_update
+from keras_mae.training.skipped_steps import has_accelerator
 
 
 @_compat.built_when_made

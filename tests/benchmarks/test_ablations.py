@@ -10,7 +10,7 @@ from benchmarks.ablation_report import change, verdict, write_report
 from benchmarks.ablation_rows import BASELINE, ROWS, Row
 from keras_mae.data import Subset, open_source
 from keras_mae.trainers import recipes
-from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.model_parts import PCA
 from keras_mae.trainers.pretrain import build
 

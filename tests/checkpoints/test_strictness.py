@@ -195,10 +195,10 @@ def test_an_unknown_format_is_refused_with_a_suggestion(files):
         small_encoder(),
         files["encoder", "hf"],
         "huggingface",
-        "'hf', 'mae_torch', 'simmim_torch', 'timm', 'keras'",
+        "'hf', 'mae_torch', 'timm', 'simmim_torch', 'keras'",
         "format='hf'",
     )
-    with pytest.raises(ValueError, match="format is one of"):
+    with pytest.raises(ValueError, match="no format is called 'pytorch'"):
         keras_mae.save_checkpoint(small_encoder(), "never-written.safetensors", "pytorch")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data.order import BLOCK, WINDOW, index_at
+from keras_mae.data.pipeline import BLOCK, WINDOW, index_at
 
 
 def order(seed, epoch, count, storage=None):

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_mae import cli
 from keras_mae.models import ImageClassifier
-from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.settings import replaced
 from tests.base import fill_randomly, random_images, run_python, small_encoder, small_mae
 from tests.drawn import write, write_pictures

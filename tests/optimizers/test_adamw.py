@@ -83,7 +83,7 @@ def test_one_pass_over_the_weights_gives_what_keras_gives(jit_compile):
         optimizer = AdamW(RATE, DECAY, beta_2=0.95)
         optimizer.build([variable])
         if not one_pass:
-            optimizer._adam_in_one_pass = lambda gradient, variable, rate, index, optimizer=optimizer: (
+            optimizer.adam_in_one_pass = lambda gradient, variable, rate, index, optimizer=optimizer: (
                 keras.optimizers.Adam.update_step(optimizer, gradient, variable, rate)
             )
         apply = tf.function(lambda gradient, optimizer=optimizer: optimizer.apply([gradient]), jit_compile=jit_compile)

@@ -11,10 +11,9 @@ import tensorflow as tf
 
 from keras_mae.models import ImageClassifier, ViTEncoder
 from keras_mae.trainers import run
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.finetune import finetune
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.linear_probe import linear_probe
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import make_strategy
 from tests.base import fill_randomly, random_images, run_python, weights_of

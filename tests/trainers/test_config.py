@@ -7,8 +7,8 @@ import pytest
 
 from keras_mae.commands.recipes import explanations
 from keras_mae.trainers import recipes
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig, from_json, to_json
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.model_parts import (
     DECODERS,
@@ -22,7 +22,6 @@ from keras_mae.trainers.model_parts import (
     Transformer,
     Units,
 )
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.settings import changed, parts_of, replaced
 from tests.trainers.pretraining import of
 

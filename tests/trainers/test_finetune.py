@@ -11,8 +11,8 @@ import keras_mae.models  # noqa: F401  registers the classes
 from keras_mae.data import Augmentation, FineTuningAugmentation
 from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.finetune import build, finetune
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.settings import replaced
 from tests.base import weights_of
 from tests.trainers.labelled import CLASSES, drawn_images, quick

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_mae.trainers.classifier_config import ProbeConfig
 from keras_mae.trainers.labelled_data import labelled_sources
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.settings import replaced
 
 CONFIG = ProbeConfig()

@@ -8,8 +8,8 @@ import pytest
 
 import keras_mae.models  # noqa: F401  registers the classes
 from keras_mae.trainers import linear_probe as program
+from keras_mae.trainers.classifier_config import ProbeConfig
 from keras_mae.trainers.linear_probe import build, feature_data, linear_probe
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.settings import replaced
 from tests.trainers.labelled import CLASSES, quick
 from tests.trainers.pretraining import log_of

@@ -15,14 +15,13 @@ from keras_mae.models import LinearDecoder, MaskedAutoencoder, ViTEncoder
 from keras_mae.targets import PixelTarget
 from keras_mae.trainers import memory, recipes, run
 from keras_mae.trainers.checks import check_together
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig, from_json, to_json
 from keras_mae.trainers.encoder_choice import load_encoder
 from keras_mae.trainers.finetune import finetune
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.model_parts import DECODERS, ENCODERS, MASKING, METHODS, TARGETS
 from keras_mae.trainers.pretrain import build, pretrain
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.ranges import Range
 from keras_mae.trainers.settings import changed
 from tests.base import random_images

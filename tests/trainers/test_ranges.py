@@ -10,11 +10,10 @@ import pytest
 from keras_mae.encoders.presets import ENCODERS, SIMMIM_ENCODERS
 from keras_mae.trainers import ranges, recipes
 from keras_mae.trainers.checks import check_together
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig, from_json, to_json
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.model_parts import ViT
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.settings import changed, replaced, values_of
 
 KINDS = [PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig]

@@ -7,8 +7,8 @@ import pytest
 
 from keras_mae.data import open_source
 from keras_mae.trainers import finetune, linear_probe, recipes
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.model_parts import Transformer
 from keras_mae.trainers.pretrain import build
 from keras_mae.trainers.settings import replaced
@@ -122,7 +122,7 @@ def test_fine_tuning_takes_a_step(name, squares):
 def test_probing_takes_a_step(name, squares):
     config = toy(recipes.load(name), squares)
     probe = linear_probe.build(config, 6)
-    optimizer = config.optimizer.build(steps=1)
+    optimizer = config.optimizer.build(probe, steps=1)
     source = open_source(squares)
     step(probe, optimizer, linear_probe.prepared(probe, config, source, source).training.at())
 

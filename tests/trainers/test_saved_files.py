@@ -14,11 +14,10 @@ import keras_mae
 from keras_mae import demo
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import LARS, AdamW, WarmupCosine, WarmupMultiStep, adamw
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.finetune import finetune
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.pretrain import pretrain
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.settings import changed, replaced
 from tests import base
 from tests.test_dependencies import sources

@@ -10,15 +10,14 @@ from keras_mae import export
 from keras_mae.models import SimMIM
 from keras_mae.optimizers import WarmupCosine, WarmupMultiStep
 from keras_mae.trainers import memory, recipes, run
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig, from_json, to_json
 from keras_mae.trainers.finetune import finetune
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn import knn
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.linear_probe import build as build_probe
 from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.pretrain import build, draw_reconstructions, pretrain
-from keras_mae.trainers.probe_config import ProbeConfig
 from keras_mae.trainers.settings import changed, replaced
 from tests.base import weights_of
 from tests.trainers.labelled import IMAGE_SHAPE, quick

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from keras_mae.trainers import run
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.finetune_config import FinetuneConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.trained_model import TrainedModel, find_model, say_if_outside

@@ -9,9 +9,8 @@ import pkgutil
 from types import ModuleType
 from typing import TypeVar, overload
 
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.finetune_config import FinetuneConfig
-from keras_mae.trainers.probe_config import ProbeConfig
 
 Recipe = PretrainConfig | FinetuneConfig | ProbeConfig
 Config = TypeVar("Config", bound=Recipe)

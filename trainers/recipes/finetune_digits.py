@@ -7,7 +7,7 @@ Deviations from the paper: batches of 50, as there may be few labels, with a bas
 ViT-B; 50 epochs; layer-wise decay of 0.75, no drop path, and no augmentation, as a mirrored digit is none.
 """
 
-from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.settings import replaced
 
 

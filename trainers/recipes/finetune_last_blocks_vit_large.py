@@ -8,7 +8,7 @@ Deviations from the paper: it takes the best of 50, 100 and 200 epochs for each 
 more; 100 is in between.
 """
 
-from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.recipes import finetune_vit_large
 from keras_mae.trainers.settings import replaced
 

@@ -8,7 +8,7 @@ Expected (its README): 83.8 % top-1.
 Deviations from the paper: warm-up from 0 in place of 1e-6.
 """
 
-from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.settings import replaced
 
 

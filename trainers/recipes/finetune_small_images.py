@@ -6,7 +6,7 @@ Command: `keras-mae finetune --recipe=finetune_small_images --run=runs/small --d
 Deviations from the paper: as in finetune_digits, but for crops and flips; no RandAugment, mixup, cutmix or erasing.
 """
 
-from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.recipes import finetune_digits
 from keras_mae.trainers.settings import replaced
 

@@ -7,7 +7,7 @@ Expected (paper, table 3): 83.6 % top-1 after 1,600 epochs of pretraining.
 Deviations from the paper: none known.
 """
 
-from keras_mae.trainers.finetune_config import FinetuneConfig
+from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.settings import replaced
 
 

@@ -7,7 +7,7 @@ Deviations from the paper: no augmentation, so that features are computed once; 
 250, and half the warm-up.
 """
 
-from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.classifier_config import ProbeConfig
 from keras_mae.trainers.settings import replaced
 
 

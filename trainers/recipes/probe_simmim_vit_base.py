@@ -7,7 +7,7 @@ Command: `keras-mae linear-probe --recipe=probe_simmim_vit_base --run=runs/simmi
 Deviations from the paper: optimizer and schedule, which it does not give.
 """
 
-from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.classifier_config import ProbeConfig
 from keras_mae.trainers.recipes import probe_vit_base
 from keras_mae.trainers.settings import replaced
 

@@ -6,7 +6,7 @@ Command: `keras-mae linear-probe --recipe=probe_small_images --run=runs/small --
 Deviations from the paper: as in probe_digits.
 """
 
-from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.classifier_config import ProbeConfig
 from keras_mae.trainers.recipes import probe_digits
 
 

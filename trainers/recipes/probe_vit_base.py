@@ -7,7 +7,7 @@ Expected: 68.0 % top-1 after 1,600 epochs of pretraining (table 12).
 Deviations from the paper: none known.
 """
 
-from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.classifier_config import ProbeConfig
 from keras_mae.trainers.settings import replaced
 
 

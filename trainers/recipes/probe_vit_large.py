@@ -7,7 +7,7 @@ Expected: 73.5 % top-1 after 800 epochs on plain pixels, 73.9 on normalised ones
 Deviations from the paper: none known.
 """
 
-from keras_mae.trainers.probe_config import ProbeConfig
+from keras_mae.trainers.classifier_config import ProbeConfig
 from keras_mae.trainers.settings import replaced
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_mae.targets.visible_statistics import interpolate_visible
+from keras_mae.targets.pixels import interpolate_visible
 
 NAN = np.nan
 
