@@ -19,3 +19,16 @@ def _no_warning_given_yet():
     pixel_range = sys.modules.get("keras_mae.layers.pixel_range")  # tests that import no TensorFlow stay quick
     if pixel_range is not None:
         pixel_range._warned.clear()
+
+
+@pytest.fixture(scope="module")
+def png_and_jpeg():
+    """No graph holds the decoders of the four other formats, which are most of what is traced for an image file.
+
+    For modules that read no such file and are not about formats; `tests/data/test_formats.py` and its kind are.
+    """
+    from tests.two_formats import patched
+
+    with pytest.MonkeyPatch.context() as patch:
+        patched(patch)
+        yield
