@@ -13,6 +13,12 @@ hypothesis.settings.load_profile("keras_mae")
 gc.set_threshold(50_000, 20, 50)  # TensorFlow's graphs are millions of objects, which Python looks through too often
 
 
+def pytest_collection_modifyitems(items):
+    """Files with a medium test come first: at the end, quick ones keep every process busy."""
+    long = {item.path for item in items if item.get_closest_marker("medium")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(autouse=True)
 def _no_warning_given_yet():
     """The warning of images in [0, 1] is given once a process: every test starts as if it were not given yet."""

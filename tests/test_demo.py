@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -84,7 +85,12 @@ def test_short_form(few_digits, png_and_jpeg, tmp_path, caplog, monkeypatch):
     with pytest.raises(ValueError, match="holds another run"):
         demo.run_demo(str(folder), settings=TINY)
     (folder / "results.json").unlink()
-    monkeypatch.setattr(demo, "export_encoder", lambda encoder, path, **_: os.makedirs(os.path.join(path, "1")))
+
+    def export_encoder(encoder, path, **_):
+        os.makedirs(os.path.join(path, "1"))  # where there is nothing left of the first
+        time.sleep(0.2)  # more than seconds are rounded by
+
+    monkeypatch.setattr(demo, "export_encoder", export_encoder)
     monkeypatch.setattr(demo, "_feature_rows", lambda *models_and_data: results["accuracy"])
     monkeypatch.setattr(demo, "_fine_tuning", lambda *models_and_data: results["fine_tuning_10_labels_per_class"])
     check_results(demo.run_demo(str(folder), overwrite=True, settings=TINY), folder)
