@@ -8,7 +8,7 @@ PYTEST_FLAGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --quiet
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .DEFAULT_GOAL := help

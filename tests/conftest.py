@@ -13,9 +13,28 @@ hypothesis.settings.load_profile("keras_mae")
 gc.set_threshold(50_000, 20, 50)  # TensorFlow's graphs are millions of objects, which Python looks through too often
 
 
+def pytest_collection_modifyitems(items):
+    """Files with a medium test come first: at the end, quick ones keep every process busy."""
+    long = {item.path for item in items if item.get_closest_marker("medium")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(autouse=True)
 def _no_warning_given_yet():
     """The warning of images in [0, 1] is given once a process: every test starts as if it were not given yet."""
     pixel_range = sys.modules.get("keras_mae.layers.pixel_range")  # tests that import no TensorFlow stay quick
     if pixel_range is not None:
         pixel_range._warned.clear()
+
+
+@pytest.fixture(scope="module")
+def png_and_jpeg():
+    """No graph holds the decoders of the four other formats, which are most of what is traced for an image file.
+
+    For modules that read no such file and are not about formats; `tests/data/test_formats.py` and its kind are.
+    """
+    from tests.two_formats import patched
+
+    with pytest.MonkeyPatch.context() as patch:
+        patched(patch)
+        yield

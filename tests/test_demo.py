@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ TINY = (
     "epochs=2",
     "warmup_epochs=1",
     "batch_size=200",
+    "jit_compile=False",
 )
 
 
@@ -59,7 +61,7 @@ def few_digits(monkeypatch):
 
 
 @pytest.mark.medium
-def test_short_form(few_digits, tmp_path, caplog, monkeypatch):
+def test_short_form(few_digits, png_and_jpeg, tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO", logger="keras_mae")
     folder = tmp_path / "demo"
     results = demo.run_demo(str(folder), settings=TINY, seed=3)
@@ -83,6 +85,12 @@ def test_short_form(few_digits, tmp_path, caplog, monkeypatch):
     with pytest.raises(ValueError, match="holds another run"):
         demo.run_demo(str(folder), settings=TINY)
     (folder / "results.json").unlink()
+
+    def export_encoder(encoder, path, **_):
+        os.makedirs(os.path.join(path, "1"))  # where there is nothing left of the first
+        time.sleep(0.2)  # more than seconds are rounded by
+
+    monkeypatch.setattr(demo, "export_encoder", export_encoder)
     monkeypatch.setattr(demo, "_feature_rows", lambda *models_and_data: results["accuracy"])
     monkeypatch.setattr(demo, "_fine_tuning", lambda *models_and_data: results["fine_tuning_10_labels_per_class"])
     check_results(demo.run_demo(str(folder), overwrite=True, settings=TINY), folder)

@@ -25,7 +25,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(png_and_jpeg, tmp_path_factory):
     """What the commands between the blocks would have made."""
     from keras_mae.export import export_encoder, saved_model
     from keras_mae.models import ViTEncoder

@@ -9,7 +9,7 @@ from keras_mae.export import verify
 from tests.base import small_encoder
 from tests.typed import refused
 
-pytestmark = pytest.mark.medium  # they export
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("png_and_jpeg")]  # they export
 
 
 @pytest.fixture

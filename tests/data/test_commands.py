@@ -14,6 +14,8 @@ from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.settings import changed
 from tests.drawn import drawn, write_pictures
 
+pytestmark = pytest.mark.usefixtures("png_and_jpeg")
+
 
 @pytest.mark.medium
 def test_stats_are_printed_written_and_put_into_the_config(tmp_path, capsys):

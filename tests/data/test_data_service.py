@@ -13,6 +13,8 @@ from keras_mae.data import ArraySource, Augmentation, DataService, Mixing, Train
 from tests.base import random_images
 from tests.drawn import write_pictures
 
+pytestmark = pytest.mark.usefixtures("png_and_jpeg")
+
 SOURCE = ArraySource(random_images(20, (8, 8, 3)), np.arange(20) % 4)
 
 

@@ -17,6 +17,8 @@ from keras_mae.data import (
 )
 from tests.drawn import as_image, drawn, encoded, write, write_pictures
 
+pytestmark = pytest.mark.usefixtures("png_and_jpeg")
+
 AS_THEY_COME = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
 SHAPE = (10, 12, 3)
 IMAGES = np.stack([drawn(*SHAPE, seed=seed) for seed in range(23)])

@@ -21,6 +21,8 @@ from keras_mae.data import (
 from keras_mae.data.record_index import RecordIndex
 from tests.drawn import as_image, drawn, encoded, write
 
+pytestmark = pytest.mark.usefixtures("png_and_jpeg")
+
 COUNT = 23
 
 
@@ -46,6 +48,18 @@ def batches(source, **arguments):
     return list(evaluation_dataset(source, (16, 12, 3), 5, with_labels=True, **arguments).as_numpy_iterator())
 
 
+@pytest.fixture(scope="module")
+def whole(folder):
+    """The folder's batches, which several tests compare others with."""
+    return batches(FolderSource(folder))
+
+
+@pytest.fixture(scope="module")
+def set_aside(folder):
+    """The batches of what is set aside of it for validation."""
+    return batches(open_source(f"folder:{folder}", split="validation"))
+
+
 def assert_same(found, expected):
     assert len(found) == len(expected)
     for one, other in zip(found, expected):
@@ -54,11 +68,11 @@ def assert_same(found, expected):
 
 
 @pytest.mark.medium
-def test_give_the_folders_evaluation_batches_and_names(folder, records):
+def test_give_the_folders_evaluation_batches_and_names(folder, records, whole):
     source, expected = open_source(f"tfrecord:{records}/*.tfrecord"), FolderSource(folder)
     assert source.class_names == ["a", "b", "c"] and source.num_classes == 3
     assert source.labels.tolist() == expected.labels.tolist()
-    assert_same(batches(source), batches(expected))
+    assert_same(batches(source), whole)
     assert source.name_of(1).startswith(f"{records}/images-00001-of-00004.tfrecord, record at byte 0")
     assert sorted(source.storage_order) == list(range(COUNT))
     assert source.storage_order[:6].tolist() == [0, 4, 8, 12, 16, 20]  # image i lies in file i % 4
@@ -200,18 +214,18 @@ def test_index_of_records(tmp_path):
 
 @pytest.mark.medium
 @pytest.mark.parametrize("cache", ["memory", "disk"])
-def test_kept_in_memory_or_on_disk(folder, tmp_path, cache):
+def test_kept_in_memory_or_on_disk(folder, whole, set_aside, tmp_path, cache):
     prefix = "memory:" if cache == "memory" else f"disk:{tmp_path}/cache:"
     source = open_source(f"{prefix}folder:{folder}")
     assert source.num_classes == 3 and source.encoded
-    assert_same(batches(source), batches(FolderSource(folder)))
+    assert_same(batches(source), whole)
     again = open_source(f"{prefix}folder:{folder}", split="validation")
-    assert_same(batches(again), batches(open_source(f"folder:{folder}", split="validation")))
+    assert_same(batches(again), set_aside)
     assert open_source(f"{prefix}digits").num_images == 4000  # is in memory already
 
 
 @pytest.mark.medium
-def test_paths_of_other_file_systems(folder):
+def test_paths_of_other_file_systems(folder, whole):
     """TensorFlow's file in memory stands in for gs://: no call may go past `tf.io.gfile`."""
     for place, _, names in os.walk(folder):
         below = os.path.join("ram://photographs", os.path.relpath(place, folder))
@@ -222,7 +236,7 @@ def test_paths_of_other_file_systems(folder):
     assert remote.num_images == open_source(f"folder:{folder}").num_images
     write_records(remote, "ram://records", num_files=2)
     records = open_source("tfrecord:ram://records/*.tfrecord")
-    assert_same(batches(records), batches(open_source(f"folder:{folder}")))
+    assert_same(batches(records), whole)
 
     contents = io.BytesIO()
     np.savez(contents, images=np.zeros((20, 4, 4, 1), "uint8"))

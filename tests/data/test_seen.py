@@ -13,6 +13,8 @@ from keras_mae.data.seen import Seen, changes_between
 from tests.base import random_images
 from tests.drawn import write_pictures
 
+pytestmark = pytest.mark.usefixtures("png_and_jpeg")
+
 
 @pytest.fixture
 def folder(tmp_path):

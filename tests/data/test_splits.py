@@ -7,6 +7,8 @@ from keras_mae.data import ArraySource, FolderSource, Subset, open_source, write
 from keras_mae.data.splits import split_source
 from tests.drawn import as_image, drawn, encoded, write
 
+pytestmark = pytest.mark.usefixtures("png_and_jpeg")
+
 
 def of_labels(labels):
     """Images that hold nothing, with these labels."""

@@ -7,6 +7,8 @@ from keras_mae.data import ArraySource, measure_stats, open_source
 from keras_mae.data.stats import read_stats
 from tests.drawn import as_image, drawn, encoded, write, write_pictures
 
+pytestmark = pytest.mark.usefixtures("png_and_jpeg")
+
 
 def test_of_arrays_against_numpy(tmp_path):
     images = np.stack([drawn(9, 8, 4, seed=n) for n in range(30)])

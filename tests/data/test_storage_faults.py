@@ -14,6 +14,8 @@ from keras_mae.data.record_source import open_records
 from keras_mae.data.record_writer import write_records
 from tests.drawn import as_image, drawn, encoded, write, write_pictures
 
+pytestmark = pytest.mark.usefixtures("png_and_jpeg")
+
 COUNT, SHAPE, BATCH, STEPS = 120, (5, 6, 3), 20, 9
 AS_THEY_COME = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
 

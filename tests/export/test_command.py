@@ -21,7 +21,7 @@ from tests.typed import refused
 SHAPE = (8, 12, 3)
 ROUND_OFF = 1e-5  # of values of about 1: another order of float32 sums
 
-pytestmark = pytest.mark.medium
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("png_and_jpeg")]
 
 
 @pytest.fixture(scope="module")

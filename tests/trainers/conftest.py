@@ -9,6 +9,11 @@ from tests.trainers.labelled import write_everything
 from tests.trainers.pretraining import CONFIG
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_other_formats(png_and_jpeg):
+    """The pictures here are PNG."""
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     return write_pictures(tmp_path_factory.mktemp("pictures"), 20)
