@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from keras_mae.trainers import model_parts
+from keras_mae.trainers import methods, model_parts
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.ranges import Count, Positive, Range, Rate, Share, ShareBelow1, hints_of, shown
@@ -110,7 +110,7 @@ class PretrainConfig(Config):
 
     program: ClassVar[str] = "pretrain"
 
-    method: Annotated[Any, model_parts.METHODS] = model_parts.MAE()
+    method: Annotated[Any, methods.METHODS] = methods.MAE()
     encoder: Annotated[Any, model_parts.ENCODERS] = model_parts.ViT()
     masking: Annotated[Any, model_parts.MASKING] = model_parts.Random()
     target: Annotated[Any, model_parts.TARGETS] = model_parts.Pixels()

@@ -16,7 +16,8 @@ from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.features import ENCODED
 from keras_mae.trainers.free_memory import Memory, find_memory
-from keras_mae.trainers.model_parts import MAE, Transformer, ViT
+from keras_mae.trainers.methods import MAE
+from keras_mae.trainers.model_parts import Transformer, ViT
 from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import any_worker, is_multiworker
 from keras_mae.trainers.trained_model import find_model
