@@ -17,6 +17,7 @@ from absl import flags
 
 from keras_mae.commands import classifiers, converting, exporting, images, pretraining, recipes
 from keras_mae.commands.command import Command
+from keras_mae.registry import did_you_mean
 
 _FAILED = 1
 _USAGE_ERROR = 2
@@ -61,9 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(__version__)
         return 0
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"; did you mean {near[0]}? There" if near else "; there"
-        return _refuse(f"there is no command {name!r}{hint} are: {', '.join(COMMANDS)}")
+        return _refuse(f"there is no command {name!r}{did_you_mean(name, COMMANDS, 1)} {', '.join(COMMANDS)}")
     command = COMMANDS[name]
     if any(argument in ("--help", "-h", "-help") for argument in rest):
         print(_help(name, command))

@@ -36,7 +36,7 @@ ALLOWED = {
     "export": ABOVE_MODELS,
     "demo": ABOVE_MODELS | {"trainers", "export"},
     "commands": ABOVE_MODELS | {"trainers", "export", "demo"},
-    "cli": {"trainers", "commands"},
+    "cli": {"registry", "trainers", "commands"},
     "__main__": {"cli"},
 }
 # In a checkout `keras_mae` finds packages in the repository's root, so that these could be imported by mistake

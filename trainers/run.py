@@ -116,6 +116,10 @@ class RunFolder:
             raise ValueError(f"{self.path} is not the folder of a run: it holds no {CONFIG}")
         record = self._record()
         missing = [key for key in ("data", "config") if key not in record]
+        if missing and "program" in record:
+            raise ValueError(
+                f"an earlier version of this package has written {self.path}: name one of its .keras files instead"
+            )
         if missing:
             raise ValueError(f"{self / CONFIG} is not the config of a run: it has no {missing[0]}")
         return from_json(record["config"]), record["data"]

@@ -70,8 +70,10 @@ def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:
         folder = run.RunFolder(os.path.dirname(file))
         try:
             config, data = folder.config()
-        except ValueError:
-            continue  # somebody else's config.json is no reason not to take the file
+        except ValueError as error:  # somebody else's config.json is no reason not to take the file
+            if "earlier version" in str(error):
+                _log.warning("%s: its crop ratio, bit depth and class names are not known here", error)
+            continue
         return TrainedModel(path, folder.path, config, data, folder.seen())
     return TrainedModel(path)
 

@@ -105,3 +105,13 @@ def test_what_is_not_there(folder, tmp_path):
     os.remove(folder / "encoder.keras")
     with pytest.raises(ValueError, match=r"holds no encoder\.keras: the run has not finished"):
         find_model(str(folder))
+
+
+def test_a_run_of_an_earlier_version(tmp_path, caplog):
+    """It is named as such, and its files load; what its config said of them is not known."""
+    (tmp_path / "config.json").write_text(json.dumps({"program": "pretrain", "epochs": 3, "data": "digits"}))
+    with pytest.raises(ValueError, match="an earlier version of this package has written .*: name one of its .keras"):
+        find_model(str(tmp_path))
+    (tmp_path / "encoder.keras").write_bytes(b"")
+    assert find_model(str(tmp_path / "encoder.keras")).folder is None
+    assert "its crop ratio, bit depth and class names are not known here" in caplog.text
