@@ -84,8 +84,7 @@ def by_hand(size: Size, mask_ratio: float = 0.75, mask_tokens_in_encoder: bool =
 
     A linear layer of widths (a, b) takes 2 a b for each token; a block of width D and N tokens 2 N (12 D^2) in its
     linear layers and 4 N^2 D in attention. The backward pass takes twice the forward pass, but for the gradient with
-    respect to pixels, which nobody asks for. Predictions are made for masked patches only, but for all of them with
-    mask tokens in the encoder.
+    respect to pixels, which nobody asks for. Predictions are made for masked patches only.
     """
     patches = (size.image_size // size.patch_size) ** 2
     visible = int(patches * (1 - mask_ratio))
@@ -100,7 +99,7 @@ def by_hand(size: Size, mask_ratio: float = 0.75, mask_tokens_in_encoder: bool =
     rest = blocks(size.num_layers, encoded + 1, width)
     rest += 2 * (encoded + 1) * width * narrow
     rest += blocks(size.decoder_num_layers, patches + 1, narrow)
-    rest += 2 * (patches if mask_tokens_in_encoder else patches - visible) * narrow * pixels
+    rest += 2 * (patches - visible) * narrow * pixels
     return 2 * first + 3 * rest
 
 

@@ -48,7 +48,8 @@ def freeze_inside(layer: keras.layers.Layer) -> None:
         layer: a built layer or model.
     """
     if not layer.trainable:
-        layer.trainable = False  # what Keras knows now, in whatever it is held
+        layer.trainable = True  # Keras passes over a value that is there already
+        layer.trainable = False
 
 
 def frozen_parts(model: keras.layers.Layer, skip: tuple[keras.layers.Layer, ...] = ()) -> dict[str, Any]:
