@@ -16,6 +16,7 @@ class ConvEncoder(Encoder):
 
     def __init__(self, image_shape, patch_size=4, hidden_dim=8, num_layers=2, name="conv_encoder", **kwargs):
         super().__init__(image_shape, patch_size, hidden_dim, name=name, **kwargs)
+        self.num_layers = num_layers
         arguments = {"padding": "same", "activation": "gelu", "dtype": self.dtype_policy}
         self.stem = keras.layers.Conv2D(hidden_dim, patch_size, patch_size, dtype=self.dtype_policy, name="stem")
         self.convs = [keras.layers.Conv2D(hidden_dim, 3, name=f"conv_{i}", **arguments) for i in range(num_layers)]
@@ -46,7 +47,7 @@ class ConvEncoder(Encoder):
         return [list(group) for group in groups]
 
     def get_config(self):
-        own = {"patch_size": self.patch_size, "hidden_dim": self.hidden_dim, "num_layers": len(self.convs)}
+        own = {"patch_size": self.patch_size, "hidden_dim": self.hidden_dim, "num_layers": self.num_layers}
         return {**super().get_config(), **own}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -120,17 +121,17 @@ class Encoder(ImageModel):
         pixels = self.normalize_pixels
         return Geometry(self.image_shape, self.grid, self.hidden_dim, self.num_prefix_tokens, pixels.mean, pixels.std)
 
-    @property
+    @functools.cached_property  # which a subclass may set
     def patch_size(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
         return self.geometry.patch_size
 
-    @property
+    @functools.cached_property  # which a subclass may set
     def num_patches(self) -> int:
         """`L`, the number of patches of an image."""
         return self.geometry.num_patches
 
-    @property
+    @functools.cached_property  # which a subclass may set
     def num_layers(self) -> int:
         """How many layers there are between the stem and the final norm."""
         return len(self.layer_groups()) - 2
