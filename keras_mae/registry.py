@@ -1,21 +1,19 @@
-"""What a setting can name: one table for each kind of thing, and one way to say which name was meant."""
+"""A table of names for each kind of thing that a setting can name, and suggestions for names that are unknown."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 Entry = TypeVar("Entry")
 
 
 class Registry(Mapping[str, Entry]):
-    """The entries of one kind by their names, in the order in which they were registered.
-
-    Neither TensorFlow nor Keras is needed for it.
+    """The entries of one kind by their names, in the order of registration. It needs neither TensorFlow nor Keras.
 
     Args:
-        kind: what an entry is to a user, such as `"sampler"`.
+        kind: the user's word for an entry, such as `"sampler"`.
 
     Example:
 
@@ -32,7 +30,7 @@ class Registry(Mapping[str, Entry]):
         self._entries: dict[str, Entry] = {}
 
     def register(self, name: str) -> Callable[[Entry], Entry]:
-        """A decorator that enters a class, or calls for any other object, under `name`; the entry stays as it is.
+        """A decorator that registers a class, or any other object, under `name` and returns it.
 
         Raises:
             ValueError: if another entry has the name.
@@ -59,13 +57,7 @@ class Registry(Mapping[str, Entry]):
         raise ValueError(f"this {self.kind} is not registered: {entry!r}")
 
     def __getitem__(self, name: str) -> Entry:
-        """The entry.
-
-        Raises:
-            ValueError: for an unknown name; the near ones are shown.
-        """
-        if name not in self:
-            raise ValueError(f"no {self.kind} is called {name!r}{did_you_mean(name, self)} {', '.join(self)}")
+        check_name(self.kind, name, self)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
@@ -78,10 +70,23 @@ class Registry(Mapping[str, Entry]):
         return len(self._entries)
 
 
+def check_name(kind: str, name: str, known: Collection[str]) -> None:
+    """Raises a ValueError, which shows the near names and all names, if a name is not known."""
+    if name not in known:
+        raise ValueError(f"no {kind} is called {name!r}{did_you_mean(name, known)} {', '.join(known)}")
+
+
 def did_you_mean(word: object, known: Iterable[str], count: int = 2) -> str:
-    """`; did you mean ...?` with the names that are near, and how the list of all begins."""
+    """`; did you mean ...?` with the near names, and the words that a list of all names follows."""
     near = difflib.get_close_matches(word, list(known), n=count, cutoff=0.4) if isinstance(word, str) else []
     return f"; did you mean {' or '.join(near)}? There are:" if near else "; there are:"
+
+
+def listed(names: Iterable[str], limit: int = 8) -> str:
+    """The first `limit` names in one line, and the number of the others."""
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def _place(entry: object) -> object:

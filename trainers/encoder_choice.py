@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from keras_mae.encoders import Encoder, ViTEncoder
-from keras_mae.encoders.presets import ENCODERS
+from keras_mae.encoders.presets import VIT_PRESETS
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.trained_model import find_model
@@ -55,7 +55,7 @@ def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> Encoder:
     if config.encoder.preset is None:
         raise ValueError(
             "there is no encoder: name one with --run, or its sizes to start from fresh weights, with "
-            f"--set preset=..., --set image_size=..., ...; the presets are {', '.join(ENCODERS)}"
+            f"--set preset=..., --set image_size=..., ...; the presets are {', '.join(VIT_PRESETS)}"
         )
     asked = {name: getattr(config.encoder, name) for name in _OWN if name != "channels"}
     overrides: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
@@ -73,9 +73,9 @@ def _check_same(config: ClassifierConfig, encoder: Encoder) -> None:
     """Refuses an encoder that is not what the config, or its preset, says."""
     asked = {name: getattr(config.encoder, name) for name in _OWN}
     if config.encoder.preset is not None:
-        if config.encoder.preset not in ENCODERS:
-            raise ValueError(f"no preset is called {config.encoder.preset!r}; there are: {', '.join(ENCODERS)}")
-        preset = ENCODERS[config.encoder.preset]
+        if config.encoder.preset not in VIT_PRESETS:
+            raise ValueError(f"no preset is called {config.encoder.preset!r}; there are: {', '.join(VIT_PRESETS)}")
+        preset = VIT_PRESETS[config.encoder.preset]
         size = preset["patch_size"]
         of_preset = {**preset, "patch_size": (size, size)}
         asked |= {name: of_preset[name] for name in _OF_PRESET if asked[name] is None}

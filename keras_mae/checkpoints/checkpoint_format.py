@@ -1,4 +1,4 @@
-"""What a checkpoint format is: a table of names."""
+"""The base of checkpoint formats: a table of names."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from keras_mae.registry import Registry
 
 FORMATS: Registry[CheckpointFormat] = Registry("format")
 
-ZEROS = ""  # in place of a name: the format has no tensor for a piece that has no influence, and it becomes zeros
+ZEROS = ""  # in place of a name: the format has no tensor for a piece without influence, which becomes zeros
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 _LEAVES = {"kernel": "weight", "gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}
 
 
 class CheckpointFormat:
-    """How one library names the tensors of a Vision Transformer.
+    """One library's names for the tensors of a Vision Transformer.
 
-    A subclass is a table. It names modules; the leaves have the same names in every format of PyTorch's.
+    A subclass is a table of modules; the leaves have the same names in all of PyTorch's formats.
 
     Attributes:
-        name: what the caller names it by.
-        names: for each of our owners, block numbers written `{}`, the module's name in the file; three names where
-            queries, keys and values are stored apart. An owner that is not in the table has no place in the format.
+        name: the format's name in calls.
+        names: the module's name in the file by our owner, block numbers written `{}`; three names where queries, keys
+            and values are stored apart. The format has no place for an owner that is not in the table.
         parts: regular expressions of the names that belong to the `decoder`, to the `head`, and to `nothing` (counters,
             and heads of other tasks). All other names are the encoder's.
         signature: regular expression of a name that every file in the format has.
@@ -40,15 +40,15 @@ class CheckpointFormat:
 
     @property
     def patch_kernel(self) -> str:
-        """The canonical name of the patch projection's matrix, which every set of weights has once."""
+        """The canonical name of the patch projection's matrix; every set of weights has one."""
         return f"{self.names['encoder.patch_projection']}.weight"
 
     def canonical(self, name: str) -> str:
-        """The name that the table has for a name in a file, where libraries have changed theirs over time."""
+        """The table's name for a name in a file; libraries have changed their names over time."""
         return name
 
     def grid_beside(self, path: str) -> tuple[int, int] | None:
-        """The grid of patches as a file beside `path` says it, in formats that have such a file."""
+        """The grid of patches that a file beside `path` states, in formats that have such a file."""
         return None
 
     def recognises(self, names: Collection[str]) -> bool:
@@ -70,26 +70,23 @@ class CheckpointFormat:
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
     ) -> tuple[CheckpointFormat, list[str]]:
-        """The format as it is for this model, and what the reader of the report should know of it.
+        """The format with its names for this model, and sentences for the report.
 
         The default has one table for all; formats that name the final norm by the kind of pooling override this.
 
         Args:
-            model: what is loaded or saved.
-            found: the canonical names in the file; None if it is being written.
-            skipped: whether a variable, by our name, is left out by request.
+            model: the model to load or save.
+            found: the canonical names in the file; None when saving.
+            skipped: whether the caller skips a variable, by our name.
 
         Raises:
-            ValueError: if the file's classifier, or the model's, computes something that the other cannot.
+            ValueError: if the file's classifier and the model's compute different things.
         """
         return self, []
 
 
 def slots_of(model: keras.Model) -> list[Slot]:
-    """Every weight of a model, exactly once.
-
-    Args:
-        model: an encoder, autoencoder or classifier of this package.
+    """Every weight of an encoder, autoencoder or classifier of this package, exactly once.
 
     Raises:
         ValueError: for another kind of model, or one with weights that no published format has.

@@ -1,4 +1,4 @@
-"""From one format to another."""
+"""Conversion of a checkpoint from one format to another."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def convert_checkpoint(
     overwrite: bool = False,
     **overrides: Any,
 ) -> str:
-    """Writes a checkpoint in another format, and says what it did.
-
-    A `.keras` file knows its model; for the others the caller names it.
+    """Writes a checkpoint in another format.
 
     Args:
         source: the file, or its URL.
@@ -40,33 +38,34 @@ def convert_checkpoint(
         output: the file to write.
         output_format: its format.
         preset: the model in `source`, such as `vit_base_patch16`, `mae_vit_base_patch16` or `simmim_vit_base_patch16`;
-            not for `.keras` files.
+            a `.keras` file needs none, as it holds its model.
         num_classes: makes it a classifier on the encoder `preset`.
         pooling: the classifier's.
         skip, resize_positions, prefix: as for `load_checkpoint`.
-        overwrite: whether files that are there are replaced: `output`, and for Hugging Face its `config.json`.
+        overwrite: whether to replace existing files: `output`, and for Hugging Face its `config.json`.
         **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`,
             `position_embedding` or `layer_norm_epsilon`.
 
     Returns:
-        The reports of reading and writing, for printing.
+        The reports of loading and saving, for printing.
 
     Raises:
-        ValueError: as `load_checkpoint` and `save_checkpoint`; if `preset` is missing; or if `output` is there.
+        ValueError: as `load_checkpoint` and `save_checkpoint`; if `preset` is missing; or if `output` exists.
     """
     check_target(output, output_format)
     written = [output, config_path(output)] if output_format == "hf" else [output]
     taken = [path for path in written if os.path.exists(path)]
     if taken and not overwrite:
-        raise ValueError(f"{taken[0]} is there already: choose another output, or allow its replacement with overwrite")
+        raise ValueError(f"{taken[0]} exists already: choose another output, or allow its replacement with overwrite")
     if preset is None:
         if source_format != "keras":
             raise ValueError(f"a file in the format {source_format!r} does not say which model it is: name the preset")
         if skip or resize_positions or prefix or overrides or num_classes is not None:
-            raise ValueError(
-                f"{source} is converted as the model that was saved; to fill another model with it, name a preset"
-            )
-        return str(save_checkpoint(_saved_model(source), output, output_format))
+            raise ValueError(f"{source} is converted as the model that was saved; to fill another one, name a preset")
+        with open_tensors(local_path(source)) as file:
+            if not isinstance(file, KerasFile):
+                raise ValueError(f"{source} is not in the format 'keras'. {suggestion(file.shapes, source)}")
+            return str(save_checkpoint(file.model, output, output_format))
     model: keras.Model
     if num_classes is not None:
         model = ImageClassifier.from_preset(preset, num_classes, pooling, **overrides)
@@ -78,10 +77,3 @@ def convert_checkpoint(
         model = ViTEncoder.from_preset(preset, **overrides)
     loaded = load_checkpoint(model, source, source_format, skip, resize_positions, prefix)
     return f"{loaded}\n{save_checkpoint(model, output, output_format)}"
-
-
-def _saved_model(source: str) -> keras.Model:
-    with open_tensors(local_path(source)) as file:
-        if isinstance(file, KerasFile):
-            return file.model
-        raise ValueError(f"{source} is not in the format 'keras'. {suggestion(file.shapes, source)}")

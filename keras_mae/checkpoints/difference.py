@@ -1,4 +1,4 @@
-"""What keeps a file from fitting a model, in words: the cause, and a remedy where there is one."""
+"""Differences between a file and a model in words: the cause, and a remedy where there is one."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import keras
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.reading import TensorFile
-from keras_mae.checkpoints.report import listed
 from keras_mae.layers.slots import Offsets, Slot, Table
+from keras_mae.registry import listed
 
 Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Misfit:
-    """A tensor that is not what its variable needs.
+    """A tensor that does not fit its variable.
 
     Attributes:
         slot: the variable.
         name: the tensor.
         found, expected: their shapes.
-        grid: for position embeddings of the right width, what is wrong with their grid, and what to do; else "".
+        grid: for position embeddings of the right width, the difference of the grids, and a remedy; else "".
     """
 
     slot: Slot
@@ -39,7 +39,7 @@ class Misfit:
 
 @dataclasses.dataclass
 class Difference:
-    """What keeps a file from fitting.
+    """All differences between a file and a model.
 
     Attributes:
         missing: variables, each with its names that the file lacks (none if the format has no place for it).
@@ -58,14 +58,14 @@ class Difference:
 def explain(
     difference: Difference, file: TensorFile, fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]
 ) -> str:
-    """The message of the error.
+    """The error message for the differences between a file and a model.
 
     Args:
-        difference: what is wrong.
+        difference: the differences.
         file: the file.
         fmt: its format.
-        model: what should have been loaded.
-        shapes: the file's tensors by canonical name.
+        model: the model to load into.
+        shapes: the shapes of the file's tensors, by canonical name.
     """
     lines = [f"{file.path} (format {fmt.name}) does not fit the {type(model).__name__}, and nothing was loaded."]
     encoder = getattr(model, "encoder", model)
@@ -73,9 +73,9 @@ def explain(
     found, wanted = (size["num_layers"], size["hidden_dim"]), (encoder.num_layers, encoder.hidden_dim)
     if None not in found and found != wanted:
         lines.append("The encoder has {} blocks of width {} in the file, {} of {} here.".format(*found, *wanted))
-    shaped = [misfit for misfit in difference.misfits if misfit.found != misfit.expected]
+    shaped = [str(misfit) for misfit in difference.misfits if misfit.found != misfit.expected]
     if shaped:
-        lines.append(f"Other shapes ({len(shaped)}): {listed(map(str, shaped), 4)}.")
+        lines.append(f"Other shapes ({len(shaped)}): {listed(shaped, 4)}.")
     if difference.missing:
         names = [f"{listed(names) or 'no place in this format'} ({slot.name})" for slot, names in difference.missing]
         lines.append(f"Missing in the file ({len(names)}): {listed(names)}.")
@@ -84,11 +84,17 @@ def explain(
     outside = getattr(file, "outside", ())
     if outside and difference.missing:
         lines.append(f"Not under the prefix {getattr(file, 'prefix', '')!r}, so not read: {listed(outside, 4)}.")
-    return "\n".join([*lines, *_sizes(fmt, model, shapes), *_causes(difference, fmt, model, shapes)])
+    remedies = [*_sizes(fmt, model, shapes), *_causes(difference, fmt, shapes)]
+    if not remedies and difference.unexpected:
+        remedies = [
+            "The models here have no part for what is unexpected: skip=(patterns of names,) leaves it out, and a model "
+            "that was trained with it then computes something else."
+        ]
+    return "\n".join([*lines, *(remedies or ["skip=(patterns of names,) leaves what is missing untrained."])])
 
 
 def _size(fmt: CheckpointFormat, shapes: dict[str, Shape], part: str) -> dict[str, int | None]:
-    """Number and width of the blocks of an encoder or a decoder in the file, as the constructors name them."""
+    """Number and widths of the blocks of an encoder or a decoder in the file, by the constructors' names."""
 
     def tensors(owner: str, leaf: str) -> list[Shape]:
         named = fmt.names.get(f"{part}.{owner}", f"{part}.{owner}")
@@ -104,30 +110,26 @@ def _size(fmt: CheckpointFormat, shapes: dict[str, Shape], part: str) -> dict[st
 
 
 def _sizes(fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]) -> list[str]:
-    """A sentence with the arguments to build each part with, where they differ from the model's."""
-    encoder = getattr(model, "encoder", model)
-    arguments: dict[str, Any] = _size(fmt, shapes, "encoder")
-    ours = {name: getattr(encoder, name) for name in arguments}
+    """For each part of another size, a sentence with the arguments to build it with."""
+    encoder, decoder = getattr(model, "encoder", model), getattr(model, "decoder", None)
+    theirs: dict[str, Any] = _size(fmt, shapes, "encoder")
+    ours = {name: getattr(encoder, name) for name in theirs}
     kernel = shapes.get(fmt.patch_kernel, ())
     if len(kernel) == 4:
-        arguments["patch_size"], ours["patch_size"] = kernel[2:], encoder.patch_size
-        arguments["channels"], ours["channels"] = kernel[1], encoder.image_shape[-1]
-    sentences = []
-    changed = {name: value for name, value in arguments.items() if value is not None and value != ours[name]}
-    if changed:
-        channels = changed.pop("channels", None)
-        words = [f"{name}={value}" for name, value in changed.items()]
-        words += [] if channels is None else [f"image_shape=(height, width, {channels})"]
-        sentences.append(f"Build the encoder with {', '.join(words)}, as in the file.")
-    decoder = getattr(model, "decoder", None)
+        theirs |= {"patch_size": kernel[2:], "image_shape": f"(height, width, {kernel[1]})"}
+        ours |= {"patch_size": encoder.patch_size, "image_shape": f"(height, width, {encoder.image_shape[-1]})"}
+    parts = [("encoder", theirs, ours)]
     if getattr(decoder, "num_layers", None) is not None:
-        there = _size(fmt, shapes, "decoder")
-        words = [f"{key}={value}" for key, value in there.items() if value not in (None, getattr(decoder, key))]
-        sentences += [f"Build the decoder with {', '.join(words)}, as in the file."] if words else []
+        theirs = _size(fmt, shapes, "decoder")
+        parts.append(("decoder", theirs, {name: getattr(decoder, name) for name in theirs}))
+    sentences = []
+    for part, theirs, ours in parts:
+        words = [f"{name}={value}" for name, value in theirs.items() if value not in (None, ours[name])]
+        sentences += [f"Build the {part} with {', '.join(words)}, as in the file."] if words else []
     return sentences
 
 
-# what a file may have that a model has not, and what follows
+# what a file may have in addition to a model, and the remedy
 _CANNOT = "which no model here has: leaving them out would compute something else, so take another checkpoint"
 _ADDITIONS = {
     r"(^|\.)(reg_token|register_tokens)$": f"register tokens, {_CANNOT}",
@@ -138,8 +140,8 @@ _ADDITIONS = {
     r"(^|\.)attn_pool\.": f"attention pooling, {_CANNOT}",
     r"(^|\.)(lora_[AB]|lora_(a|b))(\.|$)": f"LoRA matrices, {_CANNOT}",
     r"relative_position_bias(_table|\.)": f"relative positions, which the format has no place for; {_CANNOT}",
-    r"\.(q_bias|v_bias)$": "biases of queries and values apart, as SimMIM and BEiT have them, which this format has "
-    "not: try format='simmim_torch'",
+    r"\.(q_bias|v_bias)$": "separate biases of queries and values, as SimMIM and BEiT have them, which this format "
+    "has not: try format='simmim_torch'",
     r"^(cls_token|vit\.embeddings\.cls_token|encoder\.cls_token)$": "a class token: build the encoder with "
     "use_cls_token=True",
     r"(^|\.)(pos_embed|position_embeddings|positions\.table)$": "absolute positions: build the encoder with "
@@ -147,86 +149,69 @@ _ADDITIONS = {
     r"^(norm|fc_norm)\.(weight|bias)$": "two final norms, and the models here have one: take another checkpoint",
 }
 _LAYER_SCALE = r"(\.(ls[12]\.gamma|gamma_[12]|lambda_[12]|layer_scale[12]\.lambda1|(attention|mlp)_scale\.gamma))$"
+_OTHER_ROWS = r"(reg_token|register_tokens|dist\w*_token|cls_token)$"
 
 
-def _causes(difference: Difference, fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]) -> list[str]:
-    unexpected = difference.unexpected
-    causes = [
-        f"The file has {what}."
-        for pattern, what in _ADDITIONS.items()
-        if any(re.search(pattern, name) for name in unexpected)
-    ]
-    if any(re.search(_LAYER_SCALE, name) for name in unexpected):
-        known = any(name.endswith("attention_scale.gamma") for name in (*fmt.names, *unexpected))
+def _causes(difference: Difference, fmt: CheckpointFormat, shapes: dict[str, Shape]) -> list[str]:
+    def has_unexpected(pattern: str) -> bool:
+        return any(re.search(pattern, name) for name in difference.unexpected)
+
+    causes = [f"The file has {what}." for pattern, what in _ADDITIONS.items() if has_unexpected(pattern)]
+    if has_unexpected(_LAYER_SCALE):
+        known = any(name.endswith("attention_scale.gamma") for name in (*fmt.names, *difference.unexpected))
         remedy = "build the encoder with layer_scale=1.0, which the file's gains replace"
-        causes.append(
-            f"The file has LayerScale: {remedy if known else f'which this format has no place for; {_CANNOT}'}."
-        )
-    causes += _what_is_missing(difference, fmt, model, shapes)
+        causes.append(f"The file has LayerScale: {remedy if known else f'this format has no place for it; {_CANNOT}'}.")
+    causes += _what_is_missing(difference, fmt, shapes)
     if any(misfit.slot.part == "head" for misfit in difference.misfits):
         causes.append("For another number of classes, keep the model's head as it is, with skip=('head.*',).")
     for misfit in difference.misfits:
         if isinstance(misfit.slot.layout, Offsets) and misfit.found[-1:] != misfit.expected[-1:]:
             causes.append(f"Build the encoder with num_heads={misfit.found[-1]}, as in the file.")
-    prefix_differs = any(re.search(r"(reg_token|register_tokens|dist\w*_token|cls_token)$", n) for n in unexpected)
-    prefix_differs |= any(slot.owner == "encoder.cls_token" for slot, _ in difference.missing)
-    if not prefix_differs:  # else it has other rows for that reason, and the remedies of grids are none
+    # with other prefix tokens the table has other rows for that reason, which resizing does not mend
+    if not has_unexpected(_OTHER_ROWS) and all(slot.owner != "encoder.cls_token" for slot, _ in difference.missing):
         causes += dict.fromkeys(f"{each.name}: {each.grid}." for each in difference.misfits if each.grid)
-    if causes or _sizes(fmt, model, shapes):
-        return causes
-    if unexpected:
-        return [
-            "What is unexpected is no part of the models here: skip=(patterns of names,) leaves it out, and a model "
-            "that was trained with it then computes something else."
-        ]
-    return ["What is missing, skip=(patterns of names,) leaves as it is in the model, untrained."]
-
-
-def _what_is_missing(
-    difference: Difference, fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]
-) -> list[str]:
-    in_file = {fmt.part_of(name) for name in shapes}
-    slots = [slot for slot, _ in difference.missing]
-    missing = {slot.part for slot in slots}
-    causes = []
-    if any(slot.owner.endswith("_scale.gamma") for slot in slots):
-        causes.append("The file has no LayerScale: build the encoder with layer_scale=None.")
-    if any(slot.owner == "encoder.cls_token" for slot in slots):
-        causes.append("The file has no class token: build the encoder with use_cls_token=False.")
-    if any(slot.owner == "encoder.positions.table" and isinstance(slot.layout, Table) for slot in slots):
-        causes.append("The file has no absolute positions: build the encoder with position_embedding=None.")
-    if any(isinstance(slot.layout, Offsets) for slot in slots):
-        causes.append("The file has no relative positions: build the encoder with relative_position_bias=None.")
-    if {slot.name for slot in slots} >= {"encoder.norm.gamma", "encoder.norm.beta"}:
-        causes.append(
-            "The file has no final norm, and every encoder here has one, so that it computes something else: take "
-            "another checkpoint, or, to train it further, leave the model's own with skip=('encoder.norm.*',)."
-        )
-    if "decoder" in missing and "decoder" not in in_file:
-        causes.append(
-            "The file holds no decoder: get a full checkpoint, or keep the model's decoder as it is, with "
-            "skip=('decoder.*',)."
-        )
-    elif any(slot.name == "decoder.mask_token" for slot in slots) and not _size(fmt, shapes, "decoder")["num_layers"]:
-        causes.append(
-            "The file's decoder is another than MAE's, such as SimMIM's one layer: keep the model's decoder as it is, "
-            "with skip=('decoder.*',)."
-        )
-    if "mask_token" in missing or any(slot.name.startswith("decoder.projection.") for slot in slots):
-        causes.append(
-            "A SimMIM's mask token and its one layer are in the formats 'simmim_torch' and 'keras'; elsewhere, keep "
-            "the model's own with skip=('mask_token', 'decoder.*')."
-        )
-    if "head" in missing and "head" not in in_file:
-        causes.append("The file holds no classifier: keep the model's head as it is, with skip=('head.*',).")
-    elif "batch_norm" in missing:
-        causes.append(
-            "The file's classifier is no linear probe: build the ImageClassifier without num_trainable_layers=0, or "
-            "keep the model's head as it is, with skip=('head.*', 'batch_norm.*')."
-        )
-    elif "head" in missing and any(re.search(r"^head\.\d", name) for name in shapes):
-        causes.append(
-            "The file's classifier is a linear probe: build the ImageClassifier with num_trainable_layers=0, or keep "
-            "the model's head as it is, with skip=('head.*',)."
-        )
     return causes
+
+
+# what a file may lack, and the remedy
+_KEEP_DECODER = "keep the model's decoder as it is, with skip=('decoder.*',)."
+_KEEP_HEAD = "keep the model's head as it is, with skip=('head.*',)."
+_MISSING = {
+    "layer scale": "The file has no LayerScale: build the encoder with layer_scale=None.",
+    "class token": "The file has no class token: build the encoder with use_cls_token=False.",
+    "positions": "The file has no absolute positions: build the encoder with position_embedding=None.",
+    "offsets": "The file has no relative positions: build the encoder with relative_position_bias=None.",
+    "norm": "The file has no final norm, and every encoder here has one, so that it computes something else: take "
+    "another checkpoint, or, to train it further, leave the model's own with skip=('encoder.norm.*',).",
+    "decoder": f"The file holds no decoder: get a full checkpoint, or {_KEEP_DECODER}",
+    "mask token": f"The file's decoder is another than MAE's, such as SimMIM's one layer: {_KEEP_DECODER}",
+    "simmim": "A SimMIM's mask token and its one layer are in the formats 'simmim_torch' and 'keras'; with another "
+    "format, keep the model's own with skip=('mask_token', 'decoder.*').",
+    "head": f"The file holds no classifier: {_KEEP_HEAD}",
+    "probe": "The file's classifier is no linear probe: build the ImageClassifier without num_trainable_layers=0, or "
+    "keep the model's head as it is, with skip=('head.*', 'batch_norm.*').",
+    "no probe": "The file's classifier is a linear probe: build the ImageClassifier with num_trainable_layers=0, or "
+    + _KEEP_HEAD,
+}
+
+
+def _what_is_missing(difference: Difference, fmt: CheckpointFormat, shapes: dict[str, Shape]) -> list[str]:
+    slots = [slot for slot, _ in difference.missing]
+    names, parts, owners = ({getattr(slot, key) for slot in slots} for key in ("name", "part", "owner"))
+    no_part = parts - {fmt.part_of(name) for name in shapes}
+    no_blocks = not _size(fmt, shapes, "decoder")["num_layers"]
+    in_two_parts = any(re.search(r"^head\.\d", name) for name in shapes)
+    applies = {
+        "layer scale": any(owner.endswith("_scale.gamma") for owner in owners),
+        "class token": "encoder.cls_token" in owners,
+        "positions": any(isinstance(slot.layout, Table) and slot.part == "encoder" for slot in slots),
+        "offsets": any(isinstance(slot.layout, Offsets) for slot in slots),
+        "norm": names >= {"encoder.norm.gamma", "encoder.norm.beta"},
+        "decoder": "decoder" in no_part,
+        "mask token": "decoder.mask_token" in names and no_blocks and "decoder" not in no_part,
+        "simmim": "mask_token" in parts or "decoder.projection" in owners,
+        "head": "head" in no_part,
+        "probe": "batch_norm" in parts and "head" not in no_part,
+        "no probe": parts & {"head", "batch_norm"} == {"head"} and "head" not in no_part and in_two_parts,
+    }
+    return [_MISSING[cause] for cause, does in applies.items() if does]

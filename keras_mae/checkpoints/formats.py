@@ -1,4 +1,4 @@
-"""The formats by name, and which of them a file looks like."""
+"""All formats by name, and a suggestion for a file of another one."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Collection
 from keras_mae.checkpoints import hf, mae_torch, simmim_torch  # noqa: F401  they register themselves
 from keras_mae.checkpoints.checkpoint_format import FORMATS, CheckpointFormat
 from keras_mae.checkpoints.name_sets import prefixes_of
-from keras_mae.checkpoints.report import listed
 from keras_mae.layers.slots import Slot
+from keras_mae.registry import listed
 
 
 class KerasFormat(CheckpointFormat):
     """Models of this package saved by Keras; the names are ours.
 
-    `keras.saving.load_model` gives back the model that was saved. As a checkpoint format, such a file also fills a
-    model that exists already, and of another kind: the encoder of a saved `MaskedAutoencoder`, for one.
+    `keras.saving.load_model` returns the saved model. As a checkpoint, such a file also fills an existing model, of
+    another kind too: an encoder from a saved `MaskedAutoencoder`, for instance.
     """
 
     name = "keras"
@@ -35,7 +35,7 @@ FORMATS.register("keras")(KerasFormat())
 
 
 def suggestion(names: Collection[str], path: str) -> str:
-    """A sentence on the formats that a file's names look like."""
+    """A sentence that names the formats with names like these."""
     likely = [fmt.name for fmt in FORMATS.values() if prefixes_of(names, fmt)]
     shown = f"its names ({listed(names, 3)})"
     if not likely:

@@ -26,7 +26,7 @@ def _blocks(owner: str, module: str) -> dict[str, str | tuple[str, str, str]]:
     }
 
 
-# What transformers 5 calls things, in memory and in part in its files, to what published files call them.
+# From the names of transformers 5, in memory and in part in its files, to those of published files
 _RENAMED = [
     (r"^decoder\.decoder_encoder\.layer\.", "decoder.decoder_layers."),
     (r"^(vit\.)?layers\.", "vit.encoder.layer."),
@@ -43,10 +43,10 @@ _RENAMED = [
 class HFFormat(CheckpointFormat):
     """Files of Hugging Face's `ViTMAEForPreTraining`, `ViTMAEModel`, `ViTModel` and `ViTForImageClassification`.
 
-    Read are the names in published files and those that transformers 5 has in memory; written are the published ones,
-    which every version reads. Its classifier takes the class token; the pooler (a dense layer with tanh on top of the
-    class token) is not part of any model here. LayerNorm's epsilon is in no file: `layer_norm_epsilon=1e-12` is Hugging
-    Face's default, and 1e-6 ours and the official code's.
+    It reads the names of published files and of transformers 5, and writes the published ones, which every version
+    reads. Its classifier takes the class token; the pooler (a dense layer with tanh on top of the class token) is not
+    part of any model here. No file states LayerNorm's epsilon: Hugging Face's default is `layer_norm_epsilon=1e-12`,
+    ours and the official code's 1e-6.
     """
 
     name = "hf"
@@ -83,7 +83,7 @@ class HFFormat(CheckpointFormat):
             image, patch = (_pair(config[name]) for name in ("image_size", "patch_size"))
             return image[0] // patch[0], image[1] // patch[1]
         except (OSError, ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError):
-            return None  # it is a help, and no part of the file
+            return None  # the config is optional
 
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
@@ -102,13 +102,13 @@ FORMATS.register("hf")(HFFormat())
 
 
 def _pair(size: Any) -> tuple[int, int]:
-    """A size as Hugging Face writes it: a number, or two."""
+    """Height and width of a size in Hugging Face's form: a number, or two."""
     height, width = size if isinstance(size, list) else (size, size)
     return int(height), int(width)
 
 
 def config_of(model: keras.Model) -> dict[str, Any] | None:
-    """What Hugging Face's `config.json` says of a model; None if no class there can hold it.
+    """Hugging Face's `config.json` of a model; None if no class there can hold it.
 
     ViTMAE takes square images and patches only, and every ViT there has a class token.
     """

@@ -9,15 +9,15 @@ import keras
 import ml_dtypes
 import numpy as np
 
-from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.formats import FORMATS, suggestion
 from keras_mae.checkpoints.known_files import local_path
 from keras_mae.checkpoints.merge import Assignment, Plan, plan_merge
-from keras_mae.checkpoints.name_sets import NameSet, choose_set
+from keras_mae.checkpoints.name_sets import choose_set
 from keras_mae.checkpoints.positions import note_on_kind, table_for
 from keras_mae.checkpoints.reading import TensorFile, open_tensors
-from keras_mae.checkpoints.report import CheckpointReport, listed
+from keras_mae.checkpoints.report import CheckpointReport
 from keras_mae.layers.slots import Offsets, Table
+from keras_mae.registry import listed
 
 _log = logging.getLogger("keras_mae")
 _FLOATS = tuple(map(np.dtype, ("float64", "float32", "float16", ml_dtypes.bfloat16)))
@@ -33,31 +33,31 @@ def load_checkpoint(
 ) -> CheckpointReport:
     """Fills a model with published weights, or with weights of our own; strictly.
 
-    Every tensor of the file is used and every variable assigned exactly once, or both differences are listed in the
-    error and the model stays as it was. Two exceptions, both in the report: what `skip` names; and tensors of a part
-    that this kind of model does not have by design. A `ViTEncoder` takes the encoder out of a full checkpoint or a
-    classifier, and an `ImageClassifier` leaves a decoder behind; a `MaskedAutoencoder` without its decoder's weights is
+    Every tensor of the file is used and every variable assigned exactly once; otherwise the error lists both
+    differences and the model keeps its weights. Two exceptions, both in the report: names in `skip`, and tensors of a
+    part that this kind of model does not have by design. A `ViTEncoder` takes the encoder out of a full checkpoint or
+    a classifier, and an `ImageClassifier` leaves out a decoder; a `MaskedAutoencoder` without its decoder's weights is
     an error unless they are skipped.
 
-    Not in a file, and so the caller's to know: the number of heads, LayerNorm's epsilon (1e-6 in the official code and
-    timm, 1e-12 by default in Hugging Face), mean and std of the pixels, the grid of a non-square image.
+    No file states the number of heads, LayerNorm's epsilon (1e-6 in the official code and timm, 1e-12 by default in
+    Hugging Face), mean and std of the pixels, or the grid of a non-square image: the caller has to know them.
 
     Args:
         model: a `ViTEncoder`, `MaskedAutoencoder`, `SimMIM` or `ImageClassifier`.
-        path: a `.safetensors`, `.pth`, `.pt`, `.bin` or `.keras` file, or a URL of one. Files of PyTorch's are read
-            with `weights_only=True`: code in them is refused.
+        path: a `.safetensors`, `.pth`, `.pt`, `.bin` or `.keras` file, or a URL of one. PyTorch's files are read with
+            `weights_only=True`: code in them is refused.
         format: `"mae_torch"` (the official names), `"timm"`, `"hf"` (Hugging Face), `"simmim_torch"` (the names of
             SimMIM's code) or `"keras"` (ours).
-        skip: patterns (as in `fnmatch`) of names to leave out, in the file's words or in ours: `"head.*"`,
-            `"decoder.*"`. One that matches nothing is an error.
+        skip: patterns (as in `fnmatch`) of names to leave out, the file's or ours: `"head.*"`, `"decoder.*"`. A
+            pattern that matches nothing is an error.
         resize_positions: True allows position embeddings of another grid: they are resized by
             `keras_mae.layers.resize_position_embedding`, or, sin-cos for a sin-cos model, computed anew.
-            (rows, columns) does so too, and says the file's grid. Our own files say it, Hugging Face's in the
-            `config.json` beside them, and sin-cos tables by their numbers; any other is taken for a square one, and
-            where it is not, has to be named, even if it is the model's.
-        prefix: what stands before the names, such as `"teacher.backbone."`, if the file holds several sets of weights;
+            (rows, columns) does so too, and gives the file's grid. Our own files state it, Hugging Face's in the
+            `config.json` beside them, and sin-cos tables by their numbers; any other is taken for a square one; a
+            grid that is not square has to be given, even if it is the model's.
+        prefix: the prefix of the names, such as `"teacher.backbone."`, if the file holds several sets of weights;
             None takes the one set that is there, or of several the first that is no average (EMA, teacher). One
-            prefix is taken off, and the report says which.
+            prefix is removed, and the report says which.
 
     Returns:
         A report; `print` it.
@@ -73,14 +73,20 @@ def load_checkpoint(
     """
     path = local_path(path)
     with open_tensors(path) as opened:
-        fmt, file = _set_of(opened, format, prefix)
+        hint = suggestion(opened.shapes, path)
+        if format not in FORMATS:
+            raise ValueError(f"format is one of {', '.join(map(repr, FORMATS))}; got {format!r}. {hint}")
+        fmt = FORMATS[format]
+        file = choose_set(opened, fmt, prefix)
+        if file is None:
+            raise ValueError(f"{path} is not in the format {format!r}. {hint}")
+        if file.grid is None:
+            file.grid = fmt.grid_beside(path)
         plan = plan_merge(model, file, fmt, skip, resize_positions)
         _check_values(file, plan)
-        notes = [
-            *file.notes(),
-            *plan.notes,
-            *(note for each in plan.assignments if (note := _assign(file, each))),
-        ]
+        notes = [*file.notes(), *plan.notes]
+        for assignment in plan.assignments:
+            notes += [f"{assignment.slot.name}: {note}" for note in _assign(file, assignment)]
     report = CheckpointReport(
         "loaded",
         path,
@@ -96,22 +102,8 @@ def load_checkpoint(
     return report
 
 
-def _set_of(file: TensorFile, name: str, prefix: str | None) -> tuple[CheckpointFormat, NameSet]:
-    """The format of this name and the set to read, if the file's names agree; another is suggested, never taken."""
-    hint = suggestion(file.shapes, file.path)
-    if name not in FORMATS:
-        raise ValueError(f"format is one of {', '.join(map(repr, FORMATS))}; got {name!r}. {hint}")
-    fmt = FORMATS[name]
-    chosen = choose_set(file, fmt, prefix)
-    if chosen is None:
-        raise ValueError(f"{file.path} is not in the format {name!r}. {hint}")
-    if chosen.grid is None:
-        chosen.grid = fmt.grid_beside(file.path)
-    return fmt, chosen
-
-
 def _check_values(file: TensorFile, plan: Plan) -> None:
-    """Looks for NaN and infinity in everything that will be assigned, before anything is."""
+    """Raises a ValueError for NaN and infinity in any tensor to assign, before the first is assigned."""
     bad = []
     for name in (name for each in plan.assignments for name in each.names if name):
         array = file.read(name)
@@ -132,14 +124,13 @@ def _is_finite(array: np.ndarray) -> bool:
         return bool(np.isfinite(array.astype("float64")).all())
     flat = array.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
-        total = np.dot(flat, flat)  # one pass without a temporary array
-    # it may overflow where no weight does, and is then not believed
+        total = np.dot(flat, flat)  # one pass without a temporary array; may overflow where no weight is infinite
     return bool(np.isfinite(total)) or bool(np.isfinite(flat).all())
 
 
-def _assign(file: TensorFile, assignment: Assignment) -> str | None:
-    """Reads a variable's tensors and assigns them; returns what the report should say of it."""
-    slot, note = assignment.slot, None
+def _assign(file: TensorFile, assignment: Assignment) -> list[str]:
+    """Reads a variable's tensors and assigns them; returns sentences for the report."""
+    slot, notes = assignment.slot, []
     read = [slot.layout.from_file(file.read(name)) if name else None for name in assignment.names]
     example = next((piece for piece in read if piece is not None), None)
     if example is None:
@@ -150,9 +141,11 @@ def _assign(file: TensorFile, assignment: Assignment) -> str | None:
         layer, value = slot.layout.layer, value.astype("float32")
         if assignment.lacking:
             value = np.concatenate([np.zeros((assignment.lacking, value.shape[1]), "float32"), value])
+            notes.append("the file has no position for the class token; ours is zeros, which compute the same")
         if assignment.old_grid is None:
             note = note_on_kind(layer, value)
         else:
             value, note = table_for(layer, value, assignment.old_grid)
+        notes += [note] if note else []
     slot.variable.assign(value.astype(slot.variable.dtype, copy=False))
-    return f"{slot.name}: {note}" if note else None
+    return notes

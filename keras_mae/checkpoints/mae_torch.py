@@ -1,4 +1,4 @@
-"""The names of the official MAE checkpoints and of classifiers fine-tuned from them, and timm's, which are these."""
+"""The names of the official MAE checkpoints, of classifiers fine-tuned from them, and of timm's models."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class MAETorchFormat(CheckpointFormat):
     name = "mae_torch"
     names = {**ENCODER, **LAYER_SCALE, **_DECODER, "head": "head"}
     parts = {"decoder": r"^(decoder_|mask_token$)", "nothing": r"\.num_batches_tracked$", "head": r"^head\."}
+    probe_names = {"batch_norm": "head.0", "head": "head.1"}
     signature = r"^blocks\.\d+\.attn\.qkv\.weight$"
     wrapper: str | None = "model"
 
@@ -69,16 +70,13 @@ class MAETorchFormat(CheckpointFormat):
         norm, notes = self._final_norm(model, found, skipped)
         own.names = {**self.names, "encoder.norm": norm}
         if isinstance(model, ImageClassifier) and model.is_probe:
-            own.names |= self._probe_names()
+            own.names |= self.probe_names
         return own, notes
-
-    def _probe_names(self) -> dict[str, str | tuple[str, str, str]]:
-        return {"batch_norm": "head.0", "head": "head.1"}
 
     def _final_norm(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
     ) -> tuple[str, list[str]]:
-        """The name of the last LayerNorm, which tells before or after pooling it stands."""
+        """The name of the last LayerNorm, which depends on its place before or after pooling."""
         is_classifier = isinstance(model, ImageClassifier)
         after_pooling = is_classifier and model.pooling == "mean" and not model.is_probe
         expected = "fc_norm" if after_pooling else "norm"
@@ -86,18 +84,18 @@ class MAETorchFormat(CheckpointFormat):
             return expected, []
         other = "norm" if after_pooling else "fc_norm"
         if f"{other}.weight" not in found:
-            return expected, []  # neither: the merge will say that it is missing
+            return expected, []  # neither: the merge lists it as missing
         if is_classifier and not skipped("head.kernel"):
             if not any(name.startswith("head.") for name in found):
-                return other, []  # the merge will say that the head is missing
+                return other, []  # the merge lists the head as missing
             if not after_pooling:
-                remedy = "Build the ImageClassifier with pooling='mean', whose norm stands after it"
+                remedy = "Build the ImageClassifier with pooling='mean', whose norm stands after pooling"
             elif not model.encoder.use_cls_token:
                 remedy = "Build the ImageClassifier with pooling='cls', which without a class token is that average"
             else:
                 remedy = (
                     "If it takes the class token, build the ImageClassifier with pooling='cls', whose norm stands "
-                    "before pooling; an average of normalised tokens without a norm after it no classifier here takes"
+                    "before pooling; no classifier here takes the average of normalised tokens without a further norm"
                 )
             raise ValueError(
                 f"the file's classifier has {other!r} where one with pooling={model.pooling!r} has {expected!r}: its "
@@ -120,13 +118,11 @@ class TimmFormat(MAETorchFormat):
     name = "timm"
     names = {**ENCODER, **LAYER_SCALE, "head": "head"}
     parts = {"head": r"^head\."}
+    probe_names = {}
     wrapper = None
 
-    def recognises(self, names) -> bool:
+    def recognises(self, names: Collection[str]) -> bool:
         return super().recognises(names) and not any(name.startswith("decoder_") for name in names)
-
-    def _probe_names(self) -> dict[str, str | tuple[str, str, str]]:
-        return {}
 
 
 FORMATS.register("timm")(TimmFormat())

@@ -1,4 +1,4 @@
-"""The strict merge: which tensor of a file goes into which variable, or why it cannot be."""
+"""The strict merge: which tensor of a file goes into which variable, or why it cannot."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat, par
 from keras_mae.checkpoints.difference import Difference, Misfit, explain
 from keras_mae.checkpoints.positions import grid_in_file
 from keras_mae.checkpoints.reading import TensorFile
-from keras_mae.checkpoints.report import listed
 from keras_mae.layers.slots import Offsets, Slot, Table
+from keras_mae.registry import listed
 
 Grid = tuple[int, int]
 Shape = tuple[int, ...]
@@ -27,8 +27,8 @@ class Assignment:
     Attributes:
         slot: the variable.
         names: the tensors, by their names in the file; or `ZEROS`.
-        old_grid: for position embeddings that have to change, the grid of the file's; else None.
-        lacking: how many rows of position embeddings, of prefix tokens, are not in the file and become zeros.
+        old_grid: the file's grid, for position embeddings that have to change; else None.
+        lacking: how many rows of position embeddings, of prefix tokens, the file lacks; they become zeros.
     """
 
     slot: Slot
@@ -39,7 +39,7 @@ class Assignment:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a load will do.
+    """The steps of a load.
 
     Attributes:
         assignments: one for each variable that is loaded.
@@ -54,23 +54,19 @@ class Plan:
 
 
 def plan_merge(
-    model: keras.Model,
-    file: TensorFile,
-    fmt: CheckpointFormat,
-    skip: str | Sequence[str] = (),
-    resize_positions: bool | Grid = False,
+    model: keras.Model, file: TensorFile, fmt: CheckpointFormat, skip: str | Sequence[str], resize: bool | Grid
 ) -> Plan:
-    """Gives every tensor of a file and every variable of a model exactly one place, before anything is read.
+    """Gives every tensor of a file and every variable of a model exactly one place, before any variable changes.
 
-    A tensor may stay over only if it was skipped, or belongs to a part that this kind of model does not have by design
-    (an encoder has no decoder and no head). A variable may stay as it is only if it was skipped.
+    A tensor may be left over only if it is skipped, or belongs to a part that this kind of model does not have by
+    design (an encoder has no decoder and no head). A variable may keep its value only if it is skipped.
 
     Args:
-        model: what is loaded.
-        file: what is read; of its tensors, only position embeddings are looked at here.
+        model: the model to load into.
+        file: the file; only its position embeddings are read here.
         fmt: the file's format.
         skip: patterns (`fnmatch`) of names, the file's or ours.
-        resize_positions: as for `load_checkpoint`.
+        resize: `resize_positions` of `load_checkpoint`.
 
     Raises:
         ValueError: with both differences listed, if there are any; or for a pattern that matches nothing.
@@ -78,14 +74,14 @@ def plan_merge(
     shapes = file.shapes
     found = _canonical_names(shapes, fmt, file.path)
     ours = slots_of(model)
-    parts = parts_of(ours)
     skipping = _Selector(skip)
     fmt, notes = fmt.for_model(model, found, lambda name: skipping.matches([name]))
 
     assignments: list[Assignment] = []
     difference = Difference()
     skipped: list[str] = []
-    without_bias = _Biases(found)
+    kinds = {_any_block(name) for name in found}
+    zero_biases: dict[str, None] = {}
     left = dict(found)  # what no variable has taken yet
     for slot in ours:
         canonical = fmt.file_names(slot)
@@ -93,17 +89,20 @@ def plan_merge(
         present, absent = [name for name in names if name], [name for name in canonical if name and name not in found]
         if skipping.matches([slot.name, *filter(None, canonical), *present]):
             skipped += [slot.name, *present]
-        elif not canonical or (absent and not without_bias.may_be_zeros(slot, absent)):
+        elif not canonical or (absent and not _may_be_zeros(slot, absent, kinds)):
             difference.missing.append((slot, absent))
         elif isinstance(slot.layout, (Table, Offsets)):
-            assignments.append(_positions(slot, names[0], file, fmt, found, resize_positions, difference))
+            assignments.append(_positions(slot, names[0], file, fmt, found, resize, difference))
         else:
+            zero_biases |= dict.fromkeys(map(_any_block, absent))
             expected = _expected_shape(slot, len(names))
             wrong = (name for name in present if shapes[name] != expected)
             difference.misfits += [Misfit(slot, name, shapes[name], expected) for name in wrong]
             assignments.append(Assignment(slot, names))
-    notes = [*notes, *without_bias.notes(), *_notes_on_lacking(assignments)]
+    if zero_biases:
+        notes = [*notes, f"the file has no {listed(zero_biases)}: these biases are zeros, which compute the same"]
 
+    parts = parts_of(ours)
     dropped: list[str] = []
     for canonical_name, name in left.items():
         part = fmt.part_of(canonical_name)
@@ -143,57 +142,33 @@ def _positions(
     file: TensorFile,
     fmt: CheckpointFormat,
     found: Collection[str],
-    resize_positions: bool | Grid,
+    resize: bool | Grid,
     difference: Difference,
 ) -> Assignment:
-    """The assignment of a table of positions; what keeps it from being used goes into `difference`."""
+    """The assignment of a table of positions; reasons against it go into `difference`."""
     shape, expected = file.shapes[name], _expected_shape(slot, 1)
     if len(shape) != len(expected) or (shape[:-2], shape[-1]) != (expected[:-2], expected[-1]) or not shape[-2]:
-        difference.misfits.append(Misfit(slot, name, shape, expected))  # another width: no resizing mends that
+        difference.misfits.append(Misfit(slot, name, shape, expected))  # another width, which resizing does not mend
         return Assignment(slot, (name,))
     layer = slot.layout.layer  # type: ignore[attr-defined]
     table = slot.layout.from_file(file.read(name))
     # timm's no_embed_class: the class token is there, and has no position
     allow_lacking = slot.owner == "encoder.positions.table" and fmt.names.get("encoder.cls_token") in found
-    there = grid_in_file(layer, table, file.grid, resize_positions, allow_lacking)
+    there = grid_in_file(layer, table, file.grid, resize, allow_lacking)
     if there.trouble:
         difference.misfits.append(Misfit(slot, name, shape, expected, there.trouble))
     return Assignment(slot, (name,), None if there.grid == layer.grid else there.grid, there.lacking)
 
 
-def _notes_on_lacking(assignments: list[Assignment]) -> list[str]:
-    return [
-        f"{each.slot.name}: the file has no position for the class token; ours is zeros, which compute the same"
-        for each in assignments
-        if each.lacking
-    ]
-
-
-class _Biases:
-    """Biases of queries, keys and values that a file lacks in every block: zeros compute the same."""
-
-    def __init__(self, found: Collection[str]) -> None:
-        self._kinds = {_any_block(name) for name in found}
-        self.absent: dict[str, None] = {}
-
-    def may_be_zeros(self, slot: Slot, absent: list[str]) -> bool:
-        """Whether these names of a variable are absent by design: their matrices are there, and no block has them."""
-        if not (slot.owner.endswith(".attention.qkv") and slot.leaf == "bias"):
+def _may_be_zeros(slot: Slot, absent: list[str], kinds: Collection[str]) -> bool:
+    """Whether these are biases of queries, keys and values that no block of the file has beside its matrix."""
+    if not (slot.owner.endswith(".attention.qkv") and slot.leaf == "bias"):
+        return False
+    for kind in map(_any_block, absent):
+        matrix = re.sub(r"(\.[qkv]_bias|\.bias)$", ".weight", kind)
+        if kind in kinds or not (matrix in kinds or matrix.endswith("attn.weight")):
             return False
-        kinds = [_any_block(name) for name in absent]
-        matrices = [re.sub(r"(\.[qkv]_bias|\.bias)$", ".weight", kind) for kind in kinds]
-        if any(kind in self._kinds for kind in kinds):
-            return False
-        if not all(matrix in self._kinds or matrix.endswith("attn.weight") for matrix in matrices):
-            return False
-        self.absent |= dict.fromkeys(kinds)
-        return True
-
-    def notes(self) -> list[str]:
-        """What the report should say of them."""
-        if not self.absent:
-            return []
-        return [f"the file has no {listed(self.absent)}: these biases are zeros, which compute the same"]
+    return True
 
 
 def _any_block(name: str) -> str:
@@ -208,16 +183,16 @@ class _Selector:
         self.matched: set[str] = set()
 
     def matches(self, names: Sequence[str]) -> bool:
-        """Whether any pattern fits any of these names of one thing."""
+        """Whether any pattern matches any of these names of one tensor or variable."""
         hits = {each for each in self.patterns if any(fnmatch.fnmatchcase(name, each) for name in names)}
         self.matched |= hits
         return bool(hits)
 
     def check_all_matched(self, names: Sequence[str]) -> None:
-        """Raises if a pattern has matched nothing; shows some of `names`."""
+        """Raises a ValueError, which shows some of `names`, if a pattern has matched nothing."""
         idle = [each for each in self.patterns if each not in self.matched]
         if idle:
             raise ValueError(
                 f"skip={idle[0]!r} matches no name, neither of the model nor of the file. Patterns are as in fnmatch, "
-                f"such as 'head.*', and there are {listed(names)}"
+                f"such as 'head.*'; the names are {listed(names)}"
             )

@@ -1,4 +1,4 @@
-"""The sets of weights in a file: what stands before their names, and which set is read."""
+"""The sets of weights in a file, by the prefixes of their names, and the choice of one of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.reading import TensorFile
-from keras_mae.checkpoints.report import listed
+from keras_mae.registry import listed
 
-# words in a prefix that tell an average of weights, or its like, from the weights that were trained
+# words in the prefix of an average of weights, or of a teacher
 _AVERAGE = re.compile(r"(^|[._])(ema|teacher|momentum|target|averaged|swa|k)([._]|$)")
 
 
@@ -19,7 +19,7 @@ class NameSet(TensorFile):
     """The tensors of a file whose names begin with a prefix, under their names without it.
 
     Attributes:
-        prefix: what was taken off.
+        prefix: the removed prefix.
         others: the prefixes of the other sets in the file.
         outside: names of the file that do not belong to this set.
     """
@@ -27,29 +27,31 @@ class NameSet(TensorFile):
     def __init__(self, file: TensorFile, prefix: str, others: Collection[str]) -> None:
         self.path, self.grid, self.prefix, self.others = file.path, file.grid, prefix, tuple(others)
         self._file = file
-        own = [name for name in file.shapes if name.startswith(prefix) and not _is_of(name, others, prefix)]
+        longer = tuple(other for other in others if len(other) > len(prefix))
+        own = {name: None for name in file.shapes if name.startswith(prefix) and not name.startswith(longer)}
         self.shapes = {name.removeprefix(prefix): file.shapes[name] for name in own}
-        inside = set(own)
-        self.outside = tuple(name for name in file.shapes if name not in inside)
+        self.outside = tuple(name for name in file.shapes if name not in own)
 
     def read(self, name: str) -> np.ndarray:
         return self._file.read(self.prefix + name)
 
     def notes(self) -> list[str]:
-        """What the report should say of the choice."""
+        """Sentences for the report on the choice."""
         notes = []
         if self.prefix:
-            notes.append(f"the names in the file begin with {self.prefix!r}, which was taken off")
+            notes.append(f"the names in the file begin with {self.prefix!r}, which was removed")
         if self.others:
             taken = repr(self.prefix) if self.prefix else "no prefix"
             ways = " or ".join(f"prefix={other!r}" for other in self.others)
-            notes.append(f"the file holds {len(self.others) + 1} sets of weights: the one with {taken} was read, and "
-                         f"{ways} takes the other")  # fmt: skip
+            count = len(self.others) + 1
+            notes.append(
+                f"the file holds {count} sets of weights: the one with {taken} was read; {ways} takes the other"
+            )
         return notes
 
 
 def prefixes_of(names: Iterable[str], fmt: CheckpointFormat) -> list[str]:
-    """What stands before the format's own names, for each set of weights of the format; plain weights come first."""
+    """The prefixes before the format's names, one for each set of weights; averages of weights come last."""
     names = list(names)
     found: dict[str, None] = {}
     for name in names:
@@ -61,7 +63,7 @@ def prefixes_of(names: Iterable[str], fmt: CheckpointFormat) -> list[str]:
     sets = [
         prefix for prefix in found if fmt.recognises([name[len(prefix) :] for name in names if name.startswith(prefix)])
     ]
-    if not sets and fmt.recognises(names):  # a file without a patch projection: what it lacks will be said
+    if not sets and fmt.recognises(names):  # a file without a patch projection: the merge lists what it lacks
         return [""]
     return sorted(sets, key=lambda prefix: (_AVERAGE.search(prefix) is not None, list(found).index(prefix)))
 
@@ -84,8 +86,3 @@ def choose_set(file: TensorFile, fmt: CheckpointFormat, prefix: str | None) -> N
             )
         sets = [asked, *(each for each in sets if each != asked)]
     return NameSet(file, sets[0], sets[1:])
-
-
-def _is_of(name: str, others: Collection[str], prefix: str) -> bool:
-    """Whether a name belongs to one of the other sets, whose prefix goes on where this one ends."""
-    return any(name.startswith(other) for other in others if len(other) > len(prefix))

@@ -27,7 +27,7 @@ _SINCOS_TOLERANCE = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class FileGrid:
-    """What is known of the grid of a table in a file.
+    """The grid of a table in a file.
 
     Attributes:
         grid: (rows, columns), or None if it is not known.
@@ -43,70 +43,69 @@ class FileGrid:
 def grid_in_file(
     layer: PlacedLayer, table: np.ndarray, said: Grid | None, asked: bool | Grid, allow_lacking: bool
 ) -> FileGrid:
-    """The grid that a file's table is for; the number of rows alone does not say it.
+    """The grid of a file's table, which the number of rows alone does not tell.
 
-    It is what the caller says, else what the file says, else that of the sin-cos table which it is, else a square one.
+    The first of these counts: the caller's grid, the grid that the file states, the grid of a sin-cos table (by its
+    numbers), a square grid.
 
     Args:
         layer: of the model.
         table: `(rows, D)`, or `(offsets, heads)` for relative positions.
-        said: the grid as the file says it.
-        asked: the grid as the caller knows it, or whether a table of another grid may be changed.
-        allow_lacking: whether the prefix tokens' rows may be left out.
+        said: the grid that the file states, or None.
+        asked: the grid that the caller gives, or whether a table of another grid may be changed.
+        allow_lacking: whether the rows of the prefix tokens may be missing.
     """
-    ours = "{} x {}".format(*layer.grid)
-    lacks = (0, layer.num_prefix_tokens) if allow_lacking and layer.num_prefix_tokens else (0,)
+    rows, ours = len(table), _text(layer.grid)
+    lacks = (0, layer.num_prefix_tokens) if allow_lacking else (0,)
+
+    def lacking_of(grid: Grid | None) -> int | None:
+        """How many rows the table lacks of those for this grid; None if it is for another one."""
+        missing = None if grid is None else num_rows(layer, grid) - rows
+        return missing if missing in lacks else None
+
     if not isinstance(asked, bool):
         known = (asked[0], asked[1])
-        if said is not None and said != known:
-            return FileGrid(None, 0, f"the file says that its grid is {_text(said)}, not {_text(known)}")
-        for lacking in lacks:
-            if num_rows(layer, known) == len(table) + lacking:
-                return FileGrid(known, lacking)
-        return FileGrid(None, 0, f"the file has {len(table)} position embeddings, which are no grid of {_text(known)}")
-    known_by, found = "the file is for", FileGrid(None)
-    for lacking in lacks:
-        if said is not None and num_rows(layer, said) == len(table) + lacking:
-            found = FileGrid(said, lacking)
-    if found.grid is None and isinstance(layer, PositionEmbedding):
-        found = FileGrid(_grid_of_sincos(layer, table))
-    if found.grid is None:
-        known_by = "the file does not say its grid, and as a square one it is"
-        for lacking in lacks:
-            found = found if found.grid is not None else FileGrid(_square(layer, len(table) + lacking), lacking)
-    if found.grid is None:
+        if said not in (None, known):
+            return FileGrid(None, 0, f"the file states the grid {_text(said)}, not {_text(known)}")
+        lacking = lacking_of(known)
+        if lacking is None:
+            return FileGrid(None, 0, f"the file has {rows} position embeddings, which are no grid of {_text(known)}")
+        return FileGrid(known, lacking)
+    grid = said if lacking_of(said) is not None else None
+    if grid is None and isinstance(layer, PositionEmbedding):
+        grid = _grid_of_sincos(layer, table)
+    guessed = grid is None
+    if guessed:
+        squares = [(side, side) for side in range(1, math.isqrt(rows) + 2)]
+        fitting = [square for square in squares if lacking_of(square) is not None]
+        grid = min(fitting, key=lambda square: lacking_of(square) or 0, default=None)
+    if grid is None:
         return FileGrid(
             None, 0,
-            f"the file does not say the grid of its {len(table)} positions, and it is not square: name it, "
+            f"the file does not state the grid of its {rows} positions, and it is not square: name it, "
             f"resize_positions=(rows, columns); the model's is {ours}",
         )  # fmt: skip
-    if found.grid != layer.grid and not asked:
-        own = ""
-        if known_by.startswith("the file does") and num_rows(layer, layer.grid) == len(table) + found.lacking:
-            own = f", or resize_positions={layer.grid} if the file's grid is the model's"
-        return FileGrid(
-            found.grid, found.lacking,
-            f"{known_by} {_text(found.grid)} patches, and the model has {ours}: allow their resizing with "
-            f"resize_positions=True{own}",
-        )  # fmt: skip
-    return found
+    lacking = lacking_of(grid) or 0
+    if grid == layer.grid or asked:
+        return FileGrid(grid, lacking)
+    how = "the file does not state its grid, and as a square one it is" if guessed else "the file is for"
+    or_ours = f", or resize_positions={layer.grid} if the file's grid is the model's"
+    same_count = guessed and num_rows(layer, layer.grid) == rows + lacking
+    return FileGrid(
+        grid, lacking,
+        f"{how} {_text(grid)} patches, and the model has {ours}: allow resizing with "
+        f"resize_positions=True{or_ours if same_count else ''}",
+    )  # fmt: skip
 
 
 def num_rows(layer: PlacedLayer, grid: Grid) -> int:
-    """How many rows the layer's table has on a grid."""
+    """The number of rows of the layer's table on a grid."""
     if isinstance(layer, PositionEmbedding):
         return layer.num_prefix_tokens + grid[0] * grid[1]
     return relative_position_rows(grid, layer.num_prefix_tokens)
 
 
-def _square(layer: PlacedLayer, rows: int) -> Grid | None:
-    return next(
-        ((side, side) for side in range(1, math.isqrt(rows) + 2) if num_rows(layer, (side, side)) == rows), None
-    )
-
-
 def _grid_of_sincos(layer: PositionEmbedding, table: np.ndarray) -> Grid | None:
-    """The grid of a sin-cos table, which is in its numbers; None for another table."""
     count = len(table) - layer.num_prefix_tokens
     if count < 1 or table.shape[1] % 4:
         return None
@@ -120,30 +119,29 @@ def _text(grid: Grid) -> str:
 
 
 def table_for(layer: PlacedLayer, table: np.ndarray, old_grid: Grid) -> tuple[np.ndarray, str]:
-    """A file's position embeddings for the grid of `layer`, and a sentence on what was done.
+    """A file's position embeddings for the grid of `layer`, and a sentence for the report.
 
-    A sin-cos table is computed anew if the layer is of that kind; everything else is resized.
+    If the table and the layer are sin-cos, the table is computed anew; every other table is resized.
 
     Args:
         layer: of the model.
         table: `(P + old rows * old columns, D)`, or that of relative positions.
         old_grid: (rows, columns) of the file.
     """
-    grids = "{} x {} to {} x {}".format(*old_grid, *layer.grid)
+    grids = f"{_text(old_grid)} to {_text(layer.grid)}"
     if isinstance(layer, RelativePositionBias):
         new = resize_relative_position_bias(table, old_grid, layer.grid)
         return new, f"relative positions resized from a grid of {grids} (bicubic)"
     if layer.kind == "sincos" and _is_sincos(table, old_grid, layer):
-        _log.info("sin-cos position embeddings computed anew, from a grid of %s", grids)
-        return _sincos(layer, layer.grid, table.shape[1]), (
-            f"sin-cos position embeddings computed anew, from a grid of {grids}"
-        )
+        note = f"sin-cos position embeddings computed anew, from a grid of {grids}"
+        _log.info(note)
+        return _sincos(layer, layer.grid, table.shape[1]), note
     new = resize_position_embedding(table, old_grid, layer.grid, layer.num_prefix_tokens)
     return new, f"position embeddings resized from a grid of {grids} (bicubic)"
 
 
 def note_on_kind(layer: PlacedLayer, table: np.ndarray) -> str | None:
-    """A sentence if the table is not what the layer's kind says, else None."""
+    """A sentence for the report if the layer is sin-cos and the table is not, else None."""
     if not isinstance(layer, PositionEmbedding) or layer.kind != "sincos" or _is_sincos(table, layer.grid, layer):
         return None
     return (
@@ -152,10 +150,10 @@ def note_on_kind(layer: PlacedLayer, table: np.ndarray) -> str | None:
     )
 
 
-def _sincos(layer: PositionEmbedding, grid: tuple[int, int], dim: int) -> np.ndarray:
+def _sincos(layer: PositionEmbedding, grid: Grid, dim: int) -> np.ndarray:
     return sincos_position_embedding(grid, dim, layer.num_prefix_tokens, layer.temperature)
 
 
-def _is_sincos(table: np.ndarray, grid: tuple[int, int], layer: PositionEmbedding) -> bool:
+def _is_sincos(table: np.ndarray, grid: Grid, layer: PositionEmbedding) -> bool:
     difference = np.abs(np.asarray(table, "float32") - _sincos(layer, grid, table.shape[1]))
     return bool(difference.max() < _SINCOS_TOLERANCE)

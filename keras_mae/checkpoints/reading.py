@@ -1,4 +1,4 @@
-"""The files that tensors come in: `.safetensors`, PyTorch's `.pth` and `.bin`, and our own `.keras`."""
+"""Files of tensors: `.safetensors`, PyTorch's `.pth` and `.bin`, and our own `.keras`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import numpy as np
 from keras_mae import _compat
 from keras_mae.checkpoints.checkpoint_format import slots_of
 from keras_mae.models.saved_files import load_model_file
+from keras_mae.registry import listed
 
 SAFETENSORS = (".safetensors",)
 TORCH = (".pth", ".pt", ".bin")
 KERAS = (".keras",)
-# What our files have in addition: in the metadata of safetensors, and in those of PyTorch's state dicts, `_metadata`
-GRID_KEY = "keras_mae.grid"
-_TORCH_VERSION = (2, 6)  # before, a pickle could run code in spite of weights_only=True: CVE-2025-32434
+GRID_KEY = "keras_mae.grid"  # in the metadata of our safetensors files, and of our PyTorch state dicts, `_metadata`
+_TORCH_VERSION = (2, 6)  # older ones can run code in a pickle in spite of weights_only=True: CVE-2025-32434
 _MOST_MAPPED_BYTES = 2**28
 
 
@@ -34,7 +34,7 @@ class TensorFile(abc.ABC):
     Attributes:
         path: the file.
         shapes: the shape of each tensor.
-        grid: the (rows, columns) of patches that its position embeddings are for, if the file says so.
+        grid: the (rows, columns) of patches of its position embeddings, if the file states them.
     """
 
     path: str
@@ -43,51 +43,40 @@ class TensorFile(abc.ABC):
 
     @abc.abstractmethod
     def read(self, name: str) -> np.ndarray:
-        """The tensor, in the layout and dtype that it is stored in."""
+        """The tensor, in its stored layout and dtype."""
 
     def __enter__(self) -> TensorFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is to be closed, unless a subclass says so."""
+        """Closes the file, in subclasses that keep it open."""
 
 
 def open_tensors(path: str) -> TensorFile:
-    """Opens a file of tensors; what kind it is, its ending says.
-
-    Args:
-        path: a `.safetensors`, `.pth`, `.pt`, `.bin` or `.keras` file.
+    """Opens a `.safetensors`, `.pth`, `.pt`, `.bin` or `.keras` file, by its ending.
 
     Raises:
         ValueError: if there is no such file, it is damaged or holds something else, or holds Python code.
     """
-    opener = _by_ending(path, {SAFETENSORS: SafetensorsFile, TORCH: TorchFile, KERAS: KerasFile})
+    endings = ", ".join((*SAFETENSORS, *TORCH, *KERAS))
+    kinds: dict[tuple[str, ...], Any] = {SAFETENSORS: SafetensorsFile, TORCH: TorchFile, KERAS: KerasFile}
+    kind = next((kind for its_endings, kind in kinds.items() if path.lower().endswith(its_endings)), None)
+    if kind is None:
+        raise ValueError(f"a checkpoint's name ends in {endings}, got {path}; rename or convert the file")
     if not os.path.isfile(path):
-        raise ValueError(f"there is no checkpoint file {path}; expected a file ending in {_endings()}")
-    return opener(path)
-
-
-def _by_ending(path: str, kinds: dict[tuple[str, ...], Any]) -> Any:
-    """What `kinds` holds for the ending of `path`."""
-    for endings, kind in kinds.items():
-        if path.lower().endswith(endings):
-            return kind
-    raise ValueError(f"a checkpoint's name ends in {_endings()}, got {path}; rename or convert the file")
-
-
-def _endings() -> str:
-    return ", ".join((*SAFETENSORS, *TORCH, *KERAS))
+        raise ValueError(f"there is no checkpoint file {path}; expected a file ending in {endings}")
+    return kind(path)
 
 
 class SafetensorsFile(TensorFile):
-    """A `.safetensors` file, of which only the tensors that are asked for are read."""
+    """A `.safetensors` file; only the requested tensors are read."""
 
     def __init__(self, path: str) -> None:
         from safetensors import SafetensorError, safe_open
 
         self.path = path
         try:
-            # `pread`, as mapped pages would count as the process' memory: one more copy of the file
+            # mapped pages would count as the process' memory, one more copy of the file; `pread` maps none
             self._file = safe_open(path, framework="numpy", backend="pread")
         except SafetensorError as error:
             raise _damaged(path, "a safetensors file") from error
@@ -104,8 +93,8 @@ class SafetensorsFile(TensorFile):
 class TorchFile(TensorFile):
     """A file of `torch.save`, read by PyTorch's unpickler for weights, which runs no code.
 
-    The file is mapped into memory. Pages that were read count as the process' own for as long as they are mapped, so
-    it is mapped anew now and then.
+    The file is mapped into memory. Mapped pages that were read count as the process' memory, so the file is mapped
+    anew from time to time.
     """
 
     def __init__(self, path: str) -> None:
@@ -119,31 +108,27 @@ class TorchFile(TensorFile):
             self._load()
         tensor = self._tensors[name].detach().contiguous()
         self._bytes_read += tensor.nbytes
-        if tensor.dtype == self._torch.bfloat16:  # which NumPy knows through ml_dtypes only
+        if tensor.dtype == self._torch.bfloat16:  # NumPy has it through ml_dtypes only
             return tensor.view(self._torch.uint16).numpy().view(ml_dtypes.bfloat16)
         return tensor.numpy()
 
     def _load(self) -> None:
         try:
             self._is_mapped = zipfile.is_zipfile(self.path)  # files older than PyTorch 1.6 cannot be
-            # training scripts store their command line along, as argparse's namespace; it holds values only
+            # training scripts store their command line too, as argparse's namespace; it holds values only
             with self._torch.serialization.safe_globals([argparse.Namespace]):
                 content = self._torch.load(self.path, map_location="cpu", weights_only=True, mmap=self._is_mapped)
         except pickle.UnpicklingError as error:
             raise _refused(self.path, error) from error
-        except Exception as error:  # whatever unpickling comes upon in bytes that are none of its own
+        except Exception as error:  # unpickling other bytes may raise anything
             raise _damaged(self.path, "a file of torch.save") from error
         self._tensors, self._bytes_read = _state_dict(content, self.path), 0
-        said = [_compat.note_of(each).get(GRID_KEY) for each in _dicts(content)]
+        said = [_compat.note_of(each).get(GRID_KEY) for _, each in _dicts(content)]
         self.grid = next((grid for grid in map(_grid, said) if grid), None)
 
 
 def import_torch(path: str) -> ModuleType:
-    """PyTorch, which reading or writing the file `path` needs.
-
-    Raises:
-        ValueError: if it is not installed, or too old to be safe.
-    """
+    """Imports PyTorch to read or write `path`; raises a ValueError if it is not installed, or too old to be safe."""
     remedy = "pip install 'keras-mae[torch]'; files that end in .safetensors need no PyTorch"
     try:
         import torch
@@ -158,11 +143,7 @@ def import_torch(path: str) -> ModuleType:
 
 
 class KerasFile(TensorFile):
-    """A model of this package saved by Keras; its tensors have our names, and PyTorch's layout like all others.
-
-    Attributes:
-        model: the model.
-    """
+    """A model of this package saved by Keras, `model`; its tensors have our names, and PyTorch's layout."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -176,32 +157,28 @@ class KerasFile(TensorFile):
         return slot.layout.to_file(slot.value)
 
 
-def _dicts(content: Any) -> Iterator[dict[str, Any]]:
-    """A dict, and those in it, if their keys are names; an optimizer's are numbers."""
+def _dicts(content: Any, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """A dict and all dicts in it, by the keys on the way, each with a dot; without those that have keys of numbers."""
     if isinstance(content, dict) and all(isinstance(key, str) for key in content):
-        yield content
-        for value in content.values():
-            yield from _dicts(value)
-
-
-def _named_tensors(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The tensors in a dict of dicts, by the keys on the way to them, joined by dots."""
-    if isinstance(content, dict) and all(isinstance(key, str) for key in content):
-        for name, value in content.items():
-            yield from _named_tensors(value, f"{prefix}.{name}" if prefix else name)
-    elif hasattr(content, "detach") and prefix:
         yield prefix, content
+        for name, value in content.items():
+            yield from _dicts(value, f"{prefix}{name}.")
 
 
 def _state_dict(content: Any, path: str) -> dict[str, Any]:
-    """The tensors by name; what a training script puts beside them, such as its optimizer's lists, is left out."""
+    """The tensors by name, without other content such as the lists of an optimizer."""
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path} holds no tensors by name but a {type(content).__name__}; save model.state_dict()")
-    tensors = dict(_named_tensors(content))
+    tensors = {
+        prefix + name: value
+        for prefix, each in _dicts(content)
+        for name, value in each.items()
+        if hasattr(value, "detach")
+    }
     if not tensors:
         raise ValueError(
             f"{path} should hold tensors by name, alone or in dicts by name; these are no tensors: "
-            f"{', '.join(map(str, list(content)[:8]))}; save model.state_dict()"
+            f"{listed(map(str, content))}; save model.state_dict()"
         )
     return tensors
 
@@ -213,7 +190,7 @@ def _grid(text: Any) -> tuple[int, int] | None:
 
 
 def _refused(path: str, error: Exception) -> ValueError:
-    """What PyTorch's unpickler for weights could not read; its own message advises to switch the safety off."""
+    """The error for content that PyTorch's unpickler refuses; its own message advises to switch the safety off."""
     named = re.search(r"\bGLOBAL (\S+)", str(error))
     with open(path, "rb") as file:
         is_pickle = file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -221,7 +198,7 @@ def _refused(path: str, error: Exception) -> ValueError:
         return _damaged(path, "a file of torch.save")
     what = named[1] if named else "an operation that tensors do not need"
     return ValueError(
-        f"{path} holds more than tensors ({what}), and reading that could run code; it was refused, and nothing was "
+        f"{path} holds more than tensors ({what}), and reading it could run code: it was refused, and nothing was "
         "executed. If you trust its author, open it in PyTorch and save model.state_dict() alone"
     )
 

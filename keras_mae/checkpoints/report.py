@@ -1,14 +1,15 @@
-"""What was done with a checkpoint, in words."""
+"""A report on what was loaded or saved."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+
+from keras_mae.registry import listed
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointReport:
-    """The account that `load_checkpoint` and `save_checkpoint` give; `print` it.
+    """The report of `load_checkpoint` and `save_checkpoint`; `print` it.
 
     Attributes:
         action: "loaded" or "saved".
@@ -16,11 +17,11 @@ class CheckpointReport:
         format: its format.
         model: the model's class.
         tensors: for each variable that was assigned (or written), by our name: the names in the file.
-        skipped: names, of ours and of the file's, that were left out by request.
+        skipped: names, of ours and of the file's, that `skip` left out.
         dropped: names in the file that belong to a part which the model does not have by design, such as the decoder
             when an encoder is loaded.
         encoder_only: whether the file holds an encoder and nothing else.
-        notes: what else is worth knowing, such as resized position embeddings.
+        notes: further sentences, for instance on resized position embeddings.
     """
 
     action: str
@@ -45,10 +46,3 @@ class CheckpointReport:
         if self.dropped:
             lines.append(f"  not part of a {self.model}, so not read: {listed(self.dropped)}")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
-
-
-def listed(names: Iterable[str], limit: int = 8) -> str:
-    """Names in one line, the first of them if they are many."""
-    names = list(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

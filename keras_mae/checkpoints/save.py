@@ -19,8 +19,9 @@ from keras_mae.checkpoints.checkpoint_format import CheckpointFormat, slots_of
 from keras_mae.checkpoints.formats import FORMATS
 from keras_mae.checkpoints.hf import config_of
 from keras_mae.checkpoints.reading import GRID_KEY, KERAS, SAFETENSORS, TORCH, import_torch
-from keras_mae.checkpoints.report import CheckpointReport, listed
+from keras_mae.checkpoints.report import CheckpointReport
 from keras_mae.layers.slots import Slot
+from keras_mae.registry import listed
 from keras_mae.training.uncompiled import uncompiled
 
 _log = logging.getLogger("keras_mae")
@@ -29,7 +30,7 @@ _log = logging.getLogger("keras_mae")
 def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointReport:
     """Writes a model's weights under the names of another library; exact to the bit.
 
-    A file appears whole or not at all, and replaces one that is there.
+    The write is atomic, and replaces an existing file.
 
     Args:
         model: a `ViTEncoder`, `MaskedAutoencoder`, `SimMIM` or `ImageClassifier`.
@@ -63,7 +64,7 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
     config = config_of(model) if format == "hf" else None
     if config is not None:
         _check_config(config_path(path))
-    with _whole_or_not_at_all(path) as unfinished:
+    with _atomic(path) as unfinished:
         if format == "keras":
             with uncompiled(model):
                 model.save(unfinished)
@@ -71,7 +72,7 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
             grid = "{}x{}".format(*getattr(model, "encoder", model).grid)
             _write_tensors(unfinished, _tensors(ours, fmt), fmt.wrapper, grid)
     if config is not None:
-        with _whole_or_not_at_all(config_path(path)) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
+        with _atomic(config_path(path)) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
             json.dump(config, file, indent=2)
             file.write("\n")
     notes = () if format == "keras" else tuple(_notes(model, path, format, config))
@@ -81,12 +82,12 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
 
 
 def config_path(path: str) -> str:
-    """Where Hugging Face looks for the config of the weights in `path`."""
+    """The path of Hugging Face's config for the weights in `path`."""
     return os.path.join(os.path.dirname(os.path.abspath(path)), "config.json")
 
 
 def check_target(path: str, format: str) -> None:
-    """Raises if no such file is written in this format, whatever the model."""
+    """Raises a ValueError if no file of this name is written in this format."""
     FORMATS[format]
     endings = KERAS if format == "keras" else (*SAFETENSORS, *TORCH)
     if not path.lower().endswith(endings):
@@ -96,13 +97,13 @@ def check_target(path: str, format: str) -> None:
 
 
 def _check_config(path: str) -> None:
-    """Raises if there is a `config.json` that is not Hugging Face's: the folder of a run has a file of this name."""
+    """Raises a ValueError if `path` exists and is not Hugging Face's: the folder of a run has a file of this name."""
     if not os.path.exists(path):
         return
     with open(path, encoding="utf-8") as file:
         if '"model_type"' not in file.read():
             raise ValueError(
-                f"with the format 'hf' comes a config.json, and {path} is one of another kind: save into another folder"
+                f"the format 'hf' writes a config.json, and {path} is one of another kind: save into another folder"
             )
 
 
@@ -116,7 +117,7 @@ def _tensors(ours: list[Slot], fmt: CheckpointFormat) -> dict[str, np.ndarray]:
 
 
 def _sort_metadata(path: str) -> None:
-    """Brings the metadata of a safetensors file into one order: the library's changes from one writing to the next."""
+    """Sorts the metadata of a safetensors file, whose order the library changes from one write to the next."""
     with open(path, "r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
@@ -131,18 +132,15 @@ def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | Non
     if path.lower().endswith(SAFETENSORS):
         from safetensors.numpy import save_file
 
+        contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
         # "format" tells Hugging Face and timm that the tensors are in PyTorch's layout
-        save_file(
-            {name: np.ascontiguousarray(array) for name, array in tensors.items()},
-            path,
-            {"format": "pt", GRID_KEY: grid},
-        )
+        save_file(contiguous, path, {"format": "pt", GRID_KEY: grid})
         _sort_metadata(path)
         return
     torch = import_torch(path)
 
     def tensor(array: np.ndarray) -> Any:
-        array = np.array(array, order="C")  # PyTorch wants memory that it may write to
+        array = np.array(array, order="C")  # PyTorch warns of memory that is read-only
         if array.dtype == ml_dtypes.bfloat16:
             return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
         return torch.from_numpy(array)
@@ -153,8 +151,8 @@ def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | Non
 
 
 @contextlib.contextmanager
-def _whole_or_not_at_all(path: str) -> Iterator[str]:
-    """A path to write to, which takes the place of `path` when that is done; its folder is made."""
+def _atomic(path: str) -> Iterator[str]:
+    """A temporary path in the same folder, which is made; the file replaces `path` when it is complete."""
     folder, name = os.path.split(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
     unfinished = os.path.join(folder, f".unfinished-{os.getpid()}-{name}")
@@ -167,7 +165,7 @@ def _whole_or_not_at_all(path: str) -> Iterator[str]:
 
 
 def _notes(model: keras.Model, path: str, format: str, config: dict[str, Any] | None) -> Iterator[str]:
-    """What somebody who loads the file elsewhere has to know."""
+    """Sentences on settings that a reader of the file in another library needs."""
     encoder = getattr(model, "encoder", model)
     pixels = encoder.normalize_pixels
     yield (
@@ -175,8 +173,8 @@ def _notes(model: keras.Model, path: str, format: str, config: dict[str, Any] | 
         f"heads, LayerNorm epsilon {encoder.layer_norm_epsilon}"
     )
     if format == "simmim_torch":
-        yield "biases of keys, which have no influence, are left out"
+        yield "biases of keys are left out: they have no influence"
     if config is not None:
         yield f"its config is {config_path(path)}"
     elif format == "hf":
-        yield "no config.json: no class of Hugging Face's has this shape (square images for ViTMAE, a class token)"
+        yield "no config.json: Hugging Face has no class of this shape (square images for ViTMAE, a class token)"

@@ -19,11 +19,10 @@ _PER_BLOCK = "blocks.{}.attn.relative_position_bias_table"
 class SimMIMTorchFormat(MAETorchFormat):
     """Files of SimMIM's PyTorch code: pretrained, the encoder alone, fine-tuned.
 
-    Pretrained files have the prefix `encoder.`; the mask token is inside of it. Queries and values have a bias each and
-    keys none: ours is zero then. (A key's bias adds the same number to all logits of a query, which softmax cancels; so
-    it is left out when a file is written.) The linear head is a convolution of 1 x 1 before a PixelShuffle, which has a
-    patch's values in the order channel, row, column. The indices of relative positions, which are no weights, are not
-    read.
+    Pretrained files have the prefix `encoder.`, also for the mask token. Queries and values have a bias each and keys
+    none: ours is then zero. (A key's bias adds the same number to all logits of a query, which softmax cancels; files
+    are written without it.) The linear head is a convolution of 1 x 1 before a PixelShuffle, which has a patch's values
+    in the order channel, row, column. The indices of relative positions are no weights, and not read.
     """
 
     name = "simmim_torch"
@@ -43,7 +42,7 @@ class SimMIMTorchFormat(MAETorchFormat):
     signature = r"^blocks\.\d+\.attn\.qkv\.weight$"
 
     def recognises(self, names: Collection[str]) -> bool:
-        """It has biases of queries and values alone, or none."""
+        """Whether the names have biases of queries and values alone, or none."""
         return CheckpointFormat.recognises(self, names) and not any(name.endswith(".attn.qkv.bias") for name in names)
 
     def canonical(self, name: str) -> str:
@@ -63,10 +62,7 @@ class SimMIMTorchFormat(MAETorchFormat):
         encoder = getattr(model, "encoder", model)
         kind = encoder.relative_position_bias
         if kind is not None:
-            own.names = {
-                **own.names,
-                "encoder.relative_positions.{}.table": _SHARED if kind == "shared" else _PER_BLOCK,
-            }
+            own.names["encoder.relative_positions.{}.table"] = _SHARED if kind == "shared" else _PER_BLOCK
         if found is not None:
             _check_kind(kind, found)
         elif isinstance(model, SimMIM):  # as in its pretrained files
@@ -79,7 +75,7 @@ FORMATS.register("simmim_torch")(SimMIMTorchFormat())
 
 
 def _check_kind(kind: str | None, found: Collection[str]) -> None:
-    """Raises if the file has a bias of relative positions of another kind than the model's."""
+    """Raises a ValueError if the file's bias of relative positions is of another kind than the model's."""
     of_file = None
     if _SHARED in found:
         of_file = "shared"

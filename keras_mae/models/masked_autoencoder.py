@@ -8,11 +8,11 @@ import keras
 
 from keras_mae.decoders import Decoder, MAEDecoder
 from keras_mae.encoders import Encoder, ViTEncoder
-from keras_mae.encoders.presets import ENCODERS, MAE_DECODER
+from keras_mae.encoders.presets import MAE_DECODER, VIT_PRESETS
 from keras_mae.losses import MaskedLoss, MaskedMeanSquaredError
 from keras_mae.masking import MaskSampler, RandomMasking
 from keras_mae.models.masked_image_model import MaskedImageModel
-from keras_mae.registry import did_you_mean
+from keras_mae.registry import check_name
 from keras_mae.targets import PixelTarget, Target
 
 
@@ -87,11 +87,7 @@ class MaskedAutoencoder(MaskedImageModel):
             masking, target, loss, seed: as in the constructor.
             **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`.
         """
-        known = [f"mae_{encoder}" for encoder in ENCODERS]
-        if name not in known:
-            raise ValueError(
-                f"no MaskedAutoencoder preset is called {name!r}{did_you_mean(name, known)} {', '.join(known)}"
-            )
+        check_name("MaskedAutoencoder preset", name, [f"mae_{encoder}" for encoder in VIT_PRESETS])
         encoder = ViTEncoder.from_preset(name.removeprefix("mae_"), **overrides)
         if decoder is None:
             decoder = MAEDecoder(**MAE_DECODER, dtype=encoder.dtype_policy)

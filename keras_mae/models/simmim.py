@@ -12,7 +12,7 @@ from keras_mae.encoders.presets import SIMMIM_MASKS
 from keras_mae.losses import MaskedL1, MaskedLoss
 from keras_mae.masking import MaskSampler, UnitMasking
 from keras_mae.models.masked_image_model import MaskedImageModel
-from keras_mae.registry import did_you_mean
+from keras_mae.registry import check_name
 from keras_mae.targets import PixelTarget, Target
 
 
@@ -88,10 +88,7 @@ class SimMIM(MaskedImageModel):
 
         Reference: arXiv 2111.09886, Table 1 (units and ratios), Appendix A.
         """
-        if name not in SIMMIM_MASKS:
-            raise ValueError(
-                f"no SimMIM preset is called {name!r}{did_you_mean(name, SIMMIM_MASKS)} {', '.join(SIMMIM_MASKS)}"
-            )
+        check_name("SimMIM preset", name, SIMMIM_MASKS)
         encoder = ViTEncoder.from_preset(name, **overrides)
         masking = UnitMasking(**SIMMIM_MASKS[name]) if masking is None else masking
         return cls(encoder, masking, target, loss, seed=seed, dtype=encoder.dtype_policy)

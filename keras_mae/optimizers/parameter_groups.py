@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import keras
 
-_SHOWN = 8
+from keras_mae.registry import listed
 
 
 def depth_groups(model) -> list[list[keras.Variable]]:
@@ -63,8 +63,8 @@ def select(variables: Sequence[keras.Variable], patterns: Iterable[str]) -> list
     idle = [pattern for pattern, chosen in zip(patterns, selected, strict=True) if not chosen]
     if idle:
         raise ValueError(
-            f"no trainable variable matches {_listed(map(repr, idle))}; a pattern is compared with the whole path, and "
-            f"the paths are {_listed(v.path for v in variables)}"
+            f"no trainable variable matches {listed(map(repr, idle))}; a pattern is compared with the whole path, and "
+            f"the paths are {listed(v.path for v in variables)}"
         )
     return selected
 
@@ -77,7 +77,7 @@ def split(variables: Sequence[keras.Variable], patterns: Iterable[str]) -> list[
     """
     patterns = list(patterns)
     selected = select(variables, patterns)
-    _check_partition(variables, [v for chosen in selected for v in chosen], _listed(map(repr, patterns)))
+    _check_partition(variables, [v for chosen in selected for v in chosen], listed(map(repr, patterns)))
     return selected
 
 
@@ -92,13 +92,8 @@ def _check_partition(variables: Sequence[keras.Variable], found: Sequence[keras.
         "not trained": [variable.path for variable in found if id(variable) not in expected],
     }
     if any(problems.values()):
-        said = "; ".join(f"{what}: {_listed(paths)}" for what, paths in problems.items() if paths)
+        said = "; ".join(f"{what}: {listed(paths)}" for what, paths in problems.items() if paths)
         raise ValueError(f"the groups by {by} must hold every trainable variable exactly once; {said}")
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def layer_decay_scales(model, decay: float) -> dict[str, float]:

@@ -7,7 +7,7 @@ import typing
 
 import pytest
 
-from keras_mae.encoders.presets import ENCODERS, SIMMIM_ENCODERS
+from keras_mae.encoders.presets import VIT_PRESETS, SIMMIM_PRESETS
 from keras_mae.trainers import ranges, recipes
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
@@ -122,7 +122,7 @@ def test_recipes_go_together(name):
 
 
 def test_names_that_are_known_without_an_import_are_those_there_are():
-    assert ranges.names_of(ranges.hints_of(ViT)["preset"]) == tuple(ENCODERS | SIMMIM_ENCODERS)
+    assert ranges.names_of(ranges.hints_of(ViT)["preset"]) == tuple(VIT_PRESETS | SIMMIM_PRESETS)
 
 
 @pytest.mark.parametrize("record", [[], 3, None, "x", {"program": {}}, {"program": 3}, {"epochs": "many"}])
