@@ -17,7 +17,6 @@ from keras_mae.layers.slots import Offsets, Slot, Table
 from keras_mae.registry import listed
 
 Grid = tuple[int, int]
-Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +94,7 @@ def plan_merge(
             assignments.append(_positions(slot, names[0], file, fmt, found, resize, difference))
         else:
             zero_biases |= dict.fromkeys(map(_any_block, absent))
-            expected = _expected_shape(slot, len(names))
+            expected = slot.file_shape(len(names))
             wrong = (name for name in present if shapes[name] != expected)
             difference.misfits += [Misfit(slot, name, shapes[name], expected) for name in wrong]
             assignments.append(Assignment(slot, names))
@@ -131,11 +130,6 @@ def _canonical_names(names: Iterable[str], fmt: CheckpointFormat, path: str) -> 
     return found
 
 
-def _expected_shape(slot: Slot, pieces: int) -> Shape:
-    *first, last = tuple(slot.variable.shape)
-    return slot.layout.file_shape((*first, last // pieces))
-
-
 def _positions(
     slot: Slot,
     name: str,
@@ -146,7 +140,7 @@ def _positions(
     difference: Difference,
 ) -> Assignment:
     """The assignment of a table of positions; reasons against it go into `difference`."""
-    shape, expected = file.shapes[name], _expected_shape(slot, 1)
+    shape, expected = file.shapes[name], slot.file_shape()
     if len(shape) != len(expected) or (shape[:-2], shape[-1]) != (expected[:-2], expected[-1]) or not shape[-2]:
         difference.misfits.append(Misfit(slot, name, shape, expected))  # another width, which resizing does not mend
         return Assignment(slot, (name,))

@@ -150,7 +150,7 @@ class KerasFile(TensorFile):
         self.model = load_model_file(path)
         self._slots = {slot.name: slot for slot in slots_of(self.model)}
         self.grid = getattr(self.model, "encoder", self.model).grid
-        self.shapes = {name: slot.file_shape for name, slot in self._slots.items()}
+        self.shapes = {name: slot.file_shape() for name, slot in self._slots.items()}
 
     def read(self, name: str) -> np.ndarray:
         slot = self._slots[name]

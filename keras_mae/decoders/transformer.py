@@ -12,7 +12,7 @@ from keras_mae.decoders.decoder import Decoder
 from keras_mae.encoders.encoder import Tokens
 from keras_mae.layers import LayerNorm, PositionEmbedding
 from keras_mae.layers.patches import check_sizes
-from keras_mae.layers.slots import Same, Slot, Table, block_slots, dense_slots, norm_slots
+from keras_mae.layers.slots import Slot, Table, block_slots, dense_slots, norm_slots
 from keras_mae.layers.transformer_block import transformer_blocks
 from keras_mae.masking import Mask
 
@@ -101,7 +101,7 @@ class MAEDecoder(Decoder):
         return self.head(self.norm(patches))
 
     def slots(self) -> Iterator[Slot]:
-        yield Slot("decoder.mask_token", "", self.mask_token, Same())
+        yield Slot("decoder.mask_token", "", self.mask_token)
         yield Slot("decoder.positions.table", "", self.positions.table, Table(self.positions))
         yield from dense_slots("decoder.embedding", self.embedding)
         yield from block_slots("decoder.blocks", self.blocks)

@@ -1,4 +1,4 @@
-"""An encoder for another image size, or with another kind of relative positions: the methods of `ViTEncoder`."""
+"""Methods of `ViTEncoder`: a copy for another image size, or with another kind of relative positions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ AnyEncoder = TypeVar("AnyEncoder", bound=keras.Model)
 
 
 def with_image_shape(encoder: AnyEncoder, image_shape: tuple[int, int, int]) -> AnyEncoder:
-    """A new `ViTEncoder` for images of another size, with these weights and what is frozen of them.
+    """A new `ViTEncoder` for images of another size, with these weights, frozen like these.
 
     Learned position embeddings and tables of relative positions are resized (bicubic); a sin-cos table is computed
-    anew for the other grid.
+    anew.
 
     Args:
-        encoder: a `ViTEncoder`, which is left as it is.
+        encoder: a `ViTEncoder`, which does not change.
         image_shape: `(H, W, C)`; `C` must be the same.
     """
     if image_shape[-1] != encoder.image_shape[-1]:
@@ -41,11 +41,11 @@ def with_relative_position_bias(encoder: AnyEncoder, kind: str) -> AnyEncoder:
     SimMIM pretrains one table for all blocks, and fine-tunes one for each, which starts as a copy of it.
 
     Args:
-        encoder: a `ViTEncoder`, which is left as it is.
+        encoder: a `ViTEncoder`, which does not change.
         kind: `"per_block"`, from a bias that is shared (or from none: the tables are then zeros).
 
     Raises:
-        ValueError: if the kind cannot say what the present one does.
+        ValueError: for another kind.
     """
     if kind != "per_block":
         raise ValueError(
@@ -63,7 +63,7 @@ def with_relative_position_bias(encoder: AnyEncoder, kind: str) -> AnyEncoder:
 
 
 def _changed(encoder: AnyEncoder, **arguments: Any) -> AnyEncoder:
-    """A new encoder with other arguments, as frozen, and all weights but those that say where patches are."""
+    """A new encoder with other arguments, frozen like `encoder`, and all weights but those of positions."""
     other = type(encoder).from_config({**encoder.get_config(), **arguments})
     for target, source in zip(_placeless_weights(other), _placeless_weights(encoder), strict=True):
         target.assign(source)

@@ -1,4 +1,4 @@
-"""What every encoder is to the models, trainers, checkpoints and exports around it."""
+"""The base of all encoders: the interface that models, trainers, checkpoints and exports use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_mae.layers.geometry import Geometry
 from keras_mae.layers.patches import check_sizes, patch_grid
 from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_mae.layers.slots import Slot
-from keras_mae.layers.transformer_block import TransformerBlock
+from keras_mae.layers.transformer_block import WithBlocks
 from keras_mae.registry import Registry
 from keras_mae.training import ImageModel
 
@@ -24,11 +24,11 @@ AnyEncoder = TypeVar("AnyEncoder", bound="Encoder")
 
 
 class Tokens(NamedTuple):
-    """What an encoder makes of a batch of images.
+    """The tokens of a batch of images.
 
     Attributes:
         prefix: `(B, P, D)`, the tokens that belong to no patch; P may be 0.
-        patches: `(B, N, D)`, one token for each patch that was encoded, in the order in which it was.
+        patches: `(B, N, D)`, the tokens of the encoded patches, in the order of encoding.
     """
 
     prefix: tf.Tensor
@@ -46,7 +46,7 @@ def mean_of_patches(tokens: Tokens) -> tf.Tensor:
 
 @POOLINGS.register("cls")
 def class_token(tokens: Tokens) -> tf.Tensor:
-    """The class token, `(B, D)`: the first before those of the patches, or without any the mean of the patch tokens."""
+    """The class token, `(B, D)`: the first prefix token, or without any the mean of the patch tokens."""
     return mean_of_patches(tokens) if tokens.prefix.shape[1] == 0 else tokens.prefix[:, 0]
 
 
@@ -56,28 +56,27 @@ def class_token_and_mean(tokens: Tokens) -> tf.Tensor:
     return tf.concat([class_token(tokens), mean_of_patches(tokens)], axis=-1)
 
 
-class Encoder(ImageModel):
+class Encoder(WithBlocks, ImageModel):
     """Turns images into tokens: one for each patch, and some that belong to the whole image.
 
-    Pixels are normalised inside, so what it takes is what a file holds: values in [0, 255]. Called as a model it is
-    deterministic and sees every patch; `encode` is the one entry that hides some of them.
+    It takes pixels in [0, 255], as files hold them, and normalises them inside. Called as a model it is deterministic
+    and sees every patch; `encode` is the one entry that hides some of them.
 
-    Subclasses end their constructor with `self.build((None, *self.image_shape))`, after which all weights are there,
-    and implement `encode`, `intermediates`, `layer_groups` and `no_weight_decay`; `get_config` adds their own
-    arguments.
+    Subclasses end their constructor with `self.build((None, *self.image_shape))`, which makes all weights, and
+    implement `encode`, `intermediates`, `layer_groups` and `no_weight_decay`; `get_config` adds their own arguments.
 
     Args:
         image_shape: `(H, W, C)` in pixels; `H` and `W` divisible by the patch size.
         patch_size: int, or a pair (height, width), in pixels.
         hidden_dim: width `D` of the tokens.
-        num_prefix_tokens: how many tokens belong to no patch, `P`.
+        num_prefix_tokens: number of tokens that belong to no patch, `P`.
         mean, std: normalisation of the pixels, one number a channel in units of 255 levels. None: ImageNet's for
             three channels, 0.5 otherwise.
         **kwargs: of `keras.Model`.
 
     Call arguments:
         inputs: images `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
-        training: whether what is random in training (drop path) is active.
+        training: whether drop path is active.
 
     Returns:
         `{"cls_token": (B, D), "patch_tokens": (B, L, D)}` in the compute dtype, after the final norm. Without prefix
@@ -86,8 +85,6 @@ class Encoder(ImageModel):
     Raises:
         ValueError: if the sizes do not divide, or the images have another shape than `image_shape`.
     """
-
-    blocks: Sequence[TransformerBlock] = ()  # if it has some
 
     def __init__(
         self,
@@ -117,7 +114,7 @@ class Encoder(ImageModel):
 
     @property
     def geometry(self) -> Geometry:
-        """The sizes that a decoder, a target or a mask has to know."""
+        """The sizes for decoder, target, loss and masking."""
         pixels = self.normalize_pixels
         return Geometry(self.image_shape, self.grid, self.hidden_dim, self.num_prefix_tokens, pixels.mean, pixels.std)
 
@@ -133,20 +130,8 @@ class Encoder(ImageModel):
 
     @functools.cached_property  # which a subclass may set
     def num_layers(self) -> int:
-        """How many layers there are between the stem and the final norm."""
+        """The number of layers between the stem and the final norm."""
         return len(self.layer_groups()) - 2
-
-    @property
-    def rematerialize(self) -> bool:
-        """Whether blocks compute their activations a second time for the gradient: less memory, more time."""
-        return any(block.rematerialize for block in self.blocks)
-
-    @rematerialize.setter
-    def rematerialize(self, value: bool) -> None:
-        if value and not self.blocks:
-            raise ValueError(f"{type(self).__name__} cannot rematerialize its activations; set rematerialize=False")
-        for block in self.blocks:
-            block.rematerialize = value
 
     def build(self, input_shape) -> None:
         """Makes the weights, by encoding an image of zeros."""
@@ -162,13 +147,13 @@ class Encoder(ImageModel):
     def encode(
         self, images, ids_keep=None, mask=None, mask_token=None, training=False, seed: ExampleSeed | None = None
     ) -> Tokens:
-        """Encodes images of which some patches are dropped (MAE) or replaced by a token (SimMIM).
+        """Encodes images, and drops some patches (MAE) or replaces them by a token (SimMIM).
 
         Args:
             images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
             ids_keep: None, or int `(B, K)`: only these patches enter, in this order.
-            mask: None, or `(B, L)`, 1 = this patch's embedding is replaced by `mask_token`.
-            mask_token: the token that the pretraining model owns, broadcastable to `(B, L, D)`.
+            mask: None, or `(B, L)`: `mask_token` replaces the embeddings of patches with 1.
+            mask_token: the pretraining model's token, broadcastable to `(B, L, D)`.
             training: whether drop path is active.
             seed: None or an `ExampleSeed` for drop path.
 
@@ -182,7 +167,7 @@ class Encoder(ImageModel):
         raise NotImplementedError
 
     def intermediates(self, images, layers: Sequence[int], training=False) -> list[tf.Tensor]:
-        """The patch tokens as they leave some layers, before the final norm, in one pass.
+        """The patch tokens after some layers, before the final norm, in one pass.
 
         Args:
             images: as for `encode`.
@@ -198,16 +183,8 @@ class Encoder(ImageModel):
         """The trainable variables by depth: the stem, each layer, the final norm. Each exactly once."""
         raise NotImplementedError
 
-    def no_weight_decay(self) -> list[keras.Variable]:
-        """The trainable variables that are not decayed: biases and norms, and what a subclass adds."""
-        return [variable for variable in self.weights if variable.trainable and len(variable.shape) <= 1]
-
     def slots(self) -> Iterator[Slot]:
-        """Every weight with its name and layout in checkpoints of PyTorch.
-
-        Raises:
-            ValueError: if no published format has such an encoder.
-        """
+        """Every weight with its name and layout in PyTorch's checkpoints; a ValueError if no format has the encoder."""
         raise ValueError(f"no published format has a place for a {type(self).__name__}: save it with model.save(...)")
 
     def features(
@@ -218,8 +195,8 @@ class Encoder(ImageModel):
         Args:
             images: as for `encode`.
             pooling: `"mean"` of the patch tokens, `"cls"`, the class token, or `"both"`, `(B, 2 D)`.
-            layer: None for the output, or from which layer on, counted from 1, tokens are taken as they leave it: the
-                final norm belongs to the last one. SimMIM's linear probe takes the 8th of 12.
+            layer: None for the output after the final norm, or a layer, counted from 1, for its tokens before that
+                norm. SimMIM's linear probe takes the 8th of 12.
             training, seed: as for `encode`.
         """
         pool = POOLINGS[pooling]
@@ -228,38 +205,30 @@ class Encoder(ImageModel):
         return pool(self.tokens_of_layer(images, layer, training, seed))
 
     def tokens_of_layer(self, images, layer: int, training=False, seed: ExampleSeed | None = None) -> Tokens:
-        """The tokens as they leave a layer, counted from 1, before the final norm."""
+        """The tokens after a layer, counted from 1, before the final norm."""
         (patches,) = self.intermediates(images, [layer], training)
         return Tokens(patches[:, 0, :0], tf.reshape(patches, [tf.shape(patches)[0], -1, patches.shape[-1]]))
 
     def features_for_fine_tuning(self, images, training=False, seed: ExampleSeed | None = None) -> tf.Tensor:
-        """The mean of the patch tokens, `(B, D)`, normalised after pooling where there is a final norm to do so."""
+        """The mean of the patch tokens, `(B, D)`; encoders with a final norm apply it after pooling."""
         return self.features(images, "mean", training=training, seed=seed)
 
     def reset_final_norm(self) -> None:
-        """Brings the final norm to its initial values, for a head that pools before it; nothing without one."""
+        """Resets the final norm, if there is one, to its initial values, for a head that pools before it."""
 
     def with_image_shape(self: AnyEncoder, image_shape: tuple[int, int, int]) -> AnyEncoder:
-        """A new encoder for images `(H, W, C)` of another size, with these weights.
-
-        Raises:
-            ValueError: if this kind of encoder cannot change its size.
-        """
+        """A new encoder for images `(H, W, C)` of another size, with these weights; here a ValueError."""
         raise ValueError(f"a {type(self).__name__} takes images of {self.image_shape} only; got {image_shape}")
 
     def with_relative_position_bias(self: AnyEncoder, kind: str) -> AnyEncoder:
-        """A new encoder with another kind of relative positions that computes the same.
-
-        Raises:
-            ValueError: if this kind of encoder has none.
-        """
+        """A new encoder with another kind of relative positions that computes the same; here a ValueError."""
         raise ValueError(f"a {type(self).__name__} has no relative positions: leave out relative_position_bias={kind}")
 
     def outside_of_last_layers(self, count: float | None) -> list[keras.Variable]:
-        """The variables that lie outside of the last `count` layers and the final norm.
+        """The variables outside of the last `count` layers and the final norm.
 
         Args:
-            count: None leaves nothing outside; 0 leaves everything outside. Some encoders know halves of layers.
+            count: None for no variables, 0 for all. Some encoders take halves of layers.
 
         Raises:
             ValueError: if there are fewer layers, or `count` is no number of layers.

@@ -1,7 +1,7 @@
-"""What of a model is trained: the layers that it selects, less what was frozen by `trainable = False`.
+"""Freezing: the layers that a model does not select for training, and those that a user has frozen.
 
-Keras keeps `trainable` on the layers, which several models may share. A selection belongs to the one model that trains
-(see `GlobalBatchModel.fixed_variables`); what a user froze belongs to the layer, and every model keeps to it.
+Keras keeps `trainable` on the layers, which several models may share. A selection belongs to one model (see
+`SelectiveModel.fixed_variables`); `trainable = False`, set by a user, belongs to the layer and holds for all models.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from keras_mae.layers import PositionEmbedding
 
 
 def outside_of_last_blocks(encoder, count: float | None) -> list[keras.Variable]:
-    """The variables of a `ViTEncoder` that lie outside of its last `count` blocks and its final norm.
+    """The variables of a `ViTEncoder` outside of its last `count` blocks and its final norm.
 
     Args:
-        encoder: a `ViTEncoder`, which is left as it is.
-        count: None leaves nothing outside; 0.5 means the MLP of the last block; 0 leaves everything outside.
+        encoder: a `ViTEncoder`.
+        count: None for no variables, 0 for all; a half counts the MLP of a further block.
 
     Raises:
         ValueError: if the encoder has fewer blocks, or `count` is no multiple of one half.
@@ -42,24 +42,16 @@ def outside_of_last_blocks(encoder, count: float | None) -> list[keras.Variable]
 
 
 def freeze_inside(layer: keras.layers.Layer) -> None:
-    """Lets a constructor's `trainable=False` reach the layers inside, for the models around this one; Keras does not.
-
-    Args:
-        layer: a built layer or model.
-    """
+    """Applies a constructor's `trainable=False` to the layers inside of a built layer or model; Keras does not."""
     if not layer.trainable:
-        layer.trainable = True  # Keras passes over a value that is there already
+        layer.trainable = True  # Keras ignores a value that does not change
         layer.trainable = False
 
 
 def frozen_parts(model: keras.layers.Layer, skip: tuple[keras.layers.Layer, ...] = ()) -> dict[str, Any]:
-    """For a config: `{"frozen": ...}`, which says what was frozen inside of a model, or nothing.
+    """The key `"frozen"` of a config, for layers and variables frozen inside of a built model; {} if there are none.
 
-    Keras' configs hold `trainable` of the model alone.
-
-    Args:
-        model: a built model.
-        skip: layers in it that are looked after elsewhere, as they have configs of their own.
+    Keras' configs hold `trainable` of the model alone. `skip` are layers in it that have configs of their own.
     """
     layers, variables = {}, {}
     parents = {"": model.trainable}
@@ -75,17 +67,11 @@ def frozen_parts(model: keras.layers.Layer, skip: tuple[keras.layers.Layer, ...]
 
 
 def freeze_parts(model: keras.layers.Layer, frozen: Mapping[str, Any] | None, skip=()) -> None:
-    """Freezes what `frozen_parts` found frozen in another model of this form.
-
-    Args:
-        model: a built model.
-        frozen: the value of the config's key, None if it has none.
-        skip: as in `frozen_parts`.
-    """
+    """Freezes the parts of a built model by the value of the config's key `"frozen"`; `skip` as in `frozen_parts`."""
     if frozen is None:
         return
     parts = list(_parts(model, skip))
-    for name, layer in parts:  # from the outside in, as setting it reaches what lies inside
+    for name, layer in parts:  # from the outside in, as setting it also sets the layers inside
         if name in frozen["layers"]:
             layer.trainable = frozen["layers"][name]
     for variable in (variable for _, layer in parts for variable in _own_variables(layer)):
@@ -94,7 +80,7 @@ def freeze_parts(model: keras.layers.Layer, frozen: Mapping[str, Any] | None, sk
 
 
 def _parts(layer: keras.layers.Layer, skip=(), name: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:
-    """The layer and all in it, each after the one that holds it, by the path of attributes, `blocks.0/norm1`."""
+    """The layer and all layers in it, outer ones first, by the path of attributes, `blocks.0/norm1`."""
     yield name, layer
     for attribute, value in _attributes(layer):
         if not any(value is other for other in skip):
@@ -105,20 +91,18 @@ def _attributes(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.L
     for attribute, value in vars(layer).items():
         if attribute.startswith("_"):
             continue
-        if isinstance(value, keras.layers.Layer):
-            yield attribute, value
-        elif isinstance(value, (list, tuple)):
-            yield from (
-                (f"{attribute}.{index}", item)
-                for index, item in enumerate(value)
-                if isinstance(item, keras.layers.Layer)
-            )
+        items = (
+            [(f"{attribute}.{index}", item) for index, item in enumerate(value)]
+            if isinstance(value, (list, tuple))
+            else [(attribute, value)]
+        )
+        yield from ((name, item) for name, item in items if isinstance(item, keras.layers.Layer))
 
 
 def _own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """Those of the layer itself that training may change: no fixed table, no statistics."""
+    """The variables of the layer itself that training may change: no fixed table, no statistics."""
     if isinstance(layer, keras.layers.BatchNormalization) or getattr(layer, "lora_enabled", False):
-        return []  # adapters freeze what they are added to; a file holds the sum, of which all may be trained
+        return []  # adapters freeze their kernel; a file holds the sum, which may be trained
     if isinstance(layer, PositionEmbedding) and layer.kind != "learned":
         return []
     inside = {id(variable) for _, part in _attributes(layer) for variable in part.weights}

@@ -17,7 +17,7 @@ from keras_mae.layers import LayerNorm, Patchify, PositionEmbedding
 from keras_mae.layers.patches import check_sizes
 from keras_mae.layers.pixel_range import with_shape
 from keras_mae.layers.relative_position_bias import relative_positions
-from keras_mae.layers.slots import Offsets, PatchKernel, Same, Slot, Table, block_slots, dense_slots, norm_slots
+from keras_mae.layers.slots import Offsets, PatchKernel, Slot, Table, block_slots, dense_slots, norm_slots
 from keras_mae.layers.transformer_block import transformer_blocks
 
 _OWN = (
@@ -35,13 +35,13 @@ class ViTEncoder(Encoder):
         num_layers: number of transformer blocks.
         num_heads: attention heads; must divide `hidden_dim`.
         mlp_dim: width of the blocks' MLPs; None for `4 * hidden_dim`.
-        drop_path_rate: drop path of the last block; it grows linearly from 0 at the first.
-        use_cls_token: whether a class token is prepended, the one prefix token.
+        drop_path_rate: drop path rate of the last block; it grows linearly from 0 at the first.
+        use_cls_token: whether there is a class token, the one prefix token.
         position_embedding: `"sincos"` (fixed), `"learned"`, or None for no absolute positions.
         position_temperature: of the sin-cos table; 10,000 in the papers, a small one suits a grid of a few patches.
         relative_position_bias: None, or a learned bias of the attention for each offset between patches: `"shared"` by
             all blocks, or `"per_block"`.
-        layer_scale: None, or what the learned gains of the residual branches start from, see `LayerScale`.
+        layer_scale: None, or the initial value of the learned gains of the residual branches, see `LayerScale`.
         layer_norm_epsilon: epsilon of every LayerNorm.
 
     Call arguments, returns and errors are those of `Encoder`.
@@ -104,11 +104,8 @@ class ViTEncoder(Encoder):
     def from_preset(cls, name: str, **overrides: Any) -> ViTEncoder:
         """The encoder `vit_{tiny,small,base,large}_patch16` or `vit_huge_patch14`, or that of a `SimMIM` preset.
 
-        Its weights are fresh; `keras_mae.load_checkpoint` fills them.
-
-        Args:
-            name: the preset.
-            **overrides: constructor arguments that replace the preset's, such as `image_shape`.
+        Its weights are random; `keras_mae.load_checkpoint` fills them. `overrides` are constructor arguments that
+        replace the preset's, such as `image_shape`.
         """
         return cls(**encoder_arguments(name, overrides))
 
@@ -131,7 +128,7 @@ class ViTEncoder(Encoder):
 
     @property
     def num_layers(self) -> int:
-        """How many transformer blocks there are."""
+        """The number of transformer blocks."""
         return len(self.blocks)
 
     def encode(
@@ -143,12 +140,12 @@ class ViTEncoder(Encoder):
         return self._split(self.norm(x))
 
     def _stem(self, images, ids_keep=None, mask=None, mask_token=None) -> tf.Tensor:
-        """Images to the sequence that the blocks see: prefix and patch tokens with their positions, `(B, P + N, D)`."""
+        """The input of the first block: prefix and patch tokens with their positions, `(B, P + N, D)`."""
         if ids_keep is not None and mask is not None:
             raise ValueError("encode takes ids_keep (patches to keep) or mask (patches to replace), not both")
         if (mask is None) != (mask_token is None):
             raise ValueError("mask and mask_token go together: the pretraining model owns the token and passes it")
-        patches = self.patchify(with_shape(images, self.image_shape))  # (B, L, ph * pw * C), as they came
+        patches = self.patchify(with_shape(images, self.image_shape))  # (B, L, ph * pw * C), in the images' dtype
         if ids_keep is not None:
             patches = tf.gather(patches, ids_keep, batch_dims=1)  # (B, K, ph * pw * C)
         x = self.normalize_pixels(patches)
@@ -163,7 +160,7 @@ class ViTEncoder(Encoder):
         return x
 
     def _blocks(self, x, ids_keep=None, training=False, seed: ExampleSeed | None = None) -> Iterator[tf.Tensor]:
-        """The sequence as it leaves one block after the other."""
+        """The output of each block, one after the other."""
         biases = [layer(ids=ids_keep) for layer in self.relative_positions] or [None]  # each (heads, N, N), or (B, ...)
         for index, block in enumerate(self.blocks):
             block_seed = None if seed is None else seed.fold_in(Purpose.DROP_PATH).fold_in(index)
@@ -181,7 +178,7 @@ class ViTEncoder(Encoder):
         return [tf.reshape(self._split(x).patches, [-1, *self.grid, self.hidden_dim]) for x in leaving]
 
     def _leaving(self, layers: Sequence[int], images, training, seed: ExampleSeed | None = None) -> list[tf.Tensor]:
-        """The sequences as they leave these layers; those after the last are not computed."""
+        """The outputs of these layers; the layers after the last of them are not computed."""
         if list(layers) != sorted(set(layers)) or not layers or not 1 <= layers[0] <= layers[-1] <= self.num_layers:
             raise ValueError(
                 f"layers are counted from 1 to {self.num_layers}, and come in rising order; got {list(layers)}"
@@ -202,7 +199,7 @@ class ViTEncoder(Encoder):
     outside_of_last_layers = outside_of_last_blocks
 
     def layer_groups(self) -> list[list[keras.Variable]]:
-        """See `Encoder.layer_groups`; a bias that all blocks share goes with the norm, as in SimMIM's code."""
+        """As `Encoder.layer_groups`; a bias that all blocks share is in the norm's group, as in SimMIM's code."""
         stem = [*self.patch_projection.weights, *self.positions.weights]
         stem += [self.cls_token] if self.use_cls_token else []
         blocks, last = [list(block.weights) for block in self.blocks], list(self.norm.weights)
@@ -217,7 +214,7 @@ class ViTEncoder(Encoder):
 
     def slots(self) -> Iterator[Slot]:
         if self.use_cls_token:
-            yield Slot("encoder.cls_token", "", self.cls_token, Same())
+            yield Slot("encoder.cls_token", "", self.cls_token)
         if self.position_embedding is not None:
             yield Slot("encoder.positions.table", "", self.positions.table, Table(self.positions))
         for index, layer in enumerate(self.relative_positions):

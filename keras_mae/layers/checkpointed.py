@@ -9,8 +9,8 @@ import tensorflow as tf
 class Checkpointed(tf.Module):
     """Makes `tf.train.Checkpoint(layer)` save every weight of a layer, or model, of which it is an attribute.
 
-    Keras 3.15 knows layers in lists, and TensorFlow does not: it left all blocks of an encoder out, without a word.
-    Keras' own files, which save what Keras knows, take no notice of this object.
+    Keras 3.15 tracks layers in lists, and TensorFlow does not: without this object its checkpoints silently lack all
+    blocks of an encoder. Keras' own files, which save what Keras tracks, ignore this object.
 
     Args:
         layer: a built layer; layers in its lists may get more weights later (LoRA).

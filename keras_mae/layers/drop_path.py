@@ -14,16 +14,16 @@ from keras_mae.example_seed import ExampleSeed
 class DropPath(keras.layers.Layer):
     """Drops a residual branch for a whole example, and scales the others to keep the mean.
 
-    Given a seed, the draw is a function of (seed, step, example), so it is the same for any number of replicas
-    and after a resume. Without one it comes from TensorFlow's global generator (`keras.utils.set_random_seed`);
-    neither way has a state of its own that an export would carry along.
+    With a seed, the draw is a function of (seed, step, example), so it is the same for any number of replicas and
+    after a resume. Without one it comes from TensorFlow's global generator (`keras.utils.set_random_seed`). In both
+    cases the layer has no state that would be part of an export.
 
     Args:
         rate: probability, in [0, 1), that the branch is dropped.
 
     Call arguments:
         branch: tensor `(B, ...)`.
-        training: with False the branch is returned as it is.
+        training: False returns the branch unchanged.
         seed: None or an `ExampleSeed`.
 
     Returns:

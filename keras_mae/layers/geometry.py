@@ -7,6 +7,7 @@ import functools
 import math
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_mae.layers.patches import Patchify, unpatchify
@@ -15,7 +16,7 @@ from keras_mae.layers.pixel_normalization import PixelNormalization
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """What masking, target, loss and decoder know of the encoder: a model tells each of them once, by `attach`.
+    """The sizes of an encoder, which a model passes once to masking, target, loss and decoder, by `attach`.
 
     Attributes:
         image_shape: `(H, W, C)` in pixels.
@@ -23,7 +24,7 @@ class Geometry:
         hidden_dim: width `D` of the encoder's tokens.
         num_prefix_tokens: tokens before those of the patches.
         mean, std: normalisation of the pixels, one number a channel in units of 255 levels.
-        target_dim: width of the prediction for one patch; None as long as the target is not attached.
+        target_dim: width of the prediction for one patch; None until the target is attached.
     """
 
     image_shape: tuple[int, int, int]
@@ -54,40 +55,58 @@ class Geometry:
         return Patchify(self.patch_size), PixelNormalization(self.mean, self.std)
 
     def patches(self, images) -> tf.Tensor:
-        """Images `(B, H, W, C)` as flattened patches `(B, L, ph * pw * C)` of the same dtype."""
+        """Cuts images `(B, H, W, C)` into flattened patches `(B, L, ph * pw * C)` of the same dtype."""
         return self._layers[0](images)
 
     def normalized_patches(self, images) -> tf.Tensor:
-        """Images `(B, H, W, C)` to the patches that the network sees, float32 `(B, L, ph * pw * C)`."""
+        """Cuts images `(B, H, W, C)` into normalised patches, the network's input, float32 `(B, L, ph * pw * C)`."""
         return self._layers[1](self.patches(images))
 
     def levels(self, normalized) -> tf.Tensor:
-        """Numbers that the network sees as pixel levels in [0, 255], not clipped, float32 of the same shape."""
+        """The inverse of the normalisation: pixel levels in [0, 255], not clipped, float32 of the same shape."""
         return self._layers[1].inverse(normalized)
 
     def images(self, patches) -> tf.Tensor:
-        """Flattened patches `(B, L, ph * pw * C)` as images `(B, H, W, C)`."""
+        """Joins flattened patches `(B, L, ph * pw * C)` to images `(B, H, W, C)`."""
         return unpatchify(patches, self.image_shape, self.patch_size)
-
-    def check_same(self, before: Geometry | None, part: str, names: tuple[str, ...]) -> None:
-        """Refuses to attach a part that is attached to another geometry.
-
-        Args:
-            before: what the part was attached to, or None.
-            part: what it is to a user, such as `"decoder"`.
-            names: the sizes that matter to it.
-
-        Raises:
-            ValueError: if one of them differs.
-        """
-        if before is not None and any(getattr(before, name) != getattr(self, name) for name in names):
-            there, here = (", ".join(f"{name}={getattr(each, name)}" for name in names) for each in (before, self))
-            raise ValueError(
-                f"this {part} belongs to a model with {there}, and cannot serve one with {here}; make another {part}"
-            )
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Geometry:
-        """The geometry that `dataclasses.asdict` made a record of, where JSON has lists for tuples."""
+        """The inverse of `dataclasses.asdict`; JSON has made lists of tuples."""
         values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in config.items()}
         return cls(**values)
+
+
+class AttachedLayer(keras.layers.Layer):
+    """A layer that belongs to the sizes of one model: a decoder or a target. The model calls `attach` once.
+
+    Attributes:
+        kind: the user's word for the layer.
+        sizes: the names of the sizes that matter to the layer.
+    """
+
+    kind: str
+    sizes: tuple[str, ...]
+    _geometry: Geometry | None = None
+
+    @property
+    def geometry(self) -> Geometry:
+        """The sizes of the model; raises a ValueError before `attach`."""
+        if self._geometry is None:
+            raise ValueError(f"a {self.kind} needs to know the model's sizes: pass it to a model, or call attach")
+        return self._geometry
+
+    def attach(self, geometry: Geometry) -> None:
+        """Sets the sizes of the model.
+
+        Raises:
+            ValueError: if the layer is attached to other sizes already.
+        """
+        both = (self._geometry or geometry, geometry)
+        there, here = (", ".join(f"{name}={getattr(each, name)}" for name in self.sizes) for each in both)
+        if there != here:
+            raise ValueError(
+                f"this {self.kind} belongs to a model with {there}, and cannot serve one with {here}; make another "
+                f"{self.kind}"
+            )
+        self._geometry = geometry

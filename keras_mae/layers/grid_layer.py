@@ -1,4 +1,4 @@
-"""What layers with a table for a grid of patches have in common."""
+"""The base of layers with a table for a grid of patches."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _GRID = "grid"
 
 
 class GridLayer(keras.layers.Layer):
-    """A layer whose weights are for one grid of patches, which Keras' files (`.keras`, `.weights.h5`) then say, too.
+    """A layer whose weights are for one grid of patches, and whose Keras files (`.keras`, `.weights.h5`) state it.
 
-    The number of rows alone does not: 4 x 4 and 2 x 8 patches are as many.
+    The number of rows does not tell the grid: 4 x 4 and 2 x 8 patches have the same.
 
     Attributes:
         grid: number of patch rows and columns.
@@ -23,7 +23,7 @@ class GridLayer(keras.layers.Layer):
     _refusal = ""
 
     def save_own_variables(self, store: Any) -> None:
-        """As Keras', and the grid."""
+        """As Keras', with the grid."""
         super().save_own_variables(store)
         if self.weights:
             store[_GRID] = np.asarray(self.grid, "int32")
@@ -32,7 +32,7 @@ class GridLayer(keras.layers.Layer):
         """As Keras'.
 
         Raises:
-            ValueError: if the file says another grid.
+            ValueError: if the file states another grid.
         """
         values = {key: store[key] for key in store.keys()}
         of_file = tuple(int(size) for size in values.pop(_GRID, self.grid))
@@ -40,11 +40,11 @@ class GridLayer(keras.layers.Layer):
             theirs, ours = ("{} x {}".format(*grid) for grid in (of_file, self.grid))
             self._refusal = (
                 f"the file's position embeddings are for {theirs} patches, and the model has {ours}: load it into a "
-                "model for the file's grid, and take encoder.with_image_shape(...) of that"
+                "model for the file's grid, and then take its encoder.with_image_shape(...)"
             )
             raise ValueError(self._refusal)
         if self._refusal and not values:
-            # Keras 3.15 tries what failed again under another name, finds nothing there, and would tell of that
+            # Keras 3.15 retries under another name, finds nothing there, and would report that instead
             raise ValueError(self._refusal)
         self._refusal = ""
         super().load_own_variables(values)

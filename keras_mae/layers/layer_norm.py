@@ -14,7 +14,7 @@ class LayerNorm(keras.layers.LayerNormalization):
     """Keras' `LayerNormalization` over the last axis, with a gain and an offset.
 
     Args:
-        epsilon: what is added to the variance.
+        epsilon: added to the variance.
 
     Reference: arXiv 1607.06450.
     """

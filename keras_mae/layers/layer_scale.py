@@ -12,7 +12,7 @@ class LayerScale(keras.layers.Layer):
     """Multiplies each channel of a residual branch with a learned number that starts small.
 
     Args:
-        initial_value: what every number starts from; 0.1 in BEiT and SimMIM.
+        initial_value: of every number; 0.1 in BEiT and SimMIM.
 
     Call arguments:
         branch: tensor `(..., D)`.

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """`16` or `(16, 8)` as a pair (rows, columns) of positive integers."""
+    """A pair (rows, columns) of positive integers, from `16` or `(16, 8)`."""
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or any(not isinstance(side, int) or side < 1 for side in pair):
         raise ValueError(f"a patch size is a positive integer or a pair of them (height, width), got {size!r}")
@@ -18,7 +18,7 @@ def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def check_sizes(**sizes: Any) -> None:
-    """Raises a ValueError for the first that is not a positive integer, by its name."""
+    """Raises a ValueError that names the first size that is not a positive integer."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, numbers.Integral) or size < 1:
             raise ValueError(f"{name} is a positive integer, got {size!r}")
@@ -33,10 +33,7 @@ def patch_grid(image_shape: tuple[int, int, int], patch_size: int | tuple[int, i
     (height, width), (patch_height, patch_width) = image_shape[:2], as_pair(patch_size)
     check_sizes(**{"the image's height": height, "the image's width": width})
     if height % patch_height or width % patch_width:
-        near = (
-            max(patch_height, height // patch_height * patch_height),
-            max(patch_width, width // patch_width * patch_width),
-        )
+        near = [max(patch, size // patch * patch) for size, patch in zip(image_shape, as_pair(patch_size))]
         raise ValueError(
             f"the image size must be divisible by the patch size: got images of {height} x {width} and patches of "
             f"{patch_height} x {patch_width} pixels; resize or crop the images, for instance to {near[0]} x {near[1]}"
@@ -47,8 +44,8 @@ def patch_grid(image_shape: tuple[int, int, int], patch_size: int | tuple[int, i
 def refuse_quantization(name: str) -> None:
     """Raises a ValueError: Keras would save the model in a file that it cannot load."""
     raise ValueError(
-        f"a model with {name} cannot be quantized in place, as its file could not be loaded again: quantize what "
-        "keras_mae.export writes with format='litert' or 'onnx', with the tools of these formats"
+        f"a model with {name} cannot be quantized in place, as its file could not be loaded again: export it by "
+        "keras_mae.export with format='litert' or 'onnx', and quantize that file with the tools of its format"
     )
 
 
@@ -68,14 +65,14 @@ class Patchify(keras.layers.Layer):
         Tensor `(B, L, patch_height * patch_width * C)` of the same dtype, `L = (H / patch_height)(W / patch_width)`.
     """
 
-    compute_output_spec = keras.Operation.compute_output_spec  # of what `call` returns, its dtype included
+    compute_output_spec = keras.Operation.compute_output_spec  # traces `call`, so that the dtype is right
 
     def __init__(self, patch_size: int | tuple[int, int], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.patch_size = as_pair(patch_size)
 
     def quantize(self, *args: Any, **kwargs: Any) -> None:
-        """Raises a ValueError: there is a patchify in every encoder, wherever it is."""
+        """Raises a ValueError, also for models around an encoder: every encoder has a `Patchify`."""
         refuse_quantization(self.name)
 
     def call(self, images):
@@ -89,7 +86,8 @@ class Patchify(keras.layers.Layer):
     def compute_output_shape(self, input_shape) -> tuple:
         batch, height, width, channels = input_shape
         rows, columns = patch_grid((height, width, channels), self.patch_size)
-        return (batch, rows * columns, self.patch_size[0] * self.patch_size[1] * channels)
+        ph, pw = self.patch_size
+        return (batch, rows * columns, ph * pw * channels)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "patch_size": self.patch_size}

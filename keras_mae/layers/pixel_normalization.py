@@ -1,4 +1,4 @@
-"""Pixel values to the range that the network sees."""
+"""Normalisation of pixel values for the network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pixel_levels(pixels) -> tf.Tensor:
 class PixelNormalization(keras.layers.Layer):
     """`(pixels / 255 - mean) / std` per channel, in float32, on the device.
 
-    It works on images and on flattened patches alike: the last axis holds whole pixels, channel fastest.
+    It takes images and flattened patches alike: the last axis holds whole pixels, channel fastest.
 
     Args:
         mean: one number a channel, in units of 255 pixel levels.
@@ -36,7 +36,7 @@ class PixelNormalization(keras.layers.Layer):
         float32 tensor of the same shape.
     """
 
-    compute_output_spec = keras.Operation.compute_output_spec  # of what `call` returns, its dtype included
+    compute_output_spec = keras.Operation.compute_output_spec  # traces `call`, so that the dtype is right
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -56,7 +56,7 @@ class PixelNormalization(keras.layers.Layer):
         return pixel_levels(pixels) * self._tiled(scale, width) + self._tiled(offset, width)
 
     def inverse(self, normalized) -> tf.Tensor:
-        """Network values back to pixel levels in [0, 255] (not clipped), float32."""
+        """The inverse: pixel levels in [0, 255] (not clipped), float32."""
         width = normalized.shape[-1]
         scale, offset = 255.0 * np.asarray(self.std), 255.0 * np.asarray(self.mean)
         return tf.cast(normalized, tf.float32) * self._tiled(scale, width) + self._tiled(offset, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -24,11 +25,11 @@ class TransformerBlock(keras.layers.Layer):
         mlp_dim: width of the MLP's hidden layer.
         drop_path_rate: probability, in [0, 1), that a residual branch is dropped for an example.
         layer_norm_epsilon: epsilon of both LayerNorms.
-        layer_scale: None, or what the gains of both branches start from, see `LayerScale`.
+        layer_scale: None, or the initial value of the gains of both branches, see `LayerScale`.
 
     Call arguments:
         x: tensor `(B, N, D)`.
-        bias: None, or what is added to the attention's logits, broadcastable to `(B, heads, N, N)`.
+        bias: None, or a bias of the attention's logits, broadcastable to `(B, heads, N, N)`.
         training: whether drop path is active.
         seed: None or an `ExampleSeed` for drop path.
 
@@ -36,8 +37,8 @@ class TransformerBlock(keras.layers.Layer):
         Tensor `(B, N, D)`.
 
     Attributes:
-        rematerialize: set it, before `compile`, to have the activations computed a second time for the gradient
-            instead of being kept: less memory, more time. No part of the config.
+        rematerialize: True, set before `compile`, computes the activations a second time for the gradient instead of
+            keeping them: less memory, more time. No part of the config.
 
     Reference: arXiv 2010.11929, equations 2 and 3.
     """
@@ -79,7 +80,7 @@ class TransformerBlock(keras.layers.Layer):
 
     def call(self, x, bias=None, training=False, seed: ExampleSeed | None = None):
         tensors = (x,) if bias is None else (x, bias)
-        if self.rematerialize:  # of tensors alone: in a graph, TensorFlow's recomputation takes no keywords
+        if self.rematerialize:  # in a graph, TensorFlow's recomputation takes no keywords
             return keras.remat(lambda *tensors: self._transform(training, seed, *tensors))(*tensors)
         return self._transform(training, seed, *tensors)
 
@@ -108,7 +109,7 @@ def transformer_blocks(
     layer_scale: float | None = None,
     **kwargs: Any,
 ) -> list[TransformerBlock]:
-    """Blocks one after the other, whose drop path grows linearly from 0 at the first to the rate of the last."""
+    """A stack of blocks, whose drop path rate grows linearly from 0 at the first to `drop_path_rate` at the last."""
     return [
         TransformerBlock(
             hidden_dim,
@@ -122,6 +123,29 @@ def transformer_blocks(
         )
         for index in range(num_layers)
     ]
+
+
+class WithBlocks:
+    """A layer or model that may have transformer blocks, in `blocks`."""
+
+    blocks: Sequence[TransformerBlock] = ()
+    weights: list[keras.Variable]
+
+    @property
+    def rematerialize(self) -> bool:
+        """Whether blocks compute their activations a second time for the gradient: less memory, more time."""
+        return any(block.rematerialize for block in self.blocks)
+
+    @rematerialize.setter
+    def rematerialize(self, value: bool) -> None:
+        if value and not self.blocks and isinstance(self, keras.Model):  # a linear decoder has nothing to recompute
+            raise ValueError(f"{type(self).__name__} cannot rematerialize its activations; set rematerialize=False")
+        for block in self.blocks:
+            block.rematerialize = value
+
+    def no_weight_decay(self) -> list[keras.Variable]:
+        """The trainable variables without weight decay: biases and norms, and more in subclasses."""
+        return [variable for variable in self.weights if variable.trainable and len(variable.shape) <= 1]
 
 
 @with_kernel("dense_of_gelu")

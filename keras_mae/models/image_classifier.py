@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_mae.encoders import POOLINGS, Encoder, Tokens, ViTEncoder
 from keras_mae.encoders.freezing import freeze_parts, frozen_parts
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.slots import Same, Slot, dense_slots
+from keras_mae.layers.slots import Slot, dense_slots
 from keras_mae.models.labels import (
     check_labels,
     check_weights,
@@ -220,8 +220,8 @@ class ImageClassifier(GlobalBatchModel):
         """Every weight with its name and layout in checkpoints of PyTorch."""
         yield from self.encoder.slots()
         if self.is_probe:
-            yield Slot("batch_norm", "mean", self.batch_norm.moving_mean, Same())
-            yield Slot("batch_norm", "variance", self.batch_norm.moving_variance, Same())
+            yield Slot("batch_norm", "mean", self.batch_norm.moving_mean)
+            yield Slot("batch_norm", "variance", self.batch_norm.moving_variance)
         yield from dense_slots("head", self.head)
 
     def get_config(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from keras_mae.encoders.freezing import freeze_parts, frozen_parts
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import pixel_levels
 from keras_mae.layers.pixel_range import with_shape
-from keras_mae.layers.slots import Same, Slot
+from keras_mae.layers.slots import Slot
 from keras_mae.losses import MaskedLoss, chosen_loss
 from keras_mae.masking import Mask, MaskSampler
 from keras_mae.models.masked_inputs import per_patch, unpacked
@@ -275,7 +275,7 @@ class MaskedImageModel(GlobalBatchModel):
         """Every weight with its name and layout in checkpoints of PyTorch."""
         yield from self.encoder.slots()
         for token in self._own_tokens():
-            yield Slot("mask_token", "", token, Same())
+            yield Slot("mask_token", "", token)
         yield from self.decoder.slots()
 
     def _own_tokens(self) -> list[keras.Variable]:

@@ -1,4 +1,4 @@
-"""What the decoder has to predict."""
+"""Targets: the values that the decoder predicts."""
 
 from keras_mae import _backend  # noqa: F401
 from keras_mae.targets.pca import PCATarget

@@ -20,9 +20,9 @@ class PCATarget(Target):
     """The coefficients of each patch in the basis of the patches' largest principal components.
 
     "We perform PCA in the patch space and predict the largest PCA coefficients": `(patch - mean) @ components`, where
-    the components are the orthonormal eigenvectors of the patches' covariance with the largest eigenvalues. Patches
-    are as the network sees them (mean and std of the data set taken out). The basis is learnt once from a sample of
-    images, by `fit` (`keras-mae pretrain` does so), and saved with the model.
+    the components are the orthonormal eigenvectors of the covariance of normalised patches with the largest
+    eigenvalues. `fit` learns the basis once from a sample of images (`keras-mae pretrain` calls it); the model's files
+    hold it.
 
     Args:
         num_components: how many coefficients; at most `ph * pw * C`.
@@ -52,22 +52,22 @@ class PCATarget(Target):
                 f"a patch of {values} values has at least 1 and at most {values} principal components, got "
                 f"num_components={self.num_components}"
             )
-        first_time = self._geometry is None
         super().attach(geometry)
         self.dim = self.num_components
-        if first_time:
-            self.mean = self._fixed("mean", (values,))
-            self.components = self._fixed("components", (values, self.num_components))
+        if not self.built:
+            fixed = {"initializer": "zeros", "dtype": "float32", "trainable": False}
+            self.mean = self.add_weight(shape=(values,), name="mean", **fixed)
+            self.components = self.add_weight(shape=(values, self.num_components), name="components", **fixed)
             self.built = True
 
     def fit(self, images) -> None:
-        """Learns the basis; the sign of a component is such that its largest entry is positive.
+        """Learns the basis; the largest entry of each component is positive.
 
         Args:
             images: a sample, `(N, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
 
         Raises:
-            ValueError: for what is no array of images, NaN or infinite values, or no more patches than components.
+            ValueError: for other input than images, NaN or infinite values, or no more patches than components.
         """
         if isinstance(images, tf.data.Dataset):
             raise ValueError("a basis is learnt from one array of images, got a data set: pass some of its images")
@@ -82,11 +82,9 @@ class PCATarget(Target):
                 f"{self.num_components} components need more patches than that, these {len(images)} images have {count}"
             )
         if not np.isfinite(products).all():
-            raise ValueError(
-                "the principal components of NaN or infinite values are not defined: leave such images out"
-            )
+            raise ValueError("NaN or infinite values have no principal components: leave such images out")
         mean = total / count
-        _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))  # in the order of rising eigenvalues
+        _, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))  # by rising eigenvalue
         components = vectors[:, ::-1][:, : self.num_components]
         largest = np.take_along_axis(components, np.abs(components).argmax(axis=0)[None], axis=0)
         self.mean.assign(mean)
@@ -94,8 +92,8 @@ class PCATarget(Target):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether the basis is known: until then it is zero, so that it is known however the weights came here."""
-        with tf.init_scope():  # the value of now, also while a graph is made
+        """Whether the basis is known, by `fit` or from a file: before, it is zero."""
+        with tf.init_scope():  # the current value, also while a graph is traced
             return bool(np.any(keras.ops.convert_to_numpy(self.components)))
 
     def check_fitted(self) -> None:
@@ -109,12 +107,9 @@ class PCATarget(Target):
         return tf.matmul(self.geometry.normalized_patches(images) - self.mean, self.components)
 
     def to_pixels(self, prediction, images) -> tf.Tensor:
-        """Pixels of the patch that has these coefficients, and none of the components left out."""
+        """The pixels of patches with these coefficients; the other components are 0."""
         patches = tf.matmul(tf.cast(prediction, tf.float32), self.components, transpose_b=True) + self.mean
         return self.geometry.levels(patches)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_components": self.num_components}
-
-    def _fixed(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
-        return self.add_weight(shape=shape, initializer="zeros", dtype="float32", trainable=False, name=name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,9 +14,9 @@ _EPSILON = 1e-6
 
 
 def interpolate_visible(values, mask, grid: tuple[int, int]) -> tf.Tensor:
-    """Numbers of patches, those of hidden patches replaced by a mean over all visible ones.
+    """Replaces the numbers of hidden patches by a weighted mean over all visible ones.
 
-    A visible patch at a distance of d patches has the weight `1 / d**4`: near ones count, and there is always one.
+    A visible patch at a distance of d patches has the weight `1 / d**4`.
 
     Args:
         values: float32 `(B, L, 1)`, a number a patch.
@@ -40,13 +39,13 @@ def interpolate_visible(values, mask, grid: tuple[int, int]) -> tf.Tensor:
 
 @keras.saving.register_keras_serializable(package="keras_mae")
 class PixelTarget(Target):
-    """The pixels of each patch, as the network sees them (mean and std of the data set taken out).
+    """The pixels of each patch, normalised by mean and std of the data set like the network's input.
 
     With `normalize=True` each patch is normalised by its own statistics over all its pixels and channels:
     `(x - mean) / sqrt(var + 1e-6)`, where the variance is the unbiased one (divided by N - 1).
 
     Args:
-        normalize: whether patches are normalised one by one.
+        normalize: whether each patch is normalised by its own statistics.
 
     Call arguments:
         images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
@@ -62,8 +61,7 @@ class PixelTarget(Target):
         self.normalize = normalize
         self.uses_hidden_pixels = normalize
 
-    def _statistics(self, patches) -> tuple[tf.Tensor, tf.Tensor]:
-        """Mean and standard deviation of each patch, both `(B, L, 1)`."""
+    def _statistics(self, patches) -> tuple[tf.Tensor, tf.Tensor]:  # both (B, L, 1)
         count = patches.shape[-1]
         mean = tf.reduce_mean(patches, axis=-1, keepdims=True)
         variance = tf.reduce_sum(tf.square(patches - mean), axis=-1, keepdims=True) / max(count - 1, 1)
@@ -77,20 +75,19 @@ class PixelTarget(Target):
         return patches
 
     def to_pixels(self, prediction, images) -> tf.Tensor:
-        """Pixels of the prediction; with `normalize`, by the statistics of the original patches."""
-        return self._to_pixels(prediction, images, lambda values: values)
+        """The pixels of the prediction; with `normalize`, by the statistics of the original patches."""
+        return self.to_pixels_from_visible(prediction, images, mask=None)
 
     def to_pixels_from_visible(self, prediction, images, mask) -> tf.Tensor:
-        """Pixels of the prediction; with `normalize`, by statistics that are interpolated from visible patches."""
-        return self._to_pixels(prediction, images, lambda values: interpolate_visible(values, mask, self.geometry.grid))
-
-    def _to_pixels(self, prediction, images, known: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        """The pixels of the prediction; with `normalize`, by statistics that are interpolated from visible patches."""
         prediction = tf.cast(prediction, tf.float32)
         if self.normalize:
-            mean, std = map(known, self._statistics(self.geometry.normalized_patches(images)))
+            statistics = self._statistics(self.geometry.normalized_patches(images))
+            if mask is not None:
+                statistics = [interpolate_visible(values, mask, self.geometry.grid) for values in statistics]
+            mean, std = statistics
             prediction = prediction * std + mean
         return self.geometry.levels(prediction)
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        return {**config, "normalize": self.normalize}
+        return {**super().get_config(), "normalize": self.normalize}

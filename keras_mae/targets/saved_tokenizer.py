@@ -20,21 +20,18 @@ _SAVER = re.compile(r"__inference__traced_(save|restore)_\d+$")
 
 
 def open_tokenizer(path: str) -> keras.layers.Layer:
-    """A SavedModel as a layer.
-
-    Args:
-        path: its folder.
+    """Opens the SavedModel in the folder `path` as a layer.
 
     Raises:
-        ValueError: if it cannot be loaded, or its graph has operations that read or write files, reach the network
-            or call Python.
+        ValueError: if it cannot be loaded, or its graph has operations that read or write files, use the network or
+            call Python.
     """
     try:
         with tf.io.gfile.GFile(tf.io.gfile.join(path, "saved_model.pb"), "rb") as file:
             saved = saved_model_pb2.SavedModel.FromString(file.read())
     except (tf.errors.OpError, message.DecodeError) as error:
         raise ValueError(
-            f"the tokenizer {path} is not the folder of a SavedModel: it holds no saved_model.pb that can be read"
+            f"the tokenizer {path} is not the folder of a SavedModel: it holds no readable saved_model.pb"
         ) from error
     found = sorted(_operations(saved))
     if found:
@@ -44,7 +41,7 @@ def open_tokenizer(path: str) -> keras.layers.Layer:
         )
     try:
         return keras.layers.TFSMLayer(path, call_endpoint="serving_default")  # Keras' default is that of its exports
-    except Exception as error:  # whatever TensorFlow and Keras make of a damaged one, or of another endpoint
+    except Exception as error:  # TensorFlow and Keras raise many kinds for damaged files and missing endpoints
         text = " ".join(str(error).split())[:160]
         raise ValueError(
             f"the tokenizer {path} cannot be loaded as a layer with the signature 'serving_default' "
@@ -53,20 +50,13 @@ def open_tokenizer(path: str) -> keras.layers.Layer:
 
 
 def _operations(saved: saved_model_pb2.SavedModel) -> set[str]:
-    """The operations that reach out, those left aside by which TensorFlow restores the variables."""
+    """The operations that reach out, without those of the functions by which TensorFlow restores the variables."""
     found: set[str] = set()
     for graph in (each.graph_def for each in saved.meta_graphs):
-        functions = {function.signature.name: function for function in graph.library.function}
-        called = {name for function in functions.values() for name in _called(function)}
-        for name, function in functions.items():
-            if _SAVER.search(name) and name not in called:
-                continue
-            found |= {node.op for node in function.node_def if _REACHES_OUT.search(node.op)}
+        functions = graph.library.function
+        attributes = [value for function in functions for node in function.node_def for value in node.attr.values()]
+        called = {one.name for value in attributes for one in (value.func, *value.list.func)}
+        for function in functions:
+            if not _SAVER.search(function.signature.name) or function.signature.name in called:
+                found |= {node.op for node in function.node_def if _REACHES_OUT.search(node.op)}
     return found
-
-
-def _called(function) -> set[str]:
-    """The names of the functions that a function calls."""
-    attributes = [attribute for node in function.node_def for attribute in node.attr.values()]
-    listed = [one for attribute in attributes for one in attribute.list.func]
-    return {one.name for one in [*(attribute.func for attribute in attributes), *listed] if one.name}

@@ -5,84 +5,68 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from keras_mae.layers.geometry import Geometry
-
-_SIZES = ("image_shape", "grid", "mean", "std")
+from keras_mae.layers.geometry import AttachedLayer, Geometry
 
 
-class Target(keras.layers.Layer):
-    """Turns images into what is to be predicted for each patch.
+class Target(AttachedLayer):
+    """Turns images into the values to predict for each patch.
 
-    A model attaches its target once: that tells it the patches and the pixel normalisation of the encoder.
     Subclasses set `dim` in `attach`, override `call`, and `to_pixels` if a prediction can be drawn.
 
     Attributes:
-        dim: width of the prediction for one patch; known once attached.
+        dim: width of the prediction for one patch; set by `attach`.
         gives_tokens: whether it is one integer a patch, of which the prediction is the logits.
         needs_fit: whether `fit` must see a sample of the images before training.
         has_pixels: whether a prediction can be drawn, by `to_pixels`.
-        uses_hidden_pixels: whether `to_pixels` needs more of the hidden patches than was predicted; there is
-            `to_pixels_from_visible` then.
+        uses_hidden_pixels: whether `to_pixels` needs more than the prediction of the hidden patches; then
+            `to_pixels_from_visible` does without.
     """
 
+    kind = "target"
+    sizes = ("image_shape", "grid", "mean", "std")
     dim: int
     gives_tokens: bool = False
     needs_fit: bool = False
     has_pixels: bool = True
     uses_hidden_pixels: bool = False
 
-    compute_output_spec = keras.Operation.compute_output_spec  # of what `call` returns, its dtype included
+    compute_output_spec = keras.Operation.compute_output_spec  # traces `call`, so that the dtype is right
 
     def __init__(self, **kwargs) -> None:
         super().__init__(autocast=False, **kwargs)
-        self._geometry: Geometry | None = None
 
     def __repr__(self) -> str:
         config = self.get_config()
         own = (f"{key}={value!r}" for key, value in config.items() if key not in ("name", "trainable", "dtype"))
         return f"{type(self).__name__}({', '.join(own)})"
 
-    @property
-    def geometry(self) -> Geometry:
-        """The encoder's patches.
-
-        Raises:
-            ValueError: if the target was not attached to a model yet.
-        """
-        if self._geometry is None:
-            raise ValueError("a target needs to know the encoder's patches: pass it to a model, or call attach")
-        return self._geometry
-
     def attach(self, geometry: Geometry) -> None:
-        """Learns the encoder's patches; `dim` is known from here on.
+        """Sets the sizes of the model, and `dim`.
 
         Raises:
-            ValueError: if the target was attached to an encoder with another geometry before.
+            ValueError: if the target is attached to other sizes already.
         """
-        geometry.check_same(self._geometry, "target", _SIZES)
-        self._geometry = geometry
+        super().attach(geometry)
         self.dim = geometry.values_per_patch
 
     def get_build_config(self) -> None:
-        """Nothing to save: `attach` is what builds a target."""
+        """Nothing to save: `attach` builds a target."""
 
     def compute_output_shape(self, input_shape) -> tuple:
         return (input_shape[0], self.geometry.num_patches, self.dim)
 
     def fit(self, images) -> None:
-        """Learns what the target needs to know of a sample of images `(N, H, W, C)`, once attached; mostly nothing."""
+        """Fits the attached target to a sample of images `(N, H, W, C)`; most targets need none."""
 
     def check_fitted(self) -> None:
         """Raises a ValueError if `fit` has to be called first."""
 
     def call(self, images):
-        """Images `(B, H, W, C)` in [0, 255] to targets: float32 `(B, L, dim)`, or one integer a patch `(B, L)`."""
+        """From images `(B, H, W, C)` in [0, 255] to float32 `(B, L, dim)`, or one integer a patch, `(B, L)`."""
         raise NotImplementedError
 
     def for_step(self, images, mask, tokens):
-        """What is to be predicted in a step: here `self(images)`.
-
-        A target with a teacher may look at what the network sees, too.
+        """The values to predict in a step: here `self(images)`; a target with a teacher may use the rest.
 
         Args:
             images: `(B, H, W, C)` in [0, 255].
@@ -95,11 +79,11 @@ class Target(keras.layers.Layer):
         """Predictions `(B, L, dim)` as patches of pixels in [0, 255], float32 `(B, L, ph * pw * C)`.
 
         Args:
-            prediction: what the decoder returned, `(B, L, dim)`.
-            images: the images that it was made from, `(B, H, W, C)` in [0, 255].
+            prediction: the decoder's output, `(B, L, dim)`.
+            images: the images of the prediction, `(B, H, W, C)` in [0, 255].
         """
         raise NotImplementedError
 
     def to_pixels_from_visible(self, prediction, images, mask) -> tf.Tensor:
-        """As `to_pixels`, without anything of the patches that `mask`, `(B, L)`, 1 = hidden, hides from the network."""
+        """As `to_pixels`, without the pixels of the patches that `mask`, `(B, L)`, 1 = hidden, hides."""
         return self.to_pixels(prediction, images)

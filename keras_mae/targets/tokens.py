@@ -15,23 +15,22 @@ from keras_mae.targets.target import Target
 
 @keras.saving.register_keras_serializable(package="keras_mae")
 class TokenTarget(Target):
-    """The number that a tokenizer gives each patch; the network predicts it by cross-entropy, as BEiT does.
+    """A tokenizer's token of each patch, which the network predicts by cross-entropy, as BEiT does.
 
-    The tokenizer, such as a discrete VAE's encoder, is yours. It takes images float32 `(B, H, W, C)` in [0, 255], and
-    returns either integers (the tokens, `(B, L)` or `(B, rows, columns)`) or floats (logits, of which the largest
-    counts, `(B, L, vocabulary_size)` or `(B, rows, columns, vocabulary_size)`), alone or as the one value of a dict.
-    It is not trained, and left as it is. A Keras model is saved with the model that predicts its tokens; of a
-    SavedModel, the path is.
+    The tokenizer, such as a discrete VAE's encoder, is the caller's. It takes images float32 `(B, H, W, C)` in
+    [0, 255], and returns integers (the tokens, `(B, L)` or `(B, rows, columns)`) or floats (logits, of which the
+    largest counts, `(B, L, vocabulary_size)` or `(B, rows, columns, vocabulary_size)`), alone or as the one value of a
+    dict. It is not trained. The model's file holds a Keras tokenizer whole, and the path of a SavedModel.
 
     Args:
         tokenizer: a Keras layer or model; or the folder of a SavedModel, whose signature `serving_default` is used.
-        vocabulary_size: how many tokens there are: they are 0 to `vocabulary_size - 1`.
+        vocabulary_size: number of tokens, which are 0 to `vocabulary_size - 1`.
 
     Call arguments:
         images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
 
     Returns:
-        int32 `(B, L)`; the prediction for a patch is `vocabulary_size` logits, so `dim` is that.
+        int32 `(B, L)`; the prediction for a patch is `dim = vocabulary_size` logits.
 
     Raises:
         ValueError: when it is attached to a model, if the tokenizer returns something else.
@@ -53,7 +52,7 @@ class TokenTarget(Target):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        """Without effect: freezing a model that predicts tokens does not reach into your tokenizer."""
+        """Does nothing: freezing a model must not change the caller's tokenizer."""
 
     def attach(self, geometry: Geometry) -> None:
         super().attach(geometry)
@@ -62,7 +61,7 @@ class TokenTarget(Target):
         if tokens.shape[1] != geometry.num_patches:
             raise ValueError(
                 f"the tokenizer gives {tokens.shape[1]} tokens an image, and the encoder has {geometry.num_patches} "
-                "patches: choose the patch size, or the image size, so that they agree"
+                "patches: choose a patch size, or image size, that makes them equal"
             )
 
     def call(self, images):
@@ -89,8 +88,8 @@ class TokenTarget(Target):
         return super().compute_output_shape(input_shape)[:2]
 
     def to_pixels(self, prediction, images) -> tf.Tensor:
-        """Raises a ValueError: a tokenizer does not say what a token looks like."""
-        raise ValueError("tokens cannot be drawn: the tokenizer does not say what they look like")
+        """Raises a ValueError: a tokenizer has no pixels for a token."""
+        raise ValueError("tokens cannot be drawn: the tokenizer has no pixels for them")
 
     def __repr__(self) -> str:
         return f"TokenTarget(tokenizer={self.tokenizer!r}, vocabulary_size={self.vocabulary_size})"
