@@ -11,8 +11,7 @@ import os
 
 __version__ = "0.1.0"
 
-# In an installed wheel `trainers` and `export` lie inside this package. In a checkout (and under Bazel) they
-# lie beside it, at the top level that the repository's layout asks for.
+# A wheel has `trainers` and `export` inside this package; a checkout (and Bazel) has them beside it.
 if not os.path.isdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "trainers")):
     __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

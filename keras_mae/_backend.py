@@ -1,4 +1,4 @@
-"""Imports Keras, and refuses at once if it would run, or runs, on another backend than TensorFlow."""
+"""Imports Keras; an ImportError for another backend than TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _REMEDY = (
     "Set the environment variable KERAS_BACKEND=tensorflow (or remove it) before Python starts."
 )
 
-# Asked before Keras is imported: with KERAS_BACKEND=jax and no jax installed, Keras' own error names only jax.
+# Checked before Keras is imported: with KERAS_BACKEND=jax and no jax installed, Keras' own error names only jax.
 _asked = os.environ.get("KERAS_BACKEND", "tensorflow")
 if _asked != "tensorflow":
     raise ImportError(f"KERAS_BACKEND is {_asked!r}. {_REMEDY}")

@@ -1,7 +1,6 @@
-"""The `keras-mae` command: the only module that knows every program.
+"""The `keras-mae` command: it finds the command, parses its flags, and turns errors into a line and an exit code.
 
-It finds the command, reads its flags, and turns what goes wrong into a line and an exit code. The commands are in
-`keras_mae.commands`.
+The commands are in `keras_mae.commands`; only this module knows all of them.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from keras_mae.registry import did_you_mean
 
 _FAILED = 1
 _USAGE_ERROR = 2
-_TERMINATED = 128 + 15  # what a shell says of a process that SIGTERM ended
+_TERMINATED = 128 + 15  # a shell's exit code for a process that SIGTERM ended
 
 _WRITE_ANYWHERE = ("stats", "tfrecords")  # through TensorFlow's file systems
 
 TENSORFLOW_ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",  # its errors are raised as well; what it logs as one may be a missing instruction
-    # oneDNN's products, which TensorFlow takes by itself only where the processor has AVX-512: faster, less memory
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors are raised as well; some logged ones are only missing instructions
+    # oneDNN's products: faster, less memory; TensorFlow's default only on processors with AVX-512
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
 
@@ -47,9 +46,9 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns 0, or 2 after a one-line message if the user gave something that cannot work.
+    """Runs a command; returns 0, or 2 after a one-line message on invalid arguments or input.
 
-    143 means that a run was asked to end (SIGTERM), and has saved its state: `--resume` continues it.
+    143 means that a run received SIGTERM, and has saved its state: `--resume` continues it.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("--help", "-h", "-help", "help"):
@@ -114,14 +113,14 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
         tensorflow = sys.modules.get("tensorflow")
         if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]  # what follows is a dump of the graph
+        reason = (str(error).splitlines() or [type(error).__name__])[0]  # without the dump of the graph
         print(f"keras-mae {name}: {reason}", file=sys.stderr)
         return _FAILED
     return 0
 
 
 def _check_output(name: str, values: flags.FlagValues) -> None:
-    """Refuses an output that would become a local folder called `gs:`."""
+    """Raises a ValueError for an output that would become a local folder called `gs:`."""
     output = values["output"].value if "output" in values else None
     one_slash_less = re.match(r"(gs|s3|hdfs|https?|ram):(?!//)", output or "")
     if one_slash_less:
@@ -131,9 +130,9 @@ def _check_output(name: str, values: flags.FlagValues) -> None:
 
 
 def _start_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices, without the notices that it writes past Python to stderr.
+    """Imports TensorFlow and finds its devices, without its notices on stderr, of a missing GPU for instance.
 
-    They say that there is no GPU, or which instructions it was built for. If the import fails, they are shown.
+    If the import fails, the notices are shown.
     """
     for name, value in TENSORFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -154,7 +153,7 @@ def _start_tensorflow() -> None:
 
 
 def _as_setting(command: Command, flag: str, arguments: list[str]) -> str | None:
-    """What to type for a flag that is a setting, or like one, or None if it is none."""
+    """A sentence with the `--set` for a flag that is, or resembles, a setting; else None."""
     if command.config is None:
         return None
     from keras_mae.trainers.settings import near_settings, short_names
@@ -183,17 +182,11 @@ def _refuse(message: str) -> int:
 
 def _overview() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "keras-mae: pretrain Vision Transformers on unlabelled images with masked autoencoders",
-            "",
-            "usage: keras-mae COMMAND [--flag=value ...]",
-            "",
-            *lines,
-            "",
-            "keras-mae COMMAND --help lists the command's flags.",
-        ]
+    lines = "\n".join(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items())
+    return (
+        "keras-mae: pretrain Vision Transformers on unlabelled images with masked autoencoders\n\n"
+        f"usage: keras-mae COMMAND [--flag=value ...]\n\n{lines}\n\n"
+        "keras-mae COMMAND --help lists the command's flags."
     )
 
 

@@ -1,4 +1,4 @@
-"""`keras-mae demo`: pretrain on built-in digits, look at it, measure it, export it."""
+"""`keras-mae demo`: pretrains on built-in digits, draws and measures the result, and exports it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _CHECKED = 16
 
 @released()
 def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (), seed: int = 0) -> dict:
-    """Runs the demo and returns what it writes to `results.json`.
+    """Runs the demo and returns the content of `results.json`.
 
     Args:
         output: the run folder.
-        overwrite: discard the run that is there.
+        overwrite: whether to discard an existing run.
         settings: `key=value` changes of the recipe.
         seed: of everything random.
     """
@@ -64,11 +64,8 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
     path = export_encoder(
         mae.encoder, folder / run.SAVED_MODEL, crop_ratio=config.data.crop_ratio, images=test.images[:_CHECKED]
     )
-    _log.info(
-        "4/4  wrote %s: a fresh process without keras_mae loads it, and gives the same embeddings from PNG files and "
-        "from uint8 arrays",
-        path,
-    )
+    text = "a fresh process without keras_mae loads it, and gives the same embeddings from PNG files and uint8 arrays"
+    _log.info("4/4  wrote %s: %s", path, text)
     seconds["total"] = time.perf_counter() - begin
     results = {
         "seed": seed,
@@ -90,8 +87,8 @@ def region_features(encoder: Encoder, images: np.ndarray) -> np.ndarray:
     """The class token, and the patch tokens of the middle 5 x 5 patches averaged over 3 x 3 regions.
 
     MNIST's digits are scaled to fit a box of 20 x 20 pixels in the middle of 28 x 28, which is 5 x 5 of the 7 x 7
-    patches; the regions are 2, 1 and 2 patches high and wide. Where something is tells digits apart, and a mean over
-    the whole image forgets it.
+    patches; the regions are 2, 1 and 2 patches high and wide. They keep positions, which distinguish digits and which a
+    mean over the whole image loses.
 
     Args:
         encoder: of 28 x 28 pixels and 4 x 4 patches.
@@ -108,7 +105,7 @@ def region_features(encoder: Encoder, images: np.ndarray) -> np.ndarray:
 
 
 def _feature_rows(mae: MaskedAutoencoder, fresh: MaskedAutoencoder, train: ArraySource, test: ArraySource) -> dict:
-    """Test accuracies of three classifiers on three kinds of features; the linear ones see them standardised."""
+    """Test accuracies of three classifiers on three kinds of features, standardised for the linear ones."""
     kinds = {
         "pretrained encoder": lambda images: region_features(mae.encoder, images),
         "random encoder": lambda images: region_features(fresh.encoder, images),
@@ -143,7 +140,7 @@ def _fine_tuning(mae: MaskedAutoencoder, fresh: MaskedAutoencoder, train: ArrayS
 
 
 def table(rows: dict, fine_tuning: dict) -> str:
-    """The results, for people."""
+    """The results as text."""
     lines = [
         f"{'test accuracy, %':22}{'linear probe':>14}{'kNN':>8}{'10 labels a class':>20}",
         *(

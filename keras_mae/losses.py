@@ -1,4 +1,4 @@
-"""Losses of pretraining: how wrong a prediction of the masked patches is, one number for a batch."""
+"""Losses of pretraining: the error of a prediction of the masked patches, one number for a batch."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class MaskedLoss(abc.ABC):
     takes_tokens = False
 
     def attach(self, geometry: Geometry) -> None:
-        """Learns the sizes of a model, which calls this once; most losses need none."""
+        """Sets the sizes of a model, which calls this once; most losses need none."""
 
     @abc.abstractmethod
     def __call__(self, target, prediction) -> tf.Tensor:
         """The loss, a float32 scalar; 0 without any patch.
 
         Args:
-            target: what the target returned for the masked patches, float32 `(B, N, dim)` or int `(B, N)`.
+            target: of the masked patches, float32 `(B, N, dim)` or int `(B, N)`.
             prediction: `(B, N, dim)`.
         """
 
@@ -50,7 +50,7 @@ class MaskedLoss(abc.ABC):
 
 @keras.saving.register_keras_serializable(package="keras_mae")
 class MaskedMeanSquaredError(MaskedLoss):
-    """The squared error, averaged over the values of each masked patch, then over the patches: MAE's loss.
+    """The mean squared error over the values of the masked patches: MAE's loss.
 
     Reference: arXiv 2111.06377, section 3, "Reconstruction target".
     """
@@ -99,10 +99,10 @@ class MaskedCrossEntropy(MaskedLoss):
 
 
 def chosen_loss(loss: MaskedLoss | None, default: type[MaskedLoss], target) -> MaskedLoss:
-    """The loss for a target: the given one, or for None the default, or of tokens their cross-entropy.
+    """The given loss; for None the default, or the cross-entropy for a target of tokens.
 
     Raises:
-        ValueError: if the given one does not go with the target.
+        ValueError: if the loss does not fit the target.
     """
     if hasattr(target, "loss"):
         raise ValueError(
@@ -115,8 +115,7 @@ def chosen_loss(loss: MaskedLoss | None, default: type[MaskedLoss], target) -> M
     if loss.takes_tokens != target.gives_tokens:
         measured, given = (("numbers", "tokens")[kind] for kind in (loss.takes_tokens, target.gives_tokens))
         raise ValueError(
-            f"{loss!r} measures {measured}, and {target!r} gives {given}: choose a loss and a target that go together, "
-            "or leave the loss out"
+            f"{loss!r} measures {measured}, and {target!r} gives {given}: choose a loss that fits the target, or none"
         )
     return loss
 
@@ -125,7 +124,7 @@ def _difference(target, prediction) -> tf.Tensor:
     if target.shape[-1] != prediction.shape[-1]:
         raise ValueError(
             f"the target has {target.shape[-1]} numbers a patch, and the prediction {prediction.shape[-1]}: "
-            "target.dim is the width that its call returns"
+            "target.dim is the width of what its call returns"
         )
     return tf.cast(prediction, tf.float32) - target
 

@@ -1,4 +1,4 @@
-"""One process at a time writes into a folder."""
+"""Locks of folders, so that one process at a time writes into each."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _entered = 0
-_held: dict[tuple[int, int], int] = {}  # from the device and inode of a folder to the open file that locks it
+_held: dict[tuple[int, int], int] = {}  # the open file that locks a folder, by the folder's device and inode
 
 
 def lock_folder(path: str) -> None:
-    """Makes this process the only one that writes into a folder, until `released` is left or the process ends.
+    """Locks an existing folder for this process, until `released` is left or the process ends in any way.
 
-    However it ends: the kernel keeps the lock, and no file tells of it. A process that has the lock may take it again.
-    Remote folders (`gs://...`), and file systems without locks of folders, are not locked.
-
-    Args:
-        path: the folder, which is there.
+    The kernel keeps the lock, without a file. A process that has the lock may take it again. Remote folders
+    (`gs://...`), and folders on file systems without such locks, are not locked.
 
     Raises:
         ValueError: if another process has the lock.
@@ -36,7 +33,7 @@ def lock_folder(path: str) -> None:
     except BlockingIOError as error:
         os.close(folder)
         raise ValueError(
-            f"another process is writing to {path} at this moment: wait for its end, or name another output"
+            f"another process is writing to {path} at this moment: wait for its end, or choose another output"
         ) from error
     except OSError:  # a network file system that cannot lock folders
         os.close(folder)
@@ -46,10 +43,7 @@ def lock_folder(path: str) -> None:
 
 @contextmanager
 def released() -> Iterator[None]:
-    """Gives back, when it is left, the locks that were taken while it was entered; also a decorator.
-
-    Within another one it does nothing: what the outer writes is not finished.
-    """
+    """Releases at its end the locks that were taken inside; also a decorator. Only the outermost one releases them."""
     global _entered
     _entered += 1
     try:

@@ -56,7 +56,7 @@ def convert_checkpoint(
     written = [output, config_path(output)] if output_format == "hf" else [output]
     taken = [path for path in written if os.path.exists(path)]
     if taken and not overwrite:
-        raise ValueError(f"{taken[0]} exists already: choose another output, or allow its replacement with overwrite")
+        raise ValueError(f"{taken[0]} is there already: choose another output, or allow its replacement with overwrite")
     if preset is None:
         if source_format != "keras":
             raise ValueError(f"a file in the format {source_format!r} does not say which model it is: name the preset")
@@ -69,11 +69,8 @@ def convert_checkpoint(
     model: keras.Model
     if num_classes is not None:
         model = ImageClassifier.from_preset(preset, num_classes, pooling, **overrides)
-    elif preset.startswith("mae_"):
-        model = MaskedAutoencoder.from_preset(preset, **overrides)
-    elif preset.startswith("simmim_"):
-        model = SimMIM.from_preset(preset, **overrides)
     else:
-        model = ViTEncoder.from_preset(preset, **overrides)
+        kinds = {"mae": MaskedAutoencoder, "simmim": SimMIM}
+        model = kinds.get(preset.partition("_")[0], ViTEncoder).from_preset(preset, **overrides)
     loaded = load_checkpoint(model, source, source_format, skip, resize_positions, prefix)
     return f"{loaded}\n{save_checkpoint(model, output, output_format)}"

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
-from keras_mae.checkpoints.reading import TensorFile
+from keras_mae.checkpoints.name_sets import NameSet
 from keras_mae.layers.slots import Offsets, Slot, Table
 from keras_mae.registry import listed
 
@@ -56,7 +56,7 @@ class Difference:
 
 
 def explain(
-    difference: Difference, file: TensorFile, fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]
+    difference: Difference, file: NameSet, fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]
 ) -> str:
     """The error message for the differences between a file and a model.
 
@@ -81,9 +81,8 @@ def explain(
         lines.append(f"Missing in the file ({len(names)}): {listed(names)}.")
     if difference.unexpected:
         lines.append(f"Unexpected in the file ({len(difference.unexpected)}): {listed(difference.unexpected)}.")
-    outside = getattr(file, "outside", ())
-    if outside and difference.missing:
-        lines.append(f"Not under the prefix {getattr(file, 'prefix', '')!r}, so not read: {listed(outside, 4)}.")
+    if file.outside and difference.missing:
+        lines.append(f"Not under the prefix {file.prefix!r}, so not read: {listed(file.outside, 4)}.")
     remedies = [*_sizes(fmt, model, shapes), *_causes(difference, fmt, shapes)]
     if not remedies and difference.unexpected:
         remedies = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from keras_mae.checkpoints.formats import FORMATS, suggestion
 from keras_mae.checkpoints.known_files import local_path
-from keras_mae.checkpoints.merge import Assignment, Plan, plan_merge
+from keras_mae.checkpoints.merge import Assignment, plan_merge
 from keras_mae.checkpoints.name_sets import choose_set
 from keras_mae.checkpoints.positions import note_on_kind, table_for
 from keras_mae.checkpoints.reading import TensorFile, open_tensors
@@ -82,30 +83,18 @@ def load_checkpoint(
             raise ValueError(f"{path} is not in the format {format!r}. {hint}")
         if file.grid is None:
             file.grid = fmt.grid_beside(path)
-        plan = plan_merge(model, file, fmt, skip, resize_positions)
-        _check_values(file, plan)
-        notes = [*file.notes(), *plan.notes]
-        for assignment in plan.assignments:
-            notes += [f"{assignment.slot.name}: {note}" for note in _assign(file, assignment)]
-    report = CheckpointReport(
-        "loaded",
-        path,
-        format,
-        type(model).__name__,
-        {each.slot.name: tuple(filter(None, each.names)) for each in plan.assignments},
-        plan.skipped,
-        (*plan.dropped, *file.outside),
-        plan.encoder_only,
-        tuple(notes),
-    )
+        assignments, report = plan_merge(model, file, fmt, skip, resize_positions)
+        _check_values(file, assignments)
+        notes = [f"{each.slot.name}: {note}" for each in assignments for note in _assign(file, each)]
+    report = dataclasses.replace(report, notes=(*report.notes, *notes))
     _log.info("%s", report)
     return report
 
 
-def _check_values(file: TensorFile, plan: Plan) -> None:
+def _check_values(file: TensorFile, assignments: list[Assignment]) -> None:
     """Raises a ValueError for NaN and infinity in any tensor to assign, before the first is assigned."""
     bad = []
-    for name in (name for each in plan.assignments for name in each.names if name):
+    for name in (name for each in assignments for name in each.names if name):
         array = file.read(name)
         if array.dtype not in _FLOATS:
             raise ValueError(f"{file.path}: {name} holds {array.dtype}, and weights are floats; leave it out with skip")

@@ -11,8 +11,9 @@ import keras
 
 from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat, parts_of, slots_of
 from keras_mae.checkpoints.difference import Difference, Misfit, explain
+from keras_mae.checkpoints.name_sets import NameSet
 from keras_mae.checkpoints.positions import grid_in_file
-from keras_mae.checkpoints.reading import TensorFile
+from keras_mae.checkpoints.report import CheckpointReport
 from keras_mae.layers.slots import Offsets, Slot, Table
 from keras_mae.registry import listed
 
@@ -36,25 +37,9 @@ class Assignment:
     lacking: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The steps of a load.
-
-    Attributes:
-        assignments: one for each variable that is loaded.
-        skipped, dropped, encoder_only, notes: as in `CheckpointReport`.
-    """
-
-    assignments: list[Assignment]
-    skipped: tuple[str, ...]
-    dropped: tuple[str, ...]
-    encoder_only: bool
-    notes: tuple[str, ...]
-
-
 def plan_merge(
-    model: keras.Model, file: TensorFile, fmt: CheckpointFormat, skip: str | Sequence[str], resize: bool | Grid
-) -> Plan:
+    model: keras.Model, file: NameSet, fmt: CheckpointFormat, skip: str | Sequence[str], resize: bool | Grid
+) -> tuple[list[Assignment], CheckpointReport]:
     """Gives every tensor of a file and every variable of a model exactly one place, before any variable changes.
 
     A tensor may be left over only if it is skipped, or belongs to a part that this kind of model does not have by
@@ -66,6 +51,9 @@ def plan_merge(
         fmt: the file's format.
         skip: patterns (`fnmatch`) of names, the file's or ours.
         resize: `resize_positions` of `load_checkpoint`.
+
+    Returns:
+        An assignment for each variable to load, and the report of the load.
 
     Raises:
         ValueError: with both differences listed, if there are any; or for a pattern that matches nothing.
@@ -115,8 +103,17 @@ def plan_merge(
     skipping.check_all_matched([*(slot.name for slot in ours), *shapes])
     if difference:
         raise ValueError(explain(difference, file, fmt, model, {name: shapes[found[name]] for name in found}))
-    encoder_only = {fmt.part_of(name) for name in found} <= {"encoder", "nothing"}
-    return Plan(assignments, tuple(skipped), tuple(dropped), encoder_only, tuple(notes))
+    return assignments, CheckpointReport(
+        "loaded",
+        file.path,
+        fmt.name,
+        type(model).__name__,
+        {each.slot.name: tuple(filter(None, each.names)) for each in assignments},
+        tuple(skipped),
+        (*dropped, *file.outside),
+        encoder_only={fmt.part_of(name) for name in found} <= {"encoder", "nothing"},
+        notes=(*file.notes(), *notes),
+    )
 
 
 def _canonical_names(names: Iterable[str], fmt: CheckpointFormat, path: str) -> dict[str, str]:
@@ -133,7 +130,7 @@ def _canonical_names(names: Iterable[str], fmt: CheckpointFormat, path: str) -> 
 def _positions(
     slot: Slot,
     name: str,
-    file: TensorFile,
+    file: NameSet,
     fmt: CheckpointFormat,
     found: Collection[str],
     resize: bool | Grid,

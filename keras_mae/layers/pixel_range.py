@@ -1,35 +1,34 @@
-"""Which images the models take: their shape, their type, and the range of their values."""
+"""Checks of images: their shape, their dtype, and the range of their values."""
 
 from __future__ import annotations
 
 import itertools
 import types
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-_LOOKED_AT = 32  # images of an array or a batch whose values are looked at, all over it
-_VALUES_LOOKED_AT = 2**22  # and fewer of large images, at least one
-_VALUES_IN_A_CALL = 2**16  # for a call outside of `fit`, which may be one of many
-_warned: set[str] = set()  # what calls have warned of; `fit`, `evaluate` and `predict` warn every time
+_IMAGES_LOOKED_AT = 32  # of an array or a batch, evenly spaced; fewer of large images, at least one
+_VALUES_LOOKED_AT = 2**22
+_VALUES_IN_A_CALL = 2**16  # outside of `fit`, where calls may be many
+_warned: set[str] = set()  # the warnings of calls; `fit`, `evaluate` and `predict` warn every time
 
 
 def with_shape(images, image_shape: tuple[int, int, int]) -> tf.Tensor:
     """The images as a tensor with the static shape `(batch, *image_shape)`.
 
-    Outside of graphs their values are looked at too, see `looked_at`, and each kind of warning is given once a process.
+    Outside of graphs their values are checked too, see `looked_at`, and each kind of warning comes once a process.
 
     Args:
         images: a tensor, also of unknown shape, or an array.
         image_shape: `(H, W, C)`.
 
     Raises:
-        ValueError: for another shape, or a dtype that is no image's. A shape that is known in the running graph only
-            is a `tf.errors.InvalidArgumentError` there.
+        ValueError: for another shape, or a dtype that is no image's. A shape that only the running graph knows raises
+            a `tf.errors.InvalidArgumentError`.
     """
     images = tf.convert_to_tensor(images)
     _check_dtype(images.dtype)
@@ -44,15 +43,15 @@ def with_shape(images, image_shape: tuple[int, int, int]) -> tf.Tensor:
 
 
 def looked_at(x: Any, *shapes: tuple[int, ...]) -> Any:
-    """What `fit`, `evaluate` or `predict` is given, if it can be images; a warning says so if their values cannot.
+    """Checks the argument of `fit`, `evaluate` or `predict`, and warns of values that no pixels have.
 
-    Of arrays some images are looked at, and of a data set, a generator or a `keras.utils.PyDataset` the first batch:
-    a generator yields it again. uint8 images are fine with any values, and are not looked at.
+    Of arrays it checks some images, and of a data set, a generator or a `keras.utils.PyDataset` the first batch. It
+    does not check uint8 images, as all their values are valid.
 
     Args:
-        x: images `(N, H, W, C)`, a dict with the key `"images"`, or what yields batches of these, alone or as the
-            first entry of a tuple.
-        shapes: of an example, `(H, W, C)` first; others are passed through, as vectors are by a classifier.
+        x: images `(N, H, W, C)`, a dict with the key `"images"`, or an iterable over batches of these, alone or as
+            the first entry of a tuple.
+        shapes: the allowed shapes of an example, that of images, `(H, W, C)`, first; none to skip the check.
 
     Returns:
         `x`, or for a generator another one with the same batches.
@@ -67,7 +66,8 @@ def looked_at(x: Any, *shapes: tuple[int, ...]) -> Any:
         if first is None:
             raise ValueError("the generator of images yields nothing: it is empty, or was used up before")
         _look(_images_of(first), shapes)
-        return _resumed(first, x)
+        # Keras takes tuples from a generator
+        return (batch if isinstance(batch, tuple) else (batch,) for batch in itertools.chain([first], x))
     if isinstance(x, keras.utils.PyDataset):
         _look(_images_of(x[0]), shapes)
     elif isinstance(x, tf.data.Dataset):
@@ -80,23 +80,13 @@ def looked_at(x: Any, *shapes: tuple[int, ...]) -> Any:
             for first in x.take(1):
                 _look(_images_of(first), shapes)
     elif isinstance(x, (list, tuple)):
-        raise ValueError(
-            f"images are one array of shape (batch, {_said(shapes[0])}), got a {type(x).__name__} of {len(x)}: make it "
-            "one with np.stack(images); labels are an argument of their own, fit(images, labels)"
-        )
+        _look(x, shapes)
     elif x is not None and (isinstance(x, dict) or hasattr(x, "shape")):
         _look(_images_of(x), shapes)
     return x
 
 
-def _resumed(first: Any, rest: Iterator) -> Iterator[tuple]:
-    """The batches as Keras wants them of a generator: each in a tuple, also if it is nothing but images."""
-    for batch in itertools.chain([first], rest):
-        yield batch if isinstance(batch, tuple) else (batch,)
-
-
 def _images_of(batch: Any) -> Any:
-    """The images in what a data set yields or `fit` is given."""
     if isinstance(batch, (tuple, list)) and batch:
         batch = batch[0]
     if isinstance(batch, dict):
@@ -108,9 +98,10 @@ def _images_of(batch: Any) -> Any:
 
 def _look(images: Any, shapes: tuple[tuple[int, ...], ...]) -> None:
     if not hasattr(images, "shape") or not hasattr(images, "dtype"):
+        count = f" of {len(images)}" if isinstance(images, (list, tuple)) else ""
         raise ValueError(
-            f"images are one array of shape (batch, {_said(shapes[0])}), got {type(images).__name__}: make it one with "
-            "np.stack(images)"
+            f"images are one array of shape (batch, {_text(shapes[0])}), got {type(images).__name__}{count}: convert "
+            "it with np.stack(images); labels are a separate argument, fit(images, labels)"
         )
     _check_dtype(images.dtype)
     _check_shape(images.shape, shapes)
@@ -139,37 +130,36 @@ def _check_shape(shape: Any, shapes: Any) -> None:
     ):
         return
     height, width, channels = image_shape
-    seen = ""
+    cause = ""
     if sizes == image_shape:
-        seen = "this is one image: pass images[None]; else "
+        cause = "this is one image: pass images[None]; else "
     elif sizes[1:] == (channels, height, width):
-        seen = "channels come last: pass np.moveaxis(images, 1, -1); else "
+        cause = "channels come last: pass np.moveaxis(images, 1, -1); else "
     elif sizes[1:] == (height, width) and channels == 1:
-        seen = "the axis of channels is missing: pass images[..., None]; else "
+        cause = "the axis of channels is missing: pass images[..., None]; else "
     elif len(sizes) < 3:
-        seen = "these look like labels: images come first, then labels; else "
+        cause = "these look like labels: images come first, then labels; else "
     raise ValueError(
-        f"expected images of shape (batch, {_said(image_shape)}), got {sizes}; {seen}resize or convert the images, or "
+        f"expected images of shape (batch, {_text(image_shape)}), got {sizes}; {cause}resize or convert the images, or "
         "make an encoder for another size with encoder.with_image_shape(...)"
     )
 
 
 def _sample(images: Any, num_values: int) -> np.ndarray:
-    """Some of the images, from the first to the last."""
+    """Evenly spaced images, the first and the last included."""
     count = int(images.shape[0] or 0)
-    size = int(np.prod(tuple(images.shape)[1:]))
-    chosen = np.unique(np.linspace(0, count - 1, max(1, min(_LOOKED_AT, num_values // size))).astype(int))
     if not count:
         return np.zeros(0, _name(images.dtype))
-    some = tf.gather(images, chosen) if isinstance(images, tf.Tensor) else images[chosen]
-    return np.asarray(some)
+    size = int(np.prod(tuple(images.shape)[1:]))
+    chosen = np.unique(np.linspace(0, count - 1, max(1, min(_IMAGES_LOOKED_AT, num_values // size))).astype(int))
+    return np.asarray(tf.gather(images, chosen) if isinstance(images, tf.Tensor) else images[chosen])
 
 
 def _problems(images: np.ndarray) -> list[tuple[str, str]]:
-    """What is wrong with the values, as (kind, sentence).
+    """The problems of the values, as (kind, sentence).
 
     Raises:
-        ValueError: for integers that are no levels; of floats one cannot know, as the encoder's mean and std may be
+        ValueError: for integers that are no levels. Floats are warned of only, as the encoder's mean and std may be
             made for them.
     """
     name = images.dtype.name
@@ -177,8 +167,7 @@ def _problems(images: np.ndarray) -> list[tuple[str, str]]:
         return []
     if name.startswith(("int", "uint")):
         least, most = int(images.min()), int(images.max())
-        if name == "uint16":
-            # 12 bits in 16 are ordinary, 8 are not
+        if name == "uint16":  # 12 bits in 16 are ordinary, 8 are not
             return [("uint16", _EIGHT_BITS.format(most))] if 0 < most < 256 else []
         if least < 0 or most > 255:
             raise ValueError(
@@ -210,14 +199,14 @@ _UNIT = (
 )
 _NORMALIZED = (
     "float images are expected in [0, 255], and these go from {:.3g} to {:.3g}, as if they were normalised: pass them "
-    "as they were before, as pixels are normalised inside the model"
+    "unnormalised, as pixels are normalised inside the model"
 )
 _OUTSIDE = (
-    "float images are expected in [0, 255], and these go from {:.5g} to {:.5g}: scale them, or clip what a resize has "
-    "added; uint16 arrays are scaled from their full range inside the model"
+    "float images are expected in [0, 255], and these go from {:.5g} to {:.5g}: scale them, or clip the overshoot of a "
+    "resize; uint16 arrays are scaled from their full range inside the model"
 )
 _NOT_FINITE = (
-    "images hold NaN or infinite values, {} of the {} looked at: steps with such images are skipped, so leave them out"
+    "images hold NaN or infinite values, {} of the {} checked: steps with such images are skipped, so leave them out"
 )
 _EIGHT_BITS = "uint16 images count to 65535, and these to {}, which is nearly black: pass levels of 8 bits as uint8"
 
@@ -229,7 +218,7 @@ def _warn(problem: tuple[str, str]) -> None:
 
 
 def _name(dtype: Any) -> str:
-    """`"uint8"` and the like, of a dtype of NumPy, TensorFlow or PyTorch."""
+    """The name, such as `"uint8"`, of a dtype of NumPy, TensorFlow or PyTorch."""
     if getattr(dtype, "kind", "") == "O":
         return "object"
     try:
@@ -238,5 +227,5 @@ def _name(dtype: Any) -> str:
         return str(dtype).rsplit(".", 1)[-1]
 
 
-def _said(shape: tuple[int, ...]) -> str:
+def _text(shape: tuple[int, ...]) -> str:
     return ", ".join(map(str, shape))

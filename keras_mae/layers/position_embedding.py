@@ -29,7 +29,7 @@ def sincos_position_embedding(
         dim: width, divisible by 4.
         num_prefix_tokens: this many rows of zeros come first (the class token's).
         temperature: 10,000 in the papers. On a grid of a few patches most of its waves hardly change from one side
-            to the other; a small one, such as 10, lets small models tell positions apart far sooner.
+            to the other; small models tell positions apart far sooner with a small one, such as 10.
 
     Returns:
         float32 array `(num_prefix_tokens + rows * columns, dim)`.
@@ -67,11 +67,11 @@ def _bicubic_matrix(old: int, new: int) -> np.ndarray:
 def resize_position_embedding(
     table: np.ndarray, old_grid: tuple[int, int], new_grid: tuple[int, int], num_prefix_tokens: int
 ) -> np.ndarray:
-    """Resizes a table of position embeddings to another grid, bicubic, and logs that it did.
+    """Resizes a table of position embeddings to another grid, bicubic, and logs the resize.
 
-    This is the one place where that happens. The rows of the prefix tokens are kept. The numbers are those of
-    PyTorch's `interpolate(mode="bicubic", align_corners=False)`, which the field uses (TensorFlow's bicubic has
-    another kernel, a = -0.5).
+    The rows of the prefix tokens do not change. The numbers are those of PyTorch's
+    `interpolate(mode="bicubic", align_corners=False)`, which the field uses (TensorFlow's bicubic has another kernel,
+    a = -0.5).
 
     Args:
         table: float array `(num_prefix_tokens + old rows * old columns, D)`.
@@ -82,10 +82,11 @@ def resize_position_embedding(
         float32 array `(num_prefix_tokens + new rows * new columns, D)`.
     """
     table = np.asarray(table)
-    if len(table) != num_prefix_tokens + old_grid[0] * old_grid[1]:
+    rows = num_prefix_tokens + old_grid[0] * old_grid[1]
+    if len(table) != rows:
         raise ValueError(
-            f"a table for {num_prefix_tokens} prefix tokens and a grid of {old_grid[0]} x {old_grid[1]} has "
-            f"{num_prefix_tokens + old_grid[0] * old_grid[1]} rows, got {len(table)}"
+            f"a table for {num_prefix_tokens} prefix tokens and a grid of {old_grid[0]} x {old_grid[1]} has {rows} "
+            f"rows, got {len(table)}"
         )
     if tuple(old_grid) == tuple(new_grid):
         return table.astype("float32")
@@ -99,21 +100,21 @@ def resize_position_embedding(
 
 @keras.saving.register_keras_serializable(package="keras_mae")
 class PositionEmbedding(GridLayer):
-    """Adds a position embedding to each patch token; drops may have happened before.
+    """Adds a position embedding to each patch token.
 
-    The table has a row for each prefix token, then one for each patch, row by row. A fixed table is a weight
-    that is not trained, not a constant: checkpoints carry theirs.
+    The table has a row for each prefix token, then one for each patch, row by row. A fixed table is a weight that is
+    not trained, not a constant, as published checkpoints hold theirs.
 
     Args:
         grid: number of patch rows and columns.
-        num_prefix_tokens: rows that come before those of the patches.
+        num_prefix_tokens: rows before those of the patches.
         kind: `"sincos"` (fixed, as in MAE; zeros for the prefix), `"learned"` (normal, std 0.02), or None, which adds
             nothing and has no table.
         temperature: of the sin-cos table.
 
     Call arguments:
         patch_tokens: tensor `(B, N, D)`.
-        ids: None if the tokens are all patches in order, else int tensor `(B, N)`: which patch each token is.
+        ids: None if the tokens are all patches in order, else int tensor `(B, N)`, the patch of each token.
 
     Returns:
         Tensor `(B, N, D)`.

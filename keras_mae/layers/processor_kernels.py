@@ -1,9 +1,8 @@
-"""Kernels for train steps that run as a graph on a processor: what layers compute, with gradients written here.
+"""Kernels with own gradients for layers, in train steps that run as a graph on a processor.
 
-The layers themselves are plain, and mark by `with_kernel` what has a kernel. A kernel gives the same numbers, keeps
-less for the backward pass than TensorFlow's gradient does, and has XLA compile what is element by element: one pass in
-place of many. A step that XLA compiles whole has nothing to gain.
-`python -m benchmarks --only=processor_kernels_vit_tiny` measures what each one buys.
+Layers are plain; `with_kernel` marks their functions that have a kernel. A kernel gives the same numbers, keeps less
+for the backward pass than TensorFlow's gradient, and has XLA fuse elementwise operations into one pass. A step that XLA
+compiles whole gains nothing. `python -m benchmarks --only=processor_kernels_vit_tiny` measures each kernel.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _on = contextvars.ContextVar("whether layers use kernels", default=False)
 
 @contextlib.contextmanager
 def use_kernels(on: bool = True) -> Iterator[None]:
-    """Layers that are called, or traced, in here use their kernels; to be around forward and backward pass."""
+    """Makes layers that are called, or traced, inside use their kernels; for forward and backward pass together."""
     token = _on.set(on)
     try:
         yield
@@ -33,7 +32,7 @@ def use_kernels(on: bool = True) -> Iterator[None]:
 
 
 def with_kernel(name: str) -> Callable[[Callable], Callable]:
-    """Decorates a plain function: within `use_kernels`, `KERNELS[name](plain, *arguments)` takes its place."""
+    """Decorates a plain function: within `use_kernels`, `KERNELS[name](plain, *arguments)` replaces it."""
 
     def decorate(plain: Callable) -> Callable:
         @functools.wraps(plain)
@@ -47,13 +46,13 @@ def with_kernel(name: str) -> Callable[[Callable], Callable]:
 
 
 def _in_one_pass(function: Callable) -> Callable:
-    """The function compiled by XLA, for each shape once."""
+    """The function compiled by XLA, once for each shape."""
     return functools.wraps(function)(tf.function(function, jit_compile=True, autograph=False))
 
 
 # LayerNorm. TensorFlow's gradient makes some twenty passes over the tokens; this one makes five, and keeps `x`, the
-# mean and the inverse deviation of each token. Means over a row are products with a vector: XLA adds up the numbers of
-# a row one after the other, but has fast code for these.
+# mean and the inverse deviation of each token. Means over a row are products with a vector, for which XLA has fast
+# code; it sums a row one number after the other.
 
 
 def _layer_norm(plain: Callable, layer, inputs) -> tf.Tensor:
@@ -105,7 +104,7 @@ def _attention(plain: Callable, qkv, bias=None) -> tf.Tensor:
 
 
 def _attention_backward(qkv, gradient):
-    with tf.control_dependencies([gradient]):  # else TensorFlow sees that the weights are there, and keeps them
+    with tf.control_dependencies([gradient]):  # else TensorFlow reuses, and keeps, the weights of the forward pass
         q, k, v = tf.unstack(tf.transpose(tf.identity(qkv), [2, 0, 3, 1, 4]), num=3)
     scale = q.shape[-1] ** -0.5
     weights = tf.nn.softmax(tf.matmul(q * scale, k, transpose_b=True))
@@ -125,11 +124,8 @@ def _attention_backward(qkv, gradient):
 def _dense_of_gelu(plain: Callable, dense, x) -> tf.Tensor:
     kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
     y = _gelu_and_product(tf.reshape(x, [-1, x.shape[-1]]), kernel)
-    shape = (
-        [-1, *x.shape[1:-1], y.shape[-1]]
-        if None not in x.shape[1:]
-        else tf.concat([tf.shape(x)[:-1], [y.shape[-1]]], 0)
-    )
+    is_static, width = None not in x.shape[1:], y.shape[-1]
+    shape = [-1, *x.shape[1:-1], width] if is_static else tf.concat([tf.shape(x)[:-1], [width]], 0)
     return tf.reshape(tf.nn.bias_add(y, bias), shape)
 
 

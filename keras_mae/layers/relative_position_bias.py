@@ -15,18 +15,19 @@ _OF_PREFIX = 3  # rows for prefix to patch, patch to prefix, and prefix to prefi
 
 
 def relative_position_index(grid: tuple[int, int], num_prefix_tokens: int = 0) -> np.ndarray:
-    """The row of a table of relative positions that belongs to each pair of tokens.
+    """The row in a table of relative positions for each pair of tokens.
 
-    A patch in row `r` and column `c` that looks at one in `r'` and `c'` has the row
+    The query of a patch in row `r` and column `c` and the key of one in `r'` and `c'` have the row
     `(r - r' + R - 1) (2 C - 1) + (c - c' + C - 1)` on a grid of `R` rows and `C` columns. With prefix tokens three rows
-    follow: for a prefix token that looks at a patch, a patch that looks at a prefix token, and two prefix tokens.
+    follow: for a prefix token's query and a patch's key, a patch's query and a prefix token's key, and both of prefix
+    tokens.
 
     Args:
         grid: number of patch rows and columns, `(R, C)`.
         num_prefix_tokens: tokens before those of the patches, `P`.
 
     Returns:
-        int32 array `(P + R C, P + R C)`, first axis the one that looks.
+        int32 array `(P + R C, P + R C)`, queries along the first axis.
 
     Reference: arXiv 2103.14030 (Swin), equation 4; arXiv 2106.08254 (BEiT), whose order of rows this is.
     """
@@ -45,7 +46,7 @@ def relative_position_index(grid: tuple[int, int], num_prefix_tokens: int = 0) -
 def resize_relative_position_bias(
     table: np.ndarray, old_grid: tuple[int, int], new_grid: tuple[int, int]
 ) -> np.ndarray:
-    """A table of relative positions for another grid, bicubic over the offsets; the rows of prefix tokens are kept.
+    """Resizes a table of relative positions to another grid, bicubic over the offsets, without prefix tokens' rows.
 
     It is `resize_position_embedding` on the `(2 R - 1, 2 C - 1)` offsets, as Swin resizes its tables. (BEiT's code
     interpolates between offsets in geometric progression instead, for square grids.)
@@ -63,7 +64,7 @@ def resize_relative_position_bias(
 
 
 def relative_position_rows(grid: tuple[int, int], num_prefix_tokens: int = 0) -> int:
-    """How many rows a table of relative positions has."""
+    """The number of rows of a table of relative positions."""
     return _num_offsets(grid) + (_OF_PREFIX if num_prefix_tokens else 0)
 
 
@@ -75,7 +76,7 @@ def _num_offsets(grid: tuple[int, int]) -> int:
 class RelativePositionBias(GridLayer):
     """A bias on the attention's logits for each head and each offset between two patches.
 
-    `softmax(q k^T / sqrt(head_dim) + bias) v`. Its table starts from zeros.
+    `softmax(q k^T / sqrt(head_dim) + bias) v`; initially zeros.
 
     Args:
         grid: number of patch rows and columns, `(R, C)`.
@@ -83,7 +84,7 @@ class RelativePositionBias(GridLayer):
         num_prefix_tokens: tokens before those of the patches, which have three more rows in the table.
 
     Call arguments:
-        ids: None for all patches, or int `(B, K)`, the patches that are there, in their order.
+        ids: None for all patches, or int `(B, K)`, the patches of the sequence, in order.
 
     Returns:
         `(heads, N, N)` for all patches, or `(B, heads, N, N)`; `N` counts the prefix tokens.
@@ -120,7 +121,7 @@ class RelativePositionBias(GridLayer):
 def relative_positions(
     kind: str | None, num_layers: int, grid: tuple[int, int], num_heads: int, num_prefix_tokens: int, dtype: Any
 ) -> list[RelativePositionBias]:
-    """The tables of an encoder: none for None, one for all of its blocks for `"shared"`, or one `"per_block"`."""
+    """The layers of an encoder: none for None, one for all of its blocks for `"shared"`, or one `"per_block"`."""
     counts = {None: 0, "shared": 1, "per_block": num_layers}
     if kind not in counts:
         raise ValueError(f"relative_position_bias is one of {', '.join(map(repr, counts))}; got {kind!r}")

@@ -14,8 +14,8 @@ from keras_mae.layers.processor_kernels import with_kernel
 class SelfAttention(keras.layers.Layer):
     """Multi-head self-attention with queries, keys and values from one matrix.
 
-    `softmax(q k^T / sqrt(head_dim) + bias) v`, heads concatenated, then a linear layer. One matrix for all three sets
-    the limit of its Xavier-uniform initialisation, and is what published checkpoints hold.
+    `softmax(q k^T / sqrt(head_dim) + bias) v`, heads concatenated, then a linear layer. One matrix for all three, as in
+    published checkpoints, also determines the limit of its Xavier-uniform initialisation.
 
     Args:
         hidden_dim: width `D`.
@@ -23,7 +23,7 @@ class SelfAttention(keras.layers.Layer):
 
     Call arguments:
         x: tensor `(B, N, D)`.
-        bias: None, or what is added to the logits, broadcastable to `(B, heads, N, N)`.
+        bias: None, or a bias of the logits, broadcastable to `(B, heads, N, N)`.
 
     Returns:
         Tensor `(B, N, D)`.

@@ -1,4 +1,4 @@
-"""Which patches the encoder sees."""
+"""Mask samplers, which draw the patches to mask."""
 
 from keras_mae import _backend  # noqa: F401
 from keras_mae.masking.block_masking import BlockMasking

@@ -22,9 +22,9 @@ class BlockMasking(MaskSampler):
     """Masks rectangles until the ratio is reached: it "tends to remove large blocks".
 
     A block's area is uniform between 8 % of the image and the mask ratio, its aspect (height / width) log-uniform in
-    [0.3, 1 / 0.3], its place uniform; blocks overlap. BEiT rejects blocks that mask more than what is missing. Here
-    the last block is cut to what is missing, its middle first: the count is exact, and every example takes the
-    same 24 blocks, as a compiled graph needs. Should they not suffice, further patches are masked at random.
+    [0.3, 1 / 0.3], its place uniform; blocks overlap. BEiT rejects blocks that exceed the missing number of patches.
+    Here the last block is cut to that number, its middle first: the count is exact, and every example takes the same 24
+    blocks, as a compiled graph needs. If they do not suffice, further patches are masked at random.
 
     Args:
         mask_ratio: share of the patches that is masked, in [0, 1).
@@ -36,7 +36,7 @@ class BlockMasking(MaskSampler):
         super().__init__(mask_ratio)
 
     def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float) -> tf.Tensor:
-        """The larger, the earlier a block covers the patch, and the nearer the patch is to that block's middle.
+        """Larger for patches of earlier blocks, and near a block's middle.
 
         Products are exact or rounded once, whatever the compiler fuses: the mask is the same with and without XLA.
         """
@@ -44,7 +44,7 @@ class BlockMasking(MaskSampler):
         draws = seed.fold_in(0).uniform(batch_size, (_NUM_BLOCKS, 3))
         sizes = tf.gather(self._sizes(grid, mask_ratio), tf.cast(draws[..., 0] * _STEPS**2, tf.int32))  # (B, blocks, 2)
         corners = tf.floor(draws[..., 1:] * (tf.constant([rows, columns], tf.float32) - sizes + 1))
-        # how far a row or column is from a block's middle, in units of half the block's side: below 1 inside
+        # distance of a row or column from a block's middle, in units of half the block's side: below 1 inside
         from_row, from_column = (
             tf.abs(2 * (tf.range(side, dtype=tf.float32) - corners[..., axis, None]) + 1 - sizes[..., axis, None])
             / sizes[..., axis, None]
@@ -54,10 +54,10 @@ class BlockMasking(MaskSampler):
         distance = tf.reshape(distance, [batch_size, _NUM_BLOCKS, rows * columns])  # (B, blocks, L)
         turn = tf.range(_NUM_BLOCKS, 0, -1, dtype=tf.float32)[:, None] - distance / 2
         first = tf.reduce_max(tf.where(distance < 1, turn, 0.0), axis=1)  # (B, L), 0 where no block is
-        return first + seed.uniform(batch_size, (rows * columns,)) / 64  # ties within a block fall at random
+        return first + seed.uniform(batch_size, (rows * columns,)) / 64  # breaks ties within a block at random
 
     def _sizes(self, grid: tuple[int, int], mask_ratio: float) -> np.ndarray:
-        """Heights and widths of blocks, all equally likely: float32 `(steps^2, 2)`."""
+        """Heights and widths of equally likely blocks: float32 `(steps^2, 2)`."""
         steps = (np.arange(_STEPS) + 0.5) / _STEPS
         area = grid[0] * grid[1] * (_SMALLEST + steps * max(mask_ratio - _SMALLEST, 0.0))
         log_low, log_high = map(math.log, _ASPECTS)

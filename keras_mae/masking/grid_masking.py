@@ -1,4 +1,4 @@
-"""Regular masking: one of every 2 x 2 patches stays."""
+"""Regular masking, which keeps one of every 2 x 2 patches."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _RATIO = 0.75
 class GridMasking(MaskSampler):
     """Keeps the same one of every 2 x 2 patches, "which regularly keeps one of every four patches".
 
-    Which of the four it is, is drawn for each example: the paper does not say, and so the encoder meets every position.
-    On a grid with an odd side a quarter of the patches (rounded down) is visible all the same: the regular ones, of
-    which some are left out at random or to which some are added.
+    The one of the four is drawn for each example, so that the encoder sees every position; the paper does not say. On
+    a grid with an odd side a quarter of the patches (rounded down) is visible too: regular ones, with some random
+    patches more or fewer.
 
     Args:
-        mask_ratio: 0.75; it is here so that samplers can be exchanged, and cannot be another.
+        mask_ratio: 0.75, the only value; for the same interface as other samplers.
 
     Reference: arXiv 2111.06377, Figure 6; Table 1f, "grid".
     """
@@ -29,11 +29,7 @@ class GridMasking(MaskSampler):
         super().__init__(mask_ratio)
 
     def checked_ratio(self, mask_ratio: float) -> float:
-        """The ratio 0.75.
-
-        Raises:
-            ValueError: for any other.
-        """
+        """The ratio 0.75; a ValueError for any other."""
         if mask_ratio != _RATIO:
             raise ValueError(f"a grid mask keeps one of every four patches, a mask ratio of 0.75; got {mask_ratio!r}")
         return super().checked_ratio(mask_ratio)
@@ -43,8 +39,7 @@ class GridMasking(MaskSampler):
         self.ratio_or_own(mask_ratio)
         if num_patches < 4:
             raise ValueError(
-                f"a mask ratio of {_RATIO} leaves none of the {num_patches} patches visible; a grid mask needs four or "
-                "more"
+                f"a mask ratio of 0.75 leaves none of the {num_patches} patches visible; a grid mask needs four or more"
             )
         return num_patches // 4
 

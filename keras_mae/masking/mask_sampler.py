@@ -1,4 +1,4 @@
-"""A mask in its three equivalent forms, and the base of everything that draws one."""
+"""A mask in its three equivalent forms, and the base of all mask samplers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from keras_mae.layers.geometry import Geometry
 class Mask(NamedTuple):
     """A partition of each example's `L` patches into `K` visible and `L - K` masked ones.
 
-    All indices are patch coordinates, row by row; prefix tokens are unknown here.
+    All indices are patch coordinates, row by row, without prefix tokens.
 
     Attributes:
-        ids_keep: int32 `(B, K)`, the visible patches, in the order in which the encoder sees them.
+        ids_keep: int32 `(B, K)`, the visible patches, in the encoder's order.
         ids_masked: int32 `(B, L - K)`, the masked patches.
-        ids_restore: int32 `(B, L)`: entry `l` is where patch `l` stands in `concat(visible, masked)`.
+        ids_restore: int32 `(B, L)`: entry `l` is the index of patch `l` in `concat(visible, masked)`.
         mask: float32 `(B, L)`, 1 = masked.
     """
 
@@ -48,7 +48,7 @@ class Mask(NamedTuple):
 
     @classmethod
     def from_mask(cls, mask, num_visible: int | None = None) -> Mask:
-        """The partition that a given mask describes.
+        """The partition of a given mask.
 
         Args:
             mask: tensor `(B, L)`, bool or number, 1 = masked; the same number of ones in every row, not all ones.
@@ -56,8 +56,8 @@ class Mask(NamedTuple):
 
         Raises:
             ValueError: (`tf.errors.InvalidArgumentError` inside a `tf.function`) if rows differ in their number of
-                masked patches, or it is not the one that `num_visible` means, or no patch is visible.
-                XLA removes such checks: there the mask becomes NaN, and so does the loss.
+                visible patches, it is not `num_visible`, or it is 0. XLA removes such checks: there the mask becomes
+                NaN, and so does the loss.
         """
         mask = tf.cast(mask, tf.float32)
         counts = tf.reduce_sum(1.0 - mask, axis=1)  # (B,) visible patches
@@ -82,11 +82,11 @@ class Mask(NamedTuple):
 
 
 class MaskSampler(abc.ABC):
-    """Draws a mask for each example. Subclasses say which patches go first: `noise`.
+    """Draws a mask for each example. Subclasses implement `noise`, by which patches are sorted.
 
     Args:
         mask_ratio: share of the patches that is masked, in [0, 1). It may be set again on a built model, for the next
-            call of `fit`, `evaluate` or `predict`; or be passed at call time.
+            call of `fit`, `evaluate` or `predict`, or be passed in a call.
     """
 
     def __init__(self, mask_ratio: float) -> None:
@@ -102,12 +102,8 @@ class MaskSampler(abc.ABC):
         self._mask_ratio = self.checked_ratio(mask_ratio)
 
     def checked_ratio(self, mask_ratio: float) -> float:
-        """The ratio, if it is one that the sampler can have.
-
-        Raises:
-            ValueError: if it is not.
-        """
-        given: Any = mask_ratio  # whatever the annotation says
+        """The ratio as a float; a ValueError if the sampler cannot have it."""
+        given: Any = mask_ratio  # not always as annotated
         if isinstance(given, bool) or not isinstance(given, numbers.Real) or not 0 <= mask_ratio < 1:
             raise ValueError(
                 f"a mask ratio lies in [0, 1), 0.75 masks three quarters of the patches; got {mask_ratio!r}"
@@ -115,10 +111,10 @@ class MaskSampler(abc.ABC):
         return float(mask_ratio)
 
     def attach(self, geometry: Geometry) -> None:
-        """Learns the patches of a model's encoder; the model calls this once.
+        """Sets the sizes of a model, which calls this once.
 
         Raises:
-            ValueError: if such patches cannot be masked, or the ratio leaves none of them visible.
+            ValueError: if its patches cannot be masked, or the ratio leaves none of them visible.
         """
         self.num_visible(geometry.num_patches)
 
@@ -141,14 +137,14 @@ class MaskSampler(abc.ABC):
         return visible
 
     def ratio_or_own(self, mask_ratio: float | None) -> float:
-        """The ratio that a call asks for, checked, or the sampler's own for None."""
+        """A call's ratio, checked, or for None the sampler's own."""
         return self.mask_ratio if mask_ratio is None else self.checked_ratio(mask_ratio)
 
     @abc.abstractmethod
     def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float) -> tf.Tensor:
-        """Float `(B, rows * columns)`: patches are kept from the smallest number on.
+        """Float `(B, rows * columns)`: patches with the smallest numbers stay visible.
 
-        The ratio is the one that the mask will have; most samplers need not know it.
+        `mask_ratio` is that of the mask; most samplers ignore it.
         """
 
     def __call__(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float | None = None) -> Mask:
@@ -157,8 +153,8 @@ class MaskSampler(abc.ABC):
         Args:
             grid: number of patch rows and columns.
             batch_size: integer scalar.
-            seed: the draw is a function of it.
-            mask_ratio: another ratio than the sampler's own, for this call.
+            seed: determines the draw.
+            mask_ratio: for this call, in place of the sampler's own.
 
         Returns:
             A `Mask` with static shapes if `batch_size` is static.
@@ -183,7 +179,7 @@ class MaskSampler(abc.ABC):
 def largest_ratio(count: int, num_visible: Callable[[float], int]) -> str:
     """The largest mask ratio that leaves one of `count` visible, in four decimals or as many as `count` needs.
 
-    `1 - 1 / count`, rounded down: a number that is rounded up, or whose product with `count` is, leaves none.
+    It is `1 - 1 / count`, rounded down so far that rounding in `num_visible` cannot leave none.
     """
     digits = max(4, len(str(count)))
     steps = math.floor((1 - 1 / count) * 10**digits)

@@ -29,5 +29,5 @@ class RandomMasking(MaskSampler):
         super().__init__(mask_ratio)
 
     def noise(self, grid: tuple[int, int], batch_size, seed: ExampleSeed, mask_ratio: float) -> tf.Tensor:
-        """Independent uniform numbers, one a patch."""
+        """Independent uniform numbers, one for each patch."""
         return seed.uniform(batch_size, (grid[0] * grid[1],))

@@ -17,8 +17,8 @@ from keras_mae.masking.mask_sampler import MaskSampler, largest_ratio
 class UnitMasking(MaskSampler):
     """Masks a uniformly random subset of square units, each of which is one patch or several.
 
-    "We mask on a square unit of pixels": all patches of a unit share its fate. Of `U` units `ceil(U * mask_ratio)` are
-    masked, so 49 units at 0.6 leave 19. The size of a patch comes from the model, which calls `attach` once.
+    All patches of a unit are masked together. Of `U` units `ceil(U * mask_ratio)` are masked, so 49 units at 0.6 leave
+    19. The model passes the size of a patch, by `attach`.
 
     Args:
         unit: side of a unit in pixels, a multiple of the patch's height and of its width; the image's height and
@@ -44,43 +44,39 @@ class UnitMasking(MaskSampler):
 
     @property
     def unit_patches(self) -> tuple[int, int]:
-        """Rows and columns of patches in a unit.
-
-        Raises:
-            ValueError: if the sampler was not attached to a model yet.
-        """
+        """Rows and columns of patches in a unit; a ValueError before `attach`."""
         if self._unit_patches is None:
             raise ValueError(
-                f"a unit of {self.unit} pixels is so many patches as their size says: pass the sampler to a model, or "
-                "call attach(geometry)"
+                f"a unit of {self.unit} pixels needs the size of a patch: pass the sampler to a model, or call "
+                "attach(geometry)"
             )
         return self._unit_patches
 
     def attach(self, geometry: Geometry) -> None:
-        """Learns the size of a patch.
+        """Sets the size of a patch.
 
         Raises:
-            ValueError: if patches do not fill a unit, or units not the image; if the ratio leaves no unit visible; or
-                if the sampler was attached to patches of another size before.
+            ValueError: if patches do not fill a unit, or units the image; if the ratio leaves no unit visible; or if
+                the sampler is attached to patches of another size already.
         """
         height, width = geometry.patch_size
         if self.unit % height or self.unit % width:
             raise ValueError(
-                f"a unit is a multiple of the patch's height and of its width: {self.unit} pixels are none of "
-                f"{height} x {width}; set unit to a multiple of {math.lcm(height, width)}"
+                f"a unit is a multiple of the patch's height and of its width, {height} x {width}: got {self.unit} "
+                f"pixels; set unit to a multiple of {math.lcm(height, width)}"
             )
         unit_patches = (self.unit // height, self.unit // width)
         if self._unit_patches not in (None, unit_patches):
             raise ValueError(
-                f"this sampler's units hold {self._unit_patches} patches, and cannot hold {unit_patches} ones; make "
-                "another sampler"
+                f"this sampler belongs to a model with units of {self._unit_patches} patches, and cannot serve one "
+                f"with {unit_patches}; make another sampler"
             )
         self._unit_patches = unit_patches
         self._units(geometry.grid)
         super().attach(geometry)
 
     def num_visible(self, num_patches: int, mask_ratio: float | None = None) -> int:
-        """All patches of the `U - ceil(U * mask_ratio)` visible units."""
+        """The number of patches in the `U - ceil(U * mask_ratio)` visible units."""
         patches = math.prod(self.unit_patches)
         units = num_patches // patches
         ratio = self.ratio_or_own(mask_ratio)

@@ -30,22 +30,22 @@ class ImageClassifier(GlobalBatchModel):
 
     Fine-tuning pools before the last LayerNorm (`mean`: average of the patch tokens, LayerNorm, linear), with a head
     that starts close to zero. With `num_trainable_layers=0` it is a linear probe: the encoder is frozen and in
-    inference mode, and its features pass a BatchNorm without affine parameters first.
+    inference mode, and a BatchNorm without affine parameters comes before the linear layer.
 
     Args:
-        encoder: an `Encoder`, left as it is: this classifier selects what it trains, other models of the same
-            encoder do not see that. Of its own, `encoder.trainable = False` freezes it for every model.
+        encoder: an `Encoder`. The selection of trainable layers does not change it, nor other models of it;
+            `encoder.trainable = False` freezes it for every model.
         num_classes: number of classes `K`.
         pooling: `"mean"` of the patch tokens, `"cls"`, the class token, or `"both"`.
         num_trainable_layers: None trains everything that is not frozen; `n` the last n blocks, final norm and head;
             0.5 counts the MLP of the last block; 0 the head alone.
         label_smoothing: share of a label that is spread over all classes in training, in [0, 1).
-        seed: int, what drop path is drawn from, together with the step.
+        seed: int, determines drop path together with the step.
         layer: None, or the layer, counted from 1, whose tokens a linear probe takes, see `Encoder.features`.
 
     Call arguments:
-        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255]; or what `features` made of them, `(B, D)`, so that
-            a probe may compute them once and train on them many times.
+        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255]; or their `features`, `(B, D)`, so that a probe may
+            compute them once and train on them many times.
         training: whether drop path is active, and BatchNorm uses the batch.
         seed: None or an `ExampleSeed`.
 
@@ -56,7 +56,7 @@ class ImageClassifier(GlobalBatchModel):
 
     Raises:
         ValueError: for an unknown pooling, a number of layers that the encoder does not have, a `loss` in compile; and
-            from `fit`, `evaluate`, `train_on_batch` and `test_on_batch` for what is no label.
+            from `fit`, `evaluate`, `train_on_batch` and `test_on_batch` for invalid labels.
 
     Example:
 
@@ -81,12 +81,12 @@ class ImageClassifier(GlobalBatchModel):
     ) -> None:
         super().__init__(seed=seed, name=name, autocast=False, **kwargs)
         tokens = Tokens(*(tf.zeros((1, n, encoder.hidden_dim)) for n in (encoder.num_prefix_tokens, 1)))
-        self._features_dim = POOLINGS[pooling](tokens).shape[-1]  # says so now if there is no such pooling
+        self._features_dim = POOLINGS[pooling](tokens).shape[-1]
         if num_classes < 2:
             raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
         self.encoder, self.num_classes, self.pooling = encoder, num_classes, pooling
         self.num_trainable_layers, self.label_smoothing = num_trainable_layers, label_smoothing
-        encoder.outside_of_last_layers(num_trainable_layers)  # says so now if it has not so many
+        encoder.outside_of_last_layers(num_trainable_layers)  # raises an error for a wrong number
         self.is_probe, self.layer = num_trainable_layers == 0, layer
         if layer is not None and not (self.is_probe and 1 <= layer <= encoder.num_layers):
             raise ValueError(
@@ -94,22 +94,12 @@ class ImageClassifier(GlobalBatchModel):
                 f"(num_trainable_layers=0); got layer={layer} and num_trainable_layers={num_trainable_layers}"
             )
         if self.is_probe:
-            # momentum 0.9 is what PyTorch calls 0.1
+            no_affine = {"center": False, "scale": False, "dtype": "float32"}
             self.batch_norm = keras.layers.BatchNormalization(
-                center=False,
-                scale=False,
-                momentum=0.9,
-                epsilon=1e-6,
-                synchronized=True,
-                dtype="float32",
-                name="batch_norm",
-            )
-        self.head = keras.layers.Dense(
-            num_classes,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01 if self.is_probe else 2e-5),
-            dtype="float32",
-            name="head",
-        )
+                momentum=0.9, epsilon=1e-6, synchronized=True, name="batch_norm", **no_affine
+            )  # PyTorch's momentum is 1 minus this one
+        normal = keras.initializers.RandomNormal(stddev=0.01 if self.is_probe else 2e-5)
+        self.head = keras.layers.Dense(num_classes, kernel_initializer=normal, dtype="float32", name="head")
         self._label_fault = DataFault(fault_of_labels(num_classes), is_error=True)
         self.accuracy = keras.metrics.Mean(name="accuracy")
         if num_classes > 5:
@@ -118,12 +108,10 @@ class ImageClassifier(GlobalBatchModel):
 
     @classmethod
     def from_preset(cls, name: str, num_classes: int, pooling: str = "mean", **overrides: Any) -> ImageClassifier:
-        """A classifier on the encoder preset `name`, with fresh weights; `keras_mae.load_checkpoint` fills them.
+        """A classifier on the encoder preset `name`, such as `vit_base_patch16`, with random weights.
 
-        Args:
-            name: an encoder preset, such as `vit_base_patch16`.
-            num_classes, pooling: as in the constructor.
-            **overrides: constructor arguments of the encoder that replace the preset's.
+        `keras_mae.load_checkpoint` fills them. `overrides` are constructor arguments of the encoder that replace the
+        preset's.
         """
         return cls(ViTEncoder.from_preset(name, **overrides), num_classes, pooling)
 
@@ -148,7 +136,7 @@ class ImageClassifier(GlobalBatchModel):
         return self.head(x)  # (B, K)
 
     def features(self, inputs, training=False, seed: ExampleSeed | None = None) -> tf.Tensor:
-        """What the head sees: pooled tokens, `(B, D)`."""
+        """The input of the head: pooled tokens, `(B, D)`."""
         if self.pooling == "mean" and not self.is_probe:
             return self.encoder.features_for_fine_tuning(inputs, training, seed)
         return self.encoder.features(inputs, self.pooling, self.layer, training, seed)
@@ -173,7 +161,7 @@ class ImageClassifier(GlobalBatchModel):
         return [self._label_fault]
 
     def _update_accuracies(self, logits, classes) -> None:
-        """Each example counts once, whatever it weighs, as in Keras; those without finite logits make it NaN."""
+        """Each example counts once, whatever its weight, as in Keras; logits that are not finite make it NaN."""
         ranked = tf.math.top_k(logits, min(5, self.num_classes)).indices  # (B, 5)
         matches = tf.cast(tf.equal(ranked, classes[:, None]), tf.float32)
         finite = tf.reduce_all(tf.math.is_finite(logits), axis=1, keepdims=True)
@@ -183,7 +171,7 @@ class ImageClassifier(GlobalBatchModel):
             self.top5_accuracy.update_state(tf.reduce_sum(matches, axis=1))
 
     def check_arguments(self, arguments: dict[str, Any]) -> None:
-        """Labels are labels, also those of `validation_data`; weights of classes are of those there are."""
+        """Checks labels and weights, those of `validation_data` too, and applies `class_weight` to a data set."""
         x = arguments.get("x")
         given = x if isinstance(x, tf.data.Dataset) else (x, arguments.get("y"), arguments.get("sample_weight"))
         for data in (given, arguments.get("validation_data")):
@@ -200,7 +188,7 @@ class ImageClassifier(GlobalBatchModel):
                 arguments["x"] = with_class_weights(x, class_weight)
 
     def fixed_variables(self) -> list[keras.Variable]:
-        """Those of the encoder that `num_trainable_layers` leaves out."""
+        """The encoder's variables outside of `num_trainable_layers`."""
         return self.encoder.outside_of_last_layers(self.num_trainable_layers)
 
     def example_shapes(self) -> list[tuple[int, ...]]:
@@ -213,7 +201,7 @@ class ImageClassifier(GlobalBatchModel):
         return [self.trained_of(group) for group in (*groups, [*norm, *self.head.weights])]
 
     def no_weight_decay(self) -> list[keras.Variable]:
-        """The trainable variables that are not decayed: biases, norms, tokens, position embeddings."""
+        """The trainable variables without weight decay: biases, norms, tokens, position embeddings."""
         return self.trained_of([*self.encoder.no_weight_decay(), self.head.bias])
 
     def slots(self) -> Iterator[Slot]:

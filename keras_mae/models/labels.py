@@ -1,4 +1,4 @@
-"""Labels of a classifier in the forms in which data have them, and what is no label."""
+"""Labels of a classifier in all accepted forms, and checks of labels and weights."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 _FORMS = "integers of shape (N,) or (N, 1), or one probability a class, shape (N, {classes})"
-_TOLERANCE = 0.01  # of the sum of probabilities, which bfloat16 knows to 0.4 %
+_TOLERANCE = 0.01  # of the sum of probabilities; bfloat16 is exact to 0.4 %
 
 
 def class_probabilities(labels, num_classes: int, batch_size) -> tuple[tf.Tensor, tf.Tensor]:
-    """Labels as probabilities of the classes, and which of them are labels.
+    """Labels as probabilities of the classes, and whether each is valid.
 
     Args:
         labels: `(B,)` or `(B, 1)`, the numbers of classes, of any integer type or as floats; or `(B, num_classes)`,
@@ -22,11 +22,10 @@ def class_probabilities(labels, num_classes: int, batch_size) -> tuple[tf.Tensor
         batch_size: `B`, an integer scalar.
 
     Returns:
-        Float32 `(B, K)`, and bool `(B,)`: rows that are no labels are NaN.
+        Float32 `(B, K)`, NaN in rows of invalid labels, and bool `(B,)`, whether the label is valid.
 
     Raises:
-        ValueError: for another shape or type, as far as it is known while a graph is made; and eagerly for values that
-            are no labels.
+        ValueError: for another shape or type, as far as a traced graph knows it; and eagerly for invalid values.
     """
     shape, dtype = _form(labels)
     _check_form(shape, dtype, num_classes)
@@ -34,7 +33,7 @@ def class_probabilities(labels, num_classes: int, batch_size) -> tuple[tf.Tensor
     if tf.executing_eagerly():
         check_labels(labels, num_classes)
     columns = tf.reshape(labels, [batch_size, -1])
-    if shape is None or len(shape) == 2 and shape[1] is None:  # of data, or of a step made for several of these forms
+    if shape is None or len(shape) == 2 and shape[1] is None:  # a step that was traced for several forms
         width = tf.shape(columns)[1]
         padded = tf.pad(columns[:, :num_classes], [[0, 0], [0, tf.maximum(num_classes - width, 0)]])
         of_numbers, of_shares = _from_numbers(columns[:, 0], num_classes), _from_shares(padded)
@@ -60,14 +59,10 @@ def _from_shares(shares) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def check_labels(labels, num_classes: int) -> None:
-    """Looks at labels before anything is done with them.
-
-    Args:
-        labels: None, an array of any kind, or the specification of a data set's labels.
-        num_classes: `K`.
+    """Checks labels: None, an array of any kind, or the specification of a data set's labels.
 
     Raises:
-        ValueError: for another shape or type than `class_probabilities` takes, or values that are no labels.
+        ValueError: for a shape, type or values that `class_probabilities` does not take.
     """
     if labels is None:
         return
@@ -78,8 +73,7 @@ def check_labels(labels, num_classes: int) -> None:
     if not values.size:
         return
     if values.ndim == 2 and values.shape[1] == num_classes:
-        sums = values.sum(axis=1)
-        bad = ~((values >= 0).all(axis=1) & (np.abs(sums - 1) <= _TOLERANCE))  # NaN compares as False
+        bad = ~((values >= 0).all(axis=1) & (np.abs(values.sum(axis=1) - 1) <= _TOLERANCE))  # NaN compares as False
         if bad.any():
             raise ValueError(
                 f"probabilities of {num_classes} classes are not negative and sum to 1; got "
@@ -97,7 +91,7 @@ def check_labels(labels, num_classes: int) -> None:
 
 
 def fault_of_labels(num_classes: int) -> str:
-    """The sentence for labels that only a compiled step has seen; `{count}` stays open."""
+    """The sentence for invalid labels that a compiled step has counted, with a place for `{count}`."""
     return (
         f"{{count}} labels of the data are none: labels of {num_classes} classes are integers from 0 to "
         f"{num_classes - 1}, or {num_classes} probabilities that sum to 1, for each image; make the classifier with as "
@@ -106,7 +100,7 @@ def fault_of_labels(num_classes: int) -> str:
 
 
 def check_weights(sample_weight) -> None:
-    """Looks at `sample_weight`: an array, or the shape and type of a symbolic tensor or a specification.
+    """Checks `sample_weight`: an array, or the shape and type of a symbolic tensor or a specification.
 
     Raises:
         ValueError: if it is not one number an example, `(N,)` or `(N, 1)`, or a number is negative or not finite.
@@ -130,7 +124,7 @@ def check_weights(sample_weight) -> None:
 
 
 def weigh(losses, sample_weight) -> tf.Tensor:
-    """Losses `(B,)` times their weights, `(B,)` or `(B, 1)`; a negative weight makes NaN of its loss.
+    """Losses `(B,)` times their weights, `(B,)` or `(B, 1)`; NaN where a weight is negative.
 
     Raises:
         ValueError: for weights of another shape or type, and eagerly for negative ones.
@@ -141,11 +135,7 @@ def weigh(losses, sample_weight) -> tf.Tensor:
 
 
 def checked_class_weight(class_weight: Mapping[int, float], num_classes: int) -> dict[int, float]:
-    """`class_weight` with a number for each class: 1 where none is given, as Keras has it.
-
-    Raises:
-        ValueError: for a class that there is not.
-    """
+    """`class_weight` with a weight for each class, 1 by default as in Keras; a ValueError for other classes."""
     if not isinstance(class_weight, Mapping):
         raise ValueError(f"class_weight is a dict from classes to weights, {{0: 1.0, 1: 2.5}}; got {class_weight!r}")
     unknown = [label for label in class_weight if label not in range(num_classes)]
@@ -161,12 +151,9 @@ def checked_class_weight(class_weight: Mapping[int, float], num_classes: int) ->
 
 
 def with_class_weights(data: tf.data.Dataset, class_weight: Mapping[int, float]) -> tf.data.Dataset:
-    """`(x, y)` as `(x, y, sample_weight)`. What is no label weighs 1, and is found by the step.
+    """`(x, y)` as `(x, y, sample_weight)`; a ValueError if the data have weights already.
 
-    Keras' own way ends there with an error of an index.
-
-    Raises:
-        ValueError: if the data have weights already.
+    Invalid labels weigh 1, and the step reports them; Keras' own way fails there with an index error.
     """
     table = [class_weight[label] for label in range(len(class_weight))]
 
@@ -183,14 +170,12 @@ def with_class_weights(data: tf.data.Dataset, class_weight: Mapping[int, float])
 
 
 def _form(labels) -> tuple[tuple[int | None, ...] | None, str]:
-    """Shape, None for an unknown rank, and the name of the type."""
+    """Shape, None for an unknown rank, and name of the dtype."""
     if isinstance(labels, (dict, list, tuple, tf.RaggedTensor, tf.SparseTensor)):
         raise ValueError(f"labels are one array or tensor, with a row for each image; got a {type(labels).__name__}")
     if not tf.is_tensor(labels) and not isinstance(labels, tf.TensorSpec):
         labels = np.asarray(labels)
-    shape = labels.shape
-    known = None if isinstance(shape, tf.TensorShape) and shape.rank is None else tuple(shape)
-    return known, labels.dtype.name
+    return None if getattr(labels.shape, "rank", 0) is None else tuple(labels.shape), labels.dtype.name
 
 
 def _check_form(shape: tuple[int | None, ...] | None, dtype: str, num_classes: int) -> None:

@@ -29,10 +29,10 @@ class MaskedAutoencoder(MaskedImageModel):
         masking: a `MaskSampler`, None for `RandomMasking(0.75)`; its `mask_ratio` may be set again between two calls of
             `fit`.
         target: a `Target`, None for plain pixels.
-        loss: a `MaskedLoss`, None for the mean squared error, or of tokens the cross-entropy.
-        seed: int, what the masks are drawn from, together with the step.
-        mask_tokens_in_encoder: whether the encoder sees a mask token in place of each masked patch, where MAE leaves
-            it out: the ablation of Table 1c, slower and by the paper worse. The decoder then has nothing to fill in.
+        loss: a `MaskedLoss`, None for the mean squared error, or for tokens the cross-entropy.
+        seed: int, determines the masks together with the step.
+        mask_tokens_in_encoder: whether the encoder sees a mask token in place of each masked patch, which MAE drops:
+            the ablation of Table 1c, slower and by the paper worse. The decoder then adds no mask tokens.
 
     Call arguments, returns and errors are those of `MaskedImageModel`: images in, or a dict with noise or a mask;
     `{"prediction": (B, L, target.dim), "mask": (B, L)}` out.
@@ -77,13 +77,11 @@ class MaskedAutoencoder(MaskedImageModel):
         seed: int = 0,
         **overrides: Any,
     ) -> MaskedAutoencoder:
-        """The model `mae_<encoder preset>`, such as `mae_vit_base_patch16`.
-
-        Its weights are fresh; `keras_mae.load_checkpoint` fills them.
+        """The model `mae_<encoder preset>`, such as `mae_vit_base_patch16`, with random weights.
 
         Args:
             name: the preset.
-            decoder: another decoder than the published one (512 wide, 8 deep, 16 heads).
+            decoder: None for the published one (512 wide, 8 deep, 16 heads).
             masking, target, loss, seed: as in the constructor.
             **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`.
         """

@@ -1,4 +1,4 @@
-"""What all pretraining models have in common."""
+"""The base of all pretraining models."""
 
 from __future__ import annotations
 
@@ -30,24 +30,23 @@ _BAD_MASKS = (
 
 
 class MaskedImageModel(GlobalBatchModel):
-    """Images, a mask for each, and a prediction of what the mask hides.
+    """Masks patches of images and predicts them.
 
-    Masked patches are left out of what the encoder sees, or replaced by a token that this model owns. The parts are
-    attached here.
+    The encoder does not see masked patches, or sees a token of this model in their place. The parts are attached here.
 
     Args:
         encoder: an `Encoder`.
-        decoder: a `Decoder`, from the encoder's tokens to a prediction for each patch.
+        decoder: a `Decoder`.
         masking: a `MaskSampler`.
         target: a `Target`.
-        loss: a `MaskedLoss`; None for `default_loss`, or of a target of tokens for their cross-entropy.
-        mask_tokens_in_encoder: whether masked patches are replaced by a token, and not left out.
-        seed: int, what the masks are drawn from, together with the step.
+        loss: a `MaskedLoss`; None for `default_loss`, or for a target of tokens the cross-entropy.
+        mask_tokens_in_encoder: whether masked patches are replaced by a token, and not dropped.
+        seed: int, determines the masks together with the step.
         **kwargs: of `keras.Model`. `dtype` is the policy of the model's own weights; None for the encoder's.
 
     Attributes:
         masked_loss: the loss.
-        training_calls: int64 variable, how many calls with `training=True` have drawn for themselves.
+        training_calls: int64 variable, the number of calls with `training=True` and without `seed`.
 
     Call arguments:
         inputs: images `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535]; or `{"images": ...,
@@ -55,8 +54,8 @@ class MaskedImageModel(GlobalBatchModel):
             (B, L)}`, 1 = masked, equal counts in every row. In `fit` the counts must be those of the sampler's ratio.
         mask_ratio: another mask ratio for this call.
         training: whether drop path is active.
-        seed: None or an `ExampleSeed`. Without it, calls draw the masks of step 0, and those with `training=True`, as
-            in a training loop of your own, the masks and drop path of step 0, 1, 2 and so on.
+        seed: None or an `ExampleSeed`. Without it, calls draw the masks of step 0, and calls with `training=True`, as
+            in an own training loop, the masks and drop path of step 0, 1, 2 and so on.
 
     Returns:
         `{"prediction": (B, L, target.dim) float32, "mask": (B, L) float32, 1 = masked}`.
@@ -65,7 +64,7 @@ class MaskedImageModel(GlobalBatchModel):
         ValueError: for a bad mask, mask ratio, image shape or dict.
     """
 
-    # in the config, as objects; by the names of the constructor's arguments and of the attributes
+    # objects in the config: the constructor's arguments and their attributes
     _PARTS: ClassVar[dict[str, str]] = {
         **{name: name for name in ("encoder", "decoder", "masking", "target")},
         "loss": "masked_loss",  # Keras has another use for `loss`
@@ -91,7 +90,7 @@ class MaskedImageModel(GlobalBatchModel):
         self.masked_loss = loss = chosen_loss(loss, self.default_loss, target)
         self.mask_tokens_in_encoder = mask_tokens_in_encoder
         geometry = encoder.geometry
-        masking.attach(geometry)  # says so now if the ratio leaves nothing visible
+        masking.attach(geometry)
         target.attach(geometry)
         geometry = dataclasses.replace(geometry, target_dim=target.dim)
         loss.attach(geometry)
@@ -99,14 +98,7 @@ class MaskedImageModel(GlobalBatchModel):
         target.build((None, *encoder.image_shape))
         self.built = True
         self._ratio_of: dict[str, float] = {}
-        with self.distribute_strategy.scope():
-            self.training_calls = tf.Variable(
-                0,
-                dtype=tf.int64,
-                trainable=False,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-                name="training_calls",
-            )
+        self.training_calls = self.counter("training_calls")
         if mask_tokens_in_encoder:
             normal = keras.initializers.RandomNormal(stddev=0.02)
             self.mask_token = self.add_weight(shape=(1, 1, encoder.hidden_dim), initializer=normal, name="mask_token")
@@ -115,7 +107,7 @@ class MaskedImageModel(GlobalBatchModel):
         return self.encoder.example_shapes()
 
     def build(self, input_shape) -> None:
-        """Nothing: the parts are built, and attached, when the model is made."""
+        """Does nothing: the constructor builds all parts."""
         self.built = True
 
     def compute_output_shape(self, input_shape) -> dict[str, tuple]:
@@ -123,24 +115,20 @@ class MaskedImageModel(GlobalBatchModel):
         return {"prediction": (batch, num_patches, self.target.dim), "mask": (batch, num_patches)}
 
     def encode(self, images, mask: Mask, training=False, seed: ExampleSeed | None = None) -> Tokens:
-        """The encoder's tokens of the visible patches, or of all with a mask token in place of the masked ones."""
+        """The encoder's tokens of the visible patches, or of all with mask tokens."""
         if not self.mask_tokens_in_encoder:
             return self.encoder.encode(images, ids_keep=mask.ids_keep, training=training, seed=seed)
         return self.encoder.encode(images, mask=mask.mask, mask_token=self.mask_token, training=training, seed=seed)
 
     def decode(self, tokens: Tokens, mask: Mask, masked_only=False) -> tf.Tensor:
-        """Predictions for all patches, or for the masked ones only in the order of `mask.ids_masked`.
-
-        Returns:
-            `(B, N, target.dim)`.
-        """
+        """Predictions `(B, N, target.dim)` for all patches, or for the masked ones in `mask.ids_masked`'s order."""
         ids = mask.ids_masked if masked_only else None
-        if self.mask_tokens_in_encoder:  # then the decoder has nothing to fill in
+        if self.mask_tokens_in_encoder:  # then the decoder adds no mask tokens
             mask = Mask.from_noise(tf.zeros_like(mask.mask), self.encoder.num_patches)
         return self.decoder(tokens, mask, ids=ids)
 
     def num_visible(self, mask_ratio: float | None = None) -> int:
-        """How many patches of an image a mask leaves visible, at the sampler's ratio or another."""
+        """The number of visible patches of an image, at the sampler's ratio or another."""
         return self.masking.num_visible(self.encoder.num_patches, mask_ratio)
 
     def make_train_function(self, force: bool = False):
@@ -153,7 +141,7 @@ class MaskedImageModel(GlobalBatchModel):
         return super().make_predict_function(force or self._has_another_ratio("predict"))
 
     def _has_another_ratio(self, function: str) -> bool:
-        """Whether the sampler's ratio is another than when the function was made, whose graph holds that one."""
+        """Whether the sampler's ratio has changed since the function was made, whose graph holds the old one."""
         before, now = self._ratio_of.get(function), self.masking.mask_ratio
         self._ratio_of[function] = now
         return before not in (None, now)
@@ -176,10 +164,9 @@ class MaskedImageModel(GlobalBatchModel):
         images, mask = self.mask(inputs, seed=seed, num_visible=self.num_visible())
         tokens = self.encode(images, mask, training, seed)
         prediction = self.decode(tokens, mask, masked_only=True)  # (B, L - K, dim)
-        target = tf.stop_gradient(self.target.for_step(images, mask, tokens))  # or the network would make it easy
+        target = tf.stop_gradient(self.target.for_step(images, mask, tokens))  # else training would simplify it
         target = tf.gather(target, mask.ids_masked, batch_dims=1)
-        # every row of a mask has as many ones; a mask that broke this under XLA holds NaN
-        broken = tf.reduce_sum(mask.mask) * 0.0
+        broken = tf.reduce_sum(mask.mask) * 0.0  # under XLA, a mask with unequal counts is NaN
         self._mask_fault.add(tf.where(tf.math.is_nan(broken), tf.shape(images)[0], 0))
         return self.masked_loss(target, prediction) + broken
 
@@ -189,10 +176,8 @@ class MaskedImageModel(GlobalBatchModel):
         """The images in `inputs`, and their mask: the given one, or one from the given noise, or a drawn one.
 
         Args:
-            inputs: as for a call.
-            mask_ratio: another ratio than the sampler's, for noise and for drawn masks.
-            seed: None or an `ExampleSeed`.
-            num_visible: what a given mask must leave visible; None takes what it does.
+            inputs, mask_ratio, seed: as for a call.
+            num_visible: the number of visible patches that a given mask must have; None for any.
         """
         images, noise, mask = unpacked(inputs)
         images = with_shape(images, self.encoder.image_shape)
@@ -208,13 +193,13 @@ class MaskedImageModel(GlobalBatchModel):
         return images, self.masking(self.encoder.grid, batch_size, seed, mask_ratio)
 
     def reconstruct(self, images, noise=None, mask=None, mask_ratio: float | None = None) -> dict[str, tf.Tensor]:
-        """Fills in the masked patches, for looking at.
+        """Fills in the masked patches, for pictures.
 
-        Visible patches are shown as they came: no loss is computed on them in training, and the raw output there
-        (the call's `prediction` has it) means little. If the target is normalised pixels, the network predicts each
-        patch up to its mean and contrast; de-normalising then uses the statistics of the original patch, which the
-        network has not seen, so that also an untrained one seems to see the picture. One more output is without them:
-        mean and contrast are interpolated from the visible patches there.
+        Visible patches are those of the images: training has no loss on them, so that the output there (in the call's
+        `prediction`) means little. If the target is normalised pixels, the network predicts each patch up to its mean
+        and contrast; de-normalising then uses the statistics of the original patch, which the network has not seen, so
+        that even an untrained one seems to work. A further output interpolates mean and contrast from the visible
+        patches instead.
 
         Args:
             images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
@@ -225,7 +210,7 @@ class MaskedImageModel(GlobalBatchModel):
         Returns:
             `{"reconstruction": (B, H, W, C) float32 in [0, 255], "masked_images": likewise, masked patches gray,
             "mask": (B, L) float32}`; with normalised pixels also `"reconstruction_from_visible": (B, H, W, C) float32`,
-            which depends on nothing that is masked.
+            which does not depend on masked pixels.
         """
         inputs = {"images": images, "noise": noise, "mask": mask}
         images, partition = self.mask({key: value for key, value in inputs.items() if value is not None}, mask_ratio)
@@ -248,14 +233,14 @@ class MaskedImageModel(GlobalBatchModel):
         return outputs
 
     def check_arguments(self, arguments: dict[str, Any]) -> None:
-        """What the target has to learn of images, it has learnt."""
+        """Raises a ValueError if the target is not fitted."""
         self.target.check_fitted()
 
     def data_faults(self) -> list[DataFault]:
         return [self._mask_fault]
 
     def fixed_variables(self) -> list[keras.Variable]:
-        """Those of the target: a tokenizer, what was fitted."""
+        """The target's variables: a tokenizer's, or fitted ones."""
         return self.target.weights
 
     def layer_groups(self) -> list[list[keras.Variable]]:
@@ -264,9 +249,9 @@ class MaskedImageModel(GlobalBatchModel):
         return [self.trained_of(group) for group in ([*stem, *self._own_tokens()], *layers, self.decoder.weights)]
 
     def no_weight_decay(self) -> list[keras.Variable]:
-        """The trainable variables that are not decayed: biases, norms, gains, tokens, position embeddings.
+        """The trainable variables without weight decay: biases, norms, gains, tokens, position embeddings.
 
-        SimMIM's code decays the mask token; like all tokens here, it is not.
+        SimMIM's code decays the mask token; here no token is decayed.
         """
         parts = (self.encoder.no_weight_decay(), self.decoder.no_weight_decay(), self._own_tokens())
         return self.trained_of(variable for part in parts for variable in part)

@@ -1,4 +1,4 @@
-"""What a pretraining model is given: images, alone or with the noise or the mask that hides their patches."""
+"""The inputs of a pretraining model: images, alone or with noise or a mask for their patches."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ import tensorflow as tf
 
 
 def unpacked(inputs) -> tuple[tf.Tensor, Any, Any]:
-    """Images, and noise and mask or None for each, out of what a call or a data set gives.
-
-    Raises:
-        ValueError: for a dict with other keys.
-    """
+    """Images, noise or None, and mask or None, from the inputs of a call; a ValueError for a dict with other keys."""
     if not isinstance(inputs, dict):
         return tf.convert_to_tensor(inputs), None, None
     unknown = set(inputs) - {"images", "noise", "mask"}
@@ -27,11 +23,7 @@ def unpacked(inputs) -> tuple[tf.Tensor, Any, Any]:
 
 
 def per_patch(name: str, values, images, grid: tuple[int, ...]) -> tf.Tensor:
-    """The noise or mask, if its shape is `(B, L)`.
-
-    Raises:
-        ValueError: for another one.
-    """
+    """The noise or mask; a ValueError if its shape is not `(B, L)`."""
     expected = (images.shape[0], math.prod(grid))
     if values.shape.rank is None:
         return tf.ensure_shape(values, expected)

@@ -1,4 +1,4 @@
-"""The one place where `.keras` files are read: by people who may not have written them."""
+"""The one place that reads `.keras` files, which may come from others."""
 
 from __future__ import annotations
 
@@ -17,21 +17,13 @@ from keras_mae.masking import MaskSampler
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.targets import Target
 
-_MODULES = (
-    "keras",
-    "keras.activations",
-    "keras.constraints",
-    "keras.initializers",
-    "keras.layers",
-    "keras.losses",
-    "keras.metrics",
-    "keras.models",
-    "keras.optimizers",
-    "keras.optimizers.schedules",
-    "keras.regularizers",
+_PARTS_OF_KERAS = (
+    *("activations", "constraints", "initializers", "layers", "losses", "metrics", "models"),
+    *("optimizers", "optimizers.schedules", "regularizers"),
 )
+_MODULES = ("keras", *(f"keras.{name}" for name in _PARTS_OF_KERAS))
 _OURS = "keras_mae>"
-# What a program may add classes of its own to, which it has then registered itself
+# Bases of classes that a program may register itself
 _EXTENSIBLE = (Encoder, Decoder, MaskSampler, Target, MaskedLoss, MaskedImageModel)
 _RUNS_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__")
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
@@ -41,12 +33,9 @@ _LARGEST_CONFIG = 2**26
 def load_model_file(path: str) -> keras.Model:
     """The model in a `.keras` file of this package, without its optimizer.
 
-    Nothing in the file can run code: it is refused before Keras sees it if it names anything but classes of this
-    package, plain layers, initializers and activations of Keras, and encoders, decoders, masks, targets, losses and
-    methods that the running program has registered itself, which are made with the file's arguments.
-
-    Args:
-        path: the file.
+    No file can run code: before Keras reads it, it is refused if it names anything but classes of this package, plain
+    layers, initializers and activations of Keras, and encoders, decoders, masks, targets, losses and methods that the
+    running program has registered itself.
 
     Raises:
         ValueError: in one line, if there is no such file, it is damaged, is something else, names another class, or
@@ -64,7 +53,7 @@ def load_model_file(path: str) -> keras.Model:
         )
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # whatever Keras, h5py and the constructors make of a damaged file
+    except Exception as error:  # Keras, h5py and constructors raise many kinds for damaged files
         own = " ".join(str(error).split())
         raise ValueError(
             f"{path} is damaged, or another version of keras_mae has written it: its settings or weights do not make "
@@ -76,10 +65,10 @@ def load_model_file(path: str) -> keras.Model:
 
 
 def read_encoder_arguments(path: str) -> dict[str, Any]:
-    """What the encoder in a `.keras` file was made with, without making it.
+    """The constructor arguments of the encoder in a `.keras` file.
 
     Raises:
-        ValueError: in one line, if it is damaged, is something else, or holds no encoder.
+        ValueError: in one line, if the file is damaged, is something else, or holds no encoder.
     """
     parts = list(_objects(_config(path)))
     for part in parts:
@@ -92,35 +81,31 @@ def read_encoder_arguments(path: str) -> dict[str, Any]:
 
 
 def _config(path: str) -> dict[str, Any]:
-    """What the file says its model is."""
-    size = f"{path} ({os.path.getsize(path):,} bytes)"
+    not_ours = f"{path} ({os.path.getsize(path):,} bytes) is not a model saved by this package"
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
             absent = [name for name in _MEMBERS if name not in sizes]
             if absent:
-                raise ValueError(f"{size} is not a model saved by this package: it holds no {absent[0]}")
+                raise ValueError(f"{not_ours}: it holds no {absent[0]}")
             if sizes["config.json"] > _LARGEST_CONFIG or sum(sizes.values()) > 4 * os.path.getsize(path) + 2**20:
-                raise ValueError(
-                    f"{size} is not a model saved by this package: it unpacks to {sum(sizes.values()):,} bytes"
-                )
-            config = json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, RecursionError) as error:
+                raise ValueError(f"{not_ours}: it unpacks to {sum(sizes.values()):,} bytes")
+            text = archive.read("config.json")
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(
-            f"{size} is not a model saved by this package, or is truncated ({str(error)[:80]}): get it again, and "
-            "compare its size with the original's"
+            f"{not_ours}, or is truncated ({str(error)[:80]}): get it again, and compare its size with the original's"
         ) from error
-    except ValueError as error:
-        if str(error).startswith(path):
-            raise
-        raise ValueError(f"{size} is not a model saved by this package: its config.json is no JSON") from error
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{not_ours}: its config.json is no JSON") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{size} is not a model saved by this package: its config.json describes no model")
+        raise ValueError(f"{not_ours}: its config.json describes no model")
     return config
 
 
 def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Every description of an object in a config, at any depth."""
+    """The descriptions of all objects in a config, at any depth."""
     pending = [value]
     while pending:
         each = pending.pop()
@@ -133,20 +118,19 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _is_ours(registered: Any, name: Any) -> bool:
-    """Whether a class has a name of this package, or this program has registered it as one of its extensions."""
+    """Whether a class has a name of this package, or is an extension that this program has registered."""
     if not isinstance(registered, str):
         return False
     kind = keras.saving.get_registered_object(registered)
-    if registered.startswith(_OURS):
-        return True
-    return isinstance(kind, type) and issubclass(kind, _EXTENSIBLE) and kind.__name__ == name
+    is_extension = isinstance(kind, type) and issubclass(kind, _EXTENSIBLE) and kind.__name__ == name
+    return registered.startswith(_OURS) or is_extension
 
 
 def _check_object(part: dict[str, Any], path: str) -> None:
-    """Refuses an object that is neither ours nor a plain one of Keras."""
+    """Raises a ValueError for an object that is neither ours nor a plain one of Keras."""
     name, module, registered = (part.get(key) for key in ("class_name", "module", "registered_name"))
     if name in _RUNS_CODE:
-        raise ValueError(f"{path} holds a {name}, which can run code of whoever wrote the file: it was refused")
+        raise ValueError(f"{path} holds a {name}, which can run code of the file's author: it was refused")
     if name == "function":
         if isinstance(part.get("config"), str) and hasattr(keras.activations, part["config"]):
             return
@@ -161,5 +145,5 @@ def _check_object(part: dict[str, Any], path: str) -> None:
         return
     raise ValueError(
         f"{path} names {module}.{name}, which is not part of keras_mae nor a plain layer of Keras, and can run code of "
-        "whoever wrote the file: it was refused. Load it yourself with keras.saving.load_model if you trust them"
+        "the file's author: it was refused. If you trust the author, load it with keras.saving.load_model"
     )

@@ -18,7 +18,7 @@ from keras_mae.targets import PixelTarget, Target
 
 @keras.saving.register_keras_serializable(package="keras_mae")
 class SimMIM(MaskedImageModel):
-    """Replaces patches of an image by a learned token and predicts their pixels from what the encoder makes of it.
+    """Replaces patches of an image by a learned token and predicts their pixels from the encoder's tokens.
 
     "SimMIM predicts raw pixel values of the randomly masked patches by a lightweight one-layer head, and performs
     learning using a simple l1 loss." The encoder sees all patches, so a step costs more than MAE's.
@@ -27,8 +27,8 @@ class SimMIM(MaskedImageModel):
         encoder: an `Encoder`; after training, `simmim.encoder` is the product. The mask token is not part of it.
         masking: a `MaskSampler`; None for the published one, units of 32 pixels of which 60 % are masked.
         target: a `Target`, None for plain pixels.
-        loss: a `MaskedLoss`, None for `MaskedL1`, or of tokens the cross-entropy.
-        seed: int, what the masks are drawn from, together with the step.
+        loss: a `MaskedLoss`, None for `MaskedL1`, or for tokens the cross-entropy.
+        seed: int, determines the masks together with the step.
 
     Call arguments, returns and errors are those of `MaskedImageModel`: images in, or a dict with noise or a mask;
     `{"prediction": (B, L, target.dim), "mask": (B, L)}` out. Masks are of patches, also where units are larger.
@@ -73,16 +73,15 @@ class SimMIM(MaskedImageModel):
         seed: int = 0,
         **overrides: Any,
     ) -> SimMIM:
-        """The model `simmim_vit_base_patch16` as it was published, or one on a plain ViT.
+        """The published model `simmim_vit_base_patch16`, or one on a plain ViT, with random weights.
 
         Published: relative positions, one table for all blocks, LayerScale from 0.1, no absolute positions, units of 32
         pixels of which 60 % are masked. `simmim_plain_vit_base_patch16`: learned absolute positions, 50 % of units of
-        32 pixels; the paper's other good setting is `masking=UnitMasking(unit=16, mask_ratio=0.8)`. The weights are
-        fresh; `keras_mae.load_checkpoint` fills them.
+        32 pixels; the paper's other good setting is `masking=UnitMasking(unit=16, mask_ratio=0.8)`.
 
         Args:
             name: the preset.
-            masking: another one than the preset's.
+            masking: None for the preset's.
             target, loss, seed: as in the constructor.
             **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`.
 

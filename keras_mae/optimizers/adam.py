@@ -1,4 +1,4 @@
-"""AdamW as transformers are trained with it."""
+"""AdamW with parameter groups."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from keras_mae.optimizers.parameter_groups import depth_groups, layer_decay_scal
 
 @keras.saving.register_keras_serializable(package="keras_mae")
 class AdamW(keras.optimizers.AdamW):
-    """AdamW that knows, by their paths, which variables are not decayed and which learn more slowly.
+    """AdamW with weight decay and learning-rate scales by the paths of variables.
 
-    With the learning rate `lr`, and the scale `s` of a variable: `w -= s lr decay w`, then Adam's step with `s lr`.
-    That is what PyTorch does with parameter groups; Keras' own AdamW has one rate for all, and what is excluded from
-    decay is lost when it is saved. (`exclude_from_weight_decay` has no effect here.)
+    With the learning rate `lr`, and the scale `s` of a variable: `w -= s lr decay w`, then Adam's step with `s lr`, as
+    PyTorch with parameter groups. Keras' own AdamW has one rate for all, and its files lose the exclusions from decay.
+    (`exclude_from_weight_decay` has no effect here.)
 
     Args:
         learning_rate: a number or a schedule.
         weight_decay: decoupled, multiplied by the learning rate.
         beta_1, beta_2, epsilon: of Adam.
-        no_weight_decay: patterns (`fnmatch`) of the paths of variables that are not decayed, see `select`.
+        no_weight_decay: patterns (`fnmatch`) of the paths of variables without weight decay, see `select`.
         learning_rate_scales: None, or the scale for each pattern of paths; every variable must match exactly one.
         **kwargs: of `keras.optimizers.AdamW`.
 
@@ -65,7 +65,7 @@ class AdamW(keras.optimizers.AdamW):
                 scales.update({id(variable): scale for variable in group})
         self._decayed = tuple(id(variable) not in undecayed for variable in variables)
         self._scales = tuple(scales[id(variable)] for variable in variables)
-        self.exclude_from_weight_decay(variables)  # by Keras: `update_step` decays, at each variable's own rate
+        self.exclude_from_weight_decay(variables)  # from Keras' decay: `update_step` decays at each variable's own rate
         super().build(variables)
         slots = ([slot for slot in self.variables if slot.path.endswith(end)] for end in ("_momentum", "_velocity"))
         self.__dict__["_slots"] = tuple(zip(*slots, strict=True))  # not setattr: checkpoints would find them twice
@@ -75,13 +75,13 @@ class AdamW(keras.optimizers.AdamW):
         learning_rate = keras.ops.cast(learning_rate, variable.dtype) * self._scales[index]
         if self._decayed[index] and self.weight_decay:
             self.assign_sub(variable, variable * (learning_rate * self.weight_decay))
-        if self.amsgrad or tf.distribute.has_strategy():  # there a variable is several
+        if self.amsgrad or tf.distribute.has_strategy():  # whose variables have no single handle
             super().update_step(gradient, variable, learning_rate)
         else:
             self.adam_in_one_pass(gradient, variable, learning_rate, index)
 
     def adam_in_one_pass(self, gradient, variable, learning_rate, index: int) -> None:
-        """The step of `keras.optimizers.Adam` by TensorFlow's kernel, which reads and writes every number once."""
+        """Adam's step by TensorFlow's kernel, which reads and writes every number once."""
         variable, momentum, velocity = (
             each.value if isinstance(each, keras.Variable) else each for each in (variable, *self._slots[index])
         )
@@ -102,11 +102,8 @@ class AdamW(keras.optimizers.AdamW):
 
     def get_config(self) -> dict[str, Any]:
         scales = None if self._scale_patterns is None else dict(self._scale_patterns)
-        return {
-            **super().get_config(),
-            "no_weight_decay": list(self._no_weight_decay),
-            "learning_rate_scales": scales,
-        }
+        own = {"no_weight_decay": list(self._no_weight_decay), "learning_rate_scales": scales}
+        return {**super().get_config(), **own}
 
 
 def adamw(
@@ -116,17 +113,17 @@ def adamw(
     beta_2: float = 0.95,
     layer_decay: float | None = None,
 ) -> AdamW:
-    """AdamW with no decay on what `model.no_weight_decay()` names: biases, norms, tokens, position embeddings.
+    """AdamW without decay of `model.no_weight_decay()`: biases, norms, tokens, position embeddings.
 
     Args:
-        model: any of the models of this package; freeze what is to be frozen first.
+        model: any of the models of this package, with its layers frozen before.
         learning_rate: a number or a schedule.
         weight_decay: decoupled, multiplied by the learning rate.
         beta_2: decay of the second moment; MAE pretrains with 0.95 and fine-tunes with 0.999.
         layer_decay: None, or the factor of `layer_decay_scales`.
 
     Raises:
-        ValueError: if the model's groups are no partition of its trainable variables.
+        ValueError: if the model's groups do not partition its trainable variables.
 
     Reference: arXiv 1711.05101; arXiv 2111.06377, tables 8 and 9.
     """

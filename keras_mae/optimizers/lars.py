@@ -1,4 +1,4 @@
-"""LARS, the optimizer of large batches."""
+"""LARS, an optimizer for large batches."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class LARS(keras.optimizers.Optimizer):
 
     Args:
         learning_rate: a number or a schedule.
-        momentum: share of the last step that is kept.
+        momentum: share of the last step.
         weight_decay: part of the gradient (not decoupled); 0 when probing.
-        trust_coefficient: the share.
+        trust_coefficient: the share of the norm.
         **kwargs: of `keras.optimizers.Optimizer`.
 
     Reference: arXiv 1708.03888, algorithm 1; arXiv 2111.06377, table 10.
@@ -45,7 +45,7 @@ class LARS(keras.optimizers.Optimizer):
     def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
-        self.exclude_from_weight_decay(variables)  # by Keras, which would decouple it from the gradient
+        self.exclude_from_weight_decay(variables)  # from Keras' decay, which is decoupled
         super().build(variables)
         self._velocities = self.add_optimizer_variables(variables, "velocity")
 
@@ -54,7 +54,7 @@ class LARS(keras.optimizers.Optimizer):
         if len(variable.shape) > 1:
             step = step + variable * self.weight_decay
             size, length = (keras.ops.sqrt(keras.ops.sum(keras.ops.square(x))) for x in (variable, step))
-            # a variable of zeros (or one without a gradient) has no size to take a share of
+            # without scaling where the norm of the variable or of its gradient is 0
             trust = self.trust_coefficient * size / keras.ops.where(length > 0, length, 1.0)
             step = step * keras.ops.where((size > 0) & (length > 0), trust, 1.0)
         velocity = self._velocities[_compat.index_of(self, variable)]

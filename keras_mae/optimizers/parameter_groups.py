@@ -1,7 +1,8 @@
-"""Groups of variables, by depth or by patterns of their paths, and how fast each learns. Nothing is left over."""
+"""Groups of variables, by depth or by patterns of their paths, and learning-rate scales for them."""
 
 from __future__ import annotations
 
+import collections
 import fnmatch
 from collections.abc import Iterable, Sequence
 
@@ -11,13 +12,7 @@ from keras_mae.registry import listed
 
 
 def depth_groups(model) -> list[list[keras.Variable]]:
-    """`model.layer_groups()`, if together they hold every trainable variable exactly once.
-
-    Args:
-        model: any of the models of this package.
-
-    Returns:
-        Lists of variables from the input to the output; that of a frozen layer is empty.
+    """`model.layer_groups()`, from the input to the output; the group of a frozen layer is empty.
 
     Raises:
         ValueError: if a trainable variable is in no group or in two, or a group holds one that is not trained.
@@ -29,14 +24,15 @@ def depth_groups(model) -> list[list[keras.Variable]]:
 
 
 def names_of(variables: Sequence[keras.Variable]) -> dict[int, str]:
-    """A name for each variable, by its `id`, that no other of them has: its path, and `#2` behind the second such path.
+    """A unique name for each variable, by its `id`: its path, followed by `#2` if it is the second such path.
 
-    Two layers of the same name have variables of the same paths, as an encoder and a decoder may.
+    Layers of the same name, which an encoder and a decoder may have, have variables of the same paths.
     """
-    times: dict[str, int] = {}
+    times: collections.Counter[str] = collections.Counter()
     names = {}
     for variable in variables:
-        times[variable.path] = count = times.get(variable.path, 0) + 1
+        times[variable.path] += 1
+        count = times[variable.path]
         names[id(variable)] = variable.path if count == 1 else f"{variable.path}#{count}"
     return names
 
@@ -45,12 +41,12 @@ def select(variables: Sequence[keras.Variable], patterns: Iterable[str]) -> list
     """For each pattern, the variables whose `path` it matches.
 
     Args:
-        variables: what to select from.
-        patterns: as in `fnmatch`, such as `"*/bias"` or `"vit_encoder/block_0/*"`, which are compared with the paths;
-            or a name that `names_of` gives, which is that of one variable alone.
+        variables: the variables to select from.
+        patterns: patterns of paths as in `fnmatch`, such as `"*/bias"` or `"vit_encoder/block_0/*"`; or a name of one
+            variable as in `names_of`.
 
     Raises:
-        ValueError: if a pattern matches nothing, which is more often a slip than an intention.
+        ValueError: if a pattern matches nothing.
     """
     patterns, names = list(patterns), names_of(variables)
     known = set(names.values())
@@ -70,11 +66,7 @@ def select(variables: Sequence[keras.Variable], patterns: Iterable[str]) -> list
 
 
 def split(variables: Sequence[keras.Variable], patterns: Iterable[str]) -> list[list[keras.Variable]]:
-    """As `select`, and every variable matches exactly one of the patterns.
-
-    Raises:
-        ValueError: if a pattern matches nothing, or a variable is matched by none or by two.
-    """
+    """As `select`; a ValueError too if a variable matches no pattern or two."""
     patterns = list(patterns)
     selected = select(variables, patterns)
     _check_partition(variables, [v for chosen in selected for v in chosen], listed(map(repr, patterns)))
@@ -83,12 +75,10 @@ def split(variables: Sequence[keras.Variable], patterns: Iterable[str]) -> list[
 
 def _check_partition(variables: Sequence[keras.Variable], found: Sequence[keras.Variable], by: str) -> None:
     expected = {id(variable): variable.path for variable in variables}
-    times: dict[int, int] = {}
-    for variable in found:
-        times[id(variable)] = times.get(id(variable), 0) + 1
+    times = collections.Counter(map(id, found))
     problems = {
         "in no group": [path for key, path in expected.items() if key not in times],
-        "in more than one": [path for key, path in expected.items() if times.get(key, 0) > 1],
+        "in more than one": [path for key, path in expected.items() if times[key] > 1],
         "not trained": [variable.path for variable in found if id(variable) not in expected],
     }
     if any(problems.values()):
@@ -97,10 +87,10 @@ def _check_partition(variables: Sequence[keras.Variable], found: Sequence[keras.
 
 
 def layer_decay_scales(model, decay: float) -> dict[str, float]:
-    """The factor of each variable's learning rate: the closer to the input, the smaller.
+    """The factor of each variable's learning rate, smaller for layers nearer to the input.
 
     The stem (patch projection, tokens, positions) is layer 0, block `i` is layer `i + 1`, and the last norm with the
-    head is layer `N + 1`; the scale of layer `l` is `decay ** (N + 1 - l)`, so that of the head is 1.
+    head is layer `N + 1`; the scale of layer `l` is `decay ** (N + 1 - l)`, 1 for the head.
 
     Args:
         model: an `ImageClassifier`, or another model whose `layer_groups()` go from the input to the output.
@@ -110,7 +100,7 @@ def layer_decay_scales(model, decay: float) -> dict[str, float]:
         The scale of each trainable variable by its name, see `names_of`, for `AdamW(learning_rate_scales=...)`.
 
     Raises:
-        ValueError: for a decay outside of (0, 1], or if `layer_groups()` is not a partition of what is trained.
+        ValueError: for a decay outside of (0, 1], or if `layer_groups()` do not partition the trainable variables.
 
     Reference: arXiv 2003.10555 (ELECTRA), section 3.1; arXiv 2106.08254 (BEiT), table 9; arXiv 2111.06377, table 9.
     """

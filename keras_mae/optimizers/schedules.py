@@ -31,7 +31,7 @@ class WarmupCosine(keras.optimizers.schedules.CosineDecay):
         if not 0 <= warmup_steps < total_steps:
             raise ValueError(
                 f"warm-up must be shorter than the run: got {warmup_steps} warm-up steps of {total_steps}; train "
-                "longer or warm up for a shorter time"
+                "longer, or shorten the warm-up"
             )
         super().__init__(
             0.0 if warmup_steps else float(peak),
@@ -57,7 +57,7 @@ class WarmupMultiStep(keras.optimizers.schedules.LearningRateSchedule):
         peak: the learning rate at the end of warm-up.
         warmup_steps: in optimizer steps.
         milestones: the steps at which the learning rate is multiplied, increasing, the first not before warm-up ends.
-        factor: by what.
+        factor: the multiplier at each milestone.
 
     Raises:
         ValueError: if the milestones are not increasing, or begin during warm-up.
@@ -69,8 +69,8 @@ class WarmupMultiStep(keras.optimizers.schedules.LearningRateSchedule):
         milestones = list(milestones)
         if not milestones or milestones != sorted(set(milestones)) or milestones[0] < warmup_steps:
             raise ValueError(
-                "milestones are one or more increasing steps that come after warm-up: got "
-                f"{milestones} and {warmup_steps} warm-up steps"
+                f"milestones are one or more increasing steps that come after warm-up: got {milestones} and "
+                f"{warmup_steps} warm-up steps"
             )
         self.peak, self.warmup_steps, self.milestones, self.factor = peak, warmup_steps, milestones, factor
 

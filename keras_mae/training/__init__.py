@@ -1,4 +1,4 @@
-"""The train step that is right under every distribution strategy."""
+"""The train step for every distribution strategy, and the models that have it."""
 
 from keras_mae import _backend  # noqa: F401
 from keras_mae.training.checked_model import DataFault

@@ -1,4 +1,4 @@
-"""A batch in equal parts, one after the other; and batches that cannot be shared, before an epoch begins."""
+"""Division of a batch into equal parts and shares of replicas."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ def batch_size_of(data):
 
 
 def split(data, parts: int) -> tuple[Callable[[Any], Any], Any, Any]:
-    """The examples in equal parts.
+    """Splits a batch into equal parts.
 
     The last batch of an epoch may be smaller. If it is not divisible, there are more and smaller parts: the mean of
-    their means is still that of all examples, and a part is no larger than that of a whole batch.
+    their means is still the mean of all examples, and no part is larger than a part of a whole batch.
 
     Args:
-        data: what the data set yields, of `B` examples.
-        parts: how many parts there are, where `B` is known while the step is made; at least so many otherwise.
+        data: a batch of `B` examples.
+        parts: the number of parts, or the least number if `B` is not known when the step is traced.
 
     Returns:
-        A function from a part's number to its data, the number of parts, and the number of examples in each.
+        A function from a part's index to its data, the number of parts, and the number of examples in each.
 
     Raises:
-        ValueError: if a number of examples that is known before is not divisible.
+        ValueError: if a known `B` is not divisible.
     """
     known = next(x for x in tf.nest.flatten(data) if x is not None).shape[0]
     if tf.executing_eagerly():
-        known = None  # of this batch alone, which may be the last
+        known = None  # it is that of this batch, which may be the last
     if known is not None and known % parts:
         raise ValueError(
             f"the examples of a batch on each replica must be divisible by accumulation_steps={parts}; got {known}"
@@ -60,14 +60,14 @@ def split(data, parts: int) -> tuple[Callable[[Any], Any], Any, Any]:
 
 
 def check_batches(x, batch_size: int | None, validation_split: float, parts: int, replicas: int) -> None:
-    """Looks at what an array will be cut into by `fit`, whose last batch would otherwise fail after all others.
+    """Checks the batches of `fit` before it starts, as the last one would otherwise fail after all others.
 
     Args:
-        x: images, or a dict of arrays; or a data set, if its batches are of one known size; all else passes.
+        x: images, or a dict of arrays; or a data set, if its batches have one known size; anything else passes.
         batch_size: of `fit`, None for Keras' 32.
         validation_split: of `fit`.
         parts: `accumulation_steps`.
-        replicas: how many there are.
+        replicas: the number of replicas.
 
     Raises:
         ValueError: if a whole batch is not divisible by replicas and parts, or the last by the replicas.
@@ -87,7 +87,7 @@ def check_batches(x, batch_size: int | None, validation_split: float, parts: int
         _check_whole_batch(batch_size, parts, replicas)
     if last % replicas:
         raise ValueError(
-            f"{UNEQUAL_SHARES}: {number} examples leave a last batch of {last} for {replicas} replicas; leave out "
+            f"{UNEQUAL_SHARES}: {number} examples leave a last batch of {last} for {replicas} replicas; remove "
             f"{last % replicas}, or pass a tf.data.Dataset with batch({batch_size}, drop_remainder=True)"
         )
 
@@ -96,5 +96,5 @@ def _check_whole_batch(batch_size: int, parts: int, replicas: int) -> None:
     if batch_size % (parts * replicas):
         raise ValueError(
             f"a batch must be divisible by {replicas} replicas x accumulation_steps={parts}: got "
-            f"batch_size={batch_size}; the next that is, is {-(-batch_size // (parts * replicas)) * parts * replicas}"
+            f"batch_size={batch_size}; the next larger is {-(-batch_size // (parts * replicas)) * parts * replicas}"
         )

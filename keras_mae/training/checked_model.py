@@ -1,4 +1,4 @@
-"""A model that looks at what it is given: before the first step, and after steps that could not raise an error."""
+"""A model that checks its data: before the first step, and after compiled steps, which cannot raise errors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _log = logging.getLogger("keras_mae")
 
 
 class DataFault:
-    """Counts the examples that cannot be trained on, inside of a step; outside of it, tells of them.
+    """Counts invalid examples inside of a step, and reports them outside of it.
 
     XLA drops assertions. A step makes the loss of such examples NaN, so that nothing is learned from them, and counts
-    them here, so that they can be named. It is in no checkpoint and no file.
+    them here. The count is in no checkpoint and no file.
 
     Args:
-        sentence: what is wrong and what to do, without a full stop; `{count}` in it is the number of examples.
+        sentence: the problem and the remedy, without a full stop; `{count}` in it is the number of examples.
         is_error: whether one such example ends `fit` and `evaluate`; otherwise the steps are skipped, as many as
             `StopOnSkippedSteps` allows.
     """
@@ -34,7 +34,7 @@ class DataFault:
     def __init__(self, sentence: str, is_error: bool) -> None:
         self.is_error = is_error
         self._sentence, self._told = sentence, 0
-        # each replica counts for itself, which it may within a loop over the parts of a batch too
+        # a count for each replica, which a loop over the parts of a batch may change too
         self._count = tf.Variable(
             0,
             dtype=tf.int64,
@@ -49,36 +49,25 @@ class DataFault:
         self._count.assign_add(tf.cast(count, tf.int64))
 
     def told(self) -> str | None:
-        """The sentence on what was added since it was last asked for, or None; it waits for the steps to end."""
+        """The sentence on examples since the last call, or None; it waits for the steps to end."""
         count = int(tf.convert_to_tensor(self._count.read_value()))
         new, self._told = count - self._told, count
         return self._sentence.format(count=new) if new else None
 
 
 class CheckedModel(SelectiveModel):
-    """A `keras.Model` that brings its own loss and metrics, and says what is wrong with its images and its data.
+    """A `keras.Model` with its own loss and metrics, and checks of its images and data.
 
-    Subclasses may say more: `check_arguments`, `data_faults`.
+    Subclasses may add checks: `check_arguments`, `data_faults`.
 
     Attributes:
-        accumulation_steps: in how many parts a replica takes its share of a batch.
+        accumulation_steps: the number of parts of a replica's share of a batch.
     """
 
     accumulation_steps: int = 1
 
-    def compile(
-        self,
-        optimizer: str | keras.optimizers.Optimizer = "rmsprop",
-        loss: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        """As `keras.Model.compile`, where the model's own policy alone decides whether the loss is scaled.
-
-        Args:
-            optimizer: a Keras optimizer.
-            loss: None.
-            **kwargs: see `keras.Model.compile`. With `auto_scale_loss`, as by default, the loss is scaled if any part
-                computes in float16.
+    def compile(self, optimizer: str | keras.optimizers.Optimizer = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+        """As `keras.Model.compile`; with `auto_scale_loss`, the default, the loss is scaled if a part uses float16.
 
         Raises:
             ValueError: if a loss or metrics are given, or a part keeps its weights in float16.
@@ -98,32 +87,24 @@ class CheckedModel(SelectiveModel):
                 "mixed_float16"
             )
         optimizer = keras.optimizers.get(optimizer)
-        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        if (
-            kwargs.get("auto_scale_loss", True)
-            and not scaled
-            and any(part.compute_dtype == "float16" for part in parts)
-        ):
+        scales = kwargs.get("auto_scale_loss", True) and any(part.compute_dtype == "float16" for part in parts)
+        if scales and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             with self.distribute_strategy.scope():
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
         super().compile(optimizer=optimizer, **kwargs)
 
     def compute_loss(self, *args: Any, **kwargs: Any):
-        """Raises a ValueError: it would be a loss of outputs and labels."""
+        """Raises a ValueError: a loss of outputs and labels is not the model's."""
         raise ValueError(
             f"{type(self).__name__} brings its own loss: in a loop of your own take batch_loss(data, seed, training)"
         )
 
     def data_faults(self) -> list[DataFault]:
-        """What `batch_loss` finds wrong with data where it cannot raise an error."""
+        """The counts of invalid examples in `batch_loss`, which cannot raise errors."""
         return []
 
     def wrong_data(self) -> list[str]:
-        """Sentences on what `data_faults` have found since they were last asked.
-
-        Raises:
-            ValueError: for what ends a run.
-        """
+        """The sentences of `data_faults` since the last call; a ValueError for one that ends the run."""
         told = [(fault.is_error, fault.told()) for fault in self.data_faults()]
         for is_error, sentence in told:
             if is_error and sentence:
@@ -131,21 +112,17 @@ class CheckedModel(SelectiveModel):
         return [sentence for _, sentence in told if sentence]
 
     def check_arguments(self, arguments: dict[str, Any]) -> None:
-        """Looks at what `fit`, `evaluate`, `train_on_batch` or `test_on_batch` is given, and may put it right.
-
-        Args:
-            arguments: by name.
+        """Checks, and may change, the arguments of `fit`, `evaluate`, `train_on_batch` or `test_on_batch`, by name.
 
         Raises:
-            ValueError: if it cannot be trained on.
+            ValueError: for invalid data.
         """
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As `keras.Model.fit`, with a `StopOnSkippedSteps` unless you pass one; says which values no pixels have.
+        """As `keras.Model.fit`, with a `StopOnSkippedSteps` by default, and warnings of values that no pixels have.
 
         Raises:
-            ValueError: for data that cannot be trained on, images that are none, or too many steps in a row that were
-                skipped.
+            ValueError: for invalid data or images, or too many skipped steps in a row.
         """
         call = self._checked(super().fit, args, kwargs)
         given = call.arguments
@@ -165,12 +142,12 @@ class CheckedModel(SelectiveModel):
                 )
             monitored = str(getattr(callback, "monitor", "")).removeprefix("val_")
             if getattr(callback, "mode", None) == "auto" and monitored.endswith("accuracy"):
-                callback.mode = "max"  # Keras knows that of metrics which were given to `compile` alone
+                callback.mode = "max"  # Keras infers the mode only from metrics that `compile` was given
         shapes = self.example_shapes()
         validation = given.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:
             given["validation_data"] = (looked_at(validation[0], *shapes), *validation[1:])
-        elif validation is not None:
+        else:
             given["validation_data"] = looked_at(validation, *shapes)
         given["x"] = looked_at(given.get("x"), *shapes)
         given["callbacks"] = _with_stop(given.get("callbacks"), self)
@@ -184,23 +161,19 @@ class CheckedModel(SelectiveModel):
             ) from error
 
     def evaluate(self, *args: Any, **kwargs: Any):
-        """As `keras.Model.evaluate`.
-
-        Raises:
-            ValueError: for data that cannot be tested on, or images that are none.
-        """
+        """As `keras.Model.evaluate`; raises a ValueError for invalid data or images."""
         return self._and_faults(super().evaluate, args, kwargs, looks=not _compat.called_by_fit(kwargs))
 
     def train_on_batch(self, *args: Any, **kwargs: Any):
-        """As `keras.Model.train_on_batch`; raises a ValueError for data that cannot be trained on."""
+        """As `keras.Model.train_on_batch`; raises a ValueError for invalid data."""
         return self._and_faults(super().train_on_batch, args, kwargs)
 
     def test_on_batch(self, *args: Any, **kwargs: Any):
-        """As `keras.Model.test_on_batch`; raises a ValueError for data that cannot be tested on."""
+        """As `keras.Model.test_on_batch`; raises a ValueError for invalid data."""
         return self._and_faults(super().test_on_batch, args, kwargs)
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """As Keras', but the mean of nothing is NaN: an epoch whose steps were all skipped has no loss."""
+        """As Keras', with NaN as the mean of nothing: an epoch whose steps were all skipped has no loss."""
         results = super().get_metrics_result()
         counts = {metric.name: metric.count for metric in self.metrics if isinstance(metric, keras.metrics.Mean)}
         for name in counts.keys() & results.keys():
@@ -222,12 +195,12 @@ class CheckedModel(SelectiveModel):
         return result
 
 
-for _name in ("fit", "evaluate"):  # so that editors, and subclasses that bind arguments, know them by name
+for _name in ("fit", "evaluate"):  # for editors, and subclasses that bind arguments
     setattr(getattr(CheckedModel, _name), "__signature__", inspect.signature(getattr(keras.Model, _name)))
 
 
 def _with_stop(callbacks, model: CheckedModel):
-    """`fit`'s callbacks, led by a `StopOnSkippedSteps`: what it logs is seen by the others."""
+    """`fit`'s callbacks with a `StopOnSkippedSteps` first, so that the others see its logs."""
     is_list = isinstance(callbacks, keras.callbacks.CallbackList)
     given = callbacks.callbacks if is_list else keras.tree.flatten(callbacks or [])
     stops = [callback for callback in given if isinstance(callback, StopOnSkippedSteps)] or [StopOnSkippedSteps()]

@@ -20,20 +20,19 @@ def guarded_update(
     skipped_steps: tf.Variable,
     after: Callable[[], None],
 ) -> None:
-    """Unscales, clips and applies gradients, or counts a skipped step; to be called on every replica.
+    """Unscales, clips and applies gradients, or counts a skipped step; called on every replica.
 
-    With a `LossScaleOptimizer` the scale grows and is halved by the same check, which Keras' own makes on the first
-    replica alone.
+    With a `LossScaleOptimizer` the same check grows or halves the scale; Keras' own checks the first replica alone.
 
     Args:
         optimizer: a built Keras optimizer.
         gradients: float32, of the scaled loss, summed over the replicas.
-        variables: what they are the gradients of.
+        variables: the variables of the gradients.
         finite: bool scalar, equal on all replicas; False skips the step.
         norm: float32 scalar, the global norm of `gradients`.
         clip_norm: bound on the norm of the unscaled gradients, or None.
-        skipped_steps: counts.
-        after: what follows the update, and is skipped with it; it may be called in a cross-replica context.
+        skipped_steps: the count of skipped steps.
+        after: follows the update, and is skipped with it; it may be called in a cross-replica context.
     """
     dynamic = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     inner = optimizer.inner_optimizer if dynamic else optimizer
@@ -76,7 +75,7 @@ def guarded_update(
         update(lambda: apply(*gradients), finite)
         return
 
-    # These run a thread for each replica, which must not meet inside of a branch: so the branch is taken outside
+    # These strategies run a thread for each replica. Threads must not synchronise in a branch, so it is taken outside
     def on_all_replicas(strategy, finite, *gradients) -> None:
         first = strategy.experimental_local_results(finite)[0]
         update(lambda: strategy.run(apply, args=gradients), first)

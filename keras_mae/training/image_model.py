@@ -1,4 +1,4 @@
-"""What all models around an encoder do in Keras' own way, and what they refuse."""
+"""The base of all models of images: prediction, export and files as in Keras."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from keras_mae.layers.pixel_range import looked_at
 
 
 class ImageModel(keras.Model):
-    """A `keras.Model` that takes images of one shape, `image_shape`, and knows it before it sees any."""
+    """A `keras.Model` for images of one shape."""
 
-    compute_output_spec = keras.Operation.compute_output_spec  # of what `call` returns, dtypes included
+    compute_output_spec = keras.Operation.compute_output_spec  # traces `call`, so that the dtypes are right
 
     def example_shapes(self) -> list[tuple[int, ...]]:
-        """The shapes that one example may have, that of images first; without any, nothing is looked at."""
+        """The shapes that one example may have, that of images first; without any, nothing is checked."""
         return []
 
     def predict(self, x, *args: Any, **kwargs: Any):
-        """As `keras.Model.predict`; what no image is is refused, and values that no pixels have are warned of."""
+        """As `keras.Model.predict`; a ValueError for other input than images, a warning for values no pixels have."""
         return super().predict(looked_at(x, *self.example_shapes()), *args, **kwargs)
 
     def export(
@@ -31,15 +31,10 @@ class ImageModel(keras.Model):
         input_signature: Any = None,
         **kwargs: Any,
     ) -> None:
-        """As `keras.Model.export`: float images `(batch, H, W, C)` in [0, 255] in, what a call returns out.
-
-        Args:
-            filepath: the folder to write.
-            format: `"tf_saved_model"`.
-            verbose, input_signature, **kwargs: see `keras.Model.export`.
+        """As `keras.Model.export`, from float images `(batch, H, W, C)` in [0, 255] to the outputs of a call.
 
         Raises:
-            ValueError: for another format.
+            ValueError: for another format than `"tf_saved_model"`.
         """
         if format != "tf_saved_model":
             raise ValueError(
@@ -51,10 +46,10 @@ class ImageModel(keras.Model):
         super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def load_weights(self, filepath: str, *args: Any, **kwargs: Any) -> None:
-        """As `keras.Model.load_weights`; adapters (LoRA) can be trained on afterwards.
+        """As `keras.Model.load_weights`, for models with adapters (LoRA) too.
 
-        A file holds kernels with what the adapters added to them, and Keras 3.15 then sets both factors of an adapter
-        to zero, whose gradients stay zero. Here the first factor starts anew, as `enable_lora` starts it.
+        A file holds kernels with the adapters added to them, and Keras 3.15 then sets both factors of an adapter to
+        zero, so that their gradients stay zero. Here the first factor is initialised as by `enable_lora`.
         """
         super().load_weights(filepath, *args, **kwargs)
         for first in (variable for variable in self.variables if variable.name == "lora_kernel_a"):

@@ -1,4 +1,4 @@
-"""What a model trains of the layers that it may share with others."""
+"""The choice of a model's trained variables in layers that it may share with others."""
 
 from __future__ import annotations
 
@@ -10,20 +10,17 @@ from keras_mae.training.image_model import ImageModel
 
 
 class SelectiveModel(ImageModel):
-    """A `keras.Model` that may leave out variables from training without freezing them for other models.
+    """A `keras.Model` that need not train all its variables; other models of its layers may train them.
 
-    Subclasses say which: `fixed_variables`.
+    `layer.trainable`, which a user sets, holds for all models. Subclasses implement `fixed_variables`.
     """
 
     def fixed_variables(self) -> list[keras.Variable]:
-        """Variables that this model does not train, whether they are frozen or not.
-
-        Layers may be shared with other models: `layer.trainable` is the user's, and the same for all of them.
-        """
+        """Variables that this model does not train, frozen or not."""
         return []
 
     def trained_of(self, variables: Iterable[keras.Variable]) -> list[keras.Variable]:
-        """Those among the variables that this model trains, in their order."""
+        """Those of the variables that this model trains, in the same order."""
         trained = {id(variable) for variable in self.trainable_variables}
         return [variable for variable in variables if id(variable) in trained]
 
@@ -50,7 +47,7 @@ class SelectiveModel(ImageModel):
         """As Keras'.
 
         Raises:
-            ValueError: if other variables are trained than when the step was first made: it would go on with those.
+            ValueError: if the trainable variables have changed since the step was made, as it would ignore that.
         """
         trained = frozenset(id(variable) for variable in self.trainable_variables)
         if self.train_function is None or force:

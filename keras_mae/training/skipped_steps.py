@@ -1,4 +1,4 @@
-"""Ends a run whose loss has become NaN for good."""
+"""A callback that ends a run whose loss stays NaN."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 _log = logging.getLogger("keras_mae")
-_LOOK_EVERY = 16  # steps on an accelerator, which would have to wait for each look
+_LOOK_EVERY = 16  # steps on an accelerator, which has to wait for each look
 
 
 def has_accelerator() -> bool:
@@ -18,20 +18,19 @@ def has_accelerator() -> bool:
 
 
 class StopOnSkippedSteps(keras.callbacks.Callback):
-    """Tells of every skipped step, and ends `fit` with a ValueError when there are too many in a row.
+    """Logs skipped steps, and ends `fit` with a ValueError when there are too many in a row.
 
-    `fit` adds one by itself, unless it is given one. It puts `skipped_steps`, the number since `compile`, into the
-    logs of each epoch. It looks at every step, on an accelerator at every 16th and at the end of an epoch. Keras'
-    `TerminateOnNaN` ends `fit` at the first NaN.
+    `fit` adds one by default. It adds `skipped_steps`, the number since `compile`, to the logs of each epoch. It checks
+    after every step, on an accelerator after every 16th and at the end of an epoch. Keras' `TerminateOnNaN` ends `fit`
+    at the first NaN.
 
     Args:
-        limit: how many skipped steps in a row are put up with; None for any number. A float16 run needs some to find
-            its loss scale.
-        last_good: says for the message where the run can be continued from.
+        limit: the number of skipped steps in a row that is allowed; None for any number. A float16 run needs some to
+            find its loss scale.
+        last_good: returns, for the message, where the run can be continued from.
 
     Raises:
-        ValueError: within `fit`, for too many skipped steps, or data that are wrong in a way that only a compiled step
-            has seen, such as labels that are none.
+        ValueError: within `fit`, for too many skipped steps, or for invalid data that a compiled step has counted.
     """
 
     def __init__(self, limit: int | None = 20, last_good: Callable[[], str] | None = None) -> None:
@@ -44,9 +43,9 @@ class StopOnSkippedSteps(keras.callbacks.Callback):
         self._in_a_row = self._unseen = 0
 
     def on_train_batch_begin(self, batch, logs=None) -> None:
-        # what came before this step, not after it: Keras' other callbacks need not wait for a step to end then
+        # before a step and not after one, so that Keras' other callbacks need not wait for a step to end
         if batch == 0:
-            self.model.make_train_function()  # says so if a callback has changed what is trained
+            self.model.make_train_function()  # raises an error if a callback has changed what is trained
         elif self._unseen >= (_LOOK_EVERY if has_accelerator() else 1):
             self._look()
         self._unseen += 1
@@ -72,11 +71,9 @@ class StopOnSkippedSteps(keras.callbacks.Callback):
         reason = wrong or ("its loss or gradient is not finite" if new == 1 else "loss or gradient is not finite")
         _log.warning("%s skipped: %s (%d skipped so far)", which, reason, skipped)
         if self._limit is not None and self._in_a_row > self._limit:
-            self._stop(seen, wrong or "their loss or gradient was not finite")
-
-    def _stop(self, seen: int, reason: str) -> None:
-        where = f"; {self._last_good()}" if self._last_good else ""
-        raise ValueError(
-            f"the last {self._in_a_row} steps, up to step {seen}, were skipped: {reason}{where}. Look at the images, "
-            "lower the learning rate, clip gradients (clip_norm) or compute in float32"
-        )
+            reason = wrong or "their loss or gradient was not finite"
+            where = f"; {self._last_good()}" if self._last_good else ""
+            raise ValueError(
+                f"the last {self._in_a_row} steps, up to step {seen}, were skipped: {reason}{where}. Look at the "
+                "images, lower the learning rate, clip gradients (clip_norm) or compute in float32"
+            )

@@ -22,18 +22,17 @@ class GlobalBatchModel(CheckedModel):
     """A `keras.Model` whose `fit` takes the same step on one replica and on many, in one go or in parts.
 
     The gradient is that of the mean loss over the global batch. A step whose loss or gradient is not finite on any
-    replica is skipped on all of them: weights, optimizer and statistics stay what they were, `skipped_steps` counts
-    it, and its loss does not enter the epoch's mean; the mean of no step is NaN.
-    Everything random in a step is a function of (`seed`, number of the batch, index of the example in the global
-    batch).
+    replica is skipped on all of them: weights, optimizer and statistics do not change, `skipped_steps` counts it, and
+    its loss is not part of the epoch's mean; the mean of no step is NaN. Everything random in a step is a function of
+    (`seed`, number of the batch, index of the example in the global batch).
 
     Subclasses implement `batch_loss`.
 
     Args:
-        seed: int, what masks and drop path are drawn from.
+        seed: int, determines masks and drop path.
 
     Attributes:
-        skipped_steps: int64 variable, the steps that were skipped since `compile`.
+        skipped_steps: int64 variable, the number of skipped steps since `compile`.
     """
 
     skipped_steps: tf.Variable
@@ -47,9 +46,9 @@ class GlobalBatchModel(CheckedModel):
 
     @property
     def batches_seen(self) -> tf.Tensor:
-        """How many batches `fit` has seen since `compile`, the skipped ones too: int64 scalar.
+        """The number of batches since `compile`, skipped ones included: int64 scalar.
 
-        The number of the next one: its data, masks and drop path are functions of it.
+        It is the number of the next batch, and determines its data, masks and drop path.
         """
         return tf.cast(self.optimizer.iterations, tf.int64) + self.skipped_steps
 
@@ -58,16 +57,16 @@ class GlobalBatchModel(CheckedModel):
         """The mean loss over the examples of `data`, a part of the global batch: a float32 scalar.
 
         Args:
-            data: what the data set yields.
+            data: a batch, as the data set yields it.
             seed: for everything random.
             training: False in `evaluate`.
         """
 
     def after_update(self) -> None:
-        """What follows each update of the weights, within the step; a skipped step skips it. Nothing by default.
+        """Follows each update of the weights, within the step; a skipped step skips it. Nothing by default.
 
-        It is for teachers, whose weights follow those of the network. On several replicas the weights are the same on
-        all of them, and so is what is assigned here: make the variables with `aggregation="only_first_replica"`.
+        It is for teachers, whose weights follow those of the network. On several replicas all assign the same values:
+        make the variables with `aggregation="only_first_replica"`.
         """
 
     def compile(
@@ -79,21 +78,20 @@ class GlobalBatchModel(CheckedModel):
         clip_norm: float | None = None,
         **kwargs: Any,
     ) -> None:
-        """As `keras.Model.compile`, with two settings more.
+        """As `keras.Model.compile`, with two more settings.
 
         Args:
-            optimizer: a Keras optimizer. Its own `gradient_accumulation_steps` fails on several replicas, and is
-                refused here.
+            optimizer: a Keras optimizer, without `gradient_accumulation_steps`, which fails on several replicas.
             loss: None; the models bring their own.
-            accumulation_steps: in how many parts a replica takes its share of a batch; the result is that of the
-                whole batch, the memory for activations that of a part. The share must be divisible by it, but for
-                the last, smaller batch of an epoch.
-            clip_norm: the gradient's global norm is cut to this, if it is larger.
+            accumulation_steps: the number of parts of a replica's share of a batch; the result is that of the whole
+                batch, the memory for activations that of a part. The share must be divisible by it, except in the
+                last, smaller batch of an epoch.
+            clip_norm: None, or the upper bound of the gradient's global norm.
             **kwargs: see `keras.Model.compile`.
 
         Raises:
-            ValueError: for settings that do not make sense, a loss or metrics, or accumulation with BatchNorm, whose
-                statistics would be those of a part.
+            ValueError: for settings out of range, a loss or metrics, or accumulation with BatchNorm, whose statistics
+                would be those of a part.
         """
         if accumulation_steps < 1:
             raise ValueError(f"accumulation_steps counts the parts of a batch, from 1 on; got {accumulation_steps!r}")
@@ -119,14 +117,13 @@ class GlobalBatchModel(CheckedModel):
                 "replica: make it, and call compile, within `with strategy.scope():`"
             )
         self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
+        self.skipped_steps = self.counter("skipped_steps")
+
+    def counter(self, name: str) -> tf.Variable:
+        """A new int64 variable, 0, that all replicas change alike."""
+        same = tf.VariableAggregation.ONLY_FIRST_REPLICA
         with self.distribute_strategy.scope():
-            self.skipped_steps = tf.Variable(
-                0,
-                dtype=tf.int64,
-                trainable=False,
-                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
-                name="skipped_steps",
-            )
+            return tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=same, name=name)
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
@@ -139,7 +136,7 @@ class GlobalBatchModel(CheckedModel):
         self.optimizer.build(self.trainable_variables)
 
     def make_train_function(self, force: bool = False):
-        """As Keras', with an optimizer that is built: its first step may lie in a branch that makes no variables."""
+        """As Keras'; builds the optimizer first, as a step may be in a branch, which cannot make variables."""
         if not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
@@ -174,14 +171,14 @@ class GlobalBatchModel(CheckedModel):
         return self._logs(tf.where(finite, loss, 0.0), tf.where(finite, batch_size, 0), otherwise=loss)
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
-        """The loss in inference mode; every batch is given the masks of step 0, so that two calls agree."""
+        """The loss in inference mode; every batch has the masks of step 0, so that two calls agree."""
         batch_size = batch_size_of(data)
         loss = self.batch_loss(data, ExampleSeed.for_step(self.seed, 0, batch_size), training=False)
         return self._logs(tf.where(batch_size > 0, loss, 0.0), batch_size)  # the last batch may not reach all replicas
 
     def _gradients(self, data, seed: ExampleSeed, replicas: int) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """This replica's summand of the mean loss, and of the gradient of the scaled one; both float32."""
-        # TensorFlow's own: of a Keras variable that the loss does not depend on, it finds no type for the zeros
+        """This replica's part of the mean loss, and of the gradient of the scaled loss; both float32."""
+        # TensorFlow's variables: for a Keras variable without influence on the loss it finds no dtype for the zeros
         variables = [variable.value for variable in self.trainable_variables]
         parts = self.accumulation_steps
 
@@ -202,14 +199,14 @@ class GlobalBatchModel(CheckedModel):
             return part + 1, *(total + more for total, more in zip(sums, [loss, *gradients], strict=True))
 
         zeros = [tf.zeros([]), *(tf.zeros(variable.shape) for variable in variables)]
-        # one part after the other: unrolled, TensorFlow may hold the activations of all at once
+        # a loop: unrolled, TensorFlow may hold the activations of all parts at once
         _, loss, *gradients = tf.while_loop(lambda part, *_: part < count, add, [0, *zeros], parallel_iterations=1)
         return loss, gradients
 
     def _runs_as_graph_on_processor(self, replicas: int) -> bool:
         """Whether the step is a graph of TensorFlow's kernels there, and XLA may compile parts of it.
 
-        It cannot on several replicas: a processor is divided into logical devices then, which XLA does not know.
+        On several replicas it cannot: XLA does not know the logical devices that share a processor then.
         """
         return not (tf.executing_eagerly() or self.jit_compile or replicas > 1 or has_accelerator())
 
@@ -217,13 +214,13 @@ class GlobalBatchModel(CheckedModel):
         return [layer for layer in self.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
     def _moved_by_forward_pass(self) -> list[keras.Variable]:
-        """What `batch_loss` changes: the statistics of BatchNorms and of metrics."""
+        """The variables that `batch_loss` changes: the statistics of BatchNorms and of metrics."""
         metrics = [metric for metric in self.metrics if metric.name != "loss"]
         owners = [*self._batch_norms(), *metrics]
         return [variable for owner in owners for variable in owner.variables if not variable.trainable]
 
     def _logs(self, loss, batch_size, otherwise=None) -> dict[str, tf.Tensor]:
-        """The means so far; of the loss, as long as every step was skipped, `otherwise`."""
+        """The means so far; `otherwise` for the loss while all steps were skipped."""
         mean_loss = next(metric for metric in self.metrics if metric.name == "loss")  # of Keras' `compile`
         mean_loss.update_state(loss, sample_weight=batch_size)
         logs = {metric.name: metric.result() for metric in self.metrics}
@@ -231,13 +228,13 @@ class GlobalBatchModel(CheckedModel):
             nothing = tf.equal(tf.convert_to_tensor(mean_loss.count), 0)
             logs["loss"] = tf.where(nothing, otherwise, logs["loss"])
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
-            # Keras 3.15 takes the mean over the workers along the first axis, which a scalar does not have
+            # Keras 3.15 takes the mean over the workers along the first axis, which scalars lack
             logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
         return logs
 
 
 def _with_equal_shares(loss, total, batch_size, replicas: int) -> tf.Tensor:
-    """The loss, checked to be a mean over equal shares of the global batch."""
+    """The loss, with an assertion that the replicas have equal shares of the global batch."""
     expected = tf.cast(batch_size * replicas, tf.float32)
     with tf.control_dependencies([tf.debugging.assert_equal(total, expected, UNEQUAL_SHARES)]):
         return tf.identity(loss)

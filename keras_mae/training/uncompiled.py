@@ -1,4 +1,4 @@
-"""A compiled model, saved as if it had never been compiled."""
+"""Saving of a compiled model without its optimizer."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import keras
 
 @contextlib.contextmanager
 def uncompiled(model: keras.Model) -> Iterator[None]:
-    """Takes the optimizer from a model for as long as it is saved: the file holds what is learned, and no moments.
+    """Removes the optimizer from a model while it is saved: the file holds the weights, and no moments.
 
-    Such a file is a third of the size with Adam, and loads where the optimizer's class is not known. Keras (3.15) saves
-    the optimizer of every compiled model, and takes `include_optimizer` for HDF5 files alone.
+    With Adam such a file has a third of the size, and it loads where the optimizer's class is not known. Keras 3.15
+    saves the optimizer of every compiled model, and has `include_optimizer` for HDF5 files alone.
 
     Args:
-        model: any Keras model; it must not be training meanwhile.
+        model: any Keras model, which must not train meanwhile.
 
     Example:
 
     >>> with uncompiled(mae):
     ...     mae.save("mae.keras")
     """
-    attributes = vars(model)  # not setattr, by which TensorFlow's checkpoints would come to know the optimizer twice
+    attributes = vars(model)  # not setattr: TensorFlow's checkpoints would track the optimizer twice
     compiled = {key: attributes[key] for key in ("optimizer", "compiled") if key in attributes}
     attributes.update(optimizer=None, compiled=False)
     try:

@@ -137,8 +137,8 @@ def test_looks_at_every_form_of_data(form):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (list(IMAGES), r"one array of shape \(batch, 8, 12, 3\), got a list of 6: .* np.stack\(images\)"),
-        ((IMAGES, LABELS), r"got a tuple of 2: .* labels are an argument of their own, fit\(images, labels\)"),
+        (list(IMAGES), r"one array of shape \(batch, 8, 12, 3\), got list of 6: .* np.stack\(images\)"),
+        ((IMAGES, LABELS), r"got tuple of 2: .* labels are a separate argument, fit\(images, labels\)"),
         (IMAGES[0], r"this is one image: pass images\[None\]"),
         (np.array([*IMAGES, IMAGES[0, :4]], object), r"got object: make one array of them, np.stack\(images\)"),
         ({"noise": UNIT}, "a dict of inputs holds \"images\"; got the keys 'noise'"),

@@ -203,7 +203,7 @@ def test_bad_input():
 def test_a_linear_decoder_belongs_to_one_model_and_sees_every_patch():
     decoder = LinearDecoder()
     mask = Mask.from_noise(random_noise(2, 6), 3)
-    with pytest.raises(ValueError, match="a decoder needs to know the sizes around it"):
+    with pytest.raises(ValueError, match="a decoder needs to know the model's sizes: pass it to a model"):
         decoder(Tokens(np.zeros((2, 1, 16), "float32"), np.zeros((2, 6, 16), "float32")), mask)
     decoder = LinearDecoder()
     decoder.attach(geometry(target_dim=48))
