@@ -61,7 +61,9 @@ def convert_checkpoint(
         if source_format != "keras":
             raise ValueError(f"a file in the format {source_format!r} does not say which model it is: name the preset")
         if skip or resize_positions or prefix or overrides or num_classes is not None:
-            raise ValueError(f"{source} is converted as the model that was saved; to fill another one, name a preset")
+            raise ValueError(
+                f"{source} is converted as the model that was saved; to fill another model with it, name a preset"
+            )
         with open_tensors(local_path(source)) as file:
             if not isinstance(file, KerasFile):
                 raise ValueError(f"{source} is not in the format 'keras'. {suggestion(file.shapes, source)}")
@@ -70,7 +72,7 @@ def convert_checkpoint(
     if num_classes is not None:
         model = ImageClassifier.from_preset(preset, num_classes, pooling, **overrides)
     else:
-        kinds = {"mae": MaskedAutoencoder, "simmim": SimMIM}
+        kinds: dict[str, Any] = {"mae": MaskedAutoencoder, "simmim": SimMIM}
         model = kinds.get(preset.partition("_")[0], ViTEncoder).from_preset(preset, **overrides)
     loaded = load_checkpoint(model, source, source_format, skip, resize_positions, prefix)
     return f"{loaded}\n{save_checkpoint(model, output, output_format)}"

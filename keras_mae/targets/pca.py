@@ -54,7 +54,7 @@ class PCATarget(Target):
             )
         super().attach(geometry)
         self.dim = self.num_components
-        if not self.built:
+        if not self.weights:
             fixed = {"initializer": "zeros", "dtype": "float32", "trainable": False}
             self.mean = self.add_weight(shape=(values,), name="mean", **fixed)
             self.components = self.add_weight(shape=(values, self.num_components), name="components", **fixed)

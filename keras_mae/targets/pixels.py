@@ -82,10 +82,9 @@ class PixelTarget(Target):
         """The pixels of the prediction; with `normalize`, by statistics that are interpolated from visible patches."""
         prediction = tf.cast(prediction, tf.float32)
         if self.normalize:
-            statistics = self._statistics(self.geometry.normalized_patches(images))
+            mean, std = self._statistics(self.geometry.normalized_patches(images))
             if mask is not None:
-                statistics = [interpolate_visible(values, mask, self.geometry.grid) for values in statistics]
-            mean, std = statistics
+                mean, std = (interpolate_visible(values, mask, self.geometry.grid) for values in (mean, std))
             prediction = prediction * std + mean
         return self.geometry.levels(prediction)
 

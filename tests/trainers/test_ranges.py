@@ -7,7 +7,7 @@ import typing
 
 import pytest
 
-from keras_mae.encoders.presets import VIT_PRESETS, SIMMIM_PRESETS
+from keras_mae.encoders.presets import SIMMIM_PRESETS, VIT_PRESETS
 from keras_mae.trainers import ranges, recipes
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
