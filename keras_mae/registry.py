@@ -57,8 +57,11 @@ class Registry(Mapping[str, Entry]):
         raise ValueError(f"this {self.kind} is not registered: {entry!r}")
 
     def __getitem__(self, name: str) -> Entry:
-        check_name(self.kind, name, self)
-        return self._entries[name]
+        try:
+            return self._entries[name]
+        except (KeyError, TypeError):
+            check_name(self.kind, name, self)
+            raise
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in self._entries

@@ -38,11 +38,6 @@ class KnownFile:
     licence: str
     holds: str
 
-    @property
-    def file_name(self) -> str:
-        """The last part of the URL."""
-        return self.url.rpartition("/")[2]
-
 
 _OFFICIAL = "https://dl.fbaipublicfiles.com/mae"
 _ENCODER, _FULL, _CLASSIFIER = "encoder", "encoder and decoder", "classifier, average pooling, 1,000 classes"
@@ -110,7 +105,7 @@ def _known(path: str, is_url: bool) -> KnownFile | None:
     for known in KNOWN_FILES:
         if is_url and known.url == path.partition("?")[0]:
             return known
-        if not is_url and known.url.startswith(_OFFICIAL) and known.file_name == os.path.basename(path):
+        if not is_url and known.url.startswith(_OFFICIAL) and known.url.endswith(f"/{os.path.basename(path)}"):
             return known
     return None
 

@@ -74,13 +74,13 @@ def load_checkpoint(
     """
     path = local_path(path)
     with open_tensors(path) as opened:
-        hint = suggestion(opened.shapes, path)
         if format not in FORMATS:
-            raise ValueError(f"format is one of {', '.join(map(repr, FORMATS))}; got {format!r}. {hint}")
+            known = ", ".join(map(repr, FORMATS))
+            raise ValueError(f"format is one of {known}; got {format!r}. {suggestion(opened.shapes, path)}")
         fmt = FORMATS[format]
         file = choose_set(opened, fmt, prefix)
         if file is None:
-            raise ValueError(f"{path} is not in the format {format!r}. {hint}")
+            raise ValueError(f"{path} is not in the format {format!r}. {suggestion(opened.shapes, path)}")
         if file.grid is None:
             file.grid = fmt.grid_beside(path)
         assignments, report = plan_merge(model, file, fmt, skip, resize_positions)

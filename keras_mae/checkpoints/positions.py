@@ -55,7 +55,7 @@ def grid_in_file(
         asked: the grid that the caller gives, or whether a table of another grid may be changed.
         allow_lacking: whether the rows of the prefix tokens may be missing.
     """
-    rows, ours = len(table), _text(layer.grid)
+    rows = len(table)
     lacks = (0, layer.num_prefix_tokens) if allow_lacking else (0,)
 
     def lacking_of(grid: Grid | None) -> int | None:
@@ -83,7 +83,7 @@ def grid_in_file(
         return FileGrid(
             None, 0,
             f"the file does not state the grid of its {rows} positions, and it is not square: name it, "
-            f"resize_positions=(rows, columns); the model's is {ours}",
+            f"resize_positions=(rows, columns); the model's is {_text(layer.grid)}",
         )  # fmt: skip
     lacking = lacking_of(grid) or 0
     if grid == layer.grid or asked:
@@ -93,7 +93,7 @@ def grid_in_file(
     same_count = guessed and num_rows(layer, layer.grid) == rows + lacking
     return FileGrid(
         grid, lacking,
-        f"{how} {_text(grid)} patches, and the model has {ours}: allow resizing with "
+        f"{how} {_text(grid)} patches, and the model has {_text(layer.grid)}: allow resizing with "
         f"resize_positions=True{or_ours if same_count else ''}",
     )  # fmt: skip
 

@@ -118,17 +118,18 @@ class Encoder(WithBlocks, ImageModel):
         pixels = self.normalize_pixels
         return Geometry(self.image_shape, self.grid, self.hidden_dim, self.num_prefix_tokens, pixels.mean, pixels.std)
 
-    @functools.cached_property  # which a subclass may set
+    # cached, so that a subclass may set them
+    @functools.cached_property
     def patch_size(self) -> tuple[int, int]:
         """Height and width of a patch in pixels."""
         return self.geometry.patch_size
 
-    @functools.cached_property  # which a subclass may set
+    @functools.cached_property
     def num_patches(self) -> int:
         """`L`, the number of patches of an image."""
         return self.geometry.num_patches
 
-    @functools.cached_property  # which a subclass may set
+    @functools.cached_property
     def num_layers(self) -> int:
         """The number of layers between the stem and the final norm."""
         return len(self.layer_groups()) - 2

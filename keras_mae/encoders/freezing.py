@@ -53,8 +53,7 @@ def frozen_parts(model: keras.layers.Layer, skip: tuple[keras.layers.Layer, ...]
 
     Keras' configs hold `trainable` of the model alone. `skip` are layers in it that have configs of their own.
     """
-    layers, variables = {}, {}
-    parents = {"": model.trainable}
+    layers, variables, parents = {}, {}, {"": model.trainable}
     for name, layer in _parts(model, skip):
         if name:
             parents[name] = layer.trainable
@@ -89,14 +88,10 @@ def _parts(layer: keras.layers.Layer, skip=(), name: str = "") -> Iterator[tuple
 
 def _attributes(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:
     for attribute, value in vars(layer).items():
-        if attribute.startswith("_"):
-            continue
-        items = (
-            [(f"{attribute}.{index}", item) for index, item in enumerate(value)]
-            if isinstance(value, (list, tuple))
-            else [(attribute, value)]
-        )
-        yield from ((name, item) for name, item in items if isinstance(item, keras.layers.Layer))
+        is_list = isinstance(value, (list, tuple))
+        for index, item in enumerate(value if is_list else [value]):
+            if isinstance(item, keras.layers.Layer) and not attribute.startswith("_"):
+                yield f"{attribute}.{index}" if is_list else attribute, item
 
 
 def _own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -56,16 +57,15 @@ class GridLayer(keras.layers.Layer):
         super().load_own_variables(values)
 
 
+@dataclasses.dataclass(eq=False)  # TensorFlow needs hashes
 class _GridInCheckpoint(tf.train.experimental.PythonState):
     """The grid in TensorFlow's checkpoints, which restore it before any variable; empty without a table."""
 
-    def __init__(self, layer: GridLayer) -> None:
-        super().__init__()
-        self._layer = layer
+    layer: GridLayer
 
     def serialize(self) -> str:
-        return "{} {}".format(*self._layer.grid) if self._layer.weights else ""
+        return "{} {}".format(*self.layer.grid) if self.layer.weights else ""
 
     def deserialize(self, string_value: bytes) -> None:
-        if string_value and self._layer.weights:
-            self._layer.check_grid(tuple(map(int, string_value.split())))
+        if string_value and self.layer.weights:
+            self.layer.check_grid(tuple(map(int, string_value.split())))

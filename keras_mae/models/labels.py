@@ -110,7 +110,7 @@ def check_weights(sample_weight) -> None:
     shape, dtype = _form(sample_weight)
     fits = shape is None or len(shape) == 1 or (len(shape) == 2 and shape[1] in (None, 1))
     if not fits or not _is_number(dtype):
-        named = "of unknown shape" if shape is None else _tuple(shape)
+        named = "of unknown shape" if shape is None else _text(shape)
         raise ValueError(f"sample_weight holds one number an example, shape (N,) or (N, 1); got {dtype} {named}")
     if isinstance(sample_weight, tf.TensorSpec) or tf.is_symbolic_tensor(sample_weight):
         return
@@ -182,7 +182,7 @@ def _check_form(shape: tuple[int | None, ...] | None, dtype: str, num_classes: i
     forms = f"labels are {_FORMS.format(classes=num_classes)}"
     if shape is not None and len(shape) != 1 and not (len(shape) == 2 and shape[1] in (None, 1, num_classes)):
         remedy = "" if shape else ", of one example: make batches of the data set, data.batch(32)"
-        raise ValueError(f"{forms}; got the shape {_tuple(shape)}{remedy}")
+        raise ValueError(f"{forms}; got the shape {_text(shape)}{remedy}")
     if not _is_number(dtype):
         if dtype.startswith(("str", "bytes")):  # NumPy adds their length
             dtype = f"{dtype.rstrip('0123456789')}: take their numbers, np.unique(labels, return_inverse=True)[1]"
@@ -195,6 +195,5 @@ def _is_number(dtype: str) -> bool:
     return dtype.startswith(("int", "uint", "float", "bfloat16"))
 
 
-def _tuple(shape: tuple[int | None, ...]) -> str:
-    names = ", ".join("N" if size is None else str(size) for size in shape)
-    return f"({names}{',' * (len(shape) == 1)})"
+def _text(shape: tuple[int | None, ...]) -> str:
+    return str(shape).replace("None", "N")

@@ -74,27 +74,23 @@ def check_batches(x, batch_size: int | None, validation_split: float, parts: int
     """
     if isinstance(x, tf.data.Dataset):
         known = getattr(tf.nest.flatten(x.element_spec)[0], "shape", None)
-        if known is not None and known.rank and known[0] is not None:
-            _check_whole_batch(known[0], parts, replicas)
-        return
-    arrays = keras.tree.flatten(x)
-    if not arrays or not all(getattr(array, "shape", None) for array in arrays) or batch_size == 0:
-        return
-    number = math.floor(arrays[0].shape[0] * (1 - validation_split))
-    batch_size = 32 if batch_size is None else batch_size
-    last = number % batch_size
-    if number >= batch_size:
-        _check_whole_batch(batch_size, parts, replicas)
+        if known is None or not known.rank or not known[0]:
+            return
+        number = batch_size = known[0]
+    else:
+        arrays = keras.tree.flatten(x)
+        if not arrays or not all(getattr(array, "shape", None) for array in arrays) or batch_size == 0:
+            return
+        number = math.floor(arrays[0].shape[0] * (1 - validation_split))
+        batch_size = 32 if batch_size is None else batch_size
+    whole, last = parts * replicas, number % batch_size
+    if number >= batch_size and batch_size % whole:
+        raise ValueError(
+            f"a batch must be divisible by {replicas} replicas x accumulation_steps={parts}: got "
+            f"batch_size={batch_size}; the next larger is {-(-batch_size // whole) * whole}"
+        )
     if last % replicas:
         raise ValueError(
             f"{UNEQUAL_SHARES}: {number} examples leave a last batch of {last} for {replicas} replicas; remove "
             f"{last % replicas}, or pass a tf.data.Dataset with batch({batch_size}, drop_remainder=True)"
-        )
-
-
-def _check_whole_batch(batch_size: int, parts: int, replicas: int) -> None:
-    if batch_size % (parts * replicas):
-        raise ValueError(
-            f"a batch must be divisible by {replicas} replicas x accumulation_steps={parts}: got "
-            f"batch_size={batch_size}; the next larger is {-(-batch_size // (parts * replicas)) * parts * replicas}"
         )

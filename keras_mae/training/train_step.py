@@ -182,8 +182,11 @@ class GlobalBatchModel(CheckedModel):
         variables = [variable.value for variable in self.trainable_variables]
         parts = self.accumulation_steps
 
+        # with XLA for parts of a graph on a processor; it does not know the logical devices that replicas share one by
+        kernels = not (tf.executing_eagerly() or self.jit_compile or replicas > 1 or has_accelerator())
+
         def of(data, seed, count=1):
-            with use_kernels(self._runs_as_graph_on_processor(replicas)):
+            with use_kernels(kernels):
                 with tf.GradientTape() as tape:
                     loss = self.batch_loss(data, seed, training=True) / tf.cast(replicas * count, tf.float32)
                     scaled_loss = self.optimizer.scale_loss(loss)
@@ -202,13 +205,6 @@ class GlobalBatchModel(CheckedModel):
         # a loop: unrolled, TensorFlow may hold the activations of all parts at once
         _, loss, *gradients = tf.while_loop(lambda part, *_: part < count, add, [0, *zeros], parallel_iterations=1)
         return loss, gradients
-
-    def _runs_as_graph_on_processor(self, replicas: int) -> bool:
-        """Whether the step is a graph of TensorFlow's kernels there, and XLA may compile parts of it.
-
-        On several replicas it cannot: XLA does not know the logical devices that share a processor then.
-        """
-        return not (tf.executing_eagerly() or self.jit_compile or replicas > 1 or has_accelerator())
 
     def _batch_norms(self) -> list[keras.layers.Layer]:
         return [layer for layer in self.layers if isinstance(layer, keras.layers.BatchNormalization)]
