@@ -11,8 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-_IMAGES_LOOKED_AT = 32  # of an array or a batch, evenly spaced; fewer of large images, at least one
-_VALUES_LOOKED_AT = 2**22
+_MOST_IMAGES = 32  # of an array or a batch, evenly spaced; fewer of large images, at least one
+_MOST_VALUES = 2**22
 _VALUES_IN_A_CALL = 2**16  # outside of `fit`, where calls may be many
 _warned: set[str] = set()  # the warnings of calls; `fit`, `evaluate` and `predict` warn every time
 
@@ -20,7 +20,7 @@ _warned: set[str] = set()  # the warnings of calls; `fit`, `evaluate` and `predi
 def with_shape(images, image_shape: tuple[int, int, int]) -> tf.Tensor:
     """The images as a tensor with the static shape `(batch, *image_shape)`.
 
-    Outside of graphs their values are checked too, see `looked_at`, and each kind of warning comes once a process.
+    Outside of graphs their values are checked too, see `checked_images`, and each kind of warning comes once a process.
 
     Args:
         images: a tensor, also of unknown shape, or an array.
@@ -42,7 +42,7 @@ def with_shape(images, image_shape: tuple[int, int, int]) -> tf.Tensor:
     return images
 
 
-def looked_at(x: Any, *shapes: tuple[int, ...]) -> Any:
+def checked_images(x: Any, *shapes: tuple[int, ...]) -> Any:
     """Checks the argument of `fit`, `evaluate` or `predict`, and warns of values that no pixels have.
 
     Of arrays it checks some images, and of a data set, a generator or a `keras.utils.PyDataset` the first batch. It
@@ -65,11 +65,11 @@ def looked_at(x: Any, *shapes: tuple[int, ...]) -> Any:
         first = next(x, None)
         if first is None:
             raise ValueError("the generator of images yields nothing: it is empty, or was used up before")
-        _look(_images_of(first), shapes)
+        _check_images(_images_of(first), shapes)
         # Keras takes tuples from a generator
         return (batch if isinstance(batch, tuple) else (batch,) for batch in itertools.chain([first], x))
     if isinstance(x, keras.utils.PyDataset):
-        _look(_images_of(x[0]), shapes)
+        _check_images(_images_of(x[0]), shapes)
     elif isinstance(x, tf.data.Dataset):
         spec = _images_of(x.element_spec)
         if not isinstance(spec, tf.TensorSpec):
@@ -78,11 +78,11 @@ def looked_at(x: Any, *shapes: tuple[int, ...]) -> Any:
         _check_shape(spec.shape, shapes)
         if spec.dtype != tf.uint8 or spec.shape.rank is None or None in spec.shape[1:]:
             for first in x.take(1):
-                _look(_images_of(first), shapes)
+                _check_images(_images_of(first), shapes)
     elif isinstance(x, (list, tuple)):
-        _look(x, shapes)
+        _check_images(x, shapes)
     elif x is not None and (isinstance(x, dict) or hasattr(x, "shape")):
-        _look(_images_of(x), shapes)
+        _check_images(_images_of(x), shapes)
     return x
 
 
@@ -96,7 +96,7 @@ def _images_of(batch: Any) -> Any:
     return batch
 
 
-def _look(images: Any, shapes: tuple[tuple[int, ...], ...]) -> None:
+def _check_images(images: Any, shapes: tuple[tuple[int, ...], ...]) -> None:
     if not hasattr(images, "shape") or not hasattr(images, "dtype"):
         count = f" of {len(images)}" if isinstance(images, (list, tuple)) else ""
         raise ValueError(
@@ -106,7 +106,7 @@ def _look(images: Any, shapes: tuple[tuple[int, ...], ...]) -> None:
     _check_dtype(images.dtype)
     _check_shape(images.shape, shapes)
     if len(images.shape) == 1 + len(shapes[0]) and _name(images.dtype) != "uint8":
-        for problem in _problems(_sample(images, _VALUES_LOOKED_AT)):
+        for problem in _problems(_sample(images, _MOST_VALUES)):
             _warn(problem)
 
 
@@ -151,7 +151,7 @@ def _sample(images: Any, num_values: int) -> np.ndarray:
     if not count:
         return np.zeros(0, _name(images.dtype))
     size = int(np.prod(tuple(images.shape)[1:]))
-    chosen = np.unique(np.linspace(0, count - 1, max(1, min(_IMAGES_LOOKED_AT, num_values // size))).astype(int))
+    chosen = np.unique(np.linspace(0, count - 1, max(1, min(_MOST_IMAGES, num_values // size))).astype(int))
     return np.asarray(tf.gather(images, chosen) if isinstance(images, tf.Tensor) else images[chosen])
 
 

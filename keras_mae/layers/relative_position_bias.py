@@ -46,10 +46,11 @@ def relative_position_index(grid: tuple[int, int], num_prefix_tokens: int = 0) -
 def resize_relative_position_bias(
     table: np.ndarray, old_grid: tuple[int, int], new_grid: tuple[int, int]
 ) -> np.ndarray:
-    """Resizes a table of relative positions to another grid, bicubic over the offsets, without prefix tokens' rows.
+    """Resizes a table of relative positions to another grid, bicubic over the offsets.
 
-    It is `resize_position_embedding` on the `(2 R - 1, 2 C - 1)` offsets, as Swin resizes its tables. (BEiT's code
-    interpolates between offsets in geometric progression instead, for square grids.)
+    It is `resize_position_embedding` on the `(2 R - 1, 2 C - 1)` offsets, as Swin resizes its tables; the rows of
+    prefix tokens do not change. (BEiT's code interpolates between offsets in geometric progression instead, for square
+    grids.)
 
     Args:
         table: float array `((2 R - 1)(2 C - 1) + 0 or 3, heads)`.

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.layers.geometry import Geometry
-from keras_mae.layers.pixel_range import looked_at
+from keras_mae.layers.pixel_range import checked_images
 from keras_mae.targets.target import Target
 
 _BATCH = 64
@@ -71,7 +71,7 @@ class PCATarget(Target):
         """
         if isinstance(images, tf.data.Dataset):
             raise ValueError("a basis is learnt from one array of images, got a data set: pass some of its images")
-        images = looked_at(images, self.geometry.image_shape)
+        images = checked_images(images, self.geometry.image_shape)
         count, total, products = 0, 0.0, 0.0
         for begin in range(0, len(images), _BATCH):
             patches = self.geometry.normalized_patches(images[begin : begin + _BATCH])

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae import _compat
-from keras_mae.layers.pixel_range import looked_at
+from keras_mae.layers.pixel_range import checked_images
 from keras_mae.training.batch_parts import UNEQUAL_SHARES, check_batches
 from keras_mae.training.selection import SelectiveModel
 from keras_mae.training.skipped_steps import StopOnSkippedSteps
@@ -146,10 +146,10 @@ class CheckedModel(SelectiveModel):
         shapes = self.example_shapes()
         validation = given.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:
-            given["validation_data"] = (looked_at(validation[0], *shapes), *validation[1:])
+            given["validation_data"] = (checked_images(validation[0], *shapes), *validation[1:])
         else:
-            given["validation_data"] = looked_at(validation, *shapes)
-        given["x"] = looked_at(given.get("x"), *shapes)
+            given["validation_data"] = checked_images(validation, *shapes)
+        given["x"] = checked_images(given.get("x"), *shapes)
         given["callbacks"] = _with_stop(given.get("callbacks"), self)
         try:
             return super().fit(*call.args, **call.kwargs)
@@ -188,7 +188,7 @@ class CheckedModel(SelectiveModel):
     def _and_faults(self, method: Callable, args, kwargs, looks: bool = False):
         call = self._checked(method, args, kwargs)
         if looks:
-            call.arguments["x"] = looked_at(call.arguments.get("x"), *self.example_shapes())
+            call.arguments["x"] = checked_images(call.arguments.get("x"), *self.example_shapes())
         result = method(*call.args, **call.kwargs)
         for sentence in self.wrong_data():
             _log.warning(sentence)

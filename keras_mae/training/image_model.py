@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_mae.layers.patches import refuse_quantization
-from keras_mae.layers.pixel_range import looked_at
+from keras_mae.layers.pixel_range import checked_images
 
 
 class ImageModel(keras.Model):
@@ -21,7 +21,7 @@ class ImageModel(keras.Model):
 
     def predict(self, x, *args: Any, **kwargs: Any):
         """As `keras.Model.predict`; a ValueError for other input than images, a warning for values no pixels have."""
-        return super().predict(looked_at(x, *self.example_shapes()), *args, **kwargs)
+        return super().predict(checked_images(x, *self.example_shapes()), *args, **kwargs)
 
     def export(
         self,

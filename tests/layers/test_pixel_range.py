@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.layers import pixel_levels
-from keras_mae.layers.pixel_range import looked_at
+from keras_mae.layers.pixel_range import checked_images
 from keras_mae.models import ImageClassifier
 from tests.base import LossPerStep, random_images, random_noise, small_encoder, small_mae
 
@@ -100,21 +100,21 @@ def test_warns_of_values_that_are_no_levels(values):
     images, message = VALUES[values]
     for _ in range(2):  # every time
         with pytest.warns(UserWarning, match=message):
-            looked_at(images, SHAPE)
+            checked_images(images, SHAPE)
 
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_refuses_what_no_image_is(kind):
     images, message = REFUSED[kind]
     with pytest.raises(ValueError, match=message):
-        looked_at(images, SHAPE)
+        checked_images(images, SHAPE)
 
 
 @pytest.mark.parametrize("kind", FINE)
 def test_takes_levels_without_a_word(kind):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        looked_at(FINE[kind], SHAPE)
+        checked_images(FINE[kind], SHAPE)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -123,15 +123,15 @@ def test_looks_at_every_form_of_data(form):
     for values in ("0 to 1, bfloat16", "NaN", "8 bits in 16"):
         images, message = VALUES[values]
         with pytest.warns(UserWarning, match=message):
-            looked_at(make(images), SHAPE)
+            checked_images(make(images), SHAPE)
     for kind in ("bool", "integers above 255", "channels first", "labels first"):
         images, message = REFUSED[kind]
         with pytest.raises(ValueError, match=message):
-            looked_at(make(images), SHAPE)
+            checked_images(make(images), SHAPE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for kind in ("uint8", "uint16", "floats"):
-            looked_at(make(FINE[kind]), SHAPE)
+            checked_images(make(FINE[kind]), SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -149,31 +149,31 @@ def test_looks_at_every_form_of_data(form):
 )
 def test_other_structures(given, message):
     with pytest.raises(ValueError, match=message):
-        looked_at(given, SHAPE)
+        checked_images(given, SHAPE)
 
 
 def test_one_channel_without_an_axis():
     with pytest.raises(ValueError, match=r"the axis of channels is missing: pass images\[..., None\]"):
-        looked_at(IMAGES[..., 0], (8, 12, 1))
+        checked_images(IMAGES[..., 0], (8, 12, 1))
 
 
 def test_what_passes_unseen():
     vectors = np.random.default_rng(0).normal(size=(6, 16)) - 3
     for given in (None, np.zeros((0, *SHAPE), "float32"), tf.data.Dataset.from_tensor_slices(UNIT).batch(2).take(0)):
-        assert looked_at(given, SHAPE) is given
+        assert checked_images(given, SHAPE) is given
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert looked_at(vectors, SHAPE, (16,)) is vectors  # a probe's features
+        assert checked_images(vectors, SHAPE, (16,)) is vectors  # a probe's features
     with pytest.raises(ValueError, match=r"expected images of shape \(batch, 8, 12, 3\)"):
-        looked_at(vectors[:, :5], SHAPE, (16,))
+        checked_images(vectors[:, :5], SHAPE, (16,))
 
 
 def test_a_generator_is_left_whole():
     batches = [IMAGES[:2], IMAGES[2:4], IMAGES[4:]]
-    given = list(looked_at((batch for batch in batches), SHAPE))
+    given = list(checked_images((batch for batch in batches), SHAPE))
     np.testing.assert_array_equal(np.concatenate([images for (images,) in given]), IMAGES)  # tuples, as Keras wants
     pairs = [(images, LABELS[:2]) for images in batches]
-    assert list(looked_at((pair for pair in pairs), SHAPE)) == pairs
+    assert list(checked_images((pair for pair in pairs), SHAPE)) == pairs
 
 
 class Counted:
@@ -192,7 +192,7 @@ class Counted:
 def test_a_large_array_is_not_read_through():
     stored = Counted()
     with pytest.warns(UserWarning, match="multiply them by 255"):
-        looked_at(stored, (64, 64, 3))
+        checked_images(stored, (64, 64, 3))
     assert 1 <= stored.read <= 32
 
 
