@@ -33,7 +33,7 @@ def lock_folder(path: str) -> None:
     except BlockingIOError as error:
         os.close(folder)
         raise ValueError(
-            f"another process is writing to {path} at this moment: wait for its end, or choose another output"
+            f"another process is writing to {path} at this moment: wait for its end, or name another output"
         ) from error
     except OSError:  # a network file system that cannot lock folders
         os.close(folder)

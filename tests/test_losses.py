@@ -98,7 +98,7 @@ def test_a_loss_that_was_asked_for_is_taken_and_saved(tmp_path):
         (
             tokens_target,
             MaskedL1,
-            r"MaskedL1\(\) measures numbers, and TokenTarget\(.*\) gives tokens: choose a loss and",
+            r"MaskedL1\(\) measures numbers, and TokenTarget\(.*\) gives tokens: choose a loss that fits the target",
         ),
     ],
 )

@@ -60,7 +60,8 @@ class Geometry:
 
     def normalized_patches(self, images) -> tf.Tensor:
         """Cuts images `(B, H, W, C)` into normalised patches, the network's input, float32 `(B, L, ph * pw * C)`."""
-        return self._layers[1](self.patches(images))
+        patchify, normalize = self._layers
+        return normalize(patchify(images))
 
     def levels(self, normalized) -> tf.Tensor:
         """The inverse of the normalisation: pixel levels in [0, 255], not clipped, float32 of the same shape."""

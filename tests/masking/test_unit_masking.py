@@ -54,7 +54,7 @@ def test_a_unit_of_one_patch():
 @pytest.mark.parametrize(
     ("unit", "grid", "patch_size", "message"),
     [
-        (24, (14, 14), (16, 16), "24 pixels are none of 16 x 16; set unit to a multiple of 16"),
+        (24, (14, 14), (16, 16), "of its width, 16 x 16: got 24 pixels; set unit to a multiple of 16"),
         (32, (14, 14), (16, 24), "set unit to a multiple of 48"),
         (32, (7, 7), (16, 16), "2 x 2 patches, do not fill a grid of 7 x 7 patches"),
         (64, (5, 3), (32, 64), "2 x 1 patches, do not fill a grid of 5 x 3"),

@@ -55,7 +55,7 @@ def test_steps_of_a_long_run_are_exact():
 
 @pytest.mark.parametrize(("warmup", "total"), [(10, 10), (11, 10), (-1, 10), (0, 0)])
 def test_warmup_is_shorter_than_the_run(warmup, total):
-    message = f"warm-up must be shorter than the run: got {warmup} warm-up steps of {total}; train longer or warm up"
+    message = f"warm-up must be shorter than the run: got {warmup} warm-up steps of {total}; train longer, or shorten"
     with pytest.raises(ValueError, match=message):
         WarmupCosine(1e-3, warmup, total)
 

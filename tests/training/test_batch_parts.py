@@ -88,8 +88,8 @@ IMAGES = random_images(22, (8, 12, 3))
     ("x", "arguments", "message"),
     [
         (IMAGES, (8, 0.0, 3, 1), "divisible by 1 replicas x accumulation_steps=3: got batch_size=8; the next .* is 9"),
-        (IMAGES, (6, 0.0, 2, 2), "2 replicas x accumulation_steps=2: got batch_size=6; the next that is, is 8"),
-        (IMAGES[:19], (8, 0.0, 1, 2), "19 examples leave a last batch of 3 for 2 replicas; leave out 1"),
+        (IMAGES, (6, 0.0, 2, 2), "2 replicas x accumulation_steps=2: got batch_size=6; the next larger is 8"),
+        (IMAGES[:19], (8, 0.0, 1, 2), "19 examples leave a last batch of 3 for 2 replicas; remove 1"),
         (IMAGES, (8, 0.5, 1, 2), "11 examples leave a last batch of 3"),
         (
             {"images": IMAGES[:5], "noise": IMAGES[:5, 0, 0]},
