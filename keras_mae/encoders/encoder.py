@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import keras
 import tensorflow as tf
 
-from keras_mae.encoders.freezing import freeze_inside, freeze_parts, frozen_parts
+from keras_mae.encoders.freezing import freeze_inside, frozen_parts, model_from_config
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import Checkpointed, PixelNormalization
 from keras_mae.layers.geometry import Geometry
@@ -263,8 +263,4 @@ class Encoder(WithBlocks, ImageModel):
 
     @classmethod
     def from_config(cls: type[AnyEncoder], config: dict[str, Any]) -> AnyEncoder:
-        config = dict(config)
-        frozen = config.pop("frozen", None)
-        encoder = cls(**config)
-        freeze_parts(encoder, frozen)
-        return encoder
+        return model_from_config(cls, config)

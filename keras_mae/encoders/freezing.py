@@ -6,12 +6,14 @@ Keras keeps `trainable` on the layers, which several models may share. A selecti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import keras
 
 from keras_mae.layers import PositionEmbedding
+
+AnyModel = TypeVar("AnyModel", bound=keras.Model)
 
 
 def outside_of_last_blocks(encoder, count: float | None) -> list[keras.Variable]:
@@ -48,13 +50,13 @@ def freeze_inside(layer: keras.layers.Layer) -> None:
         layer.trainable = False
 
 
-def frozen_parts(model: keras.layers.Layer, skip: tuple[keras.layers.Layer, ...] = ()) -> dict[str, Any]:
+def frozen_parts(model: keras.layers.Layer, skip: Iterable[str] = ()) -> dict[str, Any]:
     """The key `"frozen"` of a config, for layers and variables frozen inside of a built model; {} if there are none.
 
-    Keras' configs hold `trainable` of the model alone. `skip` are layers in it that have configs of their own.
+    Keras' configs hold `trainable` of the model alone. `skip` are attributes, layers that have configs of their own.
     """
     layers, variables, parents = {}, {}, {"": model.trainable}
-    for name, layer in _parts(model, skip):
+    for name, layer in _parts(model, [getattr(model, part) for part in skip]):
         if name:
             parents[name] = layer.trainable
             if layer.trainable != parents[name.rpartition("/")[0]]:
@@ -65,17 +67,30 @@ def frozen_parts(model: keras.layers.Layer, skip: tuple[keras.layers.Layer, ...]
     return {"frozen": {"layers": layers, "variables": variables}} if layers or variables else {}
 
 
-def freeze_parts(model: keras.layers.Layer, frozen: Mapping[str, Any] | None, skip=()) -> None:
-    """Freezes the parts of a built model by the value of the config's key `"frozen"`; `skip` as in `frozen_parts`."""
+def model_from_config(
+    kind: type[AnyModel], config: dict[str, Any], objects: Iterable[str] = (), skip: Iterable[str] = ()
+) -> AnyModel:
+    """The model of a config, frozen by its key `"frozen"`, if it has one.
+
+    Args:
+        kind: the model's class.
+        config: the constructor's arguments, and what `frozen_parts` returns.
+        objects: the keys of serialized objects.
+        skip: as in `frozen_parts`.
+    """
+    arguments = {**config, **{key: keras.saving.deserialize_keras_object(config[key]) for key in objects}}
+    frozen = arguments.pop("frozen", None)
+    model = kind(**arguments)
     if frozen is None:
-        return
-    parts = list(_parts(model, skip))
+        return model
+    parts = list(_parts(model, [getattr(model, part) for part in skip]))
     for name, layer in parts:  # from the outside in, as setting it also sets the layers inside
         if name in frozen["layers"]:
             layer.trainable = frozen["layers"][name]
     for variable in (variable for _, layer in parts for variable in _own_variables(layer)):
         if variable.path in frozen["variables"]:
             variable.trainable = frozen["variables"][variable.path]
+    return model
 
 
 def _parts(layer: keras.layers.Layer, skip=(), name: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:

@@ -94,8 +94,8 @@ class ViTEncoder(Encoder):
         self.relative_positions = relative_positions(
             relative_position_bias, num_layers, self.grid, num_heads, self.num_prefix_tokens, self.dtype_policy
         )
-        own = {"drop_path_rate": drop_path_rate, "layer_norm_epsilon": layer_norm_epsilon, "layer_scale": layer_scale}
-        self.blocks = transformer_blocks(num_layers, hidden_dim, num_heads, mlp_dim, **own, **policy)
+        own = {**policy, "layer_norm_epsilon": layer_norm_epsilon, "layer_scale": layer_scale}
+        self.blocks = transformer_blocks(num_layers, hidden_dim, num_heads, mlp_dim, drop_path_rate, **own)
         self.norm = LayerNorm(epsilon=layer_norm_epsilon, name="norm", **policy)
         self.build((None, *self.image_shape))
 

@@ -99,11 +99,13 @@ class TransformerBlock(keras.layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
-def transformer_blocks(num_layers: int, *sizes: int, drop_path_rate: float = 0.0, **kwargs: Any) -> list:
-    """`TransformerBlock(*sizes, **kwargs)` times `num_layers`; drop path grows linearly from 0 at the first block."""
+def transformer_blocks(
+    num_layers: int, hidden_dim: int, num_heads: int, mlp_dim: int, drop_path_rate: float = 0.0, **kwargs: Any
+) -> list[TransformerBlock]:
+    """A stack of blocks, whose drop path rate grows linearly from 0 at the first to `drop_path_rate` at the last."""
     rates = [drop_path_rate * index / max(num_layers - 1, 1) for index in range(num_layers)]
     return [
-        TransformerBlock(*sizes, drop_path_rate=rate, name=f"block_{index}", **kwargs)
+        TransformerBlock(hidden_dim, num_heads, mlp_dim, rate, name=f"block_{index}", **kwargs)
         for index, rate in enumerate(rates)
     ]
 

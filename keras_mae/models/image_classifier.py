@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae.encoders import POOLINGS, Encoder, Tokens, ViTEncoder
-from keras_mae.encoders.freezing import freeze_parts, frozen_parts
+from keras_mae.encoders.freezing import frozen_parts, model_from_config
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.slots import Slot, dense_slots
 from keras_mae.models.labels import (
@@ -216,12 +216,8 @@ class ImageClassifier(GlobalBatchModel):
         own = ("num_classes", "pooling", "num_trainable_layers", "label_smoothing", "seed", "layer")
         parts = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy}
         parts["encoder"] = keras.saving.serialize_keras_object(self.encoder)
-        return {**parts, **{name: getattr(self, name) for name in own}, **frozen_parts(self, skip=(self.encoder,))}
+        return {**parts, **{name: getattr(self, name) for name in own}, **frozen_parts(self, skip=["encoder"])}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ImageClassifier:
-        arguments = {**config, "encoder": keras.saving.deserialize_keras_object(config["encoder"])}
-        frozen = arguments.pop("frozen", None)
-        classifier = cls(**arguments)
-        freeze_parts(classifier, frozen, skip=(classifier.encoder,))
-        return classifier
+        return model_from_config(cls, config, objects=["encoder"], skip=["encoder"])

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_mae.decoders import Decoder
 from keras_mae.encoders import Encoder, Tokens
-from keras_mae.encoders.freezing import freeze_parts, frozen_parts
+from keras_mae.encoders.freezing import frozen_parts, model_from_config
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import pixel_levels
 from keras_mae.layers.pixel_range import with_shape
@@ -269,13 +269,8 @@ class MaskedImageModel(GlobalBatchModel):
     def get_config(self) -> dict[str, Any]:
         parts = {key: keras.saving.serialize_keras_object(getattr(self, name)) for key, name in self._PARTS.items()}
         own = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy, "seed": self.seed}
-        return {**own, **parts, **frozen_parts(self, skip=(self.encoder, self.target))}
+        return {**own, **parts, **frozen_parts(self, skip=["encoder", "target"])}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MaskedImageModel:
-        parts = {key: keras.saving.deserialize_keras_object(config[key]) for key in cls._PARTS}
-        arguments = {**config, **parts}
-        frozen = arguments.pop("frozen", None)
-        model = cls(**arguments)
-        freeze_parts(model, frozen, skip=(model.encoder, model.target))
-        return model
+        return model_from_config(cls, config, objects=cls._PARTS, skip=["encoder", "target"])
