@@ -71,7 +71,7 @@ class TrainingData:
     @functools.cached_property
     def corrupt(self) -> CorruptImages:
         """The account of the images that cannot be decoded, or are missing: the next one stands in for each."""
-        return CorruptImages(self.source.num_images, self.source.name_of)
+        return CorruptImages(self.source)
 
     def at(self, step: int = 0, num_hosts: int = 1, host: int = 0) -> tf.data.Dataset:
         """The batches from a step on.
@@ -160,7 +160,7 @@ def evaluation_dataset(
     _share(num_hosts, num_hosts, host)
     if with_labels and not source.labelled:
         source.required_labels()
-    look_at_some(source, image_shape[-1], corrupt or CorruptImages(source.num_images, source.name_of))
+    look_at_some(source, image_shape[-1], corrupt or CorruptImages(source))
 
     def row_at(position, example):
         image = source.pixels(example["image"], image_shape[-1])

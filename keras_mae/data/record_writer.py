@@ -59,7 +59,7 @@ def write_records(source: Source, directory: str, num_files: int | None = None, 
         raise ValueError(
             f"{directory} holds TFRecord files of another set, such as {min(foreign)}; name another folder"
         )
-    corrupt = CorruptImages(source.num_images, source.name_of)
+    corrupt = CorruptImages(source)
     parts = {path: np.arange(number, source.num_images, num_files) for number, path in enumerate(paths)}
     missing: list[str] = []
     for path, indices in parts.items():
