@@ -63,11 +63,7 @@ class ArraySource(Source):
 
 
 def read_npz(path: str) -> dict[str, np.ndarray]:
-    """Reads the arrays in a file that `numpy.savez` wrote, of which one is called `images`.
-
-    Raises:
-        ValueError: if the file is missing, of another kind or without `images`.
-    """
+    """Reads the arrays of a `numpy.savez` file; raises ValueError if it is missing, no such file or lacks `images`."""
     if not is_there(path):
         raise ValueError(f"npz:{path}: there is no such file")
     arrays = patiently(lambda: _arrays_in(path), path)

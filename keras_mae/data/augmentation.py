@@ -118,12 +118,7 @@ def random_resized_crop(
 
 
 def crop_window(size, draws, scale: tuple[float, float], ratio: tuple[float, float]) -> tf.Tensor:
-    """Computes the rectangles of `random_resized_crop` in images of one size.
-
-    Args:
-        size: height and width of the images.
-        draws: `(..., 10, 4)`.
-        scale, ratio: bounds.
+    """Computes the rectangles of `random_resized_crop` in images of one size, from draws `(..., 10, 4)`.
 
     Returns:
         int32 `(..., 4)`: top, left, height, width.

@@ -28,16 +28,8 @@ def augment_batch(
 ) -> tf.Tensor:
     """Augments each image as the augmentation does on its own, up to rounding.
 
-    Args:
-        augmentation: one that `applies_to` these images.
-        images: uint8 or uint16 `(B, H, W, C)`.
-        image_shape: `(height, width, C)` of the results.
-        seed: int.
-        epoch: int64 scalar.
-        indices: the images' numbers, int64 `(B,)`.
-
-    Returns:
-        `(B, height, width, C)` of the images' dtype.
+    The augmentation must be one that `applies_to` the images, uint8 or uint16 `(B, H, W, C)`, whose indices in the
+    source are int64 `(B,)`. Returns `(B, *image_shape)` of the same dtype.
     """
     base = ExampleSeed.of(seed, epoch)
     images = _crop_and_flip(augmentation, images, image_shape, base, indices)

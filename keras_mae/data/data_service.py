@@ -9,7 +9,7 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class DataService:
-    """A transform of `TrainingData`: a tf.data service computes the same batches.
+    """A transform of `TrainingData`: lets a tf.data service compute the same batches.
 
     Every worker of the service makes the whole stream, and the first that has the next element delivers it. So the
     order does not depend on the number of workers, or the loss of one; more cores for a worker prepare more images a

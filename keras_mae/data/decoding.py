@@ -61,11 +61,6 @@ class Decoding:
         if not 0 <= self.background <= 255:
             raise ValueError(f"background is a gray level in [0, 255], got {self.background!r}")
 
-    @classmethod
-    def of(cls, max_megapixels: float, background: int) -> Decoding:
-        """Returns the decoding for the settings of a run."""
-        return cls(round(max_megapixels * 1e6), background)
-
 
 @tf.autograph.experimental.do_not_convert  # AutoGraph would change nothing, and take a second in every process
 def decode_file(contents, channels: int, dtype: str = "uint8", decoding: Decoding = Decoding()) -> tf.Tensor:

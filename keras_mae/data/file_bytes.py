@@ -52,14 +52,10 @@ def begins_with(contents, *marks: bytes) -> tf.Tensor:
 
 
 def checked(value, *conditions: tuple):
-    """Returns the value, a tensor, if all conditions hold.
-
-    Args:
-        value: a tensor.
-        conditions: each `(holds, text, ...)`, with the parts of the error's text.
+    """Returns the value, a tensor, if all conditions hold: each is `(holds, text, ...)`.
 
     Raises:
-        tf.errors.InvalidArgumentError: if one does not hold.
+        tf.errors.InvalidArgumentError: with the texts of a condition that does not hold.
     """
     # not tf.debugging.Assert: its branches take a hundred times as long to build, and some microseconds an image
     found = [tf.raw_ops.Assert(condition=holds, data=[*data], summarize=8) for holds, *data in conditions]

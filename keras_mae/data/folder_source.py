@@ -67,9 +67,9 @@ class FolderSource(Source):
 
     def remedy(self, index: int) -> str:
         if not self.decoding.tiff:
-            with contextlib.suppress(OSError, tf.errors.OpError):
-                with tf.io.gfile.GFile(os.fsencode(self.paths[index]), "rb") as file:
-                    return MISNAMED_TIFF if file.read(4) in MARKS else ""
+            path = os.fsencode(self.paths[index])
+            with contextlib.suppress(OSError, tf.errors.OpError), tf.io.gfile.GFile(path, "rb") as file:
+                return MISNAMED_TIFF if file.read(4) in MARKS else ""
         return ""
 
     def relative_name(self, index: int) -> str:
@@ -97,11 +97,7 @@ class FolderSource(Source):
 
 
 def is_folder(path: str) -> bool:
-    """Returns whether there is such a folder; `tf.io.gfile.isdir` says no while a storage fails, this waits for it.
-
-    Raises:
-        OSError: if the storage does not come back in time.
-    """
+    """Returns whether there is such a folder; unlike `tf.io.gfile.isdir`, waits for a storage, see `patiently`."""
 
     def found() -> bool:
         try:
@@ -134,30 +130,21 @@ def _image_files(path: str) -> Iterator[str]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if _is_folder(entry):
-                if entry.is_symlink():
+            is_link = entry.is_symlink()  # os.path follows it without an error, even a link to itself
+            is_dir = os.path.isdir(entry.path) if is_link else entry.is_dir()
+            if is_dir:
+                if is_link:
                     target = os.path.realpath(entry.path)
                     if target in seen or f"{os.path.realpath(folder)}/".startswith(f"{target}/"):
                         continue  # a link that leads back up would never end
                     seen.add(target)
                 pending.append(entry.path)
             elif _is_shown_image(entry.name):
-                if not entry.is_symlink() and not entry.is_file() or _leads_to_no_file(entry):
-                    _log.warning("left out, is not a file: %s", _printable(entry.path))  # a pipe would be waited for
-                else:
+                is_file = os.path.isfile(entry.path) if is_link else entry.is_file()
+                if is_file or not os.path.exists(entry.path):  # a link that leads nowhere is a missing image
                     yield entry.path
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # such as a link to itself, which is an image that cannot be read
-        return False
-
-
-def _leads_to_no_file(entry: os.DirEntry) -> bool:
-    """Whether a link leads to something other than a file; one that leads nowhere is a missing image."""
-    return entry.is_symlink() and os.path.exists(entry.path) and not os.path.isfile(entry.path)
+                else:
+                    _log.warning("left out, is not a file: %s", _printable(entry.path))  # a pipe would be waited for
 
 
 def _printable(name: str) -> str:

@@ -71,10 +71,11 @@ def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replac
         memory lack.
     """
     if not maker.source.encoded:  # images in memory cannot fail
-        read = lambda position: maker.source.read(maker.index_at(position))  # noqa: E731
-        return (
-            tf.data.Dataset.range(first, stop).map(lambda p: maker.row(p, read(p)), tf.data.AUTOTUNE).batch(batch_size)
-        )
+
+        def row_at(position):
+            return maker.row(position, maker.source.read(maker.index_at(position)))
+
+        return tf.data.Dataset.range(first, stop).map(row_at, tf.data.AUTOTUNE).batch(batch_size)
 
     row_spec = maker.row_spec
 
@@ -226,11 +227,8 @@ def _fill(maker: RowMaker, begin, waiting, ends, codes, rows, replace: bool):
 def untuned(dataset: tf.data.Dataset, one_thread_each: bool = False) -> tf.data.Dataset:
     """Returns the data set without tf.data's tuner, in order: one element a core at a time, at most 16.
 
-    The tuner sleeps up to a minute at a time, and the end of an iterator waits until it wakes.
-
-    Args:
-        dataset: any data set.
-        one_thread_each: whether one thread makes each element, while many are made at a time.
+    The tuner sleeps up to a minute at a time, and the end of an iterator waits until it wakes. With `one_thread_each`,
+    one thread makes each element, while many are made at a time.
     """
     options = tf.data.Options()
     options.deterministic = True

@@ -24,18 +24,9 @@ _PLACES = np.concatenate([[0], np.cumsum(_WIDTHS)[:-1]]).astype(np.int32)
 
 
 def decode_lzw(data, begins, lengths, expected) -> tf.Tensor:
-    """Decodes strips and joins them.
+    """Decodes strips of `data`, uint8 `(n,)`, and joins them: uint8 `(sum(expected),)`.
 
-    Args:
-        data: uint8 `(n,)`.
-        begins, lengths: of the strips in it, in bytes: int32 `(strips,)`.
-        expected: the number of bytes that each strip holds, int32 `(strips,)`; further ones are left out.
-
-    Returns:
-        uint8 `(sum(expected),)`.
-
-    Raises:
-        tf.errors.InvalidArgumentError: if a strip holds fewer bytes, or unknown codes.
+    Args are those of `tiff_compression.decompress`. A strip of fewer bytes, or of unknown codes, is refused.
     """
     data = tf.cast(tf.pad(data, [[0, 3]]), tf.int32)
     words = data[:-2] * 65536 + data[1:-1] * 256 + data[2:]  # the 24 bits from each byte on
@@ -53,9 +44,6 @@ def decode_lzw(data, begins, lengths, expected) -> tf.Tensor:
     expected = tf.cast(expected, tf.int64)
     totals = checked(totals, (tf.reduce_all(totals >= expected), "a TIFF's LZW data end early"))
 
-    def as_it_is():
-        return codes, parent, sizes
-
     def cut():
         """Keeps each strip's codes that begin before its expected end; a code's parent lies before it."""
         begin = tf.cumsum(tf.cast(sizes, tf.int64), exclusive=True)
@@ -66,7 +54,7 @@ def decode_lzw(data, begins, lengths, expected) -> tf.Tensor:
         shorter = tf.cast(tf.minimum(tf.cast(sizes, tf.int64), left), tf.int32)
         return tf.gather(codes, kept), tf.gather(number, tf.gather(parent, kept)), tf.gather(shorter, kept)
 
-    return _decoded(*tf.cond(tf.reduce_all(totals == expected), as_it_is, cut))
+    return _decoded(*tf.cond(tf.reduce_all(totals == expected), lambda: (codes, parent, sizes), cut))
 
 
 def _decoded(codes, parent, sizes) -> tf.Tensor:

@@ -47,15 +47,9 @@ def _turning(dtype: tf.DType) -> Callable:
 
 
 def stored_window(window, size, orientation) -> tf.Tensor:
-    """Finds a window of the upright image in the stored one.
+    """Finds a window of the upright image in the stored one, whose `(height, width)` is `size`.
 
-    Args:
-        window: int32 `(top, left, height, width)` in the upright image.
-        size: int32 `(height, width)` of the stored image.
-        orientation: int32 scalar, 1 to 8.
-
-    Returns:
-        int32 `(top, left, height, width)`.
+    Both windows are int32 `(top, left, height, width)`.
     """
 
     def turned():

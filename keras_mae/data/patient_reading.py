@@ -144,11 +144,7 @@ def passing(error: Exception | None) -> bool:
 
 
 def is_there(path: str) -> bool:
-    """Returns whether there is such a file or folder; unlike `tf.io.gfile.exists`, waits for a storage that fails.
-
-    Raises:
-        OSError: if the storage does not come back in time.
-    """
+    """Returns whether there is such a file or folder; unlike `tf.io.gfile.exists`, waits, see `patiently`."""
 
     def asked() -> bool:
         try:

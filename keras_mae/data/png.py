@@ -21,16 +21,15 @@ def decode_png(contents, dtype: str, max_pixels: int) -> tf.Tensor:
     # Most programs write everything into one chunk, right behind the header
     end = 45 + large_number(bytes_at(contents, 33, 4), True)
     is_plain = (text_at(contents, 37, 4) == b"IDAT") & (text_at(contents, end + 4, 4) == b"IEND")
-    keyed, noted = tf.cond(is_plain, lambda: (False, 1), rarely(lambda: _walk(contents)))
+
+    def walk():
+        keyed, exif = tf.unstack(find_chunks(contents, 8, tf.strings.length(contents), [b"tRNS", b"eXIf"], riff=False))
+        return keyed > 0, tf.cond(exif > 0, lambda: exif_orientation(contents, exif + 8), lambda: tf.constant(1))
+
+    keyed, noted = tf.cond(is_plain, lambda: (False, 1), rarely(walk))
     image = tf.cond(
         keyed,
         rarely(lambda: tf.io.decode_png(contents, 4, dtype)),  # only with four channels does that colour become alpha
         lambda: tf.io.decode_png(contents, 0, dtype),
     )
     return upright(tf.ensure_shape(image, (None, None, None)), noted)
-
-
-def _walk(contents) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns whether there is a tRNS chunk, and the orientation of an eXIf chunk."""
-    keyed, exif = tf.unstack(find_chunks(contents, 8, tf.strings.length(contents), [b"tRNS", b"eXIf"], riff=False))
-    return keyed > 0, tf.cond(exif > 0, lambda: exif_orientation(contents, exif + 8), lambda: tf.constant(1))

@@ -69,13 +69,7 @@ def _resized_window(scaled, offset, size: tuple[int, int]) -> tuple[tf.Tensor, t
 def _resize_window(image, scaled, begin, length) -> tf.Tensor:
     """Computes the part of a resized image from `begin` on, `length` long, from the pixels that the filter needs.
 
-    Args:
-        image: `(H, W, C)`.
-        scaled: int64 height and width of the whole resized image.
-        begin, length: int64 `(2,)`, of the part.
-
-    Returns:
-        `(*length, C)` of the image's dtype.
+    `scaled` is the size of the whole resized image; all three are int64 `(2,)`.
     """
     size = tf.shape(image, tf.int64)[:2]
     step = tf.cast(size, tf.float64) / tf.cast(scaled, tf.float64)  # in pixels of the image

@@ -59,12 +59,7 @@ class RecordIndex:
 
 
 class RecordReader:
-    """Reads records by their places, in a graph or not.
-
-    Args:
-        paths: the files.
-        index: the places of all records.
-    """
+    """Reads records of the files `paths` by their places, in a graph or not."""
 
     def __init__(self, paths: list[str], index: RecordIndex) -> None:
         self._paths = tf.constant(paths)
@@ -129,10 +124,8 @@ def _scan(path: str) -> tuple[np.ndarray, np.ndarray, str]:
             header = file.read(8)
             length = struct.unpack("<Q", header)[0] if len(header) == 8 else size
             if place + HEADER + length + FOOTER > size:
-                damage = (
-                    f"{path}: record {len(offsets)} does not end within the file: it was cut off, or it is not an "
-                    "uncompressed TFRecord file"
-                )
+                damage = f"{path}: record {len(offsets)} does not end within the file: it was cut off, or it is not an"
+                damage += " uncompressed TFRecord file"
                 break
             offsets.append(place + HEADER)
             lengths.append(length)

@@ -96,10 +96,8 @@ class RecordSource(Source):
 
     def required_labels(self) -> np.ndarray:
         if self._text and not self.labelled:
-            raise ValueError(
-                f"{self.name}: labels are integers, counted from 0; these are text, such as {self._text}: write them "
-                "as numbers"
-            )
+            wrong = f"{self.name}: labels are integers, counted from 0; these are text, such as {self._text}"
+            raise ValueError(f"{wrong}: write them as numbers")
         return super().required_labels()
 
     def path_at(self, index) -> tf.Tensor:
@@ -160,7 +158,8 @@ def open_records(pattern: str) -> RecordSource:
 
 def _with_index(paths: list[str], beside: str, name: str) -> RecordSource:
     """Opens records of some of the files that an index describes, in the order of the source of the files."""
-    table = patiently(lambda: _arrays_in(beside), beside)
+    contents = patiently(lambda: tf.io.read_file(beside).numpy(), beside)
+    table = dict(np.load(io.BytesIO(contents), allow_pickle=False).items())
     names = [str(one) for one in table["files"]]
     sizes = dict(zip(names, table["sizes"].tolist()))
     for path in paths:
@@ -183,11 +182,6 @@ def _matching(pattern: str) -> list[str]:
     if not found and folder and tf.io.gfile.exists(folder):
         tf.io.gfile.stat(folder)
     return found
-
-
-def _arrays_in(path: str) -> dict[str, np.ndarray]:
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return dict(np.load(file, allow_pickle=False).items())
 
 
 def _known(keys: tuple[str, ...], features) -> str | None:

@@ -108,7 +108,8 @@ def _bytes(value: bytes) -> tf.train.Feature:
 
 def _write_index(source: Source, paths: list[str], path: str) -> None:
     index = RecordIndex.of(paths)  # file by file; image i is record i // n of file i % n
-    order = np.lexsort((index.file, _place_in_file(index.file)))
+    place_in_file = np.arange(len(index.file)) - np.searchsorted(index.file, index.file)
+    order = np.lexsort((index.file, place_in_file))
     table = {
         "files": np.array([os.path.basename(one) for one in paths]),
         "sizes": np.array([tf.io.gfile.stat(one).length for one in paths]),
@@ -123,9 +124,3 @@ def _write_index(source: Source, paths: list[str], path: str) -> None:
     np.savez(contents, allow_pickle=False, **table)
     with tf.io.gfile.GFile(path, "wb") as file:
         file.write(contents.getvalue())
-
-
-def _place_in_file(files: np.ndarray) -> np.ndarray:
-    """Returns the number of each record within its file, for records in the order of the files."""
-    starts = np.searchsorted(files, np.arange(files.max() + 1))
-    return np.arange(len(files)) - starts[files]

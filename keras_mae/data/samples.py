@@ -18,21 +18,15 @@ _LOOKED_AT = 16
 
 
 def first_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
-    """Returns the first `count` images that can be decoded, after the evaluation transform.
-
-    Returns:
-        `(n, H, W, C)` of the source's dtype.
-    """
+    """Returns the first `count` images that can be decoded, cut to `image_shape`: `(n, H, W, C)` of their dtype."""
     return _decoded(source, np.arange(source.num_images), image_shape, count, crop_ratio)
 
 
 def sample_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
     """Returns a random sample of `count` images that can be decoded, always the same of the same source.
 
-    A smaller sample is the beginning of a larger one.
-
-    Returns:
-        What an evaluation batch holds: uint8 `(n, H, W, C)`, or float32 in [0, 255] for 16 bits a channel.
+    A smaller sample is the beginning of a larger one. It is uint8 `(n, H, W, C)`, or float32 in [0, 255] for images of
+    16 bits a channel, as a batch of evaluation.
     """
     indices = random_subset(source, source.num_images).indices
     images = _decoded(source, indices, image_shape, count, crop_ratio)
@@ -66,10 +60,8 @@ def _decoded(
             if len(images) >= count:
                 return np.stack(images[:count])
     if not images:
-        raise ValueError(
-            f"none of the {source.num_images} images can be decoded, such as {source.name_of(failed)} "
-            f"({_reason_of(source, failed, image_shape[-1])})"
-        )
+        such_as = _with_reason(source, failed, image_shape[-1])
+        raise ValueError(f"none of the {source.num_images} images can be decoded, such as {such_as}")
     return np.stack(images)
 
 
@@ -92,23 +84,23 @@ def look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None:
     with storage_errors():
         faults = [fault for batch in untuned(rows).as_numpy_iterator() for fault in corrupt.faults_in(batch["fault"])]
     if len(faults) == len(indices):
-        raise ValueError(
-            f"none of the {len(faults)} images looked at, of {source.num_images}, can be decoded, such as "
-            f"{source.name_of(faults[0][0])} ({_reason_of(source, faults[0][0], channels)})"
-        )
+        none = f"none of the {len(faults)} images looked at, of {source.num_images}, can be decoded"
+        raise ValueError(f"{none}, such as {_with_reason(source, faults[0][0], channels)}")
     for fault in faults:
         corrupt.report(*fault)
     corrupt.check()
 
 
-def _reason_of(source: Source, index: int, channels: int) -> str:
-    """Returns TensorFlow's message about an image that cannot be decoded, on one line, or an assertion's text."""
+def _with_reason(source: Source, index: int, channels: int) -> str:
+    """Returns an image's name and, on one line, TensorFlow's error, or an assertion's text."""
+    name = source.name_of(index)
     try:
         source.image(tf.constant(index, tf.int64), channels)
-        return "now it can be"
+        return f"{name} (now it can be)"
     except tf.errors.OpError as error:
         message = error.message
     text = " ".join(re.sub(r"\{\{.*?\}\}", "", message).split()).replace("\\'", "'")  # without names of nodes
     text = text.partition(" [[")[0]  # and without their places in the graph
     said = re.search(r"assertion failed: ((?:\[.*?\] ?)+)", text)
-    return (" ".join(re.findall(r"\[(?!Op:)(.*?)\]", said[1])) if said else text)[:200]
+    text = " ".join(re.findall(r"\[(?!Op:)(.*?)\]", said[1])) if said else text
+    return f"{name} ({text[:200]})"

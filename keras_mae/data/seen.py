@@ -149,9 +149,7 @@ def _names(source: Source, first: Source | None) -> Iterator[bytes]:
     if isinstance(source, MemorySource):
         return _names(source.source, first)
     if isinstance(source, FolderSource):
-        root = first
-        while isinstance(root, (Subset, MemorySource)):
-            root = root.source
+        root = first and _unwrapped(first)
         other = isinstance(root, FolderSource) and root.path != source.path
         prefix = f"{os.path.basename(source.path)}:" if other else ""
         return (os.fsencode(prefix + source.relative_name(index)) for index in range(source.num_images))
@@ -187,6 +185,11 @@ def _add(digest, source: Source) -> None:
 
 def _labels_are_known(source: Source) -> bool:
     """Whether the labels are known without reading files."""
-    if isinstance(source, Subset):
-        return _labels_are_known(source.source)
-    return not isinstance(source, RecordSource) or source._labels is not None or "labels" in vars(source)
+    base = _unwrapped(source)
+    return not isinstance(base, RecordSource) or base._labels is not None or "labels" in vars(base)
+
+
+def _unwrapped(source: Source) -> Source:
+    while isinstance(source, (Subset, MemorySource)):
+        source = source.source
+    return source

@@ -177,18 +177,13 @@ def _disk(rest: str, split: str | None) -> Source:
     if not change and kept.num_images != source.num_images:
         change = f"it holds {kept.num_images} images, and there are {source.num_images}"
     if change:
-        raise ValueError(
-            f"disk:{cache}: does not hold what {specification} has: {change}; remove the cache, and it is written anew"
-        )
+        wrong = f"disk:{cache}: does not hold what {specification} has: {change}"
+        raise ValueError(f"{wrong}; remove the cache, and it is written anew")
     return kept
 
 
 def _changed(note: str, now: dict) -> str:
-    def read() -> str:
-        with tf.io.gfile.GFile(note) as file:
-            return file.read()
-
-    return changes_between(json.loads(patiently(read, note)), now)
+    return changes_between(json.loads(patiently(lambda: tf.io.read_file(note).numpy(), note)), now)
 
 
 def _part(source: Source, split: str | None) -> Source:

@@ -39,10 +39,8 @@ def split_source(source: Source, split: str) -> Subset:
     is_validation[order] = place < np.repeat(_for_validation(sizes), sizes)
     chosen = np.flatnonzero(is_validation == (split == "validation"))
     if not len(chosen):
-        raise ValueError(
-            f"{source.num_images} images are too few to set a tenth of them aside for validation; give two folders, "
-            "train and val"
-        )
+        few = f"{source.num_images} images are too few to set a tenth of them aside for validation"
+        raise ValueError(f"{few}; give two folders, train and val")
     return Subset(source, chosen)
 
 

@@ -82,10 +82,8 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
     mean, square = found.mean(axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0))
     if (std < 1e-4).any():
-        raise ValueError(
-            f"channel {int(std.argmin())} has the same level everywhere, in all {len(found)} images looked at: it "
-            "cannot be normalised; leave it out of the images"
-        )
+        flat = f"channel {int(std.argmin())} has the same level everywhere, in all {len(found)} images looked at"
+        raise ValueError(f"{flat}: it cannot be normalised; leave it out of the images")
     rounded = [tuple(round(float(value), 5) for value in values) for values in (mean, std)]
     return PixelStats(rounded[0], rounded[1], len(found), source.dtype)
 

@@ -13,7 +13,6 @@ from keras_mae.data.record_source import RecordSource
 from keras_mae.data.source import Source
 
 IMAGE_FOLDER = "ImageFolder"
-_FEATURES = ("Image", "ClassLabel")
 
 
 def tfds_builder(name: str, data_dir: str | None = None) -> Any:
@@ -59,8 +58,10 @@ def tfds_source(builder: Any, split: str) -> Source:
     name = f"tfds:{builder.name}:{split}"
     info = builder.info
     no_split = f"{name}: there is no such split; there are: {', '.join(sorted(info.splits))}"
-    features = {kind: [key for key, one in info.features.items() if type(one).__name__ == kind] for kind in _FEATURES}
-    images, labels = features.values()
+    images, labels = (
+        [key for key, feature in info.features.items() if type(feature).__name__ == kind]
+        for kind in ("Image", "ClassLabel")
+    )
     classes = list(info.features[labels[0]].names or []) if labels else []
     if type(builder).__name__ == IMAGE_FOLDER:
         if split not in info.splits:
@@ -80,8 +81,7 @@ def tfds_source(builder: Any, split: str) -> Source:
     paths = sorted({os.fspath(one.filename) for one in instructions})
     everything = RecordIndex.of(paths)
     begins = np.searchsorted(everything.file, np.arange(len(paths)))
-    chosen = [
-        begins[paths.index(os.fspath(one.filename))] + np.arange(one.skip, one.skip + one.take) for one in instructions
-    ]
+    firsts = [begins[paths.index(os.fspath(one.filename))] + one.skip for one in instructions]
+    chosen = [first + np.arange(one.take) for first, one in zip(firsts, instructions)]
     index, label_key = everything[np.concatenate(chosen)], labels[0] if labels else None
     return RecordSource(paths, index, name, images[0], label_key, class_names=classes, dtype=dtype)

@@ -15,15 +15,9 @@ _ASSOCIATED, _ALPHA = 1, (1, 2, 999)  # kinds of an extra sample; 999 is an old 
 
 
 def to_colours(image, page: Directory, channels) -> tf.Tensor:
-    """Converts samples to gray, gray and alpha, RGB, or RGB and alpha.
+    """Converts the samples of a page, uint8 or uint16 `(H, W, samples)`, to gray or RGB, with or without alpha.
 
-    Args:
-        image: uint8 or uint16 `(H, W, samples)`, the samples of the file.
-        page: the fields.
-        channels: a gray page of this many samples, none of them alpha, is not changed.
-
-    Raises:
-        tf.errors.InvalidArgumentError: if the meaning of the samples is not known.
+    A gray page of as many samples as `channels` is not changed. Samples of unknown meaning are refused.
     """
     photometric, depth = page.one(tag.PHOTOMETRIC), page.one(tag.BITS)
     in_jpeg = page.one(tag.COMPRESSION) == 7  # there YCbCr has become RGB

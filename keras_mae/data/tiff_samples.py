@@ -59,15 +59,9 @@ def read_bytes(contents, page: Directory, shape, max_levels: int) -> tuple[tf.Te
 
 
 def samples_of(rows, layout, page: Directory, dtype: str) -> tf.Tensor:
-    """Returns the numbers of a page, not scaled; of 12 and 16 bits the upper 8 for uint8.
+    """Converts the result of `read_bytes` to the numbers of a page, not scaled: `dtype` `(H, W, C)`.
 
-    Args:
-        rows, layout: from `read_bytes`.
-        page: the page.
-        dtype: `"uint8"` or `"uint16"`.
-
-    Returns:
-        `dtype` `(H, W, C)`.
+    Numbers of 12 and 16 bits lose all but the upper 8 for uint8.
     """
     planes, together, down, across, tile_height, tile_width = tf.unstack(layout)
     height, width = (tf.cast(page.one(name), tf.int32) for name in (tag.HEIGHT, tag.WIDTH))

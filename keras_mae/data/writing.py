@@ -19,11 +19,7 @@ def writing(path: str) -> Iterator[None]:
 
 
 def make_place(path: str) -> None:
-    """Makes the folder of a file, before the file's contents are computed.
-
-    Raises:
-        OSError: if the folder cannot be made, or a folder has the file's name.
-    """
+    """Makes the folder of a file; raises OSError if it cannot, or if a folder has the file's name."""
     with writing(path):
         if tf.io.gfile.isdir(path):
             raise IsADirectoryError(f"{path} is a folder; name a file, such as {os.path.join(path, 'stats.json')}")
