@@ -54,7 +54,7 @@ def with_validation(
     training: TrainingData, validation: Source, crop_ratio: float, tested_together: int
 ) -> ClassifierData:
     """Images to train on, and `tested_together` at a time, at most, to test on."""
-    corrupt = CorruptImages(validation.num_images, validation.name_of)
+    corrupt = CorruptImages(validation)
     together = min(tested_together, validation.num_images)
     tested = evaluation_dataset(validation, training.image_shape, together, crop_ratio, corrupt, with_labels=True)
     return ClassifierData(training, tested, validation.required_labels(), (training.corrupt, corrupt))

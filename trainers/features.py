@@ -36,7 +36,7 @@ def features_of(
     Raises:
         ValueError: for another pooling, too many images that cannot be decoded, or features that are not finite.
     """
-    corrupt = CorruptImages(source.num_images, source.name_of)
+    corrupt = CorruptImages(source)
     dataset = evaluation_dataset(
         source, encoder.image_shape, min(batch_size, source.num_images), crop_ratio, corrupt, with_labels=True
     )

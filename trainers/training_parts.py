@@ -37,7 +37,7 @@ class DecodedData:
         """How files become pixels."""
         from keras_mae.data import Decoding
 
-        return Decoding.of(self.max_megapixels, self.background)
+        return Decoding(round(self.max_megapixels * 1e6), self.background)
 
 
 @dataclasses.dataclass(frozen=True)

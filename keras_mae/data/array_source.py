@@ -18,8 +18,8 @@ class ArraySource(Source):
     Args:
         images: uint8 or uint16 array `(N, H, W, C)` or `(N, H, W)`, any number of channels.
         labels: None, or integers `(N,)`.
-        name: what to call the array in messages.
-        class_names: the names of the labels, if they have any.
+        name: of the array in messages.
+        class_names: of the labels, if they have any.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class ArraySource(Source):
         self._labels = None if labels is None else labels.astype("int64")
 
     def read(self, index) -> dict[str, tf.Tensor]:
-        with tf.init_scope():  # held once, by reference: a constant in a graph may not exceed 2 GB
+        with tf.init_scope():  # graphs refer to it: a constant in a graph may not exceed 2 GB
             if self._table is None:
                 self._table = tf.constant(self.images)
         return {"image": tf.gather(self._table, index), "label": self.label_at(index)}
@@ -63,11 +63,7 @@ class ArraySource(Source):
 
 
 def read_npz(path: str) -> dict[str, np.ndarray]:
-    """The arrays in a file that `numpy.savez` wrote, among which there is one called `images`.
-
-    Raises:
-        ValueError: if the file is missing, is no such file or holds no `images`.
-    """
+    """Reads the arrays of a `numpy.savez` file; raises ValueError if it is missing, no such file or lacks `images`."""
     if not is_there(path):
         raise ValueError(f"npz:{path}: there is no such file")
     arrays = patiently(lambda: _arrays_in(path), path)
@@ -76,19 +72,14 @@ def read_npz(path: str) -> dict[str, np.ndarray]:
     return arrays
 
 
+_NO_NPZ = (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error, tf.errors.OpError)
+
+
 def _arrays_in(path: str) -> dict[str, np.ndarray]:
     with tf.io.gfile.GFile(path, "rb") as file:
         try:
             return dict(np.load(file, allow_pickle=False).items())
-        except (
-            ValueError,
-            OSError,
-            EOFError,
-            AttributeError,
-            zipfile.BadZipFile,
-            zlib.error,
-            tf.errors.OpError,
-        ) as error:
+        except _NO_NPZ as error:
             if passing(error):
                 raise
             raise ValueError(f"npz:{path}: is not a file written by numpy.savez ({error})") from error

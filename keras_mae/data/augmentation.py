@@ -1,4 +1,4 @@
-"""Random image operations, each a function of the uniform numbers that it is given."""
+"""Random image operations, as functions of uniform numbers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ RATIO = (3 / 4, 4 / 3)
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What happens to a training image.
+    """The augmentation of training images: random crop, flip and colour jitter.
 
     Attributes:
-        crop_scale: bounds of the random resized crop's area, as shares of the image's; None resizes and takes the
-            centre instead.
+        crop_scale: bounds of the random resized crop's area, as shares of the image's; None for the evaluation
+            transform instead.
         flip: whether half of the images are mirrored.
         crop_ratio: of the evaluation transform, used if there is no random crop.
         jitter: brightness, contrast and saturation vary by up to this share, see `color_jitter`; 0 for none.
@@ -34,15 +34,15 @@ class Augmentation:
     jitter: float = 0.0
 
     def keeps(self, source_shape: tuple[int, int, int] | None, image_shape: tuple[int, int, int]) -> bool:
-        """Whether images of `source_shape` (None: of all sizes) stay what they are."""
+        """Returns whether images of `source_shape` (None: of several sizes) are not changed."""
         return self.crop_is_whole(source_shape, image_shape) and not self.flip and not self.jitter
 
     def crop_is_whole(self, source_shape: tuple[int, int, int] | None, image_shape: tuple[int, int, int]) -> bool:
-        """Whether images of `source_shape` (None: of all sizes) have the size already and are not cropped."""
+        """Returns whether images of `source_shape` (None: of several sizes) are neither resized nor cropped."""
         return source_shape == image_shape and self.crop_scale is None and self.crop_ratio == 1
 
     def __call__(self, image, image_shape: tuple[int, int, int], seed: ExampleSeed) -> tf.Tensor:
-        """uint8 or uint16 `(H, W, C)` to `image_shape`, of the same dtype."""
+        """Augments an image, uint8 or uint16 `(H, W, C)`, to `image_shape` of the same dtype."""
         return tf.ensure_shape(self.after_crop(self._crop(image, image_shape, seed), seed), image_shape)
 
     def decode(
@@ -53,7 +53,7 @@ class Augmentation:
         dtype: str = "uint8",
         decoding: Decoding = Decoding(),
     ) -> tf.Tensor:
-        """The same of an image file's bytes; of a JPEG, only what is in the crop is decoded."""
+        """Augments an image file's bytes; of a JPEG, only the crop is decoded."""
 
         def whole():
             return self._crop(decode_file(contents, image_shape[-1], dtype, decoding), image_shape, seed)
@@ -76,7 +76,7 @@ class Augmentation:
         return random_resized_crop(image, image_shape[:2], crop_draws(seed), self.crop_scale)
 
     def after_crop(self, image, seed: ExampleSeed) -> tf.Tensor:
-        """What is done to the image once it has its size."""
+        """Augments an image that has its size already."""
         image = random_flip(image, seed.fold_in(Purpose.FLIP).uniform(1, ())[0]) if self.flip else image
         if self.jitter:
             image = color_jitter(image, seed.fold_in(Purpose.JITTER).uniform(1, (3,))[0], self.jitter)
@@ -84,7 +84,7 @@ class Augmentation:
 
 
 def crop_draws(seed: ExampleSeed) -> tf.Tensor:
-    """The numbers that a random resized crop is a function of."""
+    """Draws the numbers for a random resized crop: float32 `(10, 4)`."""
     return seed.fold_in(Purpose.CROP).uniform(1, (10, 4))[0]
 
 
@@ -98,8 +98,8 @@ def random_resized_crop(
     """Cuts out a random rectangle and resizes it (bicubic, antialiased).
 
     The rectangle's area is uniform in `scale` times the image's, its aspect (width / height) log-uniform in `ratio`.
-    The first of ten draws that fits into the image is taken; if none does, the largest centred rectangle with an
-    allowed aspect.
+    It is the first of ten draws that fits into the image; if none does, the largest centred rectangle with an aspect
+    within `ratio`.
 
     Args:
         image: uint8 or uint16 `(H, W, C)`.
@@ -118,12 +118,7 @@ def random_resized_crop(
 
 
 def crop_window(size, draws, scale: tuple[float, float], ratio: tuple[float, float]) -> tf.Tensor:
-    """The rectangles of `random_resized_crop` in images of one size.
-
-    Args:
-        size: height and width of the images.
-        draws: `(..., 10, 4)`.
-        scale, ratio: bounds.
+    """Computes the rectangles of `random_resized_crop` in images of one size, from draws `(..., 10, 4)`.
 
     Returns:
         int32 `(..., 4)`: top, left, height, width.
@@ -140,26 +135,25 @@ def crop_window(size, draws, scale: tuple[float, float], ratio: tuple[float, flo
     first = tf.argmax(fits, axis=-1)
     window = tf.gather(windows, first, axis=-2, batch_dims=windows.shape.rank - 2)
 
-    # if nothing fits: all of the image, cut to the nearest allowed aspect
+    # if nothing fits: the whole image, cut to the nearest allowed aspect
     allowed = tf.clip_by_value(image_width / image_height, ratio[0], ratio[1])
     whole_height = tf.minimum(image_height, tf.round(image_width / allowed))
     whole_width = tf.minimum(image_width, tf.round(image_height * allowed))
     centre = [tf.floor((image_height - whole_height) / 2), tf.floor((image_width - whole_width) / 2)]
-    return tf.cast(
-        tf.where(tf.reduce_any(fits, axis=-1)[..., None], window, [*centre, whole_height, whole_width]), tf.int32
-    )
+    window = tf.where(tf.reduce_any(fits, axis=-1)[..., None], window, [*centre, whole_height, whole_width])
+    return tf.cast(window, tf.int32)
 
 
 def random_flip(image, draw) -> tf.Tensor:
-    """The image, mirrored left to right if the uniform number `draw` is below one half."""
+    """Mirrors the image left to right if the uniform number `draw` is below one half."""
     return tf.cond(draw < 0.5, lambda: tf.reverse(image, [1]), lambda: image)  # a slice takes many times as long
 
 
 def color_jitter(images, draws, strength: float) -> tf.Tensor:
     """Scales brightness, then contrast, then saturation, each by a factor uniform in `1 - strength` to `1 + strength`.
 
-    Contrast is the distance from the image's mean gray, saturation that of a pixel from its own gray; gray is the luma
-    of ITU-R BT.601. Images with another number of channels than three have their mean for gray, and no saturation.
+    Contrast is the distance from the image's mean gray, saturation that of a pixel from its own gray. Gray is the luma
+    of ITU-R BT.601; without three channels it is the mean of the channels, and there is no saturation.
 
     Args:
         images: uint8 or uint16 `(..., H, W, C)`.

@@ -1,4 +1,4 @@
-"""The random resized crop, the flip and the colour jitter for a batch of small images of one size at once."""
+"""Augments a batch of small images of one size at once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import tensorflow as tf
 from keras_mae.data.augmentation import RATIO, Augmentation, color_jitter, crop_window
 from keras_mae.example_seed import ExampleSeed, Purpose
 
-_LARGEST = 128 * 128  # pixels; the resize as a product of matrices pays up to about here
+_LARGEST = 128 * 128  # pixels up to which the resize by matrices is faster
 
 
 def applies_to(
     augmentation: Augmentation, source_shape: tuple[int, int, int] | None, image_shape: tuple[int, int, int]
 ) -> bool:
-    """Whether `augment_batch` can do what the augmentation does, and faster."""
+    """Returns whether `augment_batch` does the same as the augmentation, and faster."""
     if source_shape is None or type(augmentation) is not Augmentation:
         return False
     cropped = augmentation.crop_scale is not None
@@ -26,25 +26,16 @@ def applies_to(
 def augment_batch(
     augmentation: Augmentation, images, image_shape: tuple[int, int, int], seed: int, epoch, indices
 ) -> tf.Tensor:
-    """What the augmentation makes of each image on its own, up to rounding.
+    """Augments each image as the augmentation does on its own, up to rounding.
 
-    Args:
-        augmentation: one that `applies_to` these images.
-        images: uint8 or uint16 `(B, H, W, C)`.
-        image_shape: `(height, width, C)` of the results.
-        seed: int.
-        epoch: int64 scalar.
-        indices: the images' numbers, int64 `(B,)`.
-
-    Returns:
-        `(B, height, width, C)` of the images' dtype.
+    The augmentation must be one that `applies_to` the images, uint8 or uint16 `(B, H, W, C)`, whose indices in the
+    source are int64 `(B,)`. Returns `(B, *image_shape)` of the same dtype.
     """
     base = ExampleSeed.of(seed, epoch)
     images = _crop_and_flip(augmentation, images, image_shape, base, indices)
-    if augmentation.jitter:
-        draws = base.fold_in(Purpose.JITTER).uniform_at(indices, (3,))
-        images = color_jitter(images, draws, augmentation.jitter)
-    return images
+    if not augmentation.jitter:
+        return images
+    return color_jitter(images, base.fold_in(Purpose.JITTER).uniform_at(indices, (3,)), augmentation.jitter)
 
 
 def _crop_and_flip(augmentation: Augmentation, images, image_shape, base: ExampleSeed, indices) -> tf.Tensor:
@@ -71,7 +62,7 @@ def _crop_and_flip(augmentation: Augmentation, images, image_shape, base: Exampl
 
 
 def resize_matrix(begin, length, old_size: int, new_size: int) -> tf.Tensor:
-    """The antialiased bicubic resize of a part of a row of pixels, as a matrix.
+    """Returns the antialiased bicubic resize of a part of a row of pixels as a matrix.
 
     Args:
         begin, length: of the parts, in pixels: float32 `(B,)`.

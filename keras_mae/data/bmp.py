@@ -1,4 +1,4 @@
-"""BMP files, as Pillow reads them; TensorFlow's decoder takes indices for gray levels, and padding for alpha."""
+"""BMP files, decoded as by Pillow; TensorFlow's decoder takes indices for gray levels, and padding for alpha."""
 
 from __future__ import annotations
 
@@ -12,12 +12,7 @@ _HEADERS = (12, 40, 52, 56, 64, 108, 124)  # their sizes in bytes
 
 
 def decode_bmp(contents, max_pixels: int) -> tf.Tensor:
-    """A BMP of 1, 4, 8, 16, 24 or 32 bits a pixel as RGB, or RGB and alpha: uint8 `(H, W, C)`.
-
-    Args:
-        contents: string scalar, the file's bytes.
-        max_pixels: files of more are refused.
-    """
+    """Decodes a BMP of 1 to 32 bits a pixel, of at most `max_pixels`, to RGB, or RGB and alpha: uint8 `(H, W, C)`."""
     # from byte 10 on: where the pixels begin, the header's size (14), width (18), height (22), planes and bits (26),
     # compression (30), and from byte 46 the number of colours
     numbers = tf.unstack(number(tf.reshape(bytes_at(contents, 10, 40), [10, 4]), False))  # int32

@@ -1,15 +1,15 @@
-"""Images that cannot be used: named, counted, and fatal once they are too many."""
+"""The account of images that cannot be used: it names and counts them, and stops a run if they are too many."""
 
 from __future__ import annotations
 
 import enum
 import logging
 import sys
-from collections.abc import Callable
 
 import tensorflow as tf
 
 from keras_mae.data.rare_branch import rarely
+from keras_mae.data.source import Source
 
 _log = logging.getLogger("keras_mae")
 _TOLERATED = 0.01
@@ -22,10 +22,10 @@ class Fault(enum.IntEnum):
     UNDECODABLE = 0
     MISSING = 1
     UNREADABLE = 2
-    LATE = 3  # it could be read, but not at once
+    LATE = 3  # it was read, but not at once
 
     def of(self, count: int) -> str:
-        """The fault as the verb of so many images."""
+        """Returns the verb for the fault of `count` images."""
         return {
             Fault.UNDECODABLE: "cannot be decoded",
             Fault.MISSING: "is missing" if count == 1 else "are missing",
@@ -37,16 +37,15 @@ class Fault(enum.IntEnum):
 class CorruptImages:
     """The account of the images that could not be used.
 
-    A data set notes them in a table (`note`), which belongs to no data set and needs no Python while one runs; the
-    methods and `names` look at the table, and log what is new there.
+    A data set notes them in a table (`note`), which belongs to no data set and needs no Python while one runs. The
+    methods and `names` look at the table and log what is new there.
 
     Args:
-        num_images: how many images there are in all.
-        name_of: the name of the image with a given index.
+        source: the images.
     """
 
-    def __init__(self, num_images: int, name_of: Callable[[int], str]) -> None:
-        self.num_images, self._name_of = num_images, name_of
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self._found: dict[int, tuple[Fault, str]] = {}
         self._seen: set[int] = set()
         with tf.init_scope(), tf.device("CPU"):
@@ -54,37 +53,37 @@ class CorruptImages:
 
     @staticmethod
     def code(index, fault) -> tf.Tensor:
-        """What `note` takes, int64: an image and its fault in one number; images without a fault have -1."""
+        """Returns an image and its fault as one number, int64, for `note`; images without a fault have -1."""
         return tf.cast(index, tf.int64) * len(Fault) + tf.cast(fault, tf.int64)
 
     @staticmethod
     def faults_in(codes) -> list[tuple[int, Fault]]:
-        """The images and faults that codes stand for; those without a fault are left out."""
+        """Returns the images and faults of codes, without those of no fault."""
         return [(int(code) // len(Fault), Fault(int(code) % len(Fault))) for code in codes if code >= 0]
 
     def note(self, codes) -> tf.Tensor:
-        """An operation that notes some codes, for a data set's functions: int64 `(n,)`; returns an int32 scalar."""
+        """Notes codes, int64 `(n,)`, in a data set's function; returns an int32 scalar to depend on."""
         codes = tf.boolean_mask(codes, codes >= 0)
         with tf.control_dependencies([self._table.insert(codes, codes)]):
             return tf.constant(0)
 
     def report(self, index: int, fault: Fault = Fault.UNDECODABLE) -> None:
-        """Notes, and logs once, that something is wrong with the image `index`."""
+        """Notes the fault of the image `index`, and logs it once."""
         if fault is not Fault.LATE and index not in self._found:
-            self._found[index] = fault, self._name_of(index)
-            _log.warning("skipped, %s: %s", fault.of(1), self._found[index][1])
+            self._found[index] = fault, self._source.name_of(index)
+            remedy = self._source.remedy(index) if fault is Fault.UNDECODABLE else ""
+            _log.warning("skipped, %s: %s%s", fault.of(1), self._found[index][1], remedy and f" ({remedy})")
 
     @property
     def names(self) -> dict[int, str]:
-        """The names of the images that were skipped, by index."""
+        """The names of the skipped images, by index."""
         self._look()
         return {index: name for index, (_, name) in self._found.items()}
 
     def check(self) -> None:
         """Raises ValueError if more than 1 % of all images were skipped."""
-        self._look()
-        if len(self._found) > _TOLERATED * self.num_images:
-            beginning = f"{len(self._found)} of {self.num_images} images"
+        if len(self.names) > _TOLERATED * self._source.num_images:
+            beginning = f"{len(self._found)} of {self._source.num_images} images"
             faults = self._by_fault()
             if len(faults) == 1:
                 ((fault, names),) = faults.items()
@@ -97,10 +96,9 @@ class CorruptImages:
             raise ValueError(f"{beginning} {what}, more than the tolerated 1 %: {shown}; remove or repair them")
 
     def summary(self) -> str:
-        """One line with the count."""
-        self._look()
+        """Returns one line with the count."""
+        beginning = f"{len(self.names)} of {self._source.num_images} images were skipped"
         faults = self._by_fault()
-        beginning = f"{len(self._found)} of {self.num_images} images were skipped"
         if set(faults) <= {Fault.UNDECODABLE}:
             return f"{beginning} because they cannot be decoded"
         return f"{beginning}: {', '.join(f'{len(names)} {fault.of(len(names))}' for fault, names in faults.items())}"
@@ -110,35 +108,32 @@ class CorruptImages:
         return {fault: [name for one, name in found if one is fault] for fault in Fault if fault in dict(found)}
 
     def _look(self) -> None:
-        """Takes over what data sets have noted."""
+        """Reports what data sets have noted."""
         if int(self._table.size()) == len(self._seen):
             return
         codes = set(self._table.export()[0].numpy().tolist())
         found = self.faults_in(sorted(codes - self._seen))
         late = [index for index, fault in found if fault is Fault.LATE]
         if late:
-            _log.warning(
-                "the storage failed for a while: %d images were read late, such as %s",
-                len(late),
-                self._name_of(late[0]),
-            )
+            name = self._source.name_of(late[0])
+            _log.warning("the storage failed for a while: %d images were read late, such as %s", len(late), name)
         for index, fault in found:
             self.report(index, fault)
         self._seen = codes
 
 
 def usable(codes):
-    """Which of some codes, see `CorruptImages.code`, stand for images that can be used: bools of their kind."""
+    """Returns which codes, see `CorruptImages.code`, stand for images that can be used: bool, of the codes' shape."""
     return (codes < 0) | (codes % len(Fault) == Fault.LATE)
 
 
 def without_faults(batch: dict, corrupt: CorruptImages | None, drop: bool = False) -> dict:
-    """A batch without its field `fault`, which it notes in an account; for a data set's `map`.
+    """Notes the field `fault` of a batch and returns the batch without it; for a data set's `map`.
 
     Args:
         batch: fields of n rows. `fault` has int64 codes `(n,)`, see `CorruptImages.code`; images in memory have none.
         corrupt: the account; without one, the numbers of these images go to stderr.
-        drop: whether the rows of images that cannot be used are left out; else others stand in for them.
+        drop: whether the rows of images that cannot be used are left out.
     """
     rows = {name: values for name, values in batch.items() if name != "fault"}
     if "fault" not in batch:

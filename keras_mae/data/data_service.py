@@ -1,4 +1,4 @@
-"""Input from a tf.data service, which prepares images on other machines."""
+"""Input from a tf.data service on other machines."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class DataService:
-    """A transform of `TrainingData`: the same batches, computed by a tf.data service.
+    """A transform of `TrainingData`: lets a tf.data service compute the same batches.
 
-    Every worker of the service makes the whole stream, and whichever is first with the element that comes next
-    delivers it. So the order does not depend on how many workers there are, or whether one is lost; to prepare more
-    images a second, give a worker more cores.
+    Every worker of the service makes the whole stream, and the first that has the next element delivers it. So the
+    order does not depend on the number of workers, or the loss of one; more cores for a worker prepare more images a
+    second.
 
     Attributes:
         address: `grpc://host:port`, the service's dispatcher.
@@ -30,7 +30,7 @@ class DataService:
             raise ValueError(f"a tf.data service is given as grpc://host:port; got {self.address!r}")
 
     def __call__(self, batches: tf.data.Dataset, seed: int, step: int) -> tf.data.Dataset:
-        """The same data set, element for element; whatever its elements are."""
+        """Returns the same data set, element by element, of elements of any kind."""
         service = tf.data.experimental.service
         far = batches.enumerate().apply(service.distribute(service.ShardingPolicy.OFF, service=self.address))
 

@@ -15,6 +15,7 @@ from keras_mae.data.channels import as_asked
 from keras_mae.data.file_bytes import begins_with, bytes_at, checked, within_limit
 from keras_mae.data.gif import decode_gif
 from keras_mae.data.orientation import orientation, stored_window, upright
+from keras_mae.data.png import MARK as PNG_MARK
 from keras_mae.data.png import decode_png
 from keras_mae.data.preprocessing import resize_at_once
 from keras_mae.data.rare_branch import rarely, traced_once
@@ -22,7 +23,7 @@ from keras_mae.data.tiff import decode_tiff
 from keras_mae.data.tiff_header import BITS, MARKS, Directory, bits_of_tiff
 from keras_mae.data.webp import decode_webp, is_webp
 
-# What a file of each format that `decode_file` reads may be called
+# The names of files of each format that `decode_file` reads
 FORMATS = {
     "JPEG": (".jpg", ".jpeg"),
     "PNG": (".png",),
@@ -32,8 +33,9 @@ FORMATS = {
     "TIFF": (".tif", ".tiff"),
 }
 EXTENSIONS = tuple(extension for extensions in FORMATS.values() for extension in extensions)
-_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64" + bytes(5)  # a segment of a JPEG: its inks are stored upside down
-_SCALES = (8, 4, 2)  # what libjpeg can shrink by while it decodes
+MISNAMED_TIFF = "a TIFF file: name it .tif"
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64" + bytes(5)  # the segment of a JPEG whose inks are inverted
+_SCALES = (8, 4, 2)  # factors by which libjpeg can shrink while it decodes
 _MARGIN = 2  # a crop is decoded at no less than this many times the target's size
 
 
@@ -44,12 +46,14 @@ class Decoding:
     Attributes:
         max_pixels: images of more are refused before they are decoded. In a TIFF of more than four channels, four
             levels count as one pixel.
-        background: what is seen through transparent pixels where 1 or 3 channels are asked for: a gray level in
-            [0, 255], 255 for white.
+        background: the gray level in [0, 255] behind transparent pixels where 1 or 3 channels are asked for.
+        tiff: whether TIFF files are read. To trace their decoder takes seconds in every process, so a folder without a
+            file of that name leaves it out.
     """
 
     max_pixels: int = 100_000_000
     background: int = 255
+    tiff: bool = True
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1:
@@ -57,18 +61,14 @@ class Decoding:
         if not 0 <= self.background <= 255:
             raise ValueError(f"background is a gray level in [0, 255], got {self.background!r}")
 
-    @classmethod
-    def of(cls, max_megapixels: float, background: int) -> Decoding:
-        """What the settings of a run say."""
-        return cls(round(max_megapixels * 1e6), background)
 
-
+@tf.autograph.experimental.do_not_convert  # AutoGraph would change nothing, and take a second in every process
 def decode_file(contents, channels: int, dtype: str = "uint8", decoding: Decoding = Decoding()) -> tf.Tensor:
-    """Decodes a JPEG, PNG, BMP, GIF, WebP or TIFF: what Pillow shows of it, as levels of one size.
+    """Decodes a JPEG, PNG, BMP, GIF, WebP or TIFF to the pixels that Pillow shows, in one dtype.
 
-    Gray is repeated for three channels; colour becomes luma (BT.601) for one; of both, transparent pixels are laid over
-    a background. Other numbers of channels must be the file's own (PNG, WebP: 2 or 4, TIFF: any). Images are upright,
-    as the camera noted (EXIF). Of animations and of several pages it is the first. Colour profiles are not applied.
+    Gray is repeated for three channels; colour becomes luma (BT.601) for one; transparent pixels are laid over a
+    background for both. Other numbers of channels must be the file's own (PNG, WebP: 2 or 4, TIFF: any). Images are
+    turned upright (EXIF). Only the first frame or page is decoded. Colour profiles are not applied.
 
     JPEGs are decoded with the accurate DCT, which agrees with Pillow's levels; TensorFlow's default differs by up to
     five. For uint8 the upper 8 of 16 bits are kept; for uint16, 8-bit files are scaled: 255 becomes 65535.
@@ -95,25 +95,31 @@ def decode_file(contents, channels: int, dtype: str = "uint8", decoding: Decodin
         )
         return _in_dtype(upright(image, orientation(contents)), dtype)
 
-    other = _other_than_jpeg(channels in (1, 3), dtype, decoding.max_pixels)
-    image = tf.cond(tf.io.is_jpeg(contents), jpeg, lambda: other(contents, channels))
+    other = _other_than_jpeg(channels in (1, 3), dtype, decoding.max_pixels, decoding.tiff)
+    image = tf.cond(tf.io.is_jpeg(contents), jpeg, functools.partial(other, contents, channels))
     return as_asked(image, channels, decoding.background)
 
 
 @functools.cache  # tracing it takes seconds, and many graphs decode files
-def _other_than_jpeg(colours: bool, dtype: str, limit: int) -> Callable:
-    """From the bytes of a file that is no JPEG, and the channels asked for, to pixels: a call, see `rarely`."""
+def _other_than_jpeg(colours: bool, dtype: str, limit: int, tiff: bool) -> Callable:
+    """Returns the decoder of all formats but JPEG, from a file's bytes and the channels asked for to pixels."""
 
     @traced_once(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32))
     def decode(contents, channels):
-        of_8_bits = lambda decoder: lambda: _in_dtype(_of_8_bits(decoder, limit)(contents), dtype)  # noqa: E731
+        def of_8_bits(decoder: Callable) -> Callable:
+            return lambda: _in_dtype(_of_8_bits(decoder, limit)(contents), dtype)
+
+        def refused(text: str) -> tf.Tensor:
+            return checked(tf.zeros((0, 0, 0), dtype), (False, text))
+
+        read_tiff = functools.partial(decode_tiff, contents, channels, colours, dtype, limit)
         kinds = [
-            (begins_with(contents, b"\x89PNG\r\n\x1a\n"), rarely(lambda: decode_png(contents, dtype, limit))),
+            (begins_with(contents, PNG_MARK), functools.partial(decode_png, contents, dtype, limit)),
             (begins_with(contents, b"GIF87a", b"GIF89a"), of_8_bits(decode_gif)),
             (begins_with(contents, b"BM"), of_8_bits(decode_bmp)),
             (is_webp(contents), of_8_bits(decode_webp)),
-            (begins_with(contents, *MARKS), rarely(lambda: decode_tiff(contents, channels, colours, dtype, limit))),
-            (True, lambda: checked(tf.zeros((0, 0, 0), dtype), (False, f"an image is one of {', '.join(FORMATS)}"))),
+            (begins_with(contents, *MARKS), rarely(read_tiff) if tiff else functools.partial(refused, MISNAMED_TIFF)),
+            (True, functools.partial(refused, f"an image is one of {', '.join(FORMATS)}")),
         ]
         number = tf.argmax([is_kind for is_kind, _ in kinds], output_type=tf.int32)
         image = tf.switch_case(number, [decode for _, decode in kinds])
@@ -124,14 +130,14 @@ def _other_than_jpeg(colours: bool, dtype: str, limit: int) -> Callable:
 
 @functools.cache
 def _of_8_bits(decoder: Callable, limit: int) -> Callable:
-    """A decoder of a format that has 8 bits only: the same function for both dtypes."""
-    return traced_once(tf.TensorSpec((), tf.string))(lambda contents: decoder(contents, limit))
+    """Returns a decoder of a format that has 8 bits only: one function for both dtypes."""
+    return traced_once(tf.TensorSpec((), tf.string))(functools.partial(decoder, max_pixels=limit))
 
 
 def _with_mark(contents, components) -> tf.Tensor:
-    """A JPEG of four inks with the mark of Adobe's, which nearly all are: Pillow takes each for one, TensorFlow not."""
+    """Adds Adobe's mark to a JPEG of four inks: Pillow takes each for Adobe's, TensorFlow only those with the mark."""
 
-    def marked():  # before all other segments: if the file has the mark, its own counts
+    def marked():  # the mark comes before all other segments: if the file has one, its own counts
         parts = [tf.strings.substr(contents, 0, 2), _ADOBE, tf.strings.substr(contents, 2, tf.strings.length(contents))]
         return tf.strings.join(parts)
 
@@ -149,19 +155,20 @@ def decode_image(contents, channels: int) -> tf.Tensor:
     return decode_file(contents, channels)
 
 
+@tf.autograph.experimental.do_not_convert
 def decode_and_crop(
     contents, channels: int, size: tuple[int, int], window_for, decoding: Decoding = Decoding()
 ) -> tf.Tensor:
-    """The upright part of a JPEG that a window selects, resized; only the rows and columns it needs are decoded.
+    """Decodes the part of a JPEG that a window selects, upright and resized.
 
-    If the window is much larger than the result, the decoder shrinks while it decodes (by 2, 4 or 8), which leaves
-    at least twice the result's size for the antialiased resize.
+    Only the rows and columns of the window are decoded. If it is much larger than the result, the decoder shrinks it
+    (by 2, 4 or 8) to no less than twice the result's size, from which an antialiased resize goes on.
 
     Args:
         contents: string scalar, a JPEG file's bytes.
         channels: 1 or 3.
         size: height and width of the result.
-        window_for: from the upright image's `(height, width)` to an int32 `(top, left, height, width)`.
+        window_for: a function from the upright image's `(height, width)` to an int32 `(top, left, height, width)`.
         decoding: the settings.
 
     Returns:
@@ -195,23 +202,15 @@ def decode_and_crop(
 
 
 def has_16_bits(contents) -> tf.Tensor:
-    """Whether a PNG or TIFF file has more than 8 bits a channel: bool scalar.
-
-    Args:
-        contents: string scalar, the file's bytes.
-    """
-    is_png = begins_with(contents, b"\x89PNG\r\n\x1a\n") & (bytes_at(contents, 24, 1)[0] == 16)
+    """Returns whether the bytes, a string scalar, are a PNG or TIFF of more than 8 bits a channel: bool scalar."""
+    is_png = begins_with(contents, PNG_MARK) & (bytes_at(contents, 24, 1)[0] == 16)
     of_tiff = rarely(lambda: Directory(contents).one(BITS) > 8)
     return tf.cond(begins_with(contents, *MARKS), of_tiff, lambda: is_png)
 
 
 def bits_of(file: BinaryIO) -> int:
-    """The bits a channel, 8 or 16, that the header of a PNG or TIFF file tells; 8 for every other file.
-
-    Args:
-        file: open for reading, at its beginning; little of it is read.
-    """
+    """Reads the bits a channel, 8 or 16, from the header of an open PNG or TIFF file; 8 for every other file."""
     head = file.read(32)
-    if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) > 24:
+    if head.startswith(PNG_MARK) and len(head) > 24:
         return 16 if head[24] == 16 else 8
     return 16 if head[:2] in (b"II", b"MM") and bits_of_tiff(file, head) > 8 else 8

@@ -1,4 +1,4 @@
-"""Numbers in an image file's bytes, read inside a graph, and the refusal of a file by name."""
+"""Reads numbers in an image file's bytes inside a graph, and refuses files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 def text_at(contents, begin, count) -> tf.Tensor:
-    """`count` bytes from `begin` on, fewer where the file has ended: string scalar."""
+    """Returns `count` bytes from `begin` on, fewer behind the file's end: string scalar."""
     length = tf.strings.length(contents)
     if not isinstance(begin, int):
         length, begin = tf.cast(length, begin.dtype), tf.maximum(begin, 0)
@@ -15,20 +15,24 @@ def text_at(contents, begin, count) -> tf.Tensor:
 
 
 def bytes_at(contents, begin, count) -> tf.Tensor:
-    """`count` bytes from `begin` on as int32, zeros where the file has ended; at least one."""
+    """Returns `count` bytes, one at least, from `begin` on as int32; zeros behind the file's end."""
     found = tf.io.decode_raw(text_at(contents, begin, count), tf.uint8, fixed_length=count)
     return tf.ensure_shape(tf.cast(found, tf.int32), [count if isinstance(count, int) else None])
 
 
 def number(digits, big_endian) -> tf.Tensor:
-    """The number whose bytes lie along the last axis, which has two or four: of the dtype of the digits."""
+    """Returns the numbers whose two or four bytes lie along the last axis, in the dtype of the digits."""
     return tf.reduce_sum(digits * _weights(digits, big_endian), axis=-1)
 
 
 def large_number(digits, big_endian) -> tf.Tensor:
-    """The same of one to eight bytes, as int64, no more than `2**31 - 1`: no file is as long."""
-    found = number(tf.cast(digits, tf.int64), big_endian)
-    return tf.where(found < 0, _LARGEST, tf.minimum(found, _LARGEST))
+    """Returns the same of one to eight bytes, as `bounded` int64."""
+    return bounded(number(tf.cast(digits, tf.int64), big_endian))
+
+
+def bounded(numbers) -> tf.Tensor:
+    """Replaces int64 numbers above `2**31 - 1`, or overflowed ones, by this one: no file is as long."""
+    return tf.where(numbers < 0, _LARGEST, tf.minimum(numbers, _LARGEST))
 
 
 def _weights(digits, big_endian):
@@ -43,38 +47,30 @@ def _weights(digits, big_endian):
 
 
 def begins_with(contents, *marks: bytes) -> tf.Tensor:
-    """Whether the file begins with one of these marks, which are equally long."""
+    """Returns whether the file begins with one of these marks of equal lengths: bool scalar."""
     return tf.reduce_any(tf.strings.substr(contents, 0, len(marks[0])) == list(marks))
 
 
 def checked(value, *conditions: tuple):
-    """The value, if all conditions hold.
-
-    Args:
-        value: a tensor.
-        conditions: each `(holds, text, ...)`, with what the error is to say where it does not hold.
+    """Returns the value, a tensor, if all conditions hold: each is `(holds, text, ...)`.
 
     Raises:
-        tf.errors.InvalidArgumentError: if one does not.
+        tf.errors.InvalidArgumentError: with the texts of a condition that does not hold.
     """
-    # not tf.debugging.Assert, whose branches take a hundred times as long to build, and each image some microseconds
+    # not tf.debugging.Assert: its branches take a hundred times as long to build, and some microseconds an image
     found = [tf.raw_ops.Assert(condition=holds, data=[*data], summarize=8) for holds, *data in conditions]
     with tf.control_dependencies(found):
         return tf.identity(value)
 
 
 def named(value, names: dict[int, str]) -> tf.Tensor:
-    """What an error calls a number: string scalar."""
+    """Returns the name of a number for an error: string scalar."""
     place = tf.argmax(tf.concat([value == list(names), [True]], axis=0))
     return tf.gather([*names.values(), "unknown"], place)
 
 
 def within_limit(contents, height, width, max_pixels: int) -> tf.Tensor:
-    """The bytes, if the size that their header tells is allowed.
-
-    Raises:
-        tf.errors.InvalidArgumentError: if the image has no pixel, or more than `max_pixels`.
-    """
+    """Returns the bytes; raises InvalidArgumentError if the image has no pixel, or more than `max_pixels`."""
     height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
     pixels = height * width
     text = f"an image has 1 to {max_pixels:,} pixels (set max_megapixels for more), this one's height and width are"
@@ -82,7 +78,7 @@ def within_limit(contents, height, width, max_pixels: int) -> tf.Tensor:
 
 
 def find_chunks(contents, begin, end, kinds: list[bytes], riff: bool) -> tf.Tensor:
-    """Where the first chunk of each kind begins, of those that follow each other from `begin` to `end`.
+    """Finds where the first chunk of each kind begins, of the chunks from `begin` to `end`.
 
     Args:
         contents: string scalar, the file's bytes.
@@ -108,7 +104,7 @@ def find_chunks(contents, begin, end, kinds: list[bytes], riff: bool) -> tf.Tens
 
 
 def as_text(value, count: int) -> tf.Tensor:
-    """The number as so many bytes, the least first: string scalar."""
+    """Writes a number as `count` bytes, the lowest first: string scalar."""
     digits = tf.bitwise.right_shift(value, 8 * tf.range(count)) % 256
     return tf.strings.reduce_join(tf.gather([bytes([level]) for level in range(256)], digits))
 

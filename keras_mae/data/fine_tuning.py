@@ -1,4 +1,4 @@
-"""The augmentation of the fine-tuning recipe, for one image."""
+"""The augmentation of the fine-tuning recipe for one image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOISE_STD = 255 * 0.226  # the mean of ImageNet's standard deviations: noise of
 
 @dataclasses.dataclass(frozen=True)
 class FineTuningAugmentation(Augmentation):
-    """Crop, flip, RandAugment, random erasing, in this order; it goes where an `Augmentation` goes.
+    """An `Augmentation` of crop, flip, RandAugment and random erasing, in this order.
 
     Mixup and cutmix follow on the batch, see `mix_batch`.
 
@@ -41,11 +41,8 @@ class FineTuningAugmentation(Augmentation):
         if self.rand_augment:
             image = self.rand_augment(image, seed)
         if self.erasing:
-            image = tf.cond(
-                seed.fold_in(Purpose.ERASING).uniform(1, ())[0] < self.erasing,
-                lambda image=image: random_erasing(image, seed),
-                lambda image=image: image,
-            )
+            erases = seed.fold_in(Purpose.ERASING).uniform(1, ())[0] < self.erasing
+            image = tf.cond(erases, lambda whole=image: random_erasing(whole, seed), lambda whole=image: whole)
         return image
 
 
@@ -53,7 +50,7 @@ def random_erasing(image, seed: ExampleSeed) -> tf.Tensor:
     """Fills a random rectangle with normal noise around middle gray, different in every pixel and channel.
 
     The rectangle's area is uniform in 0.02 to 1/3 of the image's, its aspect (height / width) log-uniform in 0.3 to
-    1 / 0.3; the first of ten that fits is taken, and nothing is erased if none does.
+    1 / 0.3. It is the first of ten draws that fits; if none does, nothing is erased.
 
     Args:
         image: uint8 or uint16 `(H, W, C)` of static shape.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterator
@@ -9,23 +10,24 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data.decoding import EXTENSIONS, bits_of
+from keras_mae.data.decoding import EXTENSIONS, FORMATS, MISNAMED_TIFF, Decoding, bits_of
 from keras_mae.data.patient_reading import passing, patiently
 from keras_mae.data.source import Source
+from keras_mae.data.tiff_header import MARKS
 
 _LOOKED_AT = 16
 _log = logging.getLogger("keras_mae")
 
 
 class FolderSource(Source):
-    """Image files below a folder, at any depth, in the order of their paths; hidden files and folders are left out.
+    """Image files below a folder, at any depth, in the order of their paths, without hidden files and folders.
 
-    If every file lies in a subfolder and there are at least two of these, their names are the classes.
+    If every file lies in a subfolder and there are at least two of these, their names are the classes. TIFF files are
+    read only if one is called `.tif` or `.tiff`, see `Decoding`.
 
     Args:
         path: the folder; anything that `tf.io.gfile` reads.
-        class_names: the subfolders that are classes, where those that are there do not tell (a validation set may
-            lack a class); by default those that are there.
+        class_names: the classes, of which a validation set may lack some; by default the names of the subfolders.
     """
 
     encoded = True
@@ -38,6 +40,7 @@ class FolderSource(Source):
         if not self.paths:
             raise ValueError(f"folder:{path}: holds no image; looked for {', '.join(EXTENSIONS)}, at any depth")
         self.num_images = len(self.paths)
+        self.decoding = Decoding(tiff=any(file.lower().endswith(FORMATS["TIFF"]) for file in self.paths))
         self._path_table = tf.constant([os.fsencode(file) for file in self.paths])  # names may be no UTF-8
         skipped = len(self.path.rstrip("/")) + 1
         parents = [_printable(file[skipped:].partition("/")[0]) if "/" in file[skipped:] else "" for file in self.paths]
@@ -62,12 +65,19 @@ class FolderSource(Source):
     def name_of(self, index: int) -> str:
         return _printable(self.paths[index])
 
+    def remedy(self, index: int) -> str:
+        if not self.decoding.tiff:
+            path = os.fsencode(self.paths[index])
+            with contextlib.suppress(OSError, tf.errors.OpError), tf.io.gfile.GFile(path, "rb") as file:
+                return MISNAMED_TIFF if file.read(4) in MARKS else ""
+        return ""
+
     def relative_name(self, index: int) -> str:
-        """The path below the folder."""
+        """Returns the path below the folder."""
         return self.paths[index][len(self.path) :].lstrip("/")
 
     def _dtype(self) -> str:
-        """`uint16` if any of some files has 16 bits a channel."""
+        """Returns `uint16` if any of 16 files has 16 bits a channel."""
         numbers = np.unique(np.linspace(0, self.num_images - 1, _LOOKED_AT).astype(int))
 
         def look() -> str:
@@ -87,11 +97,7 @@ class FolderSource(Source):
 
 
 def is_folder(path: str) -> bool:
-    """Whether there is such a folder; waits for a storage that fails, of which `tf.io.gfile.isdir` says that it lacks.
-
-    Raises:
-        OSError: if the storage does not come back in time.
-    """
+    """Returns whether there is such a folder; unlike `tf.io.gfile.isdir`, waits for a storage, see `patiently`."""
 
     def found() -> bool:
         try:
@@ -105,7 +111,7 @@ def is_folder(path: str) -> bool:
 
 
 def _image_files(path: str) -> Iterator[str]:
-    """The paths of all image files below a folder, in no particular order."""
+    """Yields the paths of all image files below a folder, in no particular order."""
     if "://" in path:
         for folder, _, files in patiently(lambda: list(tf.io.gfile.walk(path)), path):
             hidden = "/." in folder[len(path) :]
@@ -124,34 +130,25 @@ def _image_files(path: str) -> Iterator[str]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if _is_folder(entry):
-                if entry.is_symlink():
+            is_link = entry.is_symlink()  # os.path follows it without an error, even a link to itself
+            is_dir = os.path.isdir(entry.path) if is_link else entry.is_dir()
+            if is_dir:
+                if is_link:
                     target = os.path.realpath(entry.path)
                     if target in seen or f"{os.path.realpath(folder)}/".startswith(f"{target}/"):
                         continue  # a link that leads back up would never end
                     seen.add(target)
                 pending.append(entry.path)
             elif _is_shown_image(entry.name):
-                if not entry.is_symlink() and not entry.is_file() or _leads_to_no_file(entry):
-                    _log.warning("left out, is not a file: %s", _printable(entry.path))  # a pipe would be waited for
-                else:
+                is_file = os.path.isfile(entry.path) if is_link else entry.is_file()
+                if is_file or not os.path.exists(entry.path):  # a link that leads nowhere is a missing image
                     yield entry.path
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # such as a link to itself, which is an image that cannot be read
-        return False
-
-
-def _leads_to_no_file(entry: os.DirEntry) -> bool:
-    """Whether a link leads to something that is there, and no file; one that leads nowhere is a missing image."""
-    return entry.is_symlink() and os.path.exists(entry.path) and not os.path.isfile(entry.path)
+                else:
+                    _log.warning("left out, is not a file: %s", _printable(entry.path))  # a pipe would be waited for
 
 
 def _printable(name: str) -> str:
-    """A name with what cannot be printed, or is not UTF-8, written as an escape."""
+    """Escapes what cannot be printed, or is not UTF-8."""
     name = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in name)
 

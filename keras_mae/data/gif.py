@@ -1,4 +1,4 @@
-"""GIF files: the first frame, as Pillow shows it."""
+"""GIF files: the first frame, decoded as by Pillow."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ _NONE = -1
 
 
 def decode_gif(contents, max_pixels: int) -> tf.Tensor:
-    """The first frame of a GIF as RGB, or RGB and alpha: uint8 `(H, W, C)`.
+    """Decodes the first frame of a GIF of at most `max_pixels` to RGB, or RGB and alpha: uint8 `(H, W, C)`.
 
-    TensorFlow's decoder reads every frame, and forgets what is transparent. So it is given the first frame alone, with
-    gray levels for colours, which are the palette's indices.
-
-    Args:
-        contents: string scalar, the file's bytes.
-        max_pixels: files of more are refused.
+    TensorFlow's decoder reads every frame and drops transparency. So it gets the first frame alone, with a palette of
+    gray levels, and returns the indices.
     """
     screen = bytes_at(contents, 6, 7)
     global_palette = _palette_length(screen[4])
@@ -53,19 +49,17 @@ def decode_gif(contents, max_pixels: int) -> tf.Tensor:
         alpha = tf.where(tf.range(256) == transparent, 0, 255)
         return tf.gather(tf.concat([palette, tf.cast(alpha, tf.uint8)[:, None]], axis=1), tf.cast(indices, tf.int32))
 
-    return tf.ensure_shape(
-        tf.cond(transparent != _NONE, with_alpha, lambda: tf.gather(palette, tf.cast(indices, tf.int32))),
-        (None, None, None),
-    )
+    image = tf.cond(transparent != _NONE, with_alpha, lambda: tf.gather(palette, tf.cast(indices, tf.int32)))
+    return tf.ensure_shape(image, (None, None, None))
 
 
 def _palette_length(flags) -> tf.Tensor:
-    """The bytes of the palette that these flags tell of."""
+    """Returns the length in bytes of the palette that the flags announce."""
     return tf.where(flags & 0x80 != 0, tf.bitwise.left_shift(6, flags & 7), 0)
 
 
 def _first_frame(contents, begin) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where the first frame begins, and its transparent colour, or -1."""
+    """Finds the beginning of the first frame and its transparent colour, or -1."""
 
     def look_further(place, inside, transparent):
         return (place < tf.strings.length(contents)) & (inside | (text_at(contents, place, 1) == b"!"))
@@ -83,10 +77,10 @@ def _first_frame(contents, begin) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _data_end(contents, begin) -> tf.Tensor:
-    """Where the blocks of a frame's data end: before the first empty one."""
+    """Finds the end of the blocks of a frame's data: the first empty one."""
 
     def full_ones(place):
-        """Passes over all blocks of 255 bytes that follow each other."""
+        """Skips all blocks of 255 bytes in a row."""
         lengths = tf.io.decode_raw(text_at(contents, place, 2**30), tf.uint8)[::256]
         others = tf.where(lengths != 255)[:, 0]
         return place + 256 * tf.cast(tf.concat([others, [tf.size(lengths, tf.int64)]], axis=0)[0], tf.int32)

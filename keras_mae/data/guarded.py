@@ -1,4 +1,4 @@
-"""Rows that are made of images one by one, where an image may be corrupt and its storage may fail."""
+"""Rows that are made of one image each, where an image may be corrupt and its storage may fail."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from keras_mae.data.corrupt_images import CorruptImages, Fault, usable
 from keras_mae.data.patient_reading import read_again, still_there, zeros_of
 from keras_mae.data.rare_branch import rarely
 
-_CHUNK = 1024  # so many images may fail before anything is done about it
+_CHUNK = 1024  # images that may fail before they are read again
 _GOOD = -1  # the code of an image without a fault
-_MARK = -2  # the code of what stands between images, and cannot fail
-_AWAY = -3  # this less the image's index is the code of one whose storage failed, and did not come back
+_MARK = -2  # the code of a mark between images, which cannot fail
+_AWAY = -3  # minus an image's index: the code if the storage failed and did not come back
 _NO_IMAGE = "keras-mae: no image can be read and decoded, of many that follow one another"
 
 
 @dataclasses.dataclass(frozen=True)
 class RowMaker:
-    """How a row is made for a position in a stream.
+    """Makes the row for a position in a stream.
 
     Attributes:
         source: the images, a `Source`.
-        index_at: from a position, an int64 scalar tensor, to an image's index.
-        make: from a position and what `Source.read` gives for it to the fields of a row; fails for an image that
-            cannot be decoded.
+        index_at: a function from a position, an int64 scalar tensor, to an image's index.
+        make: a function from a position and the fields of `Source.read` to the fields of a row; fails for an image
+            that cannot be decoded.
     """
 
     source: Any
@@ -38,48 +38,49 @@ class RowMaker:
 
     @functools.cached_property
     def read_spec(self) -> Any:
-        """Of what `Source.read` returns."""
+        """The structure that `Source.read` returns."""
         return tf.data.Dataset.range(1).map(self.source.read).element_spec
 
     @functools.cached_property
     def row(self) -> Any:
-        """`make`, traced once, where AutoGraph is on, which keras-cv's operations need."""
+        """`make`, traced once, with AutoGraph, which keras-cv's operations need."""
         signature = [tf.TensorSpec((), tf.int64), self.read_spec]
         return tf.function(self.make, input_signature=signature).get_concrete_function()
 
     @functools.cached_property
     def row_spec(self) -> Any:
-        """Of a row."""
+        """The structure of a row."""
         return tf.nest.map_structure(lambda one: tf.TensorSpec(one.shape, one.dtype), self.row.structured_outputs)
 
 
 def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replace: bool) -> tf.data.Dataset:
-    """All rows of a stream, whatever fails.
+    """Returns all rows of a stream, though some fail.
 
-    Rows are made many at a time, and those that fail are found by their absence. They get the next good image's row
-    in their place, or zeros. So every row keeps its place, and a row is the same wherever the stream begins. If the
-    storage fails and does not come back, the stream ends with the error of `storage_errors`.
+    Many rows are made at a time, and missing ones are those that failed: the next good row, or zeros, take their place.
+    So every row keeps its position, and is the same wherever the stream begins. If the storage fails and does not come
+    back, the stream ends with the error of `storage_errors`.
 
     Args:
-        maker: makes the rows; it must give the same row for a position whenever it is called.
+        maker: makes the rows; it must make the same row for a position whenever it is called.
         first, stop: the positions are those in [first, stop).
-        batch_size: rows in most of the batches.
+        batch_size: rows in a batch in which none failed.
         replace: whether the next good row takes the place of a bad one.
 
     Returns:
-        Batches, of another size where rows failed, of the fields of n rows, and of their `fault`, which images in
-        memory lack: int64 `(n,)`, see `CorruptImages.code`.
+        Batches of the fields of n rows and of their `fault`, int64 `(n,)`, see `CorruptImages.code`, which images in
+        memory lack.
     """
     if not maker.source.encoded:  # images in memory cannot fail
-        read = lambda position: maker.source.read(maker.index_at(position))  # noqa: E731
-        return (
-            tf.data.Dataset.range(first, stop).map(lambda p: maker.row(p, read(p)), tf.data.AUTOTUNE).batch(batch_size)
-        )
+
+        def row_at(position):
+            return maker.row(position, maker.source.read(maker.index_at(position)))
+
+        return tf.data.Dataset.range(first, stop).map(row_at, tf.data.AUTOTUNE).batch(batch_size)
 
     row_spec = maker.row_spec
 
     def with_mark(end, codes, values):
-        """The end of each position, its code and what was read; and a mark, with the end of all."""
+        """Returns the end of each position, its code and what was read; and a mark with the end of all."""
         ends = tf.range(end - tf.size(codes, tf.int64), end) + 1
         more = (end[None], tf.constant([_MARK], tf.int64), zeros_of(maker.read_spec, rows=1))
         return tf.nest.map_structure(lambda x, y: tf.concat([x, y], axis=0), (ends, codes, values), more)
@@ -108,18 +109,15 @@ def guarded_rows(maker: RowMaker, first: int, stop: int, batch_size: int, replac
 
 
 def guarded_reads(source: Any, index_at: Callable, first: int, stop: int, batch_size: int) -> tf.data.Dataset:
-    """What is read of encoded images, or zeros where it cannot be read, see `read_again`.
+    """Returns the fields of encoded images, undecoded, or zeros for images that `read_again` cannot read.
 
     Args:
-        source: the images, a `Source`.
-        index_at: from a position, an int64 scalar tensor, to an image's index.
-        first, stop: the positions are those in [first, stop).
-        batch_size: images in most of the batches.
+        source, index_at: as in `RowMaker`.
+        first, stop, batch_size: as in `guarded_rows`.
 
     Returns:
-        Batches, of another size where reading failed, of the fields that `Source.read` returns, and of `fault`: int64
-        `(n,)`, see `CorruptImages.code`. Ends with the error of `storage_errors` if the storage fails and does not
-        come back.
+        Batches of the fields that `Source.read` returns, and of `fault`: int64 `(n,)`, see `CorruptImages.code`. The
+        stream ends with the error of `storage_errors` if the storage fails and does not come back.
     """
 
     def checked(end, codes, values):
@@ -131,7 +129,7 @@ def guarded_reads(source: Any, index_at: Callable, first: int, stop: int, batch_
 
 
 def _reads(source: Any, index_at: Callable, first: int, stop: int, batch_size: int, spec: Any) -> tf.data.Dataset:
-    """`guarded_reads`, and the position after each batch, which comes first; a storage that fails is a code."""
+    """Returns batches of the position after each batch, codes (see `_AWAY`), and the fields that were read."""
     per_chunk = -(-_CHUNK // batch_size) * batch_size
 
     @tf.autograph.experimental.do_not_convert
@@ -141,7 +139,7 @@ def _reads(source: Any, index_at: Callable, first: int, stop: int, batch_size: i
         reads = tf.data.Dataset.range(begin, end).map(lambda p: (p, source.read(index_at(p))), tf.data.AUTOTUNE)
         reads = reads.ignore_errors().batch(batch_size)
         reads = reads.map(lambda positions, values: (positions[-1] + 1, positions, values))
-        # the last batch, which is empty: all that is missing up to here has failed
+        # the last batch is empty: the images missing before its end have failed
         return reads.concatenate(tf.data.Dataset.from_tensors((end, tf.zeros([0], tf.int64), zeros_of(spec, rows=0))))
 
     @tf.autograph.experimental.do_not_convert
@@ -169,7 +167,7 @@ def _reads(source: Any, index_at: Callable, first: int, stop: int, batch_size: i
 
 
 def _read_late(source: Any, index_at: Callable, positions, patience, zeros: Any):
-    """The codes and values of some images that could not be read at once, and the patience that is left."""
+    """Returns codes and values of images that could not be read at once, and the patience that is left."""
 
     def one(before, position):
         index = index_at(position)
@@ -183,14 +181,14 @@ def _read_late(source: Any, index_at: Callable, positions, patience, zeros: Any)
 
 
 def _fill(maker: RowMaker, begin, waiting, ends, codes, rows, replace: bool):
-    """The rows from `begin` on, where some are missing.
+    """Returns the rows from `begin` on, of which some are missing.
 
     Args:
-        maker: made the rows.
+        maker: makes the rows.
         begin: the first position without a row.
-        waiting: the codes of the positions from there on for which a good row was looked for: int64 `(m,)`.
-        ends, codes, rows: of the positions that come next and did not fail, and of marks.
-        replace: whether rows that are missing wait for the next good one.
+        waiting: the codes of the positions from `begin` on that wait for the next good row: int64 `(m,)`.
+        ends, codes, rows: of the following positions that did not fail, and of marks.
+        replace: whether missing rows wait for the next good one.
 
     Returns:
         `(begin, waiting)` for the next batch, and the rows with their `fault`.
@@ -227,13 +225,10 @@ def _fill(maker: RowMaker, begin, waiting, ends, codes, rows, replace: bool):
 
 
 def untuned(dataset: tf.data.Dataset, one_thread_each: bool = False) -> tf.data.Dataset:
-    """The data set without tf.data's tuner, in order: as many elements at a time as there are cores, at most 16.
+    """Returns the data set without tf.data's tuner, in order: one element a core at a time, at most 16.
 
-    The tuner sleeps up to a minute between its looks, and the end of an iterator waits until it wakes.
-
-    Args:
-        dataset: any data set.
-        one_thread_each: whether each element is made by one thread, where many are made at a time.
+    The tuner sleeps up to a minute at a time, and the end of an iterator waits until it wakes. With `one_thread_each`,
+    one thread makes each element, while many are made at a time.
     """
     options = tf.data.Options()
     options.deterministic = True
@@ -245,7 +240,7 @@ def untuned(dataset: tf.data.Dataset, one_thread_each: bool = False) -> tf.data.
 
 
 def _scan(dataset: tf.data.Dataset, state: Any, function: Callable) -> tf.data.Dataset:
-    """`dataset.scan`, within another data set's function: outside of one, TF 2.21 keeps the function for ever."""
+    """Calls `dataset.scan` in another data set's function: outside of one, TF 2.21 keeps the function for ever."""
     function = tf.autograph.experimental.do_not_convert(function)
     return tf.data.Dataset.range(1).flat_map(lambda _: dataset.scan(state, function))
 

@@ -1,4 +1,4 @@
-"""RandAugment's image operations: keras-cv's, and ours where it has none or does not work with the Keras installed."""
+"""RandAugment's image operations: keras-cv's, or ours where it has none that works with the installed Keras."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import tensorflow as tf
 
 _log = logging.getLogger("keras_mae")
 
-_FILL = 128.0  # what comes in from outside: gray
+_FILL = 128.0  # gray, for pixels from outside of the image
 
 
 @functools.cache
 def operations_on(channels: int) -> dict[str, Callable]:
-    """The operations by name: functions of an image float32 `(1, H, W, C)`, a strength in [0, 1] and a sign."""
+    """Returns the operations by name: functions of a float32 image `(1, H, W, C)`, a strength in [0, 1] and a sign."""
 
     def of_strength(operation: Callable, amount: Callable) -> Callable:
         return lambda image, strength, sign: operation(image, amount(strength, sign))
@@ -29,7 +29,7 @@ def operations_on(channels: int) -> dict[str, Callable]:
 
 
 def keras_cvs(name: str) -> Callable | None:
-    """keras-cv's form of an operation, its layer being made once; None if there is none that works."""
+    """Returns keras-cv's form of an operation, for which it makes a layer; None if there is none that works."""
     try:
         import keras_cv
 
@@ -87,7 +87,7 @@ def _size(images) -> tf.Tensor:
 
 
 def _moved(images, *matrix) -> tf.Tensor:
-    """The image, bilinear; `matrix` has two rows, and goes from a place in the result to one in `images`."""
+    """Moves pixels, bilinearly; `matrix`, of two rows, maps a place in the result to one in `images`."""
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=tf.stack([[tf.cast(number, tf.float32) for number in (*matrix, 0, 0)]]),
@@ -99,7 +99,7 @@ def _moved(images, *matrix) -> tf.Tensor:
 
 
 def posterize(images, bits) -> tf.Tensor:
-    """Only the upper `bits`, an int32 scalar from 0 to 8, of each level remain; keras-cv's layer has a fixed number."""
+    """Keeps the upper `bits`, an int32 scalar from 0 to 8, of each level; keras-cv's layer has a fixed number."""
     step = tf.cast(tf.bitwise.left_shift(1, 8 - bits), tf.float32)
     return tf.floor(images / step) * step
 
@@ -108,8 +108,12 @@ def _signed(most: float) -> Callable:
     return lambda strength, sign: most * strength * sign
 
 
+def _factor(strength, sign) -> tf.Tensor:
+    return 1 + 0.9 * strength * sign
+
+
 # By name: our form, a function of images and an amount; and the amount for a strength and a sign. keras-cv's
-# brightness adds, its solarisation inverts what is added to, and its posterisation has a fixed number of bits.
+# brightness adds, its solarisation inverts after adding, and its posterisation has a fixed number of bits.
 OPERATIONS: dict[str, tuple[Callable, Callable]] = {
     "auto contrast": (_auto_contrast, _signed(0.0)),
     "equalize": (_equalize, _signed(0.0)),
@@ -125,11 +129,8 @@ OPERATIONS: dict[str, tuple[Callable, Callable]] = {
         lambda strength, sign: tf.floor(strength * 110),
     ),
     "color": (lambda images, x: _towards(images, tf.image.rgb_to_grayscale(images) - images, x), _signed(-0.9)),
-    "contrast": (_contrast, lambda strength, sign: 1 + 0.9 * strength * sign),
-    "brightness": (
-        lambda images, factor: tf.minimum(images * factor, 255.0),
-        lambda strength, sign: 1 + 0.9 * strength * sign,
-    ),
+    "contrast": (_contrast, _factor),
+    "brightness": (lambda images, factor: tf.minimum(images * factor, 255.0), _factor),
     "sharpness": (_sharpness, _signed(-0.9)),
     "shear x": (lambda images, x: _moved(images, 1, x, 0, 0, 1, 0), _signed(0.3)),
     "shear y": (lambda images, y: _moved(images, 1, 0, 0, y, 1, 0), _signed(0.3)),
@@ -141,7 +142,7 @@ _LEVELS = {"value_range": (0, 255)}
 _PLACES = {"fill_mode": "constant", "fill_value": _FILL, "interpolation": "bilinear"}
 _SHEAR = ("RandomShear", {"x_factor": 1.0, "y_factor": 1.0, **_PLACES})
 _TRANSLATION = ("RandomTranslation", {"height_factor": 1.0, "width_factor": 1.0, **_PLACES})
-# keras-cv's layer, its settings, and from an amount to what `augment_images` takes
+# keras-cv's layer, its settings, and the argument of `augment_images` for an amount
 _KERAS_CV: dict[str, tuple[str, dict, Callable]] = {
     "auto contrast": ("AutoContrast", _LEVELS, lambda _: None),
     "equalize": ("Equalization", _LEVELS, lambda _: None),

@@ -1,9 +1,9 @@
-"""LZW as in TIFF files, decoded for many strips at once.
+"""Decodes the LZW of TIFF files, many strips at once.
 
-The width of a code is known from its number since the last Clear, so that all codes of a file can be read at once. An
-entry of the table is a part of what was decoded before: the string of one earlier code, and the byte behind it. So a
-code's length is that of the earlier code and one, and its bytes are copies of earlier bytes. Both are found by
-following such references twice as far in each round.
+The width of a code follows from its number since the last Clear, so that all codes of a file can be read at once. An
+entry of the table is the string of one earlier code and the byte behind it. So a code is one byte longer than the
+earlier code, and its bytes are copies of earlier bytes. Both are found by following these references twice as far in
+each round.
 
 Reference: TIFF revision 6.0 (Adobe, 1992), section 13.
 """
@@ -24,18 +24,9 @@ _PLACES = np.concatenate([[0], np.cumsum(_WIDTHS)[:-1]]).astype(np.int32)
 
 
 def decode_lzw(data, begins, lengths, expected) -> tf.Tensor:
-    """The bytes that strips hold, one after the other.
+    """Decodes strips of `data`, uint8 `(n,)`, and joins them: uint8 `(sum(expected),)`.
 
-    Args:
-        data: uint8 `(n,)`.
-        begins, lengths: of the strips in it, in bytes: int32 `(strips,)`.
-        expected: how many bytes each strip holds, int32 `(strips,)`; what comes after them is left out.
-
-    Returns:
-        uint8 `(sum(expected),)`.
-
-    Raises:
-        tf.errors.InvalidArgumentError: if a strip holds fewer, or codes that mean nothing.
+    Args are those of `tiff_compression.decompress`. A strip of fewer bytes, or of unknown codes, is refused.
     """
     data = tf.cast(tf.pad(data, [[0, 3]]), tf.int32)
     words = data[:-2] * 65536 + data[1:-1] * 256 + data[2:]  # the 24 bits from each byte on
@@ -53,11 +44,8 @@ def decode_lzw(data, begins, lengths, expected) -> tf.Tensor:
     expected = tf.cast(expected, tf.int64)
     totals = checked(totals, (tf.reduce_all(totals >= expected), "a TIFF's LZW data end early"))
 
-    def as_it_is():
-        return codes, parent, sizes
-
     def cut():
-        """Of each strip's codes those that begin before its expected end; a code's parent lies before it."""
+        """Keeps each strip's codes that begin before its expected end; a code's parent lies before it."""
         begin = tf.cumsum(tf.cast(sizes, tf.int64), exclusive=True)
         left = tf.gather(expected + tf.cumsum(totals, exclusive=True), strips) - begin
         kept = tf.where(left > 0)
@@ -66,11 +54,11 @@ def decode_lzw(data, begins, lengths, expected) -> tf.Tensor:
         shorter = tf.cast(tf.minimum(tf.cast(sizes, tf.int64), left), tf.int32)
         return tf.gather(codes, kept), tf.gather(number, tf.gather(parent, kept)), tf.gather(shorter, kept)
 
-    return _decoded(*tf.cond(tf.reduce_all(totals == expected), as_it_is, cut))
+    return _decoded(*tf.cond(tf.reduce_all(totals == expected), lambda: (codes, parent, sizes), cut))
 
 
 def _decoded(codes, parent, sizes) -> tf.Tensor:
-    """The bytes of codes, of which each is a literal or what its parent is and the byte behind that."""
+    """Returns the bytes of codes, each a literal, or its parent's bytes and the byte behind them."""
     begin = tf.cumsum(sizes, exclusive=True)
     places = tf.range(tf.reduce_sum(sizes))
     source = _roots(places - tf.repeat(begin - tf.gather(begin, parent), sizes))
@@ -79,7 +67,7 @@ def _decoded(codes, parent, sizes) -> tf.Tensor:
 
 
 def _segments(words, begins, ends) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where the codes behind each Clear begin, in bits, and how many they are: int32 `(strips, segments)` each."""
+    """Finds where the codes behind each Clear begin, in bits, and their number: int32 `(strips, segments)` each."""
     order = tf.range(_MOST)
 
     def step(number, place, starts, counts):
@@ -89,16 +77,10 @@ def _segments(words, begins, ends) -> tuple[tf.Tensor, tf.Tensor]:
         stops = past | (read == _CLEAR) | (read == _END)
         count = tf.reduce_min(tf.where(stops, order, _MOST), axis=1)
         last = tf.minimum(count, _MOST - 1)
-        cleared = (
-            (tf.gather(read, last, batch_dims=1) == _CLEAR) & ~tf.gather(past, last, batch_dims=1) & (count < _MOST)
-        )
+        cleared = tf.gather((read == _CLEAR) & ~past, last, batch_dims=1) & (count < _MOST)
         after = place + tf.gather(tf.constant(_PLACES + _WIDTHS), last)
-        return (
-            number + 1,
-            tf.where(cleared, after, ends),
-            starts.write(number, place),
-            counts.write(number, count),
-        )
+        place_after = tf.where(cleared, after, ends)
+        return number + 1, place_after, starts.write(number, place), counts.write(number, count)
 
     arrays = [tf.TensorArray(tf.int32, 0, dynamic_size=True, element_shape=begins.shape) for _ in range(2)]
     _, _, starts, counts = tf.while_loop(
@@ -108,7 +90,7 @@ def _segments(words, begins, ends) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _codes(words, starts, counts) -> tuple[tf.Tensor, tf.Tensor]:
-    """All codes in order, and for each the place of the first of its segment: int32 `(n,)`."""
+    """Reads all codes in order, and the place of the first code of each one's segment: int32 `(n,)` each."""
     starts, counts = tf.reshape(starts, [-1]), tf.reshape(counts, [-1])
     first = tf.repeat(tf.cumsum(counts, exclusive=True), counts)
     order = tf.range(tf.reduce_sum(counts)) - first
@@ -117,13 +99,13 @@ def _codes(words, starts, counts) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _read(words, places, widths) -> tf.Tensor:
-    """The numbers of so many bits at these bits, the highest first."""
+    """Reads numbers of `widths` bits from the bits `places` on, the highest bit first."""
     word = tf.gather(words, tf.minimum(tf.bitwise.right_shift(places, 3), tf.size(words) - 1))
     return tf.bitwise.right_shift(word, 24 - (places & 7) - widths) & (tf.bitwise.left_shift(1, widths) - 1)
 
 
 def _depths(parent) -> tf.Tensor:
-    """How many steps each element is away from one that is its own parent."""
+    """Counts the steps from each element to one that is its own parent."""
     depth = tf.cast(parent != tf.range(tf.size(parent)), tf.int32)
 
     def step(parent, depth, _):
@@ -134,7 +116,7 @@ def _depths(parent) -> tf.Tensor:
 
 
 def _roots(source) -> tf.Tensor:
-    """The element that is its own source, of those that each is a copy of."""
+    """Follows each element's sources to one that is its own source."""
 
     def step(source, _):
         following = tf.gather(source, source)

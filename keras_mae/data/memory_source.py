@@ -15,7 +15,7 @@ _log = logging.getLogger("keras_mae")
 
 
 class MemorySource(Source):
-    """All files of an encoded source, read once and kept in memory as they are, so that only decoding is left to do.
+    """The files of an encoded source, read once and kept in memory undecoded.
 
     Args:
         source: the source, such as a folder. A file that cannot be read is kept as an empty, hence corrupt, one.
@@ -31,9 +31,9 @@ class MemorySource(Source):
             raise ValueError(f"image files are kept in memory, and {source.name_of(0)} is there already")
         self.source, self.num_images = source, source.num_images
         self.dtype, self.class_names, self._labels = source.dtype, source.class_names, source.labels
-
+        self.decoding = source.decoding
         reads = guarded_reads(source, lambda position: position, 0, self.num_images, self.num_images)
-        corrupt = CorruptImages(self.num_images, source.name_of)
+        corrupt = CorruptImages(source)
         reads = untuned(reads.map(lambda batch: without_faults(batch, corrupt)))
         with storage_errors():
             self._contents = tf.concat([batch["image"] for batch in reads], axis=0)
@@ -45,3 +45,6 @@ class MemorySource(Source):
 
     def name_of(self, index: int) -> str:
         return self.source.name_of(index)
+
+    def remedy(self, index: int) -> str:
+        return self.source.remedy(index)

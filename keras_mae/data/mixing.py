@@ -1,4 +1,4 @@
-"""Mixup and cutmix: batches of mixed images with soft labels."""
+"""Mixup and cutmix of batches, with soft labels."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def mix_batch(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Mixes each image of a batch with its counterpart from the end: image i with image B - 1 - i.
 
-    Mixup blends the two, `m a + (1 - m) b`; cutmix puts a rectangle of b, of `1 - m` of the area, into a. The share
-    `m` is one for the batch, from a beta distribution; if both are wanted, each batch takes one of them by a fair
-    coin. Labels are smoothed, and mixed by the same share (for cutmix: by the area that was really pasted).
+    Mixup blends the two, `m a + (1 - m) b`; cutmix pastes a rectangle of b, of `1 - m` of the area, into a. The share
+    `m` is drawn once a batch, from a beta distribution; with both, a fair coin decides for each batch. Labels are
+    smoothed and mixed by the same share (for cutmix: by the area that was really pasted).
 
-    A function of (seed, step) alone, in plain TensorFlow of static shapes: it works in `tf.data`, in a train step and
-    under XLA, and every replica or host of a step draws the same share and rectangle.
+    The draws are a function of (seed, step), and shapes are static: it works in `tf.data`, in a train step and under
+    XLA, and every replica or host of a step draws the same share and rectangle.
 
     Args:
         images: `(B, H, W, C)` of static height and width, uint8 or float in [0, 255], or uint16 in [0, 65535].
         labels: integers `(B,)`.
-        num_classes: how many classes there are.
+        num_classes: the number of classes.
         seed: int.
         step: integer scalar, the number of the batch.
-        mixup, cutmix: both parameters of the beta distribution; 0 leaves the one out.
+        mixup, cutmix: both parameters of the beta distribution; 0 for none.
         label_smoothing: the share of every label that is spread evenly over all classes.
 
     Returns:
@@ -65,10 +65,10 @@ def mix_batch(
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-    """A transform of `TrainingData` with labels: `mix_batch` for every batch, by the number of its step.
+    """A transform of `TrainingData` with labels: applies `mix_batch` to every batch.
 
-    Images leave it as float32, four times the bytes of uint8; `mix_batch` in the train step keeps them small. Each of
-    several hosts mixes within its own share of a batch: who is mixed with whom depends on their number.
+    Images become float32, of four times the bytes of uint8; `mix_batch` in the train step keeps them small. Each of
+    several hosts mixes within its own share of a batch, so the pairs depend on their number.
 
     Attributes:
         num_classes, mixup, cutmix, label_smoothing: see `mix_batch`.
@@ -81,23 +81,15 @@ class Mixing:
 
     def __call__(self, batches: tf.data.Dataset, seed: int, step: int) -> tf.data.Dataset:
         def mix(number, batch):
-            images, labels = mix_batch(
-                batch["image"],
-                batch["label"],
-                self.num_classes,
-                seed,
-                number,
-                self.mixup,
-                self.cutmix,
-                self.label_smoothing,
-            )
+            place, shares = (seed, number), (self.mixup, self.cutmix, self.label_smoothing)
+            images, labels = mix_batch(batch["image"], batch["label"], self.num_classes, *place, *shares)
             return {**batch, "image": images, "label": labels}
 
         return batches.enumerate(step).map(mix, tf.data.AUTOTUNE)
 
 
 def _rectangle(height: int, width: int, area, row, column) -> tf.Tensor:
-    """1 inside a rectangle of this share of the area and the image's aspect, centred anywhere, cut at the border."""
+    """Returns 1 in a rectangle of this share of the area and the image's aspect, around a point, cut at the border."""
     half = tf.sqrt(area) / 2
     rows = (tf.range(height, dtype=tf.float32) + 0.5) / height
     columns = (tf.range(width, dtype=tf.float32) + 0.5) / width
@@ -106,10 +98,10 @@ def _rectangle(height: int, width: int, area, row, column) -> tf.Tensor:
 
 
 def _beta(parameter: float, seed: ExampleSeed) -> tf.Tensor:
-    """A draw from Beta(parameter, parameter) by Jöhnk's method, which needs nothing but uniform numbers.
+    """Draws from Beta(parameter, parameter) by Jöhnk's method, which needs uniform numbers only.
 
-    Of x = u^(1/a), y = v^(1/a) the first pair with x + y <= 1 gives x / (x + y). That none of 32 pairs fits has a
-    probability below 1e-9 for parameters up to 1; both images then have equal parts.
+    The first pair of x = u^(1/a), y = v^(1/a) with x + y <= 1 gives x / (x + y). None of 32 pairs fits with a
+    probability below 1e-9 for parameters up to 1; the draw then is 1/2.
     """
     x, y = tf.unstack(seed.uniform(1, (2, _TRIES))[0] ** (1 / parameter))
     fits = (x + y <= 1) & (x + y > 0)

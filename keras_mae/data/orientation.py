@@ -1,4 +1,4 @@
-"""The orientation that a camera noted (EXIF), which TensorFlow's decoders pass over."""
+"""The orientation in EXIF data, which TensorFlow's decoders ignore."""
 
 from __future__ import annotations
 
@@ -16,24 +16,17 @@ _APP0, _APP1, _APP15, _COMMENT = 0xE0, 0xE1, 0xEF, 0xFE
 
 
 def orientation(contents) -> tf.Tensor:
-    """The EXIF orientation of a JPEG file: int32 scalar, 1 to 8; 1 (upright) if none is noted, or a nonsensical one.
-
-    Args:
-        contents: string scalar, the file's bytes.
+    """Reads the EXIF orientation from a JPEG's bytes: int32 scalar, 1 to 8; 1 (upright) if none is valid.
 
     Reference: CIPA DC-008 (Exif 2.32), sections 4.5.2, 4.6.2 and 4.6.4.
     """
-    # What most programs write: one segment in front of the tables. Looking further takes a tenth of the decoding
+    # Most programs write one segment in front of the tables. To look further takes a tenth of the decoding's time
     is_plain = (text_at(contents, 2, 4) == b"\xff\xe0\0\x10") & (text_at(contents, 20, 2) == b"\xff\xdb")
     return tf.cond(is_plain, lambda: tf.constant(1), rarely(lambda: _find(contents)))
 
 
 def upright(image, orientation) -> tf.Tensor:
-    """The image as the camera was held: mirrored and turned as an EXIF orientation says.
-
-    Args:
-        image: `(H, W, C)`.
-        orientation: int32 scalar, 1 to 8.
+    """Mirrors and turns an image `(H, W, C)` by its EXIF orientation, int32 scalar, 1 to 8.
 
     Returns:
         `(H, W, C)`, or `(W, H, C)` for orientations from 5 on.
@@ -54,15 +47,9 @@ def _turning(dtype: tf.DType) -> Callable:
 
 
 def stored_window(window, size, orientation) -> tf.Tensor:
-    """Where a window of the upright image lies in the stored one.
+    """Finds a window of the upright image in the stored one, whose `(height, width)` is `size`.
 
-    Args:
-        window: int32 `(top, left, height, width)` in the upright image.
-        size: int32 `(height, width)` of the stored image.
-        orientation: int32 scalar, 1 to 8.
-
-    Returns:
-        int32 `(top, left, height, width)`.
+    Both windows are int32 `(top, left, height, width)`.
     """
 
     def turned():
@@ -78,7 +65,7 @@ def stored_window(window, size, orientation) -> tf.Tensor:
 
 
 def _find(contents) -> tf.Tensor:
-    """Walks over the segments in front of the image, as far as the first that holds EXIF data."""
+    """Reads the first segment of EXIF data in front of the image."""
 
     def look_further(place, marker, begin):
         is_application = (marker[0] == 0xFF) & ((marker[1] >= _APP0) & (marker[1] <= _APP15) | (marker[1] == _COMMENT))
@@ -94,13 +81,13 @@ def _find(contents) -> tf.Tensor:
 
 
 def _is_exif(marker) -> tf.Tensor:
-    """Whether ten bytes begin a segment of EXIF data: marker (2), length (2), `Exif`, two zeros."""
+    """Returns whether ten bytes begin a segment of EXIF data: marker (2), length (2), `Exif`, two zeros."""
     return tf.reduce_all(tf.gather(marker, [0, 1, 4, 5, 6, 7, 8, 9]) == [0xFF, _APP1, *b"Exif\0\0"])
 
 
 @traced_once(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32))
 def exif_orientation(contents, begin) -> tf.Tensor:
-    """The orientation in the EXIF data (a TIFF structure) that begins at this byte: int32 scalar, 1 to 8."""
+    """Reads the orientation from the EXIF data (a TIFF structure) that begin at this byte: int32 scalar, 1 to 8."""
     header = bytes_at(contents, begin, 8)
     big = header[0] == ord("M")
     directory = begin + number(header[4:8], big)
@@ -115,5 +102,5 @@ def exif_orientation(contents, begin) -> tf.Tensor:
 
 
 def valid_orientation(noted) -> tf.Tensor:
-    """The orientation, or 1 in place of a nonsensical one."""
+    """Replaces an invalid orientation by 1."""
     return tf.where((noted >= 1) & (noted <= 8), noted, 1)

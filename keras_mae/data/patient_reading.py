@@ -1,4 +1,4 @@
-"""Reading files from a storage that may fail for a while: in a graph, with back-off, within bounds."""
+"""Reads files from a storage that may fail for a while: in a graph, with back-off, within bounds."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import tensorflow as tf
 
 from keras_mae.data.corrupt_images import Fault
 from keras_mae.data.source import Source
 
-# Seconds to wait in all (1, 2, 4, ...): for a storage of which nothing can be read, before the stream ends with an
-# error; and for single files of a storage that works, before they are skipped.
+# Seconds to wait in all (1, 2, 4, ...) before the stream ends with an error, if nothing can be read of the storage; and
+# before single files of a storage that works are skipped.
 OUTAGE, ALONE = 127.0, 31.0
 FIRST_DELAY = 1.0
 _GONE = "the storage fails: cannot read"
-_NEIGHBOURS = 4  # files that tell whether the storage works
-# What a storage answers that may come back; any other error tells of the file itself, such as that it is not there.
+_NEIGHBOURS = 4  # files that are read to learn whether the storage works
+# Errors of a storage that may come back; any other one is about the file itself, such as that it is missing.
 _PASSING = {
     *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EREMOTEIO, errno.ENOTCONN),
     *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ECONNRESET, errno.ECONNREFUSED),
@@ -36,24 +36,8 @@ _log = logging.getLogger("keras_mae")
 _T = TypeVar("_T")
 
 
-class Reading(NamedTuple):
-    """What came of reading an image.
-
-    Attributes:
-        found: bool, whether it was read.
-        values: what `Source.read` returns, or zeros.
-        fault: int64, a `Fault`: why it was not.
-        patience: float32, the seconds that are left for single files; negative if the storage itself did not come back.
-    """
-
-    found: tf.Tensor
-    values: Any
-    fault: tf.Tensor
-    patience: tf.Tensor
-
-
 def zeros_of(spec: Any, rows: int | None = None) -> Any:
-    """Zeros, or empty strings, of the structure of a `tf.TypeSpec`; with `rows`, so many one upon another."""
+    """Returns zeros, or empty strings, of the structure of a `tf.TypeSpec`; with a first axis of `rows`, if given."""
 
     def zeros(one: tf.TensorSpec) -> tf.Tensor:
         shape = [size or 0 for size in one.shape]
@@ -62,33 +46,28 @@ def zeros_of(spec: Any, rows: int | None = None) -> Any:
     return tf.nest.map_structure(zeros, spec)
 
 
-def attempt(function: Callable, argument: Any, zeros: Any) -> tuple[tf.Tensor, Any]:
-    """Calls a function that may fail, in a graph.
+def read_again(source: Source, index, zeros: Any, patience) -> tuple[tf.Tensor, Any, tf.Tensor, tf.Tensor]:
+    """Reads an image that could not be read at once; waits, twice as long each time, while that may help.
 
-    Returns:
-        Whether it worked, a bool scalar, and what it returned, or zeros.
-    """
-    worked = tf.data.Dataset.from_tensors((argument,)).map(lambda one: (True, function(one))).ignore_errors()
-    return worked.concatenate(tf.data.Dataset.from_tensors((False, zeros))).take(1).get_single_element()
-
-
-def read_again(source: Source, index, zeros: Any, patience) -> Reading:
-    """Reads an image that could not be read at once; waits, a little longer each time, while that may help.
-
-    A file that is not there is not waited for, if others can be read. One that is there, but cannot be read, is
-    waited for as long as `patience` lasts: it is shared by all of a stream, and comes back when waiting has helped.
-    If nothing can be read, the storage itself fails, and is waited for once.
+    If other files can be read, a missing file is given up at once, and one that is there is tried until `patience` is
+    used up: all files of a stream share it, and get it back when waiting has helped. If nothing can be read, the
+    storage itself fails, and is waited for once.
 
     Args:
         source: encoded images.
         index: int64 scalar.
-        zeros: of the form that `source.read` returns.
-        patience: float32 scalar.
+        zeros: in the structure that `source.read` returns.
+        patience: float32 scalar, in seconds.
+
+    Returns:
+        Whether the image was read, a bool scalar; what `source.read` returns, or zeros; the `Fault` of an image that
+        was not read, int64; and the patience that is left, negative if the storage itself did not come back.
     """
 
     @functools.partial(tf.function, autograph=False)
     def read(index):
-        return attempt(source.read, index, zeros)
+        worked = tf.data.Dataset.from_tensors(index).map(lambda one: (True, source.read(one))).ignore_errors()
+        return worked.concatenate(tf.data.Dataset.from_tensors((False, zeros))).take(1).get_single_element()
 
     def storage_works() -> tf.Tensor:
         count = source.num_images
@@ -123,34 +102,26 @@ def read_again(source: Source, index, zeros: Any, patience) -> Reading:
 
         found, values = tf.cond(go_on, again, give_up)
         spent = tf.where(works & go_on, patience - delay, tf.where(works | damaged | go_on, patience, -1.0))
-        return (
-            found,
-            values,
-            tf.cast(fault, tf.int64),
-            tf.where(found, tf.maximum(spent, ALONE), spent),
-            tf.where(go_on, waited + delay, waited),
-            go_on & ~found,
-        )
+        patience = tf.where(found, tf.maximum(spent, ALONE), spent)
+        waited = tf.where(go_on, waited + delay, waited)
+        return found, values, tf.cast(fault, tf.int64), patience, waited, go_on & ~found
 
     name = source.path_at(index)
     found, values = read(index)
     begin = (found, values, tf.constant(int(Fault.UNREADABLE), tf.int64), patience, tf.constant(0.0), ~found)
-    found, values, fault, patience, _, _ = tf.while_loop(
-        lambda *state: state[-1], once_more, begin, parallel_iterations=1
-    )
-    return Reading(found, values, fault, patience)
+    return tf.while_loop(lambda *state: state[-1], once_more, begin, parallel_iterations=1)[:4]
 
 
 def patiently(function: Callable[[], _T], name: str) -> _T:
-    """Calls what reads a storage outside a graph, such as the list of a folder; waits and calls again if that may help.
+    """Calls a function that reads a storage outside a graph; waits and calls it again while that may help.
 
     Args:
-        function: reads; may be called several times.
-        name: the file or folder, for messages.
+        function: a function that may be called several times.
+        name: of the file or folder, for messages.
 
     Raises:
         OSError: if the storage does not come back in time.
-        Exception: what the function raises, if waiting does not help: there is no such file, it may not be read, ...
+        Exception: other errors of the function, such as that there is no such file.
     """
     waited = 0.0
     while True:
@@ -168,16 +139,12 @@ def patiently(function: Callable[[], _T], name: str) -> _T:
 
 
 def passing(error: Exception | None) -> bool:
-    """Whether an error is one of a storage that may come back, and tells nothing of a file."""
+    """Returns whether an error is one of a storage that may come back, and not of a file."""
     return isinstance(error, _PASSING_IN_TENSORFLOW) or getattr(error, "errno", None) in _PASSING
 
 
 def is_there(path: str) -> bool:
-    """Whether there is such a file or folder; unlike `tf.io.gfile.exists`, waits for a storage that cannot tell.
-
-    Raises:
-        OSError: if the storage does not come back in time.
-    """
+    """Returns whether there is such a file or folder; unlike `tf.io.gfile.exists`, waits, see `patiently`."""
 
     def asked() -> bool:
         try:
@@ -192,18 +159,19 @@ def is_there(path: str) -> bool:
 
 
 def exists(path) -> tf.Tensor:
-    """Whether there is such a file, in a graph; a pattern without a wildcard is looked up without listing a folder."""
+    """Returns, in a graph, whether there is such a file."""
+    # a pattern without a wildcard is looked up without listing a folder
     return tf.size(tf.io.matching_files(tf.strings.regex_replace(path, r"([*?\[\]\\])", r"\\\1"))) > 0
 
 
 def still_there(source: Source, index) -> tf.Operation:
-    """In a graph, ends a stream with the error that `storage_errors` knows, if an index is given: the image's."""
+    """Ends a stream with the error that `storage_errors` knows, if `index` is an image's and not negative."""
     return tf.Assert(index < 0, [_GONE, source.path_at(tf.maximum(index, 0))])
 
 
 @contextlib.contextmanager
 def storage_errors() -> Iterator[None]:
-    """Where a data set is iterated: makes an OSError, in one line, of the error that ends it if the storage fails."""
+    """Turns the error that ends a data set when the storage fails into an OSError of one line."""
     try:
         yield
     except tf.errors.OpError as error:

@@ -24,14 +24,14 @@ _ENDLESS = np.iinfo(np.int64).max
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """Images to train on: an endless stream of batches, which can be entered at any step.
+    """Images to train on: an endless stream of batches, which can begin at any step.
 
-    Every epoch is a new permutation of the whole set, of which the last `num_images % batch_size` are left out. The
-    image at each place, and what augmentation does to it, are functions of (seed, epoch, index): the batch of a
-    step is the same whenever, and with however many threads, it is made.
+    Every epoch is a new permutation of the whole set, without its last `num_images % batch_size` images. The image at
+    each place, and its augmentation, are functions of (seed, epoch, index): the batch of a step is the same whenever,
+    and with however many threads, it is made.
 
-    Until a batch is handed out it is a dictionary of named fields: `image` uint8 or uint16 `(B, H, W, C)`, `label`
-    int64 `(B,)`, -1 without, and perhaps `fault`, see `without_faults`.
+    Transforms see a batch as a dictionary of named fields: `image` uint8 or uint16 `(B, H, W, C)`, `label` int64
+    `(B,)`, -1 without, and perhaps `fault`, see `without_faults`.
 
     Attributes:
         source: the images.
@@ -39,9 +39,9 @@ class TrainingData:
         batch_size: images in a global batch.
         seed: int.
         augmentation: applied to each image.
-        transforms: applied to the batches, one after another, such as `Mixing` and `DataService`: each takes a data
-            set of batches, the seed and the step of its first batch, and gives another data set of batches.
-        with_labels: whether batches are handed out as `(images, labels)`.
+        transforms: applied to the batches in turn, such as `Mixing` and `DataService`: functions of a data set of
+            batches, the seed and the step of its first batch that return another data set of batches.
+        with_labels: whether the data set yields `(images, labels)`.
 
     Raises:
         ValueError: if there are fewer images than a batch needs, or labels are needed and missing.
@@ -70,16 +70,16 @@ class TrainingData:
 
     @functools.cached_property
     def corrupt(self) -> CorruptImages:
-        """The account of the images that cannot be decoded, or are missing: the next one stands in for each."""
-        return CorruptImages(self.source.num_images, self.source.name_of)
+        """The account of the images that cannot be used; the next one takes the place of each."""
+        return CorruptImages(self.source)
 
     def at(self, step: int = 0, num_hosts: int = 1, host: int = 0) -> tf.data.Dataset:
-        """The batches from a step on.
+        """Returns the batches from a step on.
 
         Args:
-            step: optimizer steps that were taken before.
-            num_hosts: how many processes share each global batch; every one makes an equal part of it.
-            host: the number of this process among them.
+            step: the number of optimizer steps before.
+            num_hosts: the number of processes, which make equal parts of each global batch.
+            host: the number of this process.
 
         Returns:
             Batches of uint8 `(batch_size / num_hosts, H, W, C)`, or `(images, int64 (batch_size / num_hosts,))`.
@@ -93,7 +93,7 @@ class TrainingData:
         look_at_some(source, image_shape[-1], self.corrupt)
 
         def drawn(step, place):
-            """The epoch, and the numbers of the images at places in this host's part of a batch, counted from 0."""
+            """Returns the epoch, and the indices of the images at places in this host's part of a batch."""
             epoch, places = step // steps, step % steps * self.batch_size + host * local + place
             return epoch, index_at(self.seed, epoch, places, source.num_images, source.storage_order)
 
@@ -136,17 +136,17 @@ def evaluation_dataset(
     num_hosts: int = 1,
     host: int = 0,
 ) -> tf.data.Dataset:
-    """Every image once, in order, through the evaluation transform.
+    """Returns every image once, in order, after the evaluation transform.
 
     Args:
         source: the images.
         image_shape: `(H, W, C)` of a batch's images.
         batch_size: images in a batch of this process; the last one may be smaller.
         crop_ratio: of the evaluation transform.
-        corrupt: images that cannot be decoded are left out and reported here; by default only the log tells.
+        corrupt: the account of images that cannot be used, which are left out; by default they are only logged.
         with_labels: whether batches are `(images, labels)`.
-        num_hosts: how many processes share the images; the shares differ by one image at most.
-        host: the number of this process among them.
+        num_hosts: the number of processes that share the images; the shares differ by one image at most.
+        host: the number of this process.
 
     Returns:
         Batches of uint8 `(n, H, W, C)`, or `(images, int64 (n,))`. Images of 16 bits a channel become float32 in
@@ -160,7 +160,7 @@ def evaluation_dataset(
     _share(num_hosts, num_hosts, host)
     if with_labels and not source.labelled:
         source.required_labels()
-    look_at_some(source, image_shape[-1], corrupt or CorruptImages(source.num_images, source.name_of))
+    look_at_some(source, image_shape[-1], corrupt or CorruptImages(source))
 
     def row_at(position, example):
         image = source.pixels(example["image"], image_shape[-1])
@@ -176,7 +176,7 @@ def evaluation_dataset(
 def _handed_out(
     batches: tf.data.Dataset, corrupt: CorruptImages | None, with_labels: bool, drop: bool = False
 ) -> tf.data.Dataset:
-    """What models take of batches of named fields: images, or `(images, labels)`; faults are noted."""
+    """Turns batches of named fields into images, or `(images, labels)`, and notes faults."""
     deep = batches.element_spec["image"].dtype == tf.uint16
 
     def handed_out(batch):
@@ -188,7 +188,7 @@ def _handed_out(
 
 
 def _share(batch_size: int, num_hosts: int, host: int) -> int:
-    """This host's part of a batch."""
+    """Returns the size of this host's part of a batch."""
     if not 0 <= host < num_hosts:
         raise ValueError(f"hosts are numbered from 0 to {num_hosts - 1}, got host={host} of num_hosts={num_hosts}")
     if batch_size % num_hosts:
@@ -196,17 +196,17 @@ def _share(batch_size: int, num_hosts: int, host: int) -> int:
     return batch_size // num_hosts
 
 
-BLOCK = 256  # records that lie side by side
-WINDOW = 32 * BLOCK  # places among which images are exchanged freely
+BLOCK = 256  # images that lie side by side in storage
+WINDOW = 32 * BLOCK  # places within which images are shuffled freely
 
 
 def index_at(seed: int, epoch, places, num_images: int, storage_order: np.ndarray | None = None) -> tf.Tensor:
-    """The numbers of the images at some places of an epoch, a permutation of all images for every (seed, epoch).
+    """Returns the indices of the images at some places of an epoch, a permutation for every (seed, epoch).
 
-    Without a storage order it is a random permutation. With one, images that are near in storage stay near in time,
-    as large files on network disks need it: the stored row of images, turned round to begin anywhere, is cut into
-    blocks of 256; the blocks are shuffled, and then the images among each 32 blocks. Sets of up to so many images
-    are shuffled freely.
+    Without a storage order the permutation is random. With one, images that are near in storage stay near in time,
+    which large files on network disks need: the images in storage order, from a random place on, are cut into blocks
+    of 256; the blocks are shuffled, and then the images within each 32 blocks. Sets of at most 32 blocks are shuffled
+    freely.
 
     It is a formula, not a buffer: any place of any epoch costs the same.
 
@@ -214,7 +214,7 @@ def index_at(seed: int, epoch, places, num_images: int, storage_order: np.ndarra
         seed: int.
         epoch: int64 scalar.
         places: int64 scalar or vector, in [0, num_images).
-        num_images: how many there are.
+        num_images: the number of images.
         storage_order: None, or the images in the order in which they are stored, int64 `(num_images,)`.
 
     Returns:
@@ -225,7 +225,7 @@ def index_at(seed: int, epoch, places, num_images: int, storage_order: np.ndarra
         return tf.random.experimental.index_shuffle(places, key, tf.constant(num_images - 1, tf.int64))
 
     def shuffled(places, number, count):
-        """A permutation of `count`, another one for each `number`."""
+        """Applies a permutation of `count` places, another one for each `number`."""
         key = [tf.cast(part, tf.int64) * tf.ones_like(places) for part in (seed, epoch, number)]
         return tf.raw_ops.RandomIndexShuffle(
             index=places, seed=tf.stack(key, axis=-1), max_index=tf.cast(count, tf.int64) - 1, rounds=4
@@ -236,6 +236,6 @@ def index_at(seed: int, epoch, places, num_images: int, storage_order: np.ndarra
     place = window * WINDOW + shuffled(places % WINDOW, window + 2, size)
     whole = num_images // BLOCK
     block = shuffled(tf.minimum(place // BLOCK, whole - 1), 0, whole)
-    place = tf.where(place < whole * BLOCK, block * BLOCK + place % BLOCK, place)  # the rest stays at the end ...
-    begin = shuffled(tf.constant(0, tf.int64), 1, num_images)  # ... and is another one in every epoch
+    place = tf.where(place < whole * BLOCK, block * BLOCK + place % BLOCK, place)  # the rest stays at the end
+    begin = shuffled(tf.constant(0, tf.int64), 1, num_images)  # so the rest differs between epochs
     return tf.gather(storage_order, (place + begin) % num_images)

@@ -1,4 +1,4 @@
-"""The evaluation transform: the same graph in evaluation, in tf.data and in an exported model."""
+"""The evaluation transform, the same graph in evaluation, in tf.data and in an exported model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from keras_mae import _backend  # noqa: F401
 from keras_mae.data.row_blocks import by_row_blocks
 
 _RADIUS = 2  # pixels that the bicubic filter reaches to each side
-_WHOLE = 4  # a side up to so many times as long as what is cut out of it is resized as a whole
+_WHOLE = 4  # a side up to this many times as long as the cut is resized as a whole
 
 
 def evaluation_transform(image, image_shape: tuple[int, int, int], crop_ratio: float = 0.875) -> tf.Tensor:
-    """Resizes and takes the centre: what an image goes through whenever it is not for training.
+    """Resizes an image that is not for training, and cuts out the centre.
 
     The image is scaled (bicubic, antialiased) until it just covers `image_shape / crop_ratio`, and the centre is cut
-    out: 224 pixels out of a shorter side of 256 for a ratio of 0.875. With a ratio of 1, an image that has the size
-    already is returned untouched.
+    out: 224 pixels of a shorter side of 256 for a ratio of 0.875. With a ratio of 1, an image of that size already is
+    not changed.
+
+    The resize is rounded to the image's dtype after each direction, width first, as Pillow does it: on photographs
+    its uint8 result is met to one level in 999 values of 1,000. Where the filter overshoots, at the edge of white,
+    rounding only once can differ by several levels.
 
     Args:
         image: uint8 or uint16 `(H, W, C)`, any size.
@@ -45,43 +49,27 @@ def evaluation_transform(image, image_shape: tuple[int, int, int], crop_ratio: f
     return tf.ensure_shape(tf.cond(is_scaled, lambda: cut(image, offset), resized), image_shape)
 
 
-def resize(image, size) -> tf.Tensor:
-    """Bicubic, antialiased resize of a uint8 or uint16 image, rounded to its dtype after each direction.
-
-    That is how Pillow does it, width first: on photographs its uint8 result is met to one level in 999 values of 1,000.
-    Where the filter overshoots, at the edge of white, rounding only once can differ by several levels.
-    """
-    size = tf.cast(size, tf.int64)
-    return _resize_window(tf.convert_to_tensor(image), size, tf.zeros_like(size), size)
-
-
 def resize_at_once(image, size) -> tf.Tensor:
-    """The same, rounded only at the end, in half the time: for training, where crops are random anyway."""
+    """Resizes a uint8 or uint16 image (bicubic, antialiased), rounded once, in half the time: for random crops."""
     image = tf.convert_to_tensor(image)
     pixels = tf.image.resize(image, size, method="bicubic", antialias=True)
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, image.dtype.max), image.dtype)
 
 
 def _resized_window(scaled, offset, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where the part of a resized image begins, and how long it is, that is computed to cut `size` out at `offset`.
+    """Returns begin and length of the part of a resized image to compute, of which `size` is cut out at `offset`.
 
-    All of a side that is not much longer than what is cut out of it: its numbers are then those of the whole image,
-    to the last bit. Of a thin image only the part itself, as the whole would take gigabytes.
+    A side that is not much longer than the cut is computed as a whole, so that its numbers are those of the whole image
+    to the last bit; of a thin image only the cut, as the whole would take gigabytes.
     """
     whole = scaled <= [_WHOLE * side for side in size]
     return tf.where(whole, tf.zeros_like(offset), offset), tf.where(whole, scaled, tf.constant(size, tf.int64))
 
 
 def _resize_window(image, scaled, begin, length) -> tf.Tensor:
-    """The part of the resized image from `begin` on, `length` long, of those pixels only that the filter needs.
+    """Computes the part of a resized image from `begin` on, `length` long, from the pixels that the filter needs.
 
-    Args:
-        image: `(H, W, C)`.
-        scaled: int64 height and width of the whole resized image.
-        begin, length: int64 `(2,)`, of the part.
-
-    Returns:
-        `(*length, C)` of the image's dtype.
+    `scaled` is the size of the whole resized image; all three are int64 `(2,)`.
     """
     size = tf.shape(image, tf.int64)[:2]
     step = tf.cast(size, tf.float64) / tf.cast(scaled, tf.float64)  # in pixels of the image
@@ -94,7 +82,7 @@ def _resize_window(image, scaled, begin, length) -> tf.Tensor:
         tf.where(whole, size, tf.minimum(last, size)),
     )
     part = image[first[0] : last[0], first[1] : last[1]]
-    # where the image's edge would lie, in the result's pixels
+    # the place of the image's edge, in the result's pixels
     shift = tf.cast(tf.cast(first, tf.float64) / step - tf.cast(begin, tf.float64), tf.float32)
     scale = tf.cast(scaled, tf.float32) / tf.cast(size, tf.float32)
     one, length = tf.ones((), tf.float32), tf.cast(length, tf.int32)

@@ -1,4 +1,4 @@
-"""RandAugment, every random choice being stateless."""
+"""RandAugment with stateless random numbers."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _LARGEST = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class RandAugment:
-    """A few operations after another, each drawn from fifteen, each with a strength of its own.
+    """Applies operations drawn from fifteen, each with its own random strength.
 
     The operations and their strengths are those of the recipe `rand-m9-mstd0.5-inc1`, in which a larger magnitude
     means a stronger change for every operation: contrast, equalisation, inversion, rotation (30 degrees at magnitude
     10), fewer bits, solarisation, added light below a threshold, colour, contrast, brightness and sharpness (a factor
-    of 1 +- 0.9), shear (0.3) and translation (0.45 of the side). Signs are random. What comes in from outside is gray.
+    of 1 +- 0.9), shear (0.3) and translation (0.45 of the side). Signs are random. Pixels from outside are gray.
 
-    keras-cv's own `RandAugment` draws from generators with state; here its operations are given their factors.
+    keras-cv's own `RandAugment` draws from generators with state; here its operations get their factors.
 
     Attributes:
         magnitude: the mean strength, of 10.
         std: the strength's standard deviation.
-        num_operations: how many operations follow each other.
-        probability: of each to take place at all.
+        num_operations: the number of operations in a row.
+        probability: that an operation is applied.
 
     Reference: arXiv 1909.13719; arXiv 2111.06377, table 9: RandAug (9, 0.5).
     """
@@ -40,7 +40,7 @@ class RandAugment:
     probability: float = 0.5
 
     def __call__(self, image, seed: ExampleSeed) -> tf.Tensor:
-        """uint8 `(H, W, C)` to the same; of one channel, colour stays as it is."""
+        """Augments a uint8 image `(H, W, C)`; only images of three channels change in colour."""
         if image.dtype != tf.uint8:
             raise ValueError(f"RandAugment takes uint8 images, got {image.dtype.name}; switch it off for others")
         draws = seed.fold_in(Purpose.RAND_AUGMENT).uniform(1, (self.num_operations, 5))[0]

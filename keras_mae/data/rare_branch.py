@@ -1,4 +1,4 @@
-"""Branches that are seldom taken, and pieces that many graphs have in common."""
+"""Branches that are seldom taken, and functions that many graphs share."""
 
 from __future__ import annotations
 
@@ -16,22 +16,18 @@ _setting = threading.RLock()
 
 
 def rarely(branch: Callable[[], Any]) -> Callable[[], Any]:
-    """A branch for `tf.cond` that costs nothing where it is not taken.
+    """Returns a branch for `tf.cond` that costs nothing where it is not taken.
 
-    TensorFlow puts the branches of a condition into the graph around it, and then visits every operation of the one
-    that is not taken, too; this one stays the call of a function.
+    TensorFlow puts the branches of a condition into the graph around it, and visits every operation of both; this
+    branch stays the call of a function.
     """
-    if tf.executing_eagerly():  # there, only the branch that is taken runs, and a function would be traced each time
+    if tf.executing_eagerly():  # only the branch that is taken runs, and a function would be traced each time
         return branch
     return _as_it_is(tf.function(branch, autograph=False, experimental_attributes=STAYS_A_CALL))
 
 
 def traced_once(*signature: tf.TensorSpec) -> Callable[[Callable], Callable]:
-    """Makes a function of tensors one that is traced once, and stands once in each graph, however often it is called.
-
-    Args:
-        signature: of each argument.
-    """
+    """Decorates a function of tensors, of this signature: it is traced once, and stored once in each graph."""
 
     def traced(function: Callable) -> Callable:
         once = tf.function(function, input_signature=signature, autograph=False, experimental_attributes=STAYS_A_CALL)
@@ -41,11 +37,11 @@ def traced_once(*signature: tf.TensorSpec) -> Callable[[Callable], Callable]:
 
 
 def _as_it_is(function: Callable) -> Callable:
-    """The function, whose graph is not rewritten where another graph calls it.
+    """Returns the function, whose graph is not rewritten where another graph calls it.
 
-    TensorFlow would rewrite all that a decoder of image files can call, for seconds, in every iterator of every data
-    set, and gain nothing. The setting is the process's: one thread at a time has it, and puts it back as it was; others
-    do not wait for it, as the two may need each other's traces, and do without.
+    TensorFlow would rewrite all functions that a decoder can call, for seconds, in every iterator of every data set,
+    and gain nothing. The setting is the process's: one thread at a time sets it, and puts it back; other threads do
+    without and do not wait, as the two may need each other's traces.
     """
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""Where the records lie in TFRecord files, so that any of them can be read at once.
+"""The places of the records in TFRecord files, at which any of them can be read.
 
 A TFRecord file is a row of records: length (8 bytes), its checksum (4), the data, its checksum (4).
 """
@@ -23,7 +23,7 @@ class RecordIndex:
     """The places of records, each an int64 array `(num_records,)`.
 
     Attributes:
-        file: the number of the file in a list of files.
+        file: the file's number in a list of files.
         offset: of the data, in bytes from the beginning of the file.
         length: of the data in bytes.
     """
@@ -37,11 +37,7 @@ class RecordIndex:
 
     @classmethod
     def of(cls, paths: list[str]) -> RecordIndex:
-        """Reads the lengths of all records of some files, and nothing else of them.
-
-        Raises:
-            ValueError: if a file was cut off, or is not an uncompressed TFRecord file.
-        """
+        """Reads the lengths of all records of some files; raises ValueError if a file is damaged, see `of_some`."""
         index, damages = cls.of_some(paths)
         if damages:
             raise ValueError(damages[0])
@@ -49,23 +45,21 @@ class RecordIndex:
 
     @classmethod
     def of_some(cls, paths: list[str]) -> tuple[RecordIndex, list[str]]:
-        """The records of some files up to where each is damaged, and what is wrong with those that are."""
+        """Reads the records of some files up to where each is damaged.
+
+        Returns:
+            The index, and a message for each file that was cut off, or is not an uncompressed TFRecord file.
+        """
         with ThreadPoolExecutor(_THREADS) as threads:
-            scanned = list(threads.map(lambda path: patiently(lambda: _scan(path), path), paths))
-        found = [(offsets, lengths) for offsets, lengths, _ in scanned]
-        lengths = np.concatenate([lengths for _, lengths in found])
-        numbers = np.repeat(np.arange(len(paths)), [len(lengths) for _, lengths in found])
-        index = cls(numbers, np.concatenate([offsets for offsets, _ in found]), lengths)
-        return index, [damage for _, _, damage in scanned if damage]
+            scanned = threads.map(lambda path: patiently(lambda: _scan(path), path), paths)
+            offsets, lengths, damages = zip(*scanned)
+        numbers = np.repeat(np.arange(len(paths)), [len(one) for one in lengths])
+        index = cls(numbers, np.concatenate(offsets), np.concatenate(lengths))
+        return index, [damage for damage in damages if damage]
 
 
 class RecordReader:
-    """Reads records by their place, in a graph or not, in plain TensorFlow.
-
-    Args:
-        paths: the files.
-        index: the places of all records.
-    """
+    """Reads records of the files `paths` by their places, in a graph or not."""
 
     def __init__(self, paths: list[str], index: RecordIndex) -> None:
         self._paths = tf.constant(paths)
@@ -73,12 +67,12 @@ class RecordReader:
         self._columns = tuple(map(tf.constant, (index.file, index.offset, index.length)))
 
     def path(self, index) -> tf.Tensor:
-        """The path of the file that holds a record."""
+        """Returns the path of the file that holds a record."""
         return tf.gather(self._paths, tf.gather(self._columns[0], index))
 
     def __call__(self, index) -> tf.Tensor:
-        """The data of a record, a string scalar; fails if their checksum is wrong."""
-        _, offset, length = self._place(index)
+        """Reads the data of a record, a string scalar; fails if their checksum is wrong."""
+        _, offset, length = (tf.gather(column, index) for column in self._columns)
         file = tf.raw_ops.TFRecordDatasetV2(
             filenames=self.path(index)[None],
             compression_type="",
@@ -88,17 +82,18 @@ class RecordReader:
         return _first_of(file)
 
     def there(self, index) -> tf.Tensor:
-        """Whether a record's bytes can be read, whatever they are."""
-        number, offset, length = self._place(index)
-        size = tf.gather(self._sizes, number)
+        """Returns whether a record's bytes can be read, even if their checksum is wrong."""
+        number, offset, length = (tf.gather(column, index) for column in self._columns)
+        length = tf.maximum(length, 1)
+        footer = tf.gather(self._sizes, number) - offset - length
 
         def read(path):
             file = tf.raw_ops.FixedLengthRecordDatasetV2(
                 filenames=path[None],
                 header_bytes=offset,
-                record_bytes=tf.maximum(length, 1),
-                footer_bytes=size - offset - tf.maximum(length, 1),
-                buffer_size=tf.maximum(length, 1),
+                record_bytes=length,
+                footer_bytes=footer,
+                buffer_size=length,
                 compression_type="",
             )
             return tf.strings.length(_first_of(file))
@@ -106,13 +101,9 @@ class RecordReader:
         found = tf.data.Dataset.from_tensors(self.path(index)).map(read).ignore_errors()
         return found.reduce(False, lambda *_: True)
 
-    def _place(self, index) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        file, offset, length = (tf.gather(column, index) for column in self._columns)
-        return file, offset, length
-
 
 def size_of(path: str) -> int:
-    """A file's size in bytes."""
+    """Returns a file's size in bytes."""
     return patiently(lambda: tf.io.gfile.stat(path).length, path)
 
 
@@ -122,7 +113,7 @@ def _first_of(variant) -> tf.Tensor:
 
 
 def _scan(path: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Offsets, lengths, and what is wrong with the file, if anything."""
+    """Returns offsets, lengths, and a message if the file is damaged."""
     offsets: list[int] = []
     lengths: list[int] = []
     damage = ""
@@ -133,10 +124,8 @@ def _scan(path: str) -> tuple[np.ndarray, np.ndarray, str]:
             header = file.read(8)
             length = struct.unpack("<Q", header)[0] if len(header) == 8 else size
             if place + HEADER + length + FOOTER > size:
-                damage = (
-                    f"{path}: record {len(offsets)} does not end within the file: it was cut off, or it is not an "
-                    "uncompressed TFRecord file"
-                )
+                damage = f"{path}: record {len(offsets)} does not end within the file: it was cut off, or it is not an"
+                damage += " uncompressed TFRecord file"
                 break
             offsets.append(place + HEADER)
             lengths.append(length)

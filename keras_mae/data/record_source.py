@@ -19,7 +19,7 @@ from keras_mae.data.record_index import RecordIndex, RecordReader, size_of
 from keras_mae.data.source import NO_LABEL, Source
 
 _log = logging.getLogger("keras_mae")
-# what an image file and its class are called by `keras-mae tfrecords` and TFDS, and by older scripts
+# the names of an image file and its class in files of `keras-mae tfrecords` and TFDS, and of older scripts
 IMAGE_KEYS, LABEL_KEYS = ("image", "image/encoded"), ("label", "image/class/label")
 _LOOKED_AT, _LABELS_TOGETHER = 16, 64
 INDEX = "index.npz"  # beside the files that `keras-mae tfrecords` writes
@@ -29,13 +29,13 @@ class RecordSource(Source):
     """Records `tf.train.Example`, each an encoded image and perhaps its label, in uncompressed TFRecord files.
 
     Args:
-        paths: the files.
-        index: which of their records, in which order; all by default.
-        name: what to call the whole in messages.
+        paths: of the files.
+        index: the records in order; all by default.
+        name: of the whole in messages.
         image_key, label_key: the features' names; by default the known ones that the first record has.
         labels: the labels if they are known without reading the records, int64 `(num_images,)`.
-        class_names: the names of the labels, if they have any.
-        dtype: of the pixels; by default what the first record's file tells.
+        class_names: of the labels, if they have any.
+        dtype: of the pixels; by default that of the first record's file.
     """
 
     encoded = True
@@ -63,12 +63,10 @@ class RecordSource(Source):
         first = patiently(lambda: self._features_of_one(image_keys), name)
         self._image_key = image_key or _known(IMAGE_KEYS, first)
         self._label_key = label_key or _known(LABEL_KEYS, first)
-        self._text = ""  # a label that is text, which no image needs that is trained on without labels
+        self._text = ""  # a label that is text, which is refused if labels are needed
         if self._label_key in first and first[self._label_key].bytes_list.value:
             self._text, self._label_key = str(first[self._label_key].bytes_list.value[0]), None
-        self.dtype = dtype or (
-            "uint16" if bits_of(io.BytesIO(first[self._image_key].bytes_list.value[0])) == 16 else "uint8"
-        )
+        self.dtype = dtype or f"uint{bits_of(io.BytesIO(first[self._image_key].bytes_list.value[0]))}"
         self.storage_order = np.lexsort((self.index.offset, self.index.file))
 
     def read(self, index) -> dict[str, tf.Tensor]:
@@ -98,10 +96,8 @@ class RecordSource(Source):
 
     def required_labels(self) -> np.ndarray:
         if self._text and not self.labelled:
-            raise ValueError(
-                f"{self.name}: labels are integers, counted from 0; these are text, such as {self._text}: write them "
-                "as numbers"
-            )
+            wrong = f"{self.name}: labels are integers, counted from 0; these are text, such as {self._text}"
+            raise ValueError(f"{wrong}: write them as numbers")
         return super().required_labels()
 
     def path_at(self, index) -> tf.Tensor:
@@ -111,7 +107,7 @@ class RecordSource(Source):
         return self._reader.there(index)
 
     def _features_of_one(self, image_keys: tuple[str, ...]):
-        """The features of the first record, of some looked at, that has an image."""
+        """Returns the features of the first of 16 records that has an image."""
         error = ""
         failed: tf.errors.OpError | None = None
         for index in np.unique(np.linspace(0, self.num_images - 1, _LOOKED_AT).astype(int)):
@@ -138,7 +134,7 @@ class RecordSource(Source):
 
 
 def open_records(pattern: str) -> RecordSource:
-    """The images in all TFRecord files whose path matches a pattern, such as `gs://bucket/train-*.tfrecord`.
+    """Opens the images in all TFRecord files that match a pattern, such as `gs://bucket/train-*.tfrecord`.
 
     Raises:
         ValueError: if there is no such file, or one of them is damaged.
@@ -161,38 +157,31 @@ def open_records(pattern: str) -> RecordSource:
 
 
 def _with_index(paths: list[str], beside: str, name: str) -> RecordSource:
-    """The records of some of the files that an index describes, in the order of the images that they were made of."""
-    table = patiently(lambda: _arrays_in(beside), beside)
+    """Opens records of some of the files that an index describes, in the order of the source of the files."""
+    contents = patiently(lambda: tf.io.read_file(beside).numpy(), beside)
+    table = dict(np.load(io.BytesIO(contents), allow_pickle=False).items())
     names = [str(one) for one in table["files"]]
     sizes = dict(zip(names, table["sizes"].tolist()))
     for path in paths:
-        base = os.path.basename(path)
-        if sizes.get(base) != size_of(path):
-            raise ValueError(
-                f"{path}: does not belong to {beside}, or was cut off; write both anew, or remove the index"
-            )
+        if sizes.get(os.path.basename(path)) != size_of(path):
+            wrong = f"{path}: does not belong to {beside}, or was cut off"
+            raise ValueError(f"{wrong}; write both anew, or remove the index")
     given = {os.path.basename(path): number for number, path in enumerate(paths)}
     numbers = np.array([given.get(one, -1) for one in names])[table["file_number"]]
     chosen = np.flatnonzero(numbers >= 0)
     index = RecordIndex(numbers[chosen], table["offset"][chosen], table["length"][chosen])
     labels = table["labels"][chosen] if "labels" in table else None
-    return RecordSource(
-        paths, index, name, labels=labels, class_names=[str(one) for one in table.get("class_names", [])]
-    )
+    class_names = [str(one) for one in table.get("class_names", [])]
+    return RecordSource(paths, index, name, labels=labels, class_names=class_names)
 
 
 def _matching(pattern: str) -> list[str]:
-    """The files that match; where there are none, asks for the folder, as a storage that fails shows none."""
+    """Returns the files that match; if there are none, looks for the folder, as a failing storage shows none."""
     found = sorted(tf.io.gfile.glob(pattern))
     folder = os.path.dirname(re.split(r"[*?\[]", pattern)[0])
     if not found and folder and tf.io.gfile.exists(folder):
         tf.io.gfile.stat(folder)
     return found
-
-
-def _arrays_in(path: str) -> dict[str, np.ndarray]:
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return dict(np.load(file, allow_pickle=False).items())
 
 
 def _known(keys: tuple[str, ...], features) -> str | None:

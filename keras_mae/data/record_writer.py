@@ -1,4 +1,4 @@
-"""Image files into TFRecord files: fewer, larger files, which network disks and object stores read faster."""
+"""Writes image files into TFRecord files, which network disks and object stores read faster, as they are larger."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _PER_FILE, _THREADS, _TOGETHER = 1024, 16, 16
 
 
 def write_records(source: Source, directory: str, num_files: int | None = None, alone: bool = False) -> list[str]:
-    """Writes the files of a source as they are, with their labels, into TFRecord files, and an index beside them.
+    """Writes the files of a source, undecoded, and their labels into TFRecord files, and an index beside them.
 
-    Image i goes into file `i % num_files`, so that every file is a fair sample. A file that is there is complete,
-    as it gets its name last: a run that was interrupted continues with those that are missing.
+    Image i goes into file `i % num_files`, so that every file is a fair sample. A file gets its name when it is
+    complete: an interrupted run continues with those that are missing.
 
     Args:
         source: encoded images, such as a folder.
-        directory: where to; made if it is not there.
+        directory: to write to; it is made if it is missing.
         num_files: by default one for 1,024 images.
-        alone: whether it is refused while another process, which also asked for this, writes there. The workers of
-            a cluster may fill a cache together: each file gets its name when it is complete.
+        alone: whether to refuse if another process with `alone` writes there. The workers of a cluster may fill a
+            cache together.
 
     Returns:
         The paths of the files.
@@ -51,15 +51,12 @@ def write_records(source: Source, directory: str, num_files: int | None = None, 
     tf.io.gfile.makedirs(directory)
     if alone:
         lock_folder(directory)
-    paths = [
-        tf.io.gfile.join(directory, f"images-{number:05}-of-{num_files:05}.tfrecord") for number in range(num_files)
-    ]
-    foreign = set(tf.io.gfile.glob(tf.io.gfile.join(directory, "*.tfrecord"))) - set(paths)
-    if foreign:
-        raise ValueError(
-            f"{directory} holds TFRecord files of another set, such as {min(foreign)}; name another folder"
-        )
-    corrupt = CorruptImages(source.num_images, source.name_of)
+    names = [f"images-{number:05}-of-{num_files:05}.tfrecord" for number in range(num_files)]
+    paths = [tf.io.gfile.join(directory, name) for name in names]
+    others = set(tf.io.gfile.glob(tf.io.gfile.join(directory, "*.tfrecord"))) - set(paths)
+    if others:
+        raise ValueError(f"{directory} holds TFRecord files of another set, such as {min(others)}; name another folder")
+    corrupt = CorruptImages(source)
     parts = {path: np.arange(number, source.num_images, num_files) for number, path in enumerate(paths)}
     missing: list[str] = []
     for path, indices in parts.items():
@@ -79,10 +76,10 @@ def write_records(source: Source, directory: str, num_files: int | None = None, 
 
 
 def _read(source: Source, indices: np.ndarray, corrupt: CorruptImages) -> Iterator[dict]:
-    """The fields of some examples, one after another; of an image that cannot be read, no bytes."""
+    """Yields the fields of some examples; the bytes of an image that cannot be read are empty."""
     reads = guarded_reads(source, lambda position: tf.gather(indices, position), 0, len(indices), _TOGETHER)
     options = tf.data.Options()
-    options.threading.private_threadpool_size = _THREADS  # a disk in a network answers many at once
+    options.threading.private_threadpool_size = _THREADS  # a network disk answers many requests at once
     rows = reads.map(lambda batch: without_faults(batch, corrupt)).unbatch()
     return untuned(rows).with_options(options).as_numpy_iterator()
 
@@ -92,7 +89,7 @@ def _write(source: Source, indices: np.ndarray, path: str, rows: Iterator, corru
     try:
         with tf.io.TFRecordWriter(aside) as writer, storage_errors():
             for index, row in zip(indices.tolist(), rows):
-                # one that cannot be read keeps its place, and is skipped like one that cannot be decoded
+                # an image that cannot be read keeps its place, and is skipped like one that cannot be decoded
                 features = {"image": _bytes(row["image"]), "name": _bytes(source.name_of(index).encode())}
                 if source.labelled:
                     label = row["label"] if row["image"] else NO_LABEL
@@ -111,7 +108,8 @@ def _bytes(value: bytes) -> tf.train.Feature:
 
 def _write_index(source: Source, paths: list[str], path: str) -> None:
     index = RecordIndex.of(paths)  # file by file; image i is record i // n of file i % n
-    order = np.lexsort((index.file, _place_in_file(index.file)))
+    place_in_file = np.arange(len(index.file)) - np.searchsorted(index.file, index.file)
+    order = np.lexsort((index.file, place_in_file))
     table = {
         "files": np.array([os.path.basename(one) for one in paths]),
         "sizes": np.array([tf.io.gfile.stat(one).length for one in paths]),
@@ -126,9 +124,3 @@ def _write_index(source: Source, paths: list[str], path: str) -> None:
     np.savez(contents, allow_pickle=False, **table)
     with tf.io.gfile.GFile(path, "wb") as file:
         file.write(contents.getvalue())
-
-
-def _place_in_file(files: np.ndarray) -> np.ndarray:
-    """For records that lie file by file: the number of each within its file."""
-    starts = np.searchsorted(files, np.arange(files.max() + 1))
-    return np.arange(len(files)) - starts[files]

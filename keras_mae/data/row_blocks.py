@@ -1,4 +1,4 @@
-"""Large images, some rows at a time."""
+"""Processes large images some rows at a time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _VALUES = 2**24  # in a block: 64 MiB of float32
 
 
 def by_row_blocks(function: Callable, image) -> tf.Tensor:
-    """`function(image)`, of an image so large that float copies of it would take gigabytes some rows at a time.
+    """Returns `function(image)`; applies it to some rows at a time if float copies of the image would be large.
 
     Args:
-        function: from `(H, W, C)` to `(H, W', C')`, each row of which depends on the same row only.
+        function: from `(H, W, C)` to `(H, W', C')`, of which each row depends on the same row only.
         image: `(H, W, C)`.
     """
     height = tf.shape(image)[0]

@@ -1,4 +1,4 @@
-"""What a run sees of its data, in a few lines: enough to tell whether it sees the same again."""
+"""A summary of a run's data, which tells whether a later run sees the same data."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _SAMPLED, _NAMED = 64, 3
 
 
 class Seen:
-    """Number, names, labels and form of some images.
+    """Number, names, labels and dtype of some images.
 
-    No file is read: of folders it is the paths in the folder that count, of records their lengths and places, of
-    arrays the images' bytes. A folder that is moved, or a file that is repaired, changes nothing.
+    No file is read: folders are told by the paths in them, records by their places and lengths, arrays by the images'
+    bytes. If a folder is moved, or a file repaired, nothing changes.
 
     Args:
         source: the images to train on.
-        others: more of them, such as those to test on.
+        others: more sources, such as the images to test on.
     """
 
     def __init__(self, source: Source, *others: Source) -> None:
@@ -40,10 +40,10 @@ class Seen:
 
     @functools.cached_property
     def summary(self) -> dict[str, Any]:
-        """A few values that JSON can hold, for a run's `config.json`.
+        """Values for a run's `config.json`.
 
-        They are `num_images`, of the images to train on; `digest`, of all, one part for images and one for labels,
-        with a colon between; `dtype`; `class_names`.
+        `num_images`, `dtype` and `class_names` of the images to train on; `digest` of all images and all labels, with a
+        colon between the two.
         """
         images, labels = hashlib.sha256(), hashlib.sha256()
         for one in self._sources:
@@ -61,16 +61,16 @@ class Seen:
         }
 
     def write_images(self, path: str) -> None:
-        """Writes the name and the label of every image into a file, a few bytes for each, for `changed_since`."""
+        """Writes the name and the label of every image into a file for `changed_since`."""
         with gzip.open(path, "wb", compresslevel=1) as file:
             file.write(b"\0".join(b"%b\n%b" % item for item in self._images().items()))
 
     def changed_since(self, before: dict[str, Any], path: str) -> str:
-        """What has changed in the data since a summary and its file were written, for people; empty if nothing has.
+        """Says what has changed in the data since a summary was written; returns an empty text if nothing has.
 
         Args:
-            before: the `summary` of then.
-            path: of the file that `write_images` wrote; it may be missing.
+            before: the earlier `summary`.
+            path: of the file that `write_images` wrote then; it may be missing.
         """
         change = changes_between(before, self.summary)
         if not change or not os.path.exists(path):
@@ -80,17 +80,15 @@ class Seen:
         return "; ".join(_differences(then, self._images())) or change
 
     def _images(self) -> dict[bytes, bytes]:
-        """From the name of each image to its label, or the class of that."""
+        """Returns the class, or the label, of each image by its name."""
         found: dict[bytes, bytes] = {}
         copies: collections.Counter[bytes] = collections.Counter()
         for number, source in enumerate(self._sources):
             names = _names(source, self._sources[0] if number else None)
             labels: Iterator[bytes] = itertools.repeat(b"")
             if source.labelled and _labels_are_known(source):
-                shown = [os.fsencode(name) for name in source.class_names]
-                labels = (
-                    shown[label] if label < len(shown) else b"%d" % label for label in source.required_labels().tolist()
-                )
+                shown = dict(enumerate(map(os.fsencode, source.class_names)))
+                labels = (shown.get(label, b"%d" % label) for label in source.required_labels().tolist())
             for name, label in zip(names, labels):
                 name = name.replace(b"\0", b"")
                 if name in found:  # such as two equal images in an array
@@ -101,27 +99,24 @@ class Seen:
 
 
 def changes_between(before: dict[str, Any], now: dict[str, Any]) -> str:
-    """What differs between two summaries, for people; empty if nothing does."""
+    """Says what differs between two summaries; returns an empty text if nothing does."""
     if before.get("digest") == now["digest"]:
         return ""
     old, new = before["num_images"], now["num_images"]
     if old != new:
         return f"there were {old} images to train on, and there are {new}"
-    changed = [
-        f"the {what} are others"
-        for what, one, other in zip(("images", "labels"), before["digest"].split(":"), now["digest"].split(":"))
-        if one != other
-    ]
+    digests = zip(("images", "labels"), before["digest"].split(":"), now["digest"].split(":"))
+    changed = [f"the {what} are others" for what, one, other in digests if one != other]
     return f"of {new} images {' and '.join(changed)}"
 
 
 def _differences(then: dict[bytes, bytes], now: dict[bytes, bytes]) -> list[str]:
-    """One text for each kind of change, with the number of images and some of their names."""
+    """Returns a text for each kind of change, with the number of images and some of their names."""
     added = [name for name in now if name not in then]
     removed = [name for name in then if name not in now]
     relabelled = {name: f"{_text(name)} ({_text(then[name])} to {_text(label)})"
                   for name, label in now.items() if name in then and then[name] != label}  # fmt: skip
-    # an image of a folder that went from one class's folder to another's
+    # an image that was moved from one class's folder to another's
     gone = {name.partition(b"/")[2]: name for name in removed if then[name]}
     for name in [name for name in added if now[name] and name.partition(b"/")[2] in gone]:
         old = gone.pop(name.partition(b"/")[2], None)
@@ -147,16 +142,14 @@ def _text(name: bytes) -> str:
 
 
 def _names(source: Source, first: Source | None) -> Iterator[bytes]:
-    """A name for each image, which tells it from all others however these change."""
+    """Yields a name for each image, which tells it from all others however these change."""
     if isinstance(source, Subset):
         names = list(_names(source.source, first))
         return (names[index] for index in source.indices.tolist())
     if isinstance(source, MemorySource):
         return _names(source.source, first)
     if isinstance(source, FolderSource):
-        root = first
-        while isinstance(root, (Subset, MemorySource)):
-            root = root.source
+        root = first and _unwrapped(first)
         other = isinstance(root, FolderSource) and root.path != source.path
         prefix = f"{os.path.basename(source.path)}:" if other else ""
         return (os.fsencode(prefix + source.relative_name(index)) for index in range(source.num_images))
@@ -165,9 +158,8 @@ def _names(source: Source, first: Source | None) -> Iterator[bytes]:
         columns = (source.index.file.tolist(), source.index.offset.tolist())
         return (b"%b at byte %d" % (files[file], offset - HEADER) for file, offset in zip(*columns))
     if isinstance(source, ArraySource):
-        return (
-            b"image " + hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest().encode() for image in source.images
-        )
+        digests = (hashlib.blake2b(image.tobytes(), digest_size=8) for image in source.images)
+        return (b"image " + digest.hexdigest().encode() for digest in digests)
     return (source.name_of(index).encode() for index in range(source.num_images))
 
 
@@ -192,7 +184,12 @@ def _add(digest, source: Source) -> None:
 
 
 def _labels_are_known(source: Source) -> bool:
-    """Whether nothing has to be read for them."""
-    if isinstance(source, Subset):
-        return _labels_are_known(source.source)
-    return not isinstance(source, RecordSource) or source._labels is not None or "labels" in vars(source)
+    """Whether the labels are known without reading files."""
+    base = _unwrapped(source)
+    return not isinstance(base, RecordSource) or base._labels is not None or "labels" in vars(base)
+
+
+def _unwrapped(source: Source) -> Source:
+    while isinstance(source, (Subset, MemorySource)):
+        source = source.source
+    return source

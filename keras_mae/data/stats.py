@@ -12,21 +12,20 @@ from keras_mae.data.corrupt_images import CorruptImages, without_faults
 from keras_mae.data.guarded import RowMaker, guarded_rows, untuned
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.source import Source
-from keras_mae.data.subset import Subset
+from keras_mae.data.subset import random_subset
 from keras_mae.data.writing import writing
 
-_SEED = 0
 _PIXELS = 2**21  # that are summed at once
 _TOGETHER = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class PixelStats:
-    """What `measure_stats` finds.
+    """Mean and standard deviation of some images' pixels.
 
     Attributes:
-        mean, std: a number a channel, in units of the largest level: what `PretrainConfig` takes.
-        num_images: how many images were looked at.
+        mean, std: a number for each channel, in units of the largest level, as in `PretrainConfig`.
+        num_images: the number of images that were measured.
         dtype: of the pixels, `"uint8"` or `"uint16"`.
     """
 
@@ -36,31 +35,31 @@ class PixelStats:
     dtype: str
 
     def write(self, path: str) -> None:
-        """Writes a JSON file; raises OSError if that cannot be."""
+        """Writes a JSON file; raises OSError if it cannot."""
         with writing(path), tf.io.gfile.GFile(path, "w") as file:
             file.write(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
 
 
 def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStats:
-    """Mean and standard deviation of all pixels of a random sample of images, whole and as they are, for each channel.
+    """Measures mean and standard deviation of each channel over the pixels of a random sample of whole images.
 
-    Every image counts alike, however large it is. The sample is always the same.
+    Every image has the same weight, whatever its size. The sample is always the same.
 
     Args:
         source: the images.
-        channels: how many channels they are decoded to.
-        count: how many images to look at; all if there are fewer.
+        channels: the number of channels to decode to.
+        count: the number of images to measure; all if there are fewer.
 
     Raises:
-        ValueError: if no image can be decoded, so many cannot that they are 1 % of the whole set, or a channel is the
-            same in every pixel.
+        ValueError: if no image can be decoded, or more than 1 % of the sample cannot, or a channel is the same in every
+            pixel.
     """
-    chosen = Subset(source, np.random.RandomState(_SEED).permutation(source.num_images)[:count])
-    corrupt = CorruptImages(chosen.num_images, chosen.name_of)
+    chosen = random_subset(source, count)
+    corrupt = CorruptImages(chosen)
 
     def moments(position, example):
         image = source.pixels(example["image"], channels)
-        # some rows at a time, as a copy in float64 takes eight times the memory
+        # some rows at a time: a copy in float64 takes eight times the memory
         rows = tf.maximum(_PIXELS // tf.shape(image)[1], 1)
 
         def add(begin, sums):
@@ -83,20 +82,14 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
     mean, square = found.mean(axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0))
     if (std < 1e-4).any():
-        raise ValueError(
-            f"channel {int(std.argmin())} has the same level everywhere, in all {len(found)} images looked at: it "
-            "cannot be normalised; leave it out of the images"
-        )
+        flat = f"channel {int(std.argmin())} has the same level everywhere, in all {len(found)} images looked at"
+        raise ValueError(f"{flat}: it cannot be normalised; leave it out of the images")
     rounded = [tuple(round(float(value), 5) for value in values) for values in (mean, std)]
     return PixelStats(rounded[0], rounded[1], len(found), source.dtype)
 
 
 def read_stats(path: str) -> PixelStats:
-    """What `PixelStats.write` wrote.
-
-    Raises:
-        ValueError: if the file is missing or holds something else.
-    """
+    """Reads the file of `PixelStats.write`; raises ValueError if it is missing or holds something else."""
     try:
         with tf.io.gfile.GFile(path) as file:
             record = json.loads(file.read())

@@ -14,7 +14,7 @@ class Subset(Source):
 
     Args:
         source: the source.
-        indices: which of its images, and in which order: int64 `(n,)`.
+        indices: of the images, in order: int64 `(n,)`.
     """
 
     def __init__(self, source: Source, indices: np.ndarray) -> None:
@@ -29,7 +29,7 @@ class Subset(Source):
 
     @property
     def decoding(self) -> Decoding:
-        """How image files are decoded: the source's own, as it decodes them."""
+        """How the source decodes image files."""
         return self.source.decoding
 
     @decoding.setter
@@ -59,7 +59,10 @@ class Subset(Source):
     def name_of(self, index: int) -> str:
         return self.source.name_of(int(self.indices[index]))
 
+    def remedy(self, index: int) -> str:
+        return self.source.remedy(int(self.indices[index]))
+
 
 def random_subset(source: Source, count: int) -> Subset:
-    """A random sample of `count` images, or all if there are fewer; always the same one of the same source."""
+    """Returns a random sample of `count` images, or all if there are fewer; always the same of the same source."""
     return Subset(source, np.random.RandomState(0).permutation(source.num_images)[:count])

@@ -16,12 +16,12 @@ IMAGE_FOLDER = "ImageFolder"
 
 
 def tfds_builder(name: str, data_dir: str | None = None) -> Any:
-    """The builder of a TFDS data set; one that is not prepared yet is downloaded and prepared.
+    """Returns the builder of a TFDS data set, which it downloads and prepares if necessary.
 
     Args:
         name: such as `cifar10` or `imagenette/320px-v2:1.0.0`; or `ImageFolder`, for images in
             `data_dir/SPLIT/CLASS/`.
-        data_dir: where prepared data sets lie; TFDS's own default if None.
+        data_dir: the folder of prepared data sets; TFDS's own default if None.
 
     Raises:
         ValueError: if there is no such data set, or it cannot be prepared.
@@ -46,7 +46,7 @@ def tfds_builder(name: str, data_dir: str | None = None) -> Any:
 
 
 def tfds_source(builder: Any, split: str) -> Source:
-    """The images of one split of a TFDS data set, undecoded.
+    """Returns the images of one split of a TFDS data set, undecoded.
 
     Args:
         builder: a prepared `tfds.core.DatasetBuilder`, or a `tfds.ImageFolder`.
@@ -56,44 +56,32 @@ def tfds_source(builder: Any, split: str) -> Source:
         ValueError: if there is no such split, it holds no images, or it lies in files that are not TFRecords.
     """
     name = f"tfds:{builder.name}:{split}"
-    labels = [key for key, feature in builder.info.features.items() if _kind(feature) == "ClassLabel"]
-    classes = list(builder.info.features[labels[0]].names or []) if labels else []
+    info = builder.info
+    no_split = f"{name}: there is no such split; there are: {', '.join(sorted(info.splits))}"
+    images, labels = (
+        [key for key, feature in info.features.items() if type(feature).__name__ == kind]
+        for kind in ("Image", "ClassLabel")
+    )
+    classes = list(info.features[labels[0]].names or []) if labels else []
     if type(builder).__name__ == IMAGE_FOLDER:
-        if split not in builder.info.splits:
-            raise ValueError(f"{name}: there is no such split; there are: {', '.join(sorted(builder.info.splits))}")
+        if split not in info.splits:
+            raise ValueError(no_split)
         return FolderSource(os.path.join(builder.data_dir, split), classes)
-    images = [key for key, feature in builder.info.features.items() if _kind(feature) == "Image"]
     if not images:
-        raise ValueError(f"{name}: has no image, but {', '.join(builder.info.features)}")
-    dtype = np.dtype(builder.info.features[images[0]].np_dtype).name
+        raise ValueError(f"{name}: has no image, but {', '.join(info.features)}")
+    dtype = np.dtype(info.features[images[0]].np_dtype).name
     if dtype not in ("uint8", "uint16"):
         raise ValueError(f"{name}: pixels are uint8 or uint16, these are {dtype}")
     try:
-        instructions = builder.info.splits[split].file_instructions
+        instructions = info.splits[split].file_instructions
     except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"{name}: there is no such split; there are: {', '.join(sorted(builder.info.splits))}"
-        ) from error
-    if builder.info.file_format.value != "tfrecord":
-        raise ValueError(
-            f"{name}: lies in {builder.info.file_format.value} files; prepare it with file_format='tfrecord'"
-        )
+        raise ValueError(no_split) from error
+    if info.file_format.value != "tfrecord":
+        raise ValueError(f"{name}: lies in {info.file_format.value} files; prepare it with file_format='tfrecord'")
     paths = sorted({os.fspath(one.filename) for one in instructions})
     everything = RecordIndex.of(paths)
     begins = np.searchsorted(everything.file, np.arange(len(paths)))
-    chosen = [
-        begins[paths.index(os.fspath(one.filename))] + np.arange(one.skip, one.skip + one.take) for one in instructions
-    ]
-    return RecordSource(
-        paths,
-        everything[np.concatenate(chosen)],
-        name,
-        image_key=images[0],
-        label_key=labels[0] if labels else None,
-        class_names=classes,
-        dtype=dtype,
-    )
-
-
-def _kind(feature: Any) -> str:
-    return type(feature).__name__
+    firsts = [begins[paths.index(os.fspath(one.filename))] + one.skip for one in instructions]
+    chosen = [first + np.arange(one.take) for first, one in zip(firsts, instructions)]
+    index, label_key = everything[np.concatenate(chosen)], labels[0] if labels else None
+    return RecordSource(paths, index, name, images[0], label_key, class_names=classes, dtype=dtype)

@@ -10,32 +10,30 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_mae.data import tiff_compression
 from keras_mae.data import tiff_header as tag
 from keras_mae.data.file_bytes import checked, named, within_limit
 from keras_mae.data.orientation import upright, valid_orientation
 from keras_mae.data.rare_branch import rarely, traced_once
 from keras_mae.data.tiff_colours import scaled, to_colours
+from keras_mae.data.tiff_compression import JPEG, NAMES, READ
 from keras_mae.data.tiff_header import Directory
 from keras_mae.data.tiff_samples import read_bytes, samples_of
 
 _DEPTHS = (1, 2, 4, 8, 12, 16)
 _FORMATS = {2: "signed integers", 3: "floats", 4: "undefined", 5: "complex integers", 6: "complex floats"}
-_COMPRESSIONS = tiff_compression.NAMES
 
 
 def decode_tiff(contents, channels, colours: bool, dtype: str, max_pixels: int) -> tf.Tensor:
-    """The first page of a TIFF, upright.
+    """Decodes the first page of a TIFF of at most `max_pixels`, upright.
 
-    Either its colours, as Pillow shows them, or the file's own samples as they are; if the page has one of these, and
-    there are as many pages as channels, these are the channels.
+    For 1 or 3 channels these are the colours that Pillow shows; for other numbers the file's own samples, or its pages
+    if each has one sample and there are as many as channels.
 
     Args:
         contents: string scalar, the file's bytes.
-        channels: how many are asked for, int32 scalar.
-        colours: whether these are colours, of which there are 1 or 3.
+        channels: the number that is asked for, int32 scalar.
+        colours: whether it is 1 or 3.
         dtype: `"uint8"` or `"uint16"`.
-        max_pixels: files of more are refused.
 
     Returns:
         `dtype` `(H, W, C)`: for colours gray, gray and alpha, RGB, or RGB and alpha, else any.
@@ -57,7 +55,7 @@ def decode_tiff(contents, channels, colours: bool, dtype: str, max_pixels: int) 
 
 
 def _pages(contents, first: Directory, most: int) -> tf.Tensor:
-    """Where the directories of the first pages begin, of at most so many: int64 `(n,)`."""
+    """Finds where the directories of the first pages begin, of at most `most`: int64 `(n,)`."""
 
     def step(found, following):
         return tf.concat([found, [following]], axis=0), Directory(contents, following).following
@@ -72,7 +70,7 @@ def _pages(contents, first: Directory, most: int) -> tf.Tensor:
 
 @functools.cache
 def _page_reader(colours: bool, dtype: str, max_pixels: int) -> Callable:
-    """From a file, the state of a `Directory` and the channels asked for to a page's pixels."""
+    """Returns a function from a file, the state of a `Directory` and the channels asked for to a page's pixels."""
 
     @traced_once(tf.TensorSpec((), tf.string), tag.STATE, tf.TensorSpec((), tf.int32))
     def read(contents, state, channels):
@@ -87,13 +85,13 @@ def _page_reader(colours: bool, dtype: str, max_pixels: int) -> Callable:
 
 @functools.cache
 def _bytes_reader(max_pixels: int) -> Callable:
-    """`read_bytes` of a file and the state of a `Directory`, after a look at whether it can be read."""
+    """Returns `read_bytes` as a function of a file and the state of a `Directory`, which it checks first."""
 
     @traced_once(tf.TensorSpec((), tf.string), tag.STATE)
     def read(contents, state):
         page = Directory(contents, state=state)
         width, height, samples = page.one(tag.WIDTH), page.one(tag.HEIGHT), page.one(tag.SAMPLES)
-        # nothing may be made of numbers before they are known to be allowed
+        # no tensor may be made of these sizes before they are checked
         shape = within_limit(tf.stack([height, width, samples]), height, width, max_pixels)
         shape = checked(shape, *_conditions(page, samples, page.one(tag.BITS), 4 * max_pixels))
         return read_bytes(contents, page, shape, 4 * max_pixels)
@@ -102,18 +100,18 @@ def _bytes_reader(max_pixels: int) -> Callable:
 
 
 def _conditions(page: Directory, samples, depth, max_levels: int) -> list[tuple]:
-    """What can be read, for `checked`."""
+    """Returns the conditions under which a page can be read, for `checked`."""
     compression, predictor = page.one(tag.COMPRESSION), page.one(tag.PREDICTOR)
     all_depths, formats = page.all(tag.BITS, 2**16), page.all(tag.SAMPLE_FORMAT, 2**16)
     levels = page.one(tag.WIDTH) * page.one(tag.HEIGHT) * tf.maximum(samples, 4)
     few = (samples >= 1) & (samples <= 2**16) & (levels <= max_levels)
-    is_read = tf.reduce_any(compression == tiff_compression.READ)
+    is_read = tf.reduce_any(compression == READ)
     can_predict = (predictor == 1) | (predictor == 2) & ((depth == 8) | (depth == 16))
-    is_jpeg = compression == tiff_compression.JPEG
+    is_jpeg = compression == JPEG
     other_format = tf.reduce_max(tf.concat([formats, [1]], axis=0))
     return [
         (few, f"a TIFF has 1 to 65536 channels and at most {max_levels:,} levels, this one's channels are", samples),
-        (is_read, "this compression of TIFF files is not read:", compression, named(compression, _COMPRESSIONS)),
+        (is_read, "this compression of TIFF files is not read:", compression, named(compression, NAMES)),
         (other_format == 1, "a TIFF's pixels are unsigned integers, these are", named(other_format, _FORMATS)),
         (tf.reduce_any(depth == _DEPTHS), "a TIFF's pixels have 1, 2, 4, 8, 12 or 16 bits, these have", depth),
         (tf.reduce_all(all_depths == depth), "all channels of a TIFF have as many bits, here", all_depths),

@@ -1,4 +1,4 @@
-"""The samples of a TIFF page to the colours that they stand for, as Pillow shows them."""
+"""Converts the samples of a TIFF page to the colours that Pillow shows."""
 
 from __future__ import annotations
 
@@ -15,37 +15,26 @@ _ASSOCIATED, _ALPHA = 1, (1, 2, 999)  # kinds of an extra sample; 999 is an old 
 
 
 def to_colours(image, page: Directory, channels) -> tf.Tensor:
-    """Gray, gray and alpha, RGB, or RGB and alpha.
+    """Converts the samples of a page, uint8 or uint16 `(H, W, samples)`, to gray or RGB, with or without alpha.
 
-    Args:
-        image: uint8 or uint16 `(H, W, samples)`, the samples as they are.
-        page: the fields.
-        channels: a gray page of so many samples, of which none is alpha, stays what it is.
-
-    Raises:
-        tf.errors.InvalidArgumentError: if what the samples stand for is not known.
+    A gray page of as many samples as `channels` is not changed. Samples of unknown meaning are refused.
     """
     photometric, depth = page.one(tag.PHOTOMETRIC), page.one(tag.BITS)
     in_jpeg = page.one(tag.COMPRESSION) == 7  # there YCbCr has become RGB
     samples = tf.shape(image)[-1]
-    photometric = tf.where(
-        in_jpeg & (photometric == _YCBCR), tf.cast(tf.where(samples == 3, _RGB, 1), tf.int64), photometric
-    )
-    kinds = [(photometric <= 1), photometric == _PALETTE, photometric == _RGB, photometric == _CMYK]
+    decoded = tf.cast(tf.where(samples == 3, _RGB, _BLACK_IS_ZERO), tf.int64)
+    photometric = tf.where(in_jpeg & (photometric == _YCBCR), decoded, photometric)
+    kinds = [photometric <= 1, photometric == _PALETTE, photometric == _RGB, photometric == _CMYK]
     kind = tf.argmax([*kinds, True], output_type=tf.int32)
     base = tf.gather([1, 1, 3, 4, 0], kind)
     extra = page.one(tag.EXTRA_SAMPLES)
     has_alpha = tf.reduce_any(extra == _ALPHA) | (extra == -1) & (photometric == _RGB)
     has_alpha &= samples > base
     stack = (photometric <= 1) & (samples > 2)
+    not_read = "this kind of TIFF colours (photometric interpretation) is not read:"
     image = checked(
         image,
-        (
-            kind < 4,
-            "this kind of TIFF colours (photometric interpretation) is not read:",
-            photometric,
-            named(photometric, _NAMES),
-        ),
+        (kind < 4, not_read, photometric, named(photometric, _NAMES)),
         (samples >= base, "a TIFF has fewer channels than its kind of colours:", samples, base),
         (~stack | (samples == channels), "the file has another number of channels than the one asked for:", samples),
         (
@@ -71,7 +60,7 @@ def to_colours(image, page: Directory, channels) -> tf.Tensor:
 
 
 def scaled(image, depth) -> tf.Tensor:
-    """Levels of less than 12 bits, from black to white of the dtype."""
+    """Scales levels of less than 12 bits to the range of the dtype."""
     top = tf.where(depth < 12, tf.bitwise.left_shift(tf.ones_like(depth), depth) - 1, image.dtype.max)
     factor = tf.cast(image.dtype.max // top, image.dtype)
     return tf.cond(factor == 1, lambda: image, lambda: image * factor)
@@ -86,9 +75,8 @@ def _by_palette(image, page: Directory, depth) -> tf.Tensor:
     levels = page.all(tag.COLOUR_MAP, 3 * 2**16)
     count = tf.bitwise.left_shift(tf.ones_like(depth), depth)
     known = (tf.size(levels, tf.int64) >= 3 * count) & (depth <= 8)
-    levels = checked(
-        levels, (known, "a TIFF of indices has a colour map of three numbers for each of 2 to 256:", levels)
-    )
+    wrong = "a TIFF of indices has a colour map of three numbers for each of 2 to 256:"
+    levels = checked(levels, (known, wrong, levels))
     levels = tf.transpose(tf.reshape(levels[: tf.size(levels) // 3 * 3], [3, -1]))
     levels = levels // 256 if image.dtype == tf.uint8 else levels
     return by_row_blocks(lambda rows: tf.gather(tf.cast(levels, image.dtype), tf.cast(rows[..., 0], tf.int32)), image)
@@ -101,7 +89,7 @@ def _of_cmyk(image) -> tf.Tensor:
 
 
 def _straight(image) -> tf.Tensor:
-    """Colours that were multiplied by alpha as they were before."""
+    """Divides colours by alpha, with which they were multiplied."""
     pixels = tf.cast(image, tf.float32)
     colours = tf.math.floor(pixels[..., :-1] * float(image.dtype.max) / tf.maximum(pixels[..., -1:], 1.0))
     return tf.concat([tf.cast(tf.minimum(colours, float(image.dtype.max)), image.dtype), image[..., -1:]], axis=-1)

@@ -1,4 +1,4 @@
-"""The compressed parts of a TIFF file to their bytes, inside a graph.
+"""Decompresses the parts of a TIFF file inside a graph.
 
 Reference: TIFF revision 6.0 (Adobe, 1992), sections 9 and 13; supplement 2 (Adobe, 2002) for Deflate.
 """
@@ -13,7 +13,7 @@ from keras_mae.data.rare_branch import rarely, traced_once
 
 NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACK_BITS = 1, 5, 7, 8, 32946, 32773
 READ = (NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACK_BITS)
-# Those that are refused by name
+# The names of those that are refused
 NAMES = {
     2: "CCITT RLE",
     3: "CCITT Group 3 fax",
@@ -33,17 +33,17 @@ NAMES = {
     50002: "JPEG XL",
 }
 _LARGEST = 64 * 2**20  # bytes of one part, or of several that are decoded together
-_RATIO = 1032  # a byte of Deflate becomes at most so many
+_RATIO = 1032  # bytes that a byte of Deflate becomes at most
 
 
 def decompress(contents, compression, begins, lengths, expected, reverse) -> tf.Tensor:
-    """The bytes that parts of a file hold, one after the other.
+    """Decompresses parts of a file and joins them.
 
     Args:
         contents: string scalar, the file's bytes.
         compression: int64 scalar, one of `READ` but JPEG.
         begins, lengths: of the parts, in bytes: int32 `(n,)`.
-        expected: how many bytes each part holds, int32 `(n,)`; what comes after them is left out.
+        expected: the number of bytes that each part holds, int32 `(n,)`; further ones are left out.
         reverse: bool scalar, whether each byte's bits are in reverse order.
 
     Returns:
@@ -54,13 +54,13 @@ def decompress(contents, compression, begins, lengths, expected, reverse) -> tf.
     """
 
     def none():
-        # what is written behind the rows is no part of the image, however long it is said to be
+        # bytes behind the rows are no part of the image, whatever its length says
         found = tf.io.decode_raw(tf.strings.reduce_join(tf.strings.substr(contents, begins, expected)), tf.uint8)
         found = checked(found, (tf.size(found) == tf.reduce_sum(expected), "a TIFF ends early"))
         return _reversed(found, reverse)
 
     def in_groups():
-        """Some parts at a time, as the decoders need many times the memory of what they make."""
+        """Decodes some parts at a time, as the decoders need many times the memory of their result."""
         together = tf.maximum(_LARGEST // 4 // tf.maximum(tf.reduce_max(expected), 1), 1)
         groups = (tf.size(expected) + together - 1) // together
         results = tf.TensorArray(tf.uint8, groups, infer_shape=False, element_shape=(None,))
@@ -71,11 +71,8 @@ def decompress(contents, compression, begins, lengths, expected, reverse) -> tf.
             data = tf.strings.reduce_join(tf.strings.substr(contents, places, sizes))
             starts = tf.cumsum(sizes, exclusive=True)
             data = _reversed(tf.io.decode_raw(data, tf.uint8), reverse)
-            found = tf.cond(
-                compression == LZW,
-                lambda: _decode_lzw(data, starts, sizes, wanted),
-                lambda: _decode_pack_bits(data, starts, sizes, wanted),
-            )
+            parts = data, starts, sizes, wanted
+            found = tf.cond(compression == LZW, lambda: _decode_lzw(*parts), lambda: _decode_pack_bits(*parts))
             return group + 1, results.write(group, found)
 
         text = f"a TIFF's strips or tiles of LZW or PackBits hold at most {_LARGEST} bytes each, one here"
@@ -83,12 +80,8 @@ def decompress(contents, compression, begins, lengths, expected, reverse) -> tf.
         return tf.while_loop(lambda group, _: group < groups, step, (begin, results), parallel_iterations=1)[1].concat()
 
     def deflate():
-        return _inflate(
-            checked(contents, (~reverse, "a TIFF's Deflate data with reversed bits are not read")),
-            begins,
-            lengths,
-            expected,
-        )
+        straight = checked(contents, (~reverse, "a TIFF's Deflate data with reversed bits are not read"))
+        return _inflate(straight, begins, lengths, expected)
 
     number = tf.argmax([compression == NONE, (compression == LZW) | (compression == PACK_BITS), True])
     return tf.switch_case(tf.cast(number, tf.int32), [rarely(none), rarely(in_groups), rarely(deflate)])
@@ -103,7 +96,7 @@ def _decode_lzw(data, begins, lengths, expected) -> tf.Tensor:
 
 @traced_once(tf.TensorSpec([None], tf.uint8), *[tf.TensorSpec([None], tf.int32)] * 3)
 def _decode_pack_bits(data, begins, lengths, expected) -> tf.Tensor:
-    """Runs: a byte n, and n + 1 bytes as they are (n < 128) or one that is repeated 257 - n times; 128 is nothing."""
+    """Decodes runs: a byte n, and n + 1 bytes (n < 128) or one that is repeated 257 - n times; 128 is skipped."""
     total = tf.size(data)
     control = tf.cast(data, tf.int32)
     length = tf.where(control < 128, control + 2, tf.where(control == 128, 1, 2))
@@ -145,7 +138,7 @@ def _inflate(contents, begins, lengths, expected) -> tf.Tensor:
             return tf.io.decode_compressed(tf.strings.substr(contents, begins[part], length), "ZLIB")
 
         def in_steps():
-            """Ever more of the data, until there is enough: a part that is not what it seems could take gigabytes."""
+            """Decodes ever more of the data until there is enough: a damaged part could take gigabytes."""
             begun = (tf.minimum(safe, length), decoded(tf.minimum(safe, length)))
             more = lambda read, found: (read < length) & (tf.strings.length(found) < most)  # noqa: E731
             further = lambda read, _: (tf.minimum(read + safe, length), decoded(tf.minimum(read + safe, length)))  # noqa: E731

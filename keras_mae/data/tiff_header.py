@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import tensorflow as tf
 
-from keras_mae.data.file_bytes import bytes_at, checked, large_number, text_at
+from keras_mae.data.file_bytes import bounded, bytes_at, checked, large_number, text_at
 from keras_mae.data.rare_branch import traced_once
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -18,19 +18,10 @@ _TYPE_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # in by
 _MAX_ENTRIES = 1000
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, BYTE_COUNTS = 273, 274, 277, 278, 279
-PLANAR, PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTE_COUNTS = (
-    284,
-    317,
-    320,
-    322,
-    323,
-    324,
-    325,
-)
-EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES = 338, 339, 347
+PLANAR, PREDICTOR, COLOUR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES = 284, 317, 320, 338, 339, 347
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTE_COUNTS = 322, 323, 324, 325
 
-
-# Fields of one number that are read, with what they are where they are missing
+# Fields of one number, with the value that a missing one has
 _DEFAULTS = {
     WIDTH: 0,
     HEIGHT: 0,
@@ -54,11 +45,11 @@ class Directory:
 
     Args:
         contents: string scalar, the file's bytes.
-        begin: int64 scalar, where the directory begins; 0 for that of the first page.
-        state: of another object of this class, whose page it is, in place of reading it.
+        begin: int64 scalar, where the directory begins; 0 for the first page.
+        state: of another `Directory` of the same page, which is then not read again.
 
     Attributes:
-        state: tensors that functions hand on.
+        state: tensors, to pass to a traced function.
         begin: int64 scalar.
         is_big_endian: bool scalar.
         following: int64 scalar, where the next page's directory begins, 0 after the last one.
@@ -72,28 +63,28 @@ class Directory:
         self._firsts = dict(zip(_DEFAULTS, tf.unstack(firsts)))
 
     def one(self, tag: int) -> tf.Tensor:
-        """The first value of a field, or what it is by default: int64 scalar."""
+        """Returns the first value of a field, or its default: int64 scalar."""
         return self._firsts[tag]
 
     def all(self, tag, most) -> tf.Tensor:
-        """The values of a field, at most so many, none if it is missing: int64 `(n,)`."""
+        """Returns at most `most` values of a field, none if it is missing: int64 `(n,)`."""
         arguments = tf.cast(tag, tf.int64), tf.cast(most, tf.int64)
         return _values(self._contents, self.is_big_endian, self._table, *arguments)
 
     def text(self, tag: int) -> tf.Tensor:
-        """The bytes of a field that is longer than four: string scalar."""
+        """Returns the bytes of a field of more than four: string scalar."""
         found, _, count, place = tf.unstack(_entry(self._table, tag))
         return text_at(self._contents, place, tf.where(found == tag, count, 0))
 
 
 def _entry(table, tag) -> tf.Tensor:
-    """A field's tag, the size of its numbers, their count and place: int64 `(4,)`; if it is missing, another's."""
+    """Returns a field's tag, the size of its numbers, their count and place: int64 `(4,)`; another's if missing."""
     return table[tf.argmax(table[:, 0] == tag)]
 
 
 @traced_once(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int64))
 def _read_directory(contents, begin):
-    """Where a directory and the one behind it begin, the order of bytes, all entries (see `_entry`), first numbers."""
+    """Reads where a directory and the next one begin, the byte order, all entries (see `_entry`), first numbers."""
     mark = text_at(contents, 0, 4)
     is_big_endian = tf.strings.substr(mark, 0, 2) == b"MM"
     is_wide = tf.reduce_any(mark == MARKS[2:])
@@ -123,8 +114,7 @@ def _read_directory(contents, begin):
     order = tf.where(is_big_endian, sizes[:, None] - 1 - order, order)  # negative behind a number's end
     weights = tf.where(order < 0, tf.zeros_like(order), tf.bitwise.left_shift(tf.ones_like(order), 8 * order))
     firsts = tf.reduce_sum(tf.cast(firsts, tf.int64) * weights, axis=1)
-    largest = tf.constant(2**31 - 1, tf.int64)
-    firsts = tf.where(firsts < 0, largest, tf.minimum(firsts, largest))
+    firsts = bounded(firsts)
     is_it = (tags[:, None] == list(_DEFAULTS)) & (counts > 0)[:, None]
     found = tf.reduce_max(tf.where(is_it, firsts[:, None], 0), axis=0)
     found = tf.where(tf.reduce_any(is_it, axis=0), found, list(_DEFAULTS.values()))
@@ -140,13 +130,7 @@ STATE = (
 )
 
 
-@traced_once(
-    tf.TensorSpec((), tf.string),
-    tf.TensorSpec((), tf.bool),
-    tf.TensorSpec((None, 4), tf.int64),
-    tf.TensorSpec((), tf.int64),
-    tf.TensorSpec((), tf.int64),
-)
+@traced_once(tf.TensorSpec((), tf.string), *STATE[1:3], tf.TensorSpec((), tf.int64), tf.TensorSpec((), tf.int64))
 def _values(contents, is_big_endian, table, tag, most):
     found, size, count, place = tf.unstack(_entry(table, tag))
     size = tf.maximum(size, 1)
@@ -157,7 +141,7 @@ def _values(contents, is_big_endian, table, tag, most):
 
 
 def bits_of_tiff(file: BinaryIO, head: bytes) -> int:
-    """The bits a sample that the first page of a TIFF file tells, outside of a graph; 8 if it tells none.
+    """Reads the bits a sample of the first page of an open TIFF file, outside of a graph; 8 if it has no such field.
 
     Args:
         file: open for reading.

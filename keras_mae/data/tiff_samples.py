@@ -1,39 +1,37 @@
-"""The strips or tiles of a TIFF page to its samples."""
+"""Reads the samples of a TIFF page from its strips or tiles."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_mae.data import tiff_compression
 from keras_mae.data import tiff_header as tag
 from keras_mae.data.file_bytes import checked, text_at
 from keras_mae.data.rare_branch import rarely
+from keras_mae.data.tiff_compression import JPEG, NONE, decompress
 from keras_mae.data.tiff_header import Directory
 
-_PADDING = 2**24  # pixels that the tiles of an image may have beyond those that are allowed
+_PADDING = 2**24  # pixels by which tiles may exceed the allowed number
 
 
 def read_bytes(contents, page: Directory, shape, max_levels: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The bytes that a page's strips or tiles hold, decompressed.
+    """Decompresses the strips or tiles of a page.
 
     Args:
         contents: string scalar, the file's bytes.
-        page: the page, whose fields are those that can be read.
-        shape: the page's height, width and samples, int64 `(3,)`, which are allowed.
-        max_levels: all levels of the page with what pads its tiles may be so many, and some more.
+        page: the page, whose fields have been checked.
+        shape: the page's height, width and samples, int64 `(3,)`, checked as well.
+        max_levels: the bound on the page's levels; padding of tiles may exceed it a little.
 
     Returns:
-        uint8 `(rows, bytes)`, each a row of a strip or tile; and how they lie, int32 `(6,)`, for `samples_of`.
+        uint8 `(rows, bytes)`, each a row of a strip or tile; and their layout, int32 `(6,)`, for `samples_of`.
     """
     height, width, samples = tf.unstack(tf.cast(shape, tf.int32))
     depth, tile_width = page.one(tag.BITS), page.one(tag.TILE_WIDTH)
     planar, tiled = page.one(tag.PLANAR) == 2, tile_width > 0
     planes, together = tf.where(planar, samples, 1), tf.where(planar, 1, samples)
     rows = tf.minimum(page.one(tag.ROWS_PER_STRIP), tf.cast(height, tf.int64))
-    size = tf.stack(
-        [tf.where(tiled, page.one(tag.TILE_HEIGHT), rows), tf.where(tiled, tile_width, tf.cast(width, tf.int64))]
-    )
-    size = tf.clip_by_value(size, 1, 2**24)
+    tile, strip = [page.one(tag.TILE_HEIGHT), tile_width], [rows, tf.cast(width, tf.int64)]
+    size = tf.clip_by_value(tf.where(tiled, tile, strip), 1, 2**24)
     across = -(-tf.cast([height, width], tf.int64) // size)  # strips or tiles, down and across
     padded = tf.reduce_prod(across) * tf.reduce_prod(size) * tf.maximum(tf.cast(samples, tf.int64), 4)
     begins = page.all(tf.where(tiled, tag.TILE_OFFSETS, tag.OFFSETS), 2**24)
@@ -52,26 +50,18 @@ def read_bytes(contents, page: Directory, shape, max_levels: int) -> tuple[tf.Te
     begins, lengths = _places(contents, page, tiled, begins[:count], count)
     compression = page.one(tag.COMPRESSION)
     data = tf.cond(
-        compression == tiff_compression.JPEG,
+        compression == JPEG,
         rarely(lambda: _jpegs(contents, page, begins, lengths, heights, size[1], together)),
-        lambda: tiff_compression.decompress(
-            contents, compression, begins, lengths, row_bytes * heights, page.one(tag.FILL_ORDER) == 2
-        ),
+        lambda: decompress(contents, compression, begins, lengths, row_bytes * heights, page.one(tag.FILL_ORDER) == 2),
     )
     layout = tf.stack([planes, together, *tf.unstack(across), *tf.unstack(size)])
     return tf.ensure_shape(tf.reshape(data, [-1, row_bytes]), (None, None)), layout
 
 
 def samples_of(rows, layout, page: Directory, dtype: str) -> tf.Tensor:
-    """The numbers that a page holds, as they are; of 12 and 16 bits the upper 8 for uint8.
+    """Converts the result of `read_bytes` to the numbers of a page, not scaled: `dtype` `(H, W, C)`.
 
-    Args:
-        rows, layout: from `read_bytes`.
-        page: the page.
-        dtype: `"uint8"` or `"uint16"`.
-
-    Returns:
-        `dtype` `(H, W, C)`.
+    Numbers of 12 and 16 bits lose all but the upper 8 for uint8.
     """
     planes, together, down, across, tile_height, tile_width = tf.unstack(layout)
     height, width = (tf.cast(page.one(name), tf.int32) for name in (tag.HEIGHT, tag.WIDTH))
@@ -89,22 +79,22 @@ def samples_of(rows, layout, page: Directory, dtype: str) -> tf.Tensor:
 
 
 def _places(contents, page: Directory, tiled, begins, count) -> tuple[tf.Tensor, tf.Tensor]:
-    """Where the parts begin, and how long they are, in bytes: int32 `(count,)`."""
+    """Returns where the parts begin, and their lengths, in bytes: int32 `(count,)` each."""
     lengths = page.all(tf.where(tiled, tag.TILE_BYTE_COUNTS, tag.BYTE_COUNTS), count)
     end = tf.strings.length(contents)
     begins = tf.minimum(tf.cast(begins, tf.int32), end)
     lengths = tf.pad(tf.cast(lengths, tf.int32), [[0, count - tf.size(lengths)]], constant_values=2**31 - 1)
     lengths = tf.minimum(lengths, end - begins)
     total = tf.reduce_sum(tf.cast(lengths, tf.int64))
-    fits = (total <= 2 * tf.cast(end, tf.int64)) | (page.one(tag.COMPRESSION) == tiff_compression.NONE)
+    fits = (total <= 2 * tf.cast(end, tf.int64)) | (page.one(tag.COMPRESSION) == NONE)
     return begins, checked(lengths, (fits, "a TIFF's strips or tiles are longer together than the file"))
 
 
 def _unpacked(rows, page: Directory, width, together, dtype: str) -> tf.Tensor:
-    """Rows of bytes to rows of numbers: `dtype` `(rows, width * together)`."""
+    """Converts rows of bytes to rows of numbers: `dtype` `(rows, width * together)`."""
     count, depth = width * together, page.one(tag.BITS)
-    # programs pass over it where nothing is compressed
-    predicted = (page.one(tag.PREDICTOR) == 2) & (page.one(tag.COMPRESSION) != tiff_compression.NONE)
+    # programs ignore the predictor of uncompressed parts
+    predicted = (page.one(tag.PREDICTOR) == 2) & (page.one(tag.COMPRESSION) != NONE)
 
     def summed(numbers):
         sum_up = lambda: tf.reshape(tf.cumsum(tf.reshape(numbers, [-1, width, together]), 1), [-1, count])  # noqa: E731
@@ -138,10 +128,10 @@ def _unpacked(rows, page: Directory, width, together, dtype: str) -> tf.Tensor:
 
 
 def _jpegs(contents, page: Directory, begins, lengths, heights, width, together) -> tf.Tensor:
-    """The pixels of parts that are JPEG streams, whose tables may lie apart: uint8 `(n,)`."""
+    """Decodes parts that are JPEG streams, whose tables may lie apart: uint8 `(n,)`."""
     tables = page.text(tag.JPEG_TABLES)  # a stream of its own, from its beginning mark to its end mark
     tables = tf.strings.substr(tables, tf.minimum(2, tf.strings.length(tables)), tf.strings.length(tables) - 4)
-    # says whether colours are YCbCr, as the numbers of the components do not
+    # the mark says whether colours are YCbCr, which the numbers of the components do not
     adobe = tf.where(page.one(tag.PHOTOMETRIC) == 6, _ADOBE + b"\1", _ADOBE + b"\0")
 
     def step(part, results):

@@ -1,4 +1,4 @@
-"""WebP files: still images, the first frame of animated ones, turned as noted."""
+"""WebP files: still images and the first frame of animations, upright."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ _ANIMATED, _WITH_EXIF, _WITH_ALPHA = 0x02, 0x08, 0x10
 
 
 def is_webp(contents) -> tf.Tensor:
-    """Whether the bytes begin as those of a WebP do."""
+    """Returns whether a file's bytes are those of a WebP: bool scalar."""
     return (text_at(contents, 0, 4) == b"RIFF") & (text_at(contents, 8, 4) == b"WEBP")
 
 
 def decode_webp(contents, max_pixels: int) -> tf.Tensor:
-    """A WebP as RGB, or RGB and alpha, upright: uint8 `(H, W, C)`.
+    """Decodes a WebP of at most `max_pixels` to upright RGB, or RGB and alpha: uint8 `(H, W, C)`.
 
-    TensorFlow 2.21 writes past the end of its memory when it decodes an animation, which ends the process. So it is
-    given one picture, in a file that is made of its chunks.
-
-    Args:
-        contents: string scalar, the file's bytes.
-        max_pixels: files of more are refused.
+    TensorFlow 2.21 writes past the end of its memory when it decodes an animation, and crashes. So it gets one picture,
+    in a file made of its chunks.
     """
     header = bytes_at(contents, 20, 10)  # flags, unused (3), width - 1 and height - 1 (3 each), if there is a header
     is_extended = text_at(contents, 12, 4) == b"VP8X"
@@ -60,13 +56,12 @@ def decode_webp(contents, max_pixels: int) -> tf.Tensor:
 
 
 def _decode_picture(contents, begin, end, max_pixels: int) -> tf.Tensor:
-    """The picture whose chunks lie between these bytes: perhaps ALPH, and `VP8 ` or VP8L."""
+    """Decodes the picture whose chunks lie between these bytes: perhaps ALPH, and `VP8 ` or VP8L."""
     alpha, lossy, lossless = tf.unstack(find_chunks(contents, begin, end, [b"ALPH", b"VP8 ", b"VP8L"], riff=True))
     place = tf.where(lossy > 0, lossy, lossless)
     header = bytes_at(contents, place + 8, 10)
-    packed = tf.cast(
-        large_number(header[1:5], False), tf.int32
-    )  # of a lossless one: width - 1, height - 1, 14 bits each
+    # of a lossless picture: width - 1, height - 1, 14 bits each
+    packed = tf.cast(large_number(header[1:5], False), tf.int32)
     width = tf.where(lossy > 0, (header[6] + 256 * header[7]) % 2**14, packed % 2**14 + 1)
     height = tf.where(lossy > 0, (header[8] + 256 * header[9]) % 2**14, packed // 2**14 % 2**14 + 1)
     contents = within_limit(contents, tf.where(place > 0, height, 0), width, max_pixels)
@@ -82,7 +77,7 @@ def _decode_picture(contents, begin, end, max_pixels: int) -> tf.Tensor:
 
 
 def _chunk(contents, begin, end) -> tf.Tensor:
-    """The chunk that begins here, with its padding."""
+    """Returns the chunk that begins here, with its padding."""
     length = tf.cast(large_number(bytes_at(contents, begin + 4, 4), False), tf.int32)
     length = tf.minimum(length, end - begin)
     return text_at(contents, begin, 8 + length + length % 2)

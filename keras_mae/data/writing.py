@@ -1,4 +1,4 @@
-"""What writing through TensorFlow's file systems raises, as Python has it."""
+"""Errors of writing through TensorFlow's file systems, as those of Python."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[None]:
-    """Where a file or a folder is written: makes an OSError, in one line, of TensorFlow's own error."""
+    """Turns TensorFlow's errors while a file or a folder is written into an OSError of one line."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -19,11 +19,7 @@ def writing(path: str) -> Iterator[None]:
 
 
 def make_place(path: str) -> None:
-    """Makes the folder that a file is to lie in, before what goes into it is worked out.
-
-    Raises:
-        OSError: if the folder cannot be made, or a folder has the file's name.
-    """
+    """Makes the folder of a file; raises OSError if it cannot, or if a folder has the file's name."""
     with writing(path):
         if tf.io.gfile.isdir(path):
             raise IsADirectoryError(f"{path} is a folder; name a file, such as {os.path.join(path, 'stats.json')}")

@@ -8,10 +8,10 @@ import tensorflow as tf
 from PIL import Image
 
 from export.image_files import images_of
-from keras_mae.data import Decoding, evaluation_dataset, evaluation_transform, open_source
+from keras_mae.data import CorruptImages, Decoding, evaluation_dataset, evaluation_transform, open_source
 from keras_mae.data.decoding import FORMATS, decode_file
 from tests.data.formats import MODES, SIZE, by_pillow, files, levels16, tiff
-from tests.drawn import as_image, drawn, encoded, write
+from tests.drawn import as_image, drawn, encoded, write, write_pictures
 
 READ = tf.function(decode_file, reduce_retracing=True)
 
@@ -106,6 +106,36 @@ def test_folders_evaluation_and_serving_read_the_same_formats(tmp_path):
     served = tf.function(lambda files: images_of(files, shape, 0.875))(tf.constant(contents))
     np.testing.assert_array_equal(evaluated, expected)
     np.testing.assert_array_equal(served, expected)
+
+
+@pytest.mark.medium
+def test_a_folder_reads_every_format_under_any_name_but_a_tiff_only_beside_one_of_its_name(tmp_path, caplog):
+    """A folder of PNG files leaves the TIFF decoder out, which takes seconds: the log says what to do."""
+    write_pictures(tmp_path, 120, size=SIZE)
+    names = {"bmp.jpeg": "BMP RGB", "gif.png": "GIF palette", "tiff.png": "TIFF RGB", "webp.jpg": "WEBP RGB"}
+    for name, kind in names.items():
+        write(tmp_path / name, files()[kind])
+    for specification in (f"folder:{tmp_path}", f"memory:folder:{tmp_path}"):
+        caplog.clear()
+        source = open_source(specification)
+        assert not source.decoding.tiff
+        corrupt = CorruptImages(source)
+        images = evaluation_dataset(source, (*SIZE, 3), 124, 1.0, corrupt)
+        (images,) = images.as_numpy_iterator()
+        assert list(corrupt.names) == [122] and corrupt.summary().startswith("1 of 124 images were skipped")
+        assert f"skipped, cannot be decoded: {tmp_path}/tiff.png (a TIFF file: name it .tif)" in caplog.messages
+        expected = [by_pillow(files()[kind], 3) for kind in names.values() if not kind.startswith("TIFF")]
+        np.testing.assert_array_equal(images[120:], expected)
+        np.testing.assert_array_equal(images[7], drawn(*SIZE, seed=7))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a TIFF file: name it .tif"):
+        source.image(tf.constant(122, tf.int64), 3)
+
+    (tmp_path / "tiff.png").rename(tmp_path / "tiff.Tif")
+    write(tmp_path / "other.png", files()["TIFF gray"])
+    source = open_source(f"folder:{tmp_path}", decoding=Decoding(background=0))
+    assert source.decoding == Decoding(background=0)
+    for index, kind in ((122, "TIFF gray"), (123, "TIFF RGB")):
+        np.testing.assert_array_equal(source.image(tf.constant(index, tf.int64), 3), by_pillow(files()[kind], 3))
 
 
 def test_a_gif_shows_its_first_frame_however_many_follow():

@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from keras_mae.data.preprocessing import resize, resize_at_once
+from keras_mae.data.preprocessing import _resize_window, resize_at_once
 
 PHOTOGRAPHS = {
     "china": load_sample_images().images[0],
@@ -16,6 +16,11 @@ PHOTOGRAPHS = {
     "chelsea": skimage.data.chelsea(),
 }
 PHOTOGRAPHS |= {f"{name}, on its side": image.transpose(1, 0, 2).copy() for name, image in PHOTOGRAPHS.items()}
+
+
+def resize(image, size):
+    size = tf.constant(size, tf.int64)
+    return _resize_window(image, size, tf.zeros_like(size), size)
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)

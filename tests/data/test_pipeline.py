@@ -203,7 +203,7 @@ def test_evaluation_shared_by_hosts(folder):
 def test_evaluation_names_and_leaves_out_what_is_corrupt(tmp_path, host):
     write_pictures(tmp_path, 230, size=SHAPE[:2], corrupt=(3, 229))
     images = FolderSource(str(tmp_path))
-    corrupt = CorruptImages(230, images.name_of)
+    corrupt = CorruptImages(images)
     found = np.concatenate(evaluated(images, crop_ratio=1.0, corrupt=corrupt, num_hosts=2, host=host))
     expected = [number for number in range(host, 230, 2) if number not in (3, 229)]
     assert len(found) == len(expected)

@@ -139,8 +139,8 @@ def test_a_file_that_cannot_be_read_keeps_its_place_and_is_reported(folder, tmp_
     os.symlink("nowhere", tmp_path / "in" / "017.png")
     write_records(FolderSource(str(tmp_path / "in")), str(tmp_path / "out"), 2)
     assert "1 of 120 images were skipped: 1 is missing" in caplog.text
-    corrupt = CorruptImages(120, str)
     source = open_source(f"tfrecord:{tmp_path}/out/*.tfrecord")
+    corrupt = CorruptImages(source)
     found = list(evaluation_dataset(source, (4, 5, 3), 50, 1.0, corrupt).unbatch().as_numpy_iterator())
     assert list(corrupt.names) == [17] and len(found) == 119
     np.testing.assert_array_equal(found[17], drawn(4, 5, seed=18))
