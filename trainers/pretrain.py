@@ -13,6 +13,7 @@ from keras_mae.data.seen import Seen
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.one_writer import released
 from keras_mae.trainers import memory, pictures, run
+from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.display import Display
 from keras_mae.trainers.programs import begin, compile_model, save_finished, steps_per_epoch, train_to_the_end
@@ -32,6 +33,7 @@ def build(config: PretrainConfig) -> MaskedImageModel:
     Raises:
         ValueError: for settings that do not go together.
     """
+    check_together(config)
     keras.utils.set_random_seed(config.run.seed)
     dtype = config.run.dtype_policy
     encoder = config.encoder.build(dtype)

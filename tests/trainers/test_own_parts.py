@@ -119,7 +119,7 @@ def test_every_kind_of_part_by_set_and_from_json_and_in_a_model():
     ("settings", "message"),
     [
         (["share=0.25"], "share is for masking=mine; the masking is random; type --set masking=mine, too"),
-        (["masking=mine", "share=2"], r"share lies in \[0, 1\], got share=2"),
+        (["masking=mine", "share=2"], r"share lies in \[0, 1\], got masking.share=2"),
         (["masking=mine", "unit=2"], "unit is for masking=units; the masking is mine"),
         (["masking=mime"], "no masking is called 'mime'; did you mean mine"),
         (["masking=mine", "shar=0.5"], "did you mean share"),
