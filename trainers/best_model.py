@@ -1,4 +1,4 @@
-"""The best epoch's model, and when to stop waiting for a better one."""
+"""The best epoch's model, and early stopping."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import keras
 
 
 class _Score(NamedTuple):
-    """How good an epoch is; the larger, the better."""
+    """The score of an epoch; larger is better."""
 
-    is_number: bool  # whether accuracy and loss both are: what a model with NaN in its output hits is chance
+    is_number: bool  # whether accuracy and loss are finite: with NaN in a model's output, its accuracy is chance
     accuracy: float
     negative_loss: float
 
     @classmethod
     def of(cls, logs: Mapping[str, float | None]) -> _Score:
-        """That of an epoch's logs, or of its line in `log.jsonl`: rounded as there."""
+        """The score of an epoch's logs, or of its line in `log.jsonl`: rounded as there."""
         accuracy, loss = logs["val_accuracy"], logs.get("val_loss", 0.0)
         if accuracy is None or loss is None or not math.isfinite(accuracy) or not math.isfinite(loss):
             return cls(False, 0.0, 0.0)
@@ -28,16 +28,16 @@ class _Score(NamedTuple):
 
 
 class BestModel(keras.callbacks.Callback):
-    """Saves the model after each epoch that is the best so far, and stops if none is for long.
+    """Saves the model after each epoch that is the best so far, and stops early.
 
-    The best is the one of the highest validation accuracy, and among equal ones the one of the lowest validation loss.
-    An epoch whose accuracy or loss is not finite is better than none, and worse than any other. Keras'
-    `ModelCheckpoint` and `EarlyStopping` monitor one number, and start anew when a run is resumed.
+    The best epoch has the highest validation accuracy, and among equal ones the lowest validation loss. An epoch whose
+    accuracy or loss is not finite is worse than any other. Keras' `ModelCheckpoint` and `EarlyStopping` monitor one
+    number, and start anew when a run is resumed.
 
     Args:
         save: writes the model.
-        log: path of the run's `log.jsonl`, for what came before a resume.
-        stop_after: None, or end the run after so many epochs without a better one.
+        log: path of the run's `log.jsonl`, which has the epochs before a resume.
+        stop_after: the patience in epochs; None for no early stopping.
     """
 
     def __init__(self, save: Callable[[], None], log: str, stop_after: int | None = None) -> None:
@@ -46,7 +46,7 @@ class BestModel(keras.callbacks.Callback):
         self._scores: list[_Score] = []
 
     def start(self, epochs: int) -> bool:
-        """Takes up what the log says of the first `epochs` epochs; returns whether the run had stopped there."""
+        """Reads the scores of the first `epochs` epochs from the log; returns whether the run had stopped there."""
         self._scores = []
         if epochs and os.path.exists(self._log):
             with open(self._log, encoding="utf-8") as file:
@@ -56,18 +56,18 @@ class BestModel(keras.callbacks.Callback):
 
     @property
     def epoch(self) -> int:
-        """Number of the best epoch, from 1; the first of several that are equal. 0 if there was none."""
+        """Number of the best epoch, from 1; the first of equal ones. 0 before the first epoch."""
         return self._scores.index(max(self._scores)) + 1 if self._scores else 0
 
     @property
     def accuracy(self) -> float:
-        """Its validation accuracy; NaN if that or the loss was not finite in any epoch."""
+        """The best epoch's validation accuracy; NaN if in no epoch it and the loss were finite."""
         best = max(self._scores)
         return best.accuracy if best.is_number else math.nan
 
     @property
     def loss(self) -> float:
-        """Its validation loss; NaN likewise."""
+        """The best epoch's validation loss; NaN as `accuracy`."""
         best = max(self._scores)
         return -best.negative_loss if best.is_number else math.nan
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from keras_mae.trainers import methods, model_parts
+from keras_mae.trainers import model_parts
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.ranges import Count, Positive, Range, Rate, Share, ShareBelow1, hints_of, shown
 from keras_mae.trainers.settings import Config, kind_of, parts_of, registry_of
-from keras_mae.trainers.training_parts import CroppedData, Optimizer, Run
+from keras_mae.trainers.training_parts import AdamWOptimizer, CroppedData, Run
 
 if TYPE_CHECKING:
     from keras_mae.data import Augmentation
@@ -35,25 +35,20 @@ class PretrainData(CroppedData):
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainOptimizer(Optimizer):
+class PretrainOptimizer(AdamWOptimizer):
     """AdamW.
 
     Attributes:
         milestones: epochs at which the learning rate, constant after the warm-up, falls to a tenth; None for half a
             cosine.
-        beta_2: decay rate of the second moment.
-        accumulation_steps: parts in which a replica computes its share of a batch, to save memory.
-        clip_norm: bound on the gradient's global norm; None for no clipping.
     """
 
     epochs: Count = 800
     warmup_epochs: Annotated[float, Range(0, 1_000_000)] = 40.0
     batch_size: Annotated[int, Range(1, 2**24)] = 4096
     base_learning_rate: Rate = 1.5e-4
-    milestones: tuple[Positive, ...] | None = None
     beta_2: ShareBelow1 = 0.95
-    accumulation_steps: Count = 1
-    clip_norm: Positive | None = None
+    milestones: tuple[Positive, ...] | None = None
 
     def schedule(self, steps: int) -> WarmupCosine | WarmupMultiStep:
         """The learning rate by step; `steps` is the number of steps in an epoch.
@@ -107,7 +102,7 @@ class PretrainConfig(Config):
 
     program: ClassVar[str] = "pretrain"
 
-    method: Annotated[Any, methods.METHODS] = methods.MAE()
+    method: Annotated[Any, model_parts.METHODS] = model_parts.MAE()
     encoder: Annotated[Any, model_parts.ENCODERS] = model_parts.ViT()
     masking: Annotated[Any, model_parts.MASKING] = model_parts.Random()
     target: Annotated[Any, model_parts.TARGETS] = model_parts.Pixels()
@@ -118,7 +113,8 @@ class PretrainConfig(Config):
     run: PretrainRun = PretrainRun()
 
 
-AnyConfig = PretrainConfig | FinetuneConfig | ProbeConfig | KnnConfig
+TrainingConfig = PretrainConfig | FinetuneConfig | ProbeConfig
+AnyConfig = TrainingConfig | KnnConfig
 CONFIGS: dict[str, Any] = {kind.program: kind for kind in (PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)}
 
 

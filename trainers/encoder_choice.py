@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from keras_mae.encoders import Encoder, ViTEncoder
 from keras_mae.encoders.presets import PRESETS
@@ -58,14 +57,8 @@ def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> Encoder:
             "there is no encoder: name one with --run, or its sizes to start from fresh weights, with "
             f"--set preset=..., --set image_size=..., ...; the presets are {', '.join(PRESETS)}"
         )
-    overrides: dict[str, Any] = {name: getattr(own, name) for name in _OWN if getattr(own, name) is not None}
-    return ViTEncoder.from_preset(
-        own.preset,
-        image_shape=(*(own.image_size or (224, 224)), overrides.pop("channels", 3)),
-        drop_path_rate=drop_path_rate,
-        dtype=config.run.dtype_policy,
-        **overrides,
-    )
+    dtype = config.run.dtype_policy
+    return ViTEncoder.from_preset(own.preset, **own.arguments(), drop_path_rate=drop_path_rate, dtype=dtype)
 
 
 def _check_same(config: ClassifierConfig, encoder: Encoder) -> None:

@@ -28,6 +28,7 @@ from keras_mae.trainers.ranges import (
 if TYPE_CHECKING:
     from keras_mae import models, targets
 
+METHODS: Registry[type] = Registry("method")
 ENCODERS: Registry[type] = Registry("encoder")
 MASKING: Registry[type] = Registry("masking")
 TARGETS: Registry[type] = Registry("target")
@@ -61,8 +62,7 @@ class ViT:
         num_layers: number of transformer blocks; None for the preset's.
         num_heads: attention heads of a block; None for the preset's.
         use_cls_token: whether there is a class token.
-        position_embedding: absolute positions: `sincos`, `learned` or None; the decoder's are of the same kind, or
-            sin-cos for an encoder without.
+        position_embedding: `sincos`, `learned` or None: absolute positions, also of the decoder (sin-cos for None).
         position_temperature: of sin-cos positions: the longest wave spans 2 pi times as many patches.
         relative_position_bias: `shared` by all blocks, `per_block`, or None.
         layer_scale: initial value of LayerScale's gains; None for no LayerScale.
@@ -263,3 +263,38 @@ class Transformer:
             position_temperature=getattr(encoder, "position_temperature", 10000.0),
             dtype=dtype,
         )
+
+
+@METHODS.register("mae")
+@dataclasses.dataclass(frozen=True)
+class MAE:
+    """A masked autoencoder: the encoder sees only the visible patches, the decoder predicts the masked ones.
+
+    Attributes:
+        mask_tokens_in_encoder: whether the encoder sees mask tokens, too, see `MaskedAutoencoder`.
+    """
+
+    mask_tokens_in_encoder: bool = False
+
+    def build(self, encoder, decoder, masking, target, loss, seed: int, dtype: str) -> models.MaskedAutoencoder:
+        """The model of the built parts."""
+        from keras_mae import models
+
+        inside = self.mask_tokens_in_encoder
+        return models.MaskedAutoencoder(
+            encoder, decoder, masking, target, loss, seed=seed, mask_tokens_in_encoder=inside, dtype=dtype
+        )
+
+
+@METHODS.register("simmim")
+@dataclasses.dataclass(frozen=True)
+class SimMIM:
+    """SimMIM: the encoder sees a token in place of each masked patch, one linear layer predicts pixels."""
+
+    without: ClassVar[tuple[str, ...]] = ("decoder",)  # parts of a config that this method excludes
+
+    def build(self, encoder, decoder, masking, target, loss, seed: int, dtype: str) -> models.SimMIM:
+        """The model of the built parts; `decoder` is None."""
+        from keras_mae import models
+
+        return models.SimMIM(encoder, masking, target, loss, seed=seed, dtype=dtype)

@@ -80,11 +80,7 @@ def _reconstruct_flags() -> flags.FlagValues:
     flags.DEFINE_string("data", None, "the images, as for pretrain; the run's own if not given", flag_values=values)
     flags.DEFINE_string("output", None, "the PNG to write; in the run folder if not given", flag_values=values)
     flags.DEFINE_integer(
-        "count",
-        16,
-        "how many images: a random sample, always the same",
-        lower_bound=1,
-        flag_values=values,
+        "count", 16, "how many images: a random sample, always the same", lower_bound=1, flag_values=values
     )
     flags.DEFINE_float(
         "mask_ratio", None, "share of the patches to mask; the run's own if not given", flag_values=values

@@ -10,14 +10,15 @@ from keras_mae.trainers import recipes
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig, from_json, to_json
 from keras_mae.trainers.knn_config import KnnConfig
-from keras_mae.trainers.methods import METHODS, SimMIM
 from keras_mae.trainers.model_parts import (
     DECODERS,
     ENCODERS,
     LOSSES,
     MASKING,
+    METHODS,
     TARGETS,
     Random,
+    SimMIM,
     Transformer,
     Units,
 )

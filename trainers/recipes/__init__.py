@@ -9,11 +9,9 @@ from types import ModuleType
 from typing import TypeVar, overload
 
 from keras_mae.registry import did_you_mean
-from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
-from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.config import TrainingConfig
 
-Recipe = PretrainConfig | FinetuneConfig | ProbeConfig
-Config = TypeVar("Config", bound=Recipe)
+Config = TypeVar("Config", bound=TrainingConfig)
 
 
 def names() -> list[str]:
@@ -30,7 +28,7 @@ def by_program() -> dict[str, list[str]]:
 
 
 @overload
-def load(name: str) -> Recipe: ...
+def load(name: str) -> TrainingConfig: ...
 @overload
 def load(name: str, kind: type[Config]) -> Config: ...
 
