@@ -34,7 +34,7 @@ class ServedModel(tf.Module):
         regularization_losses: empty.
     """
 
-    of_images: tuple[str, ...] = ()  # names of the functions that take images alone; files of other formats hold the first
+    of_images: tuple[str, ...] = ()  # names of the functions of images alone; ONNX has the first
 
     # These replace tf.Module's properties, which a SavedModel does not keep
     variables: list[tf.Variable] = None  # type: ignore[assignment]
@@ -124,11 +124,7 @@ class ServedEncoder(ServedModel):
 
     Args:
         encoder: to serve.
-        pooling: of the tokens to an embedding: the `"mean"` of the patch tokens `(B, D)`, the `"cls"` token `(B, D)`,
-            or `"both"`, the class token followed by the mean `(B, 2 D)`.
-        crop_ratio: of the evaluation transform that image files go through.
-        normalize: whether embeddings are scaled to length 1.
-        pixel_dtype, decoding: see `ServedModel`.
+        pooling, crop_ratio, normalize, pixel_dtype, decoding: see `export_encoder`.
 
     Call arguments:
         images: `(B, H, W, C)`, uint8 or float32 in [0, 255]; or, if `pixel_dtype` says so, uint16 in [0, 65535].

@@ -25,7 +25,7 @@ from keras_mae.trainers.training_parts import AdamWOptimizer, CroppedData, Label
 
 if TYPE_CHECKING:
     from keras_mae.data import Augmentation, FineTuningAugmentation
-    from keras_mae.optimizers import LARS, AdamW, WarmupCosine
+    from keras_mae.optimizers import LARS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,17 +87,6 @@ class ClassifierOptimizer(Optimizer):
 
     min_learning_rate: Annotated[float, Range(0, 1000)] = 0.0
     stop_after: Count | None = None
-
-    def schedule(self, steps: int) -> WarmupCosine:
-        """The learning rate by step; `steps` is the number of steps in an epoch.
-
-        Raises:
-            ValueError: if the warm-up is not shorter than the run.
-        """
-        from keras_mae.optimizers import WarmupCosine
-
-        warmup = round(self.warmup_epochs * steps)
-        return WarmupCosine(self.peak_learning_rate, warmup, self.epochs * steps, self.min_learning_rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,12 +178,6 @@ class FinetuneOptimizer(AdamWOptimizer, ClassifierOptimizer):
 
     min_learning_rate: Annotated[float, Range(0, 1000)] = 1e-6
     layer_decay: ShareAbove0 | None = 0.65
-
-    def build(self, model: Any, steps: int) -> AdamW:
-        """The optimizer of a model; `steps` and errors as for `schedule`."""
-        from keras_mae.optimizers import adamw
-
-        return adamw(model, self.schedule(steps), self.weight_decay, self.beta_2, self.layer_decay)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,8 +13,7 @@ from keras_mae.trainers.settings import Config, kind_of, parts_of, registry_of
 from keras_mae.trainers.training_parts import AdamWOptimizer, CroppedData, Run
 
 if TYPE_CHECKING:
-    from keras_mae.data import Augmentation
-    from keras_mae.optimizers import AdamW, WarmupCosine, WarmupMultiStep
+    from keras_mae.optimizers import WarmupCosine, WarmupMultiStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +25,6 @@ class PretrainData(CroppedData):
     """
 
     jitter: Share = 0.0
-
-    def build(self) -> Augmentation:
-        """The augmentation of an image."""
-        from keras_mae.data import Augmentation
-
-        return Augmentation(self.crop_scale, self.flip, self.crop_ratio, self.jitter)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,23 +44,13 @@ class PretrainOptimizer(AdamWOptimizer):
     milestones: tuple[Positive, ...] | None = None
 
     def schedule(self, steps: int) -> WarmupCosine | WarmupMultiStep:
-        """The learning rate by step; `steps` is the number of steps in an epoch.
+        """The learning rate by step, as `Optimizer.schedule`, or with drops at the milestones."""
+        from keras_mae.optimizers import WarmupMultiStep
 
-        Raises:
-            ValueError: if the warm-up is not shorter than the run, or the milestones do not rise after it.
-        """
-        from keras_mae.optimizers import WarmupCosine, WarmupMultiStep
-
-        warmup = round(self.warmup_epochs * steps)
         if self.milestones is None:
-            return WarmupCosine(self.peak_learning_rate, warmup, self.epochs * steps)
-        return WarmupMultiStep(self.peak_learning_rate, warmup, [round(epoch * steps) for epoch in self.milestones])
-
-    def build(self, model: Any, steps: int) -> AdamW:
-        """The optimizer of a model; `steps` and errors as for `schedule`."""
-        from keras_mae.optimizers import adamw
-
-        return adamw(model, self.schedule(steps), self.weight_decay, self.beta_2)
+            return super().schedule(steps)
+        milestones = [round(epoch * steps) for epoch in self.milestones]
+        return WarmupMultiStep(self.peak_learning_rate, round(self.warmup_epochs * steps), milestones)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,10 +41,9 @@ def train(
 
     Args:
         model: compiled, in the scope of its strategy.
-        config: epochs, checkpoints and skipped steps are its.
+        config, steps_per_epoch: of the run.
         data: to train on; each of several hosts makes its contiguous share of the global batch.
-        folder: where to write; only the chief of several workers does.
-        steps_per_epoch: of the whole run.
+        folder: to write to; only the chief of several workers writes.
         corrupt: counts of corrupt images, which are checked after each step.
         resume: whether to restore the newest checkpoint.
         extra: more callbacks of the chief, called before the epoch's checkpoint is written.

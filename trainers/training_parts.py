@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from keras_mae.trainers.ranges import (
     AtLeast0,
@@ -21,6 +21,7 @@ from keras_mae.trainers.ranges import (
 
 if TYPE_CHECKING:
     from keras_mae.data import Augmentation, Decoding, FineTuningAugmentation
+    from keras_mae.optimizers import AdamW, WarmupCosine, WarmupMultiStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ class CroppedData(DecodedData):
         """The augmentation of an image."""
         from keras_mae.data import Augmentation
 
-        return Augmentation(self.crop_scale, self.flip, self.crop_ratio)
+        return Augmentation(self.crop_scale, self.flip, self.crop_ratio, getattr(self, "jitter", 0.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +107,17 @@ class Optimizer:
         """The learning rate after warm-up, by the linear scaling rule."""
         return self.base_learning_rate * self.batch_size / 256
 
+    def schedule(self, steps: int) -> WarmupCosine | WarmupMultiStep:
+        """The learning rate by step; `steps` is the number of steps in an epoch.
+
+        Raises:
+            ValueError: if the settings of the schedule do not go together.
+        """
+        from keras_mae.optimizers import WarmupCosine
+
+        warmup, minimum = round(self.warmup_epochs * steps), getattr(self, "min_learning_rate", 0.0)
+        return WarmupCosine(self.peak_learning_rate, warmup, self.epochs * steps, minimum)
+
 
 @dataclasses.dataclass(frozen=True)
 class AdamWOptimizer(Optimizer):
@@ -120,6 +132,13 @@ class AdamWOptimizer(Optimizer):
     beta_2: ShareBelow1 = 0.999
     accumulation_steps: Count = 1
     clip_norm: Positive | None = None
+
+    def build(self, model: Any, steps: int) -> AdamW:
+        """The optimizer of a model; `steps` and errors as for `schedule`."""
+        from keras_mae.optimizers import adamw
+
+        layer_decay = getattr(self, "layer_decay", None)
+        return adamw(model, self.schedule(steps), self.weight_decay, self.beta_2, layer_decay)
 
 
 @dataclasses.dataclass(frozen=True)
