@@ -13,7 +13,6 @@ from keras_mae.layers import pixel_levels
 _WHAT_TO_DO = (
     "image_bytes must hold image files (JPEG, PNG, BMP, GIF, WebP, TIFF); not so at these indices of the request:"
 )
-PIXEL_DTYPES = ("auto", "uint8", "uint16")
 
 
 def images_of(

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding
 from keras_mae.encoders import POOLINGS, Encoder, Tokens
-from keras_mae.export.image_files import PIXEL_DTYPES, images_of, png_files
+from keras_mae.export.image_files import images_of, png_files
 
 
 class ServedModel(tf.Module):
@@ -49,8 +49,8 @@ class ServedModel(tf.Module):
         decoding: Decoding = Decoding(),
     ) -> None:
         super().__init__(name=type(self).__name__)
-        if pixel_dtype not in PIXEL_DTYPES:
-            raise ValueError(f"pixel_dtype is one of {', '.join(PIXEL_DTYPES)}; got {pixel_dtype!r}")
+        if pixel_dtype not in ("auto", "uint8", "uint16"):
+            raise ValueError(f"pixel_dtype is one of auto, uint8, uint16; got {pixel_dtype!r}")
         self.variables = [variable.value for variable in model.weights]
         self.trainable_variables = [variable for variable in self.variables if variable.trainable]
         self.regularization_losses: list[tf.Tensor] = []

@@ -1,8 +1,4 @@
-"""The `keras-mae` command: the only module that knows every program.
-
-It finds the command, reads its flags, and turns what goes wrong into a line and an exit code. The commands are in
-`keras_mae.commands`.
-"""
+"""The `keras-mae` command: it finds the command, reads its flags, and turns an error into a line and an exit code."""
 
 from __future__ import annotations
 
@@ -21,13 +17,13 @@ from keras_mae.registry import did_you_mean
 
 _FAILED = 1
 _USAGE_ERROR = 2
-_TERMINATED = 128 + 15  # what a shell says of a process that SIGTERM ended
+_TERMINATED = 128 + 15  # a shell's code of a process that SIGTERM ended
 
 _WRITE_ANYWHERE = ("stats", "tfrecords")  # through TensorFlow's file systems
 
 TENSORFLOW_ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",  # its errors are raised as well; what it logs as one may be a missing instruction
-    # oneDNN's products, which TensorFlow takes by itself only where the processor has AVX-512: faster, less memory
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors are raised as well; some that it logs are only missing instructions
+    # oneDNN's products: faster, with less memory; TensorFlow's default only on processors with AVX-512
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
 
@@ -47,7 +43,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns 0, or 2 after a one-line message if the user gave something that cannot work.
+    """Runs a command; returns 0, or 2 after a one-line message for arguments or data that cannot work.
 
     143 means that a run was asked to end (SIGTERM), and has saved its state: `--resume` continues it.
     """
@@ -131,7 +127,7 @@ def _check_output(name: str, values: flags.FlagValues) -> None:
 
 
 def _start_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices, without the notices that it writes past Python to stderr.
+    """Imports TensorFlow and finds its devices, without its notices on stderr, which bypass Python.
 
     They say that there is no GPU, or which instructions it was built for. If the import fails, they are shown.
     """

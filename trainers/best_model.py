@@ -6,25 +6,19 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import keras
 
 
-class _Score(NamedTuple):
-    """The score of an epoch; larger is better."""
+def _score(logs: Mapping[str, float | None]) -> tuple[float, float]:
+    """Accuracy and negative loss of an epoch's logs, or of its line in `log.jsonl`: rounded as there.
 
-    is_number: bool  # whether accuracy and loss are finite: with NaN in a model's output, its accuracy is chance
-    accuracy: float
-    negative_loss: float
-
-    @classmethod
-    def of(cls, logs: Mapping[str, float | None]) -> _Score:
-        """The score of an epoch's logs, or of its line in `log.jsonl`: rounded as there."""
-        accuracy, loss = logs["val_accuracy"], logs.get("val_loss", 0.0)
-        if accuracy is None or loss is None or not math.isfinite(accuracy) or not math.isfinite(loss):
-            return cls(False, 0.0, 0.0)
-        return cls(True, round(float(accuracy), 6), -round(float(loss), 6))
+    If one of them is not finite, both are -inf: with NaN in a model's output, its accuracy is chance.
+    """
+    accuracy, loss = logs["val_accuracy"], logs.get("val_loss", 0.0)
+    if accuracy is None or loss is None or not math.isfinite(accuracy) or not math.isfinite(loss):
+        return -math.inf, -math.inf
+    return round(float(accuracy), 6), -round(float(loss), 6)
 
 
 class BestModel(keras.callbacks.Callback):
@@ -43,7 +37,7 @@ class BestModel(keras.callbacks.Callback):
     def __init__(self, save: Callable[[], None], log: str, stop_after: int | None = None) -> None:
         super().__init__()
         self._save, self._log, self._stop_after = save, log, stop_after
-        self._scores: list[_Score] = []
+        self._scores: list[tuple[float, float]] = []
 
     def start(self, epochs: int) -> bool:
         """Reads the scores of the first `epochs` epochs from the log; returns whether the run had stopped there."""
@@ -51,7 +45,7 @@ class BestModel(keras.callbacks.Callback):
         if epochs and os.path.exists(self._log):
             with open(self._log, encoding="utf-8") as file:
                 records = [json.loads(line) for line in file if line.endswith("\n")]
-            self._scores = [_Score.of(record) for record in records if record["epoch"] <= epochs]
+            self._scores = [_score(record) for record in records if record["epoch"] <= epochs]
         return self._waited_enough()
 
     @property
@@ -62,17 +56,17 @@ class BestModel(keras.callbacks.Callback):
     @property
     def accuracy(self) -> float:
         """The best epoch's validation accuracy; NaN if in no epoch it and the loss were finite."""
-        best = max(self._scores)
-        return best.accuracy if best.is_number else math.nan
+        accuracy, _ = max(self._scores)
+        return accuracy if math.isfinite(accuracy) else math.nan
 
     @property
     def loss(self) -> float:
         """The best epoch's validation loss; NaN as `accuracy`."""
-        best = max(self._scores)
-        return -best.negative_loss if best.is_number else math.nan
+        _, negative_loss = max(self._scores)
+        return -negative_loss if math.isfinite(negative_loss) else math.nan
 
     def on_epoch_end(self, epoch, logs=None) -> None:
-        self._scores.append(_Score.of(logs or {}))
+        self._scores.append(_score(logs or {}))
         if self.epoch == len(self._scores):
             self._save()
         if self._waited_enough():

@@ -30,8 +30,7 @@ class Checkpoints(keras.callbacks.Callback):
         path: folder of the checkpoints, which all workers see.
         model: the compiled model.
         steps_per_epoch: the last of these is saved at the end of the epoch, after its log is written.
-        every_steps: steps between checkpoints within an epoch, or None.
-        every_minutes: minutes between checkpoints within an epoch, or None.
+        every_steps, every_minutes: intervals between checkpoints within an epoch; None for none.
         leaving: tells whether the process was asked to end.
 
     Raises:

@@ -76,15 +76,7 @@ def train_classifier(
     Args:
         build: from a config and the number of classes to the classifier.
         prepare: from a classifier, its config, and the images to train and to test on to its data.
-        config, data, output, resume, overwrite, strategy, tpu: see `finetune`.
-
-    Returns:
-        The contents of `results.json`: accuracies of the last epoch's model (`model.keras`) and the best epoch's
-        (`best.keras`) on the validation images, the accuracy of always answering with their largest class
-        (`majority_share`) or five (`majority_share_top5`), numbers of images, classes, epochs and seconds.
-
-    Raises:
-        ValueError, OSError, Preempted: see `finetune`.
+        config, data, output, resume, overwrite, strategy, tpu: see `finetune`, also for what it returns and raises.
     """
     scope = begin(config, data, output, strategy, tpu)
     source, validation, num_classes = labelled_sources(config, data)

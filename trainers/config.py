@@ -99,8 +99,6 @@ class PretrainConfig(Config):
 TrainingConfig = PretrainConfig | FinetuneConfig | ProbeConfig
 AnyConfig = TrainingConfig | KnnConfig
 CONFIGS: dict[str, Any] = {kind.program: kind for kind in (PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)}
-
-
 _KIND = "kind"  # the key of a part's kind in `config.json`
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 _PERCENTILES = (0.5, 99.5)
-_STRETCHED = (
-    f"Levels are stretched, from the {_PERCENTILES[0]}th to the {_PERCENTILES[1]}th percentile of the originals."
-)
+_STRETCHED = "Levels are stretched, from the 0.5th to the 99.5th percentile of the originals."
 _SMALLEST_RANGE = 0.1  # of a principal component, as a share of the first one's range: less is noise
 _NOT_FINITE = (214, 39, 40)
 

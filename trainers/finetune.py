@@ -58,7 +58,9 @@ def finetune(
         strategy, tpu: the devices to train on, see `make_strategy`.
 
     Returns:
-        The contents of `results.json`: `top1`, `top5` and `loss` on the validation images, `best`, `epochs`, ...
+        The contents of `results.json`: accuracies and loss of the last epoch's model (`model.keras`) and of the best
+        epoch's (`best.keras`) on the validation images, the accuracy of always answering with their largest class
+        (`majority_share`) or five (`majority_share_top5`), numbers of images, classes, epochs and seconds.
 
     Raises:
         ValueError: for bad data or labels, an encoder or settings that do not fit, an output folder that is taken, or

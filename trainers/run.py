@@ -42,10 +42,7 @@ class RunFolder:
     """A run's output folder.
 
     Args:
-        path: the folder, on a local disk; made if it is not there.
-
-    Raises:
-        ValueError: for a path of another file system, such as `gs://...`.
+        path: of the folder; a `ValueError` refuses a path that is not on a local disk, such as `gs://...`.
     """
 
     def __init__(self, path: str) -> None:

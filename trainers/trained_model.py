@@ -10,8 +10,6 @@ from typing import Any
 from keras_mae.trainers import run
 from keras_mae.trainers.config import AnyConfig
 
-CROP_RATIO = 0.875  # of the evaluation transform, for a file outside of a run
-
 _log = logging.getLogger("keras_mae")
 
 
@@ -37,17 +35,7 @@ class TrainedModel:
     def crop_ratio(self) -> float:
         """The run's crop ratio of the evaluation transform; 0.875 if it is not known."""
         ratio = None if self.config is None else self.config.data.crop_ratio
-        return CROP_RATIO if ratio is None else ratio
-
-    @property
-    def class_names(self) -> list[str] | None:
-        """The names of the classes in order, if the run's data have some."""
-        return self.seen.get("class_names") or None
-
-    @property
-    def pixel_dtype(self) -> str | None:
-        """The dtype of the run's images, `"uint8"` or `"uint16"`, if it is known."""
-        return self.seen.get("dtype")
+        return 0.875 if ratio is None else ratio
 
 
 def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:

@@ -142,7 +142,7 @@ def _write(values: flags.FlagValues, output: str) -> str:
     say_if_outside(trained, _taken(values, crop_ratio))
     images, trained = _look_at_data(values, trained, encoder.image_shape, crop_ratio)
     arguments: dict[str, Any] = {"version": values.version, "images": images, "dtype": values.dtype}
-    arguments["pixel_dtype"] = trained.pixel_dtype or "auto"
+    arguments["pixel_dtype"] = trained.seen.get("dtype") or "auto"
     if values.model == "encoder":
         pooling = values.pooling or getattr(getattr(trained.config, "head", None), "pooling", "mean")
         arguments |= {"crop_ratio": crop_ratio, "pooling": pooling, "normalize": values.normalize}
@@ -168,7 +168,7 @@ def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -
     if values.labels:
         with open(values.labels, encoding="utf-8") as file:
             return file.read().splitlines()
-    names = trained.class_names
+    names = trained.seen.get("class_names") or None
     if names is None and trained.folder is not None:
         logging.getLogger("keras_mae").info("the run's data name no classes: labels are numbers (--labels)")
     if names is not None and len(names) != num_classes:
