@@ -1,4 +1,4 @@
-"""Which settings of a config do not go together."""
+"""Checks of the settings of a config against each other."""
 
 from __future__ import annotations
 

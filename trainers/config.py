@@ -55,7 +55,7 @@ class PretrainOptimizer(AdamWOptimizer):
 
 @dataclasses.dataclass(frozen=True)
 class PretrainRun(Run):
-    """How a run is computed and saved.
+    """Computation and files of a run.
 
     Attributes:
         rematerialize: whether blocks compute their activations again for the gradient instead of keeping them: less

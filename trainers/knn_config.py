@@ -51,7 +51,7 @@ class KnnData(Labels, DecodedData):
 
 @dataclasses.dataclass(frozen=True)
 class KnnRun:
-    """How the evaluation is computed.
+    """Computation of the evaluation.
 
     Attributes:
         batch_size: images that are encoded together.

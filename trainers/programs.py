@@ -41,7 +41,7 @@ def begin(config: TrainingConfig, data: str, output: str, strategy: str, tpu: st
 
 
 def compile_model(model: MaskedImageModel | ImageClassifier, config: TrainingConfig, steps: int) -> None:
-    """Compiles a model, in the scope of its strategy, by its config; `steps` is the number of steps in an epoch.
+    """Compiles a model in the scope of its strategy, with XLA if it supports that; `steps` is the number in an epoch.
 
     Raises:
         ValueError: if the settings of the schedule do not go together.

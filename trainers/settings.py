@@ -1,4 +1,4 @@
-"""How the settings of a config are named and changed.
+"""Names and changes of the settings of a config.
 
 A config is a frozen dataclass of parts, and a part a frozen dataclass of settings. `masking.unit` is the full name of
 the setting `unit` of the part `masking`; a last name that only one part has may stand alone. A part that is annotated

@@ -143,7 +143,7 @@ class AdamWOptimizer(Optimizer):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """How a run is computed and saved.
+    """Computation and files of a run.
 
     Attributes:
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.

@@ -1,4 +1,4 @@
-"""What a command is, and what several commands share: flags, checks, and the config that they set."""
+"""The class of all commands, and their shared flags, checks and config."""
 
 from __future__ import annotations
 
