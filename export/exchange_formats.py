@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.export.signatures import ServedEncoder, ServedModel
+from keras_mae.export.signatures import ServedModel
 from keras_mae.export.verify import compare, example_cases, live_outputs
 from keras_mae.layers import pixel_levels
 
@@ -20,11 +20,11 @@ FILES = {"onnx": "model.onnx", "litert": "model.tflite"}
 def write(served: ServedModel, path: str, format: str) -> None:
     """Writes `model.onnx` or `model.tflite`, and `metadata.json`, into the folder `path`.
 
-    The file takes `images`, uint8 or uint16 `(B, H, W, C)` with a dynamic batch size, and gives what the signature
-    `embed` or `classify` gives, as far as it is numbers.
+    The file takes `images`, uint8 or uint16 `(B, H, W, C)` with a dynamic batch size, and gives the numbers, but not
+    the strings, of the signature `embed` or `classify`.
 
     Args:
-        served: what is exported; it computes in float32.
+        served: to export; it computes in float32.
         path: an existing folder.
         format: `"onnx"` or `"litert"`.
 
@@ -52,7 +52,7 @@ def verify(served: ServedModel, path: str, format: str, images: np.ndarray | Non
     Raises:
         VerificationError: if one is larger than 1e-5 of the largest value.
     """
-    signature = _signature(served)
+    signature = served.of_images[0]
     cases = {signature: example_cases(served, images)[signature]}
     expected = live_outputs(served, cases)
     found = {signature: _run(os.path.join(path, FILES[format]), format, cases[signature]["images"])}
@@ -61,28 +61,24 @@ def verify(served: ServedModel, path: str, format: str, images: np.ndarray | Non
 
 
 class _NumbersOnly(keras.Model):
-    """The signature that takes images as a Keras model, which is what Keras' exporters take; without strings."""
+    """The signature of images as a Keras model, as Keras' exporters need it, without outputs of strings."""
 
     def __init__(self, served: ServedModel) -> None:
-        super().__init__(name="served")  # the class's own name begins with an underscore, which no scope may
-        self._function = lambda: getattr(served, _signature(served))
+        super().__init__(name="served")  # a scope must not begin with an underscore, as the class's name does
+        self._function = lambda: getattr(served, served.of_images[0])
         self.built = True
 
     def call(self, images, training=False) -> dict[str, Any]:
-        if images.dtype == tf.uint16:  # which LiteRT cannot transpose
+        if images.dtype == tf.uint16:  # LiteRT cannot transpose it
             images = pixel_levels(images)
         outputs = self._function().python_function(images)
         return {name: value for name, value in outputs.items() if value.dtype == tf.float32}
 
 
-def _signature(served: ServedModel) -> str:
-    return "embed" if isinstance(served, ServedEncoder) else "classify"
-
-
 def _replace_erfc(file: str) -> None:
-    """Writes `1 - Erf(x)` in place of `Erfc(x)`, which ONNX does not have.
+    """Replaces `Erfc(x)`, which ONNX does not have, by `1 - Erf(x)`.
 
-    TensorFlow's exact GELU is made of it, and tf2onnx passes it on: a file that no runtime opens.
+    TensorFlow's exact GELU contains it, and tf2onnx writes it into a file that no runtime opens.
     """
     import onnx
 

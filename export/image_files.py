@@ -1,4 +1,4 @@
-"""Image files to a batch of images inside a graph, as in evaluation, with an error that says which file is corrupt."""
+"""Decodes a batch of image files inside a graph, as in evaluation; the error for a corrupt file names its index."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ _WHAT_TO_DO = (
 )
 
 
-PIXEL_DTYPES = ("auto", "uint8", "uint16")
-
-
 def images_of(
     image_bytes,
     image_shape: tuple[int, int, int],
@@ -25,20 +22,19 @@ def images_of(
     pixel_dtype: str = "auto",
     decoding: Decoding = Decoding(),
 ) -> tf.Tensor:
-    """Decodes a batch of image files and puts each through the evaluation transform, in parallel.
+    """Decodes a batch of image files and applies the evaluation transform to each, in parallel.
 
-    `tf.map_fn` would report a corrupt file without saying which one it is. Here a `tf.data` pipeline drops what
-    fails, and an assertion names the indices that are missing. The assertion is part of the graph, so every runtime
-    reports it: Python, TF Serving, the C API.
+    `tf.map_fn` would report a corrupt file without its index. Here a `tf.data` pipeline drops files that fail, and an
+    assertion names the missing indices. The assertion is part of the graph, so every runtime reports it: Python, TF
+    Serving, the C API.
 
     Args:
         image_bytes: string `(B,)`, the files' bytes.
         image_shape: `(H, W, C)` of the result; `C` is 1 or 3.
         crop_ratio: of the evaluation transform.
-        pixel_dtype: what files are decoded to and resized in: `"uint8"` or `"uint16"`, as a source of this dtype does
-            with every file, whatever it has; or `"auto"`, which is uint16 for a file of 16 bits a channel and uint8
-            for another.
-        decoding: the limit on an image's pixels, and what is seen through transparent ones.
+        pixel_dtype: of decoding and resizing: `"uint8"` or `"uint16"` for every file, as in a source of this dtype; or
+            `"auto"`: uint16 for a file of 16 bits a channel, uint8 for another.
+        decoding: the limit on an image's pixels, and the background of transparent ones.
 
     Returns:
         `(B, H, W, C)` of that dtype; for `"auto"` float32 in [0, 255].
@@ -62,11 +58,11 @@ def images_of(
     count = tf.size(image_bytes, out_type=tf.int64)
     files = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
     decoded = files.map(decode, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
-    # One element more, as a data set without any cannot be read: the batch may be empty, or hold no image at all.
+    # One element more: `get_single_element` needs one also if the batch is empty, or holds no image
     blank = tf.zeros(image_shape, decoded.element_spec[1].dtype)
     last = tf.data.Dataset.from_tensors((tf.constant(-1, tf.int64), blank))
     options = tf.data.Options()
-    options.autotune.enabled = False  # it would start a thread for every request
+    options.autotune.enabled = False  # autotuning would start a thread for every request
     batch = decoded.concatenate(last).batch(count + 1).with_options(options)
     indices, images = batch.get_single_element()
     seen = tf.scatter_nd(indices[:-1, None], tf.ones_like(indices[:-1]), [count])
@@ -76,18 +72,14 @@ def images_of(
 
 
 def png_files(images: np.ndarray, pixel_dtype: str) -> np.ndarray:
-    """The PNG files of images `(N, H, W, C)`, `C` 1 or 3, in their own depth; for `"auto"` in both by turns."""
+    """Images `(N, H, W, C)`, `C` 1 or 3, as PNG files of their own depth; for `"auto"` of both depths in turn."""
     deeper = [pixel_dtype == "auto" and number % 2 == 1 for number in range(len(images))]
     pixels = [in_dtype(image, "uint16") if deep else image for image, deep in zip(images, deeper)]
     return np.array([tf.io.encode_png(image).numpy() for image in pixels], object)
 
 
 def in_dtype(images: np.ndarray, dtype: str) -> np.ndarray:
-    """The same images as uint8 (0 to 255) or uint16 (0 to 65535).
-
-    Raises:
-        ValueError: if they are neither.
-    """
+    """Images of uint8 (0 to 255) or uint16 (0 to 65535) in one of these dtypes; a `ValueError` for others."""
     if images.dtype not in ("uint8", "uint16"):
         raise ValueError(f"images to check an export with are uint8 or uint16, got {images.dtype}")
     if images.dtype == dtype:

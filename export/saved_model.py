@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import verify_export
 from keras_mae.models import ImageClassifier
 from keras_mae.models.masked_image_model import MaskedImageModel
+from keras_mae.one_writer import lock_folder, released
 
 FORMATS = ("savedmodel", *exchange_formats.FILES)
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -42,7 +44,7 @@ def export_encoder(
     pixel_dtype: str = "auto",
     decoding: Decoding = Decoding(),
 ) -> str:
-    """Writes `<directory>/<version>/`, a SavedModel that TF Serving picks up and that others can fine-tune.
+    """Writes `<directory>/<version>/`, a SavedModel for TF Serving and for fine-tuning in other programs.
 
     Its signatures, all with a dynamic batch size and float32 outputs:
 
@@ -50,52 +52,47 @@ def export_encoder(
     - `embed`: `images` uint8 `(B, H, W, C)` -> `embedding` `(B, D)`
     - `features`: `images` -> `cls_token` `(B, D)`, `patch_tokens` `(B, L, D)`
 
-    A model that was trained on 16 bits takes `images` as uint16, see `pixel_dtype`. One of other than 1 or 3 channels
-    has no `serving_default`: image files of so many are of too many kinds.
+    A model that was trained on 16 bits takes `images` as uint16, see `pixel_dtype`. A model of other than 1 or 3
+    channels has no `serving_default`: image files with so many channels have no common format.
 
     `tf.saved_model.load` gives an object with `__call__(images, training=False)`, `variables`, `trainable_variables`
     and `regularization_losses`, and with the endpoints `embed` and `embed_training` for `keras.layers.TFSMLayer` (see
     `keras_mae.export.mend_names`); these take float32 images too.
 
-    It is written aside, checked in a fresh process against the live encoder, and renamed: it appears whole or not
-    at all.
+    It is written to a hidden folder, checked in a fresh process against the live encoder, and renamed, so that it
+    appears whole or not at all. The next export removes the hidden folder of one that was killed.
 
     Args:
-        encoder: what is exported.
+        encoder: to export.
         directory: the model's folder; its name is the model's name in TF Serving.
         version: a positive integer; TF Serving takes the highest.
-        pooling: what an embedding is: the `"mean"` of the patch tokens, the `"cls"` token, or `"both"`, the class
-            token followed by the mean, `(B, 2 D)`.
+        pooling: of the tokens to an embedding: the `"mean"` of the patch tokens, the `"cls"` token, or `"both"`, the
+            class token followed by the mean, `(B, 2 D)`.
         crop_ratio: of the evaluation transform that image files go through, see
             `keras_mae.data.evaluation_transform`.
-        images: uint8 or uint16 `(N, H, W, C)` for the check; None draws some.
+        images: uint8 or uint16 `(N, H, W, C)` for the check; None for synthetic ones.
         normalize: whether embeddings are scaled to length 1.
-        dtype: what is computed in, `"float32"` or `"bfloat16"`; weights and outputs are float32. None: bfloat16 if
-            the encoder computes in it, else float32.
+        dtype: of the computation, `"float32"` or `"bfloat16"`; weights and outputs are float32. None: bfloat16 if the
+            encoder computes in it, else float32.
         format: `"savedmodel"`; or `"onnx"` or `"litert"`, a file `model.onnx` or `model.tflite` in the same place,
             with the signature `embed` alone, in float32.
-        pixel_dtype: what the model was trained on, the `dtype` of its source: `"uint8"` or `"uint16"`. Image files are
-            decoded to it as the source has done, and it is the dtype of `images`. `"auto"`: a file of 16 bits a
-            channel is decoded and resized in 16 bits, another in 8, and `images` are uint8.
-        decoding: of image files, the `decoding` of the source: how large they may be, and what is seen through
-            transparent pixels.
+        pixel_dtype: the `dtype` of the source that the model was trained on, `"uint8"` or `"uint16"`: image files are
+            decoded to it, and it is the dtype of `images`. `"auto"`: a file of 16 bits a channel is decoded and
+            resized in 16 bits, another in 8, and `images` are uint8.
+        decoding: of image files, as in the source: their largest size, and the background of transparent pixels.
 
     Returns:
         The path `<directory>/<version>`.
 
     Raises:
         ValueError: if the version is there already, an argument is bad, or a format needs a package that is missing.
-        VerificationError: if the written model does not give what the live one gives; nothing is left behind then.
+        VerificationError: if the outputs of the written model differ from the live one's; it is removed then.
     """
-    return _export(
-        encoder,
-        lambda model: ServedEncoder(model, pooling, crop_ratio, normalize, pixel_dtype, decoding),
-        directory,
-        version,
-        images,
-        dtype,
-        format,
-    )
+
+    def make(model: Encoder) -> ServedModel:
+        return ServedEncoder(model, pooling, crop_ratio, normalize, pixel_dtype, decoding)
+
+    return _export(encoder, make, directory, version, images, dtype, format)
 
 
 def export_classifier(
@@ -119,7 +116,7 @@ def export_classifier(
     - `classify`: `images` uint8 `(B, H, W, C)` -> the same and `logits` `(B, K)`
 
     Args:
-        classifier: what is exported.
+        classifier: to export.
         directory, version, crop_ratio, images, dtype, pixel_dtype, decoding: as for `export_encoder`.
         labels: the names of the classes in order, also written to `assets/labels.txt`; None for `"0"`, `"1"`, ...
         format: as for `export_encoder`; ONNX and LiteRT files give `logits` and `probabilities`.
@@ -130,15 +127,11 @@ def export_classifier(
     Raises:
         ValueError, VerificationError: as for `export_encoder`.
     """
-    return _export(
-        classifier,
-        lambda model: ServedClassifier(model, labels, crop_ratio, pixel_dtype, decoding),
-        directory,
-        version,
-        images,
-        dtype,
-        format,
-    )
+
+    def make(model: ImageClassifier) -> ServedModel:
+        return ServedClassifier(model, labels, crop_ratio, pixel_dtype, decoding)
+
+    return _export(classifier, make, directory, version, images, dtype, format)
 
 
 def export_autoencoder(
@@ -149,13 +142,13 @@ def export_autoencoder(
     dtype: str | None = None,
     pixel_dtype: str = "auto",
 ) -> str:
-    """Writes `<directory>/<version>/`, as `export_encoder` does, for looking at what the model fills in.
+    """Writes `<directory>/<version>/`, as `export_encoder` does, for reconstructions.
 
     Signature: `reconstruct`: `images` uint8 `(B, H, W, C)`, `mask` float32 `(B, L)`, 1 = masked, with as many ones in
     every row -> `reconstruction` and `masked_images`, both `(B, H, W, C)` in [0, 255].
 
     Args:
-        autoencoder: what is exported, a `MaskedAutoencoder` or a `SimMIM`.
+        autoencoder: to export, a `MaskedAutoencoder` or a `SimMIM`.
         directory, version, images, dtype, pixel_dtype: as for `export_encoder`.
 
     Returns:
@@ -164,17 +157,14 @@ def export_autoencoder(
     Raises:
         ValueError, VerificationError: as for `export_encoder`.
     """
-    return _export(
-        autoencoder,
-        lambda model: ServedAutoencoder(model, pixel_dtype),
-        directory,
-        version,
-        images,
-        dtype,
-        "savedmodel",
-    )
+
+    def make(model: MaskedImageModel) -> ServedModel:
+        return ServedAutoencoder(model, pixel_dtype)
+
+    return _export(autoencoder, make, directory, version, images, dtype, "savedmodel")
 
 
+@released()
 def _export(
     model: Any,
     make: Callable[[Any], ServedModel],
@@ -199,10 +189,10 @@ def _export(
 
 
 def new_version(directory: str, version: int) -> str:
-    """The folder of a version that is not there yet.
+    """The folder of a new version.
 
     Raises:
-        ValueError: if it is there, or cannot be made.
+        ValueError: if the version is there already, or cannot be made.
     """
     if version < 1 or version != int(version):
         raise ValueError(f"a version is a positive integer, got {version!r}")
@@ -218,12 +208,17 @@ def new_version(directory: str, version: int) -> str:
 
 @contextlib.contextmanager
 def _new_version(directory: str, version: int) -> Iterator[tuple[str, str]]:
-    """A folder to write to, and `<directory>/<version>`, which it becomes; an error leaves nothing that was made."""
+    """A hidden folder to write to, and `<directory>/<version>`, its name afterwards; an error leaves nothing behind."""
     final = new_version(directory, version)
+    for left in glob.glob(f"{glob.escape(directory)}/.[0-9]*.????????"):
+        with contextlib.suppress(ValueError, OSError):  # another process is writing it
+            lock_folder(left)
+            shutil.rmtree(left)
     aside = os.path.join(directory, f".{version}.{uuid.uuid4().hex[:8]}")  # TF Serving looks at numbers only
     made = _missing_folders(directory)
     try:
         os.makedirs(aside)
+        lock_folder(aside)
         yield aside, final
         os.rename(aside, final)
     except BaseException:
@@ -235,7 +230,7 @@ def _new_version(directory: str, version: int) -> Iterator[tuple[str, str]]:
 
 
 def _missing_folders(path: str) -> list[str]:
-    """What `os.makedirs(path)` will make, the innermost first."""
+    """The folders that `os.makedirs(path)` will make, the innermost first."""
     missing, path = [], os.path.abspath(path)
     while not os.path.exists(path):
         missing.append(path)
@@ -244,7 +239,7 @@ def _missing_folders(path: str) -> list[str]:
 
 
 def _write_saved_model(served: ServedModel, path: str, name: str) -> None:
-    """The SavedModel, its assets, and what TF Serving reads beside it."""
+    """Writes the SavedModel, its assets, and TF Serving's files beside it."""
     signatures = served.signatures()
     with tempfile.TemporaryDirectory() as folder:
         assets = {"metadata.json": json.dumps(served.metadata(), indent=2)}

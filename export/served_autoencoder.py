@@ -10,10 +10,10 @@ from keras_mae.models.masked_image_model import MaskedImageModel
 
 
 class ServedAutoencoder(ServedModel):
-    """A masked autoencoder that fills in the patches that the caller masks.
+    """A masked autoencoder that reconstructs the patches masked by the caller.
 
     Args:
-        autoencoder: what is served.
+        autoencoder: to serve.
         pixel_dtype: see `ServedModel`.
     """
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding
@@ -14,17 +13,19 @@ from keras_mae.models import ImageClassifier
 
 
 class ServedClassifier(ServedModel):
-    """A classifier that gives probabilities and the name of the likeliest class.
+    """A classifier that gives probabilities and the name of the most likely class.
 
     Args:
-        classifier: what is served.
+        classifier: to serve.
         labels: the names of the classes in order; None for `"0"`, `"1"`, ...
         crop_ratio: of the evaluation transform that image files go through.
         pixel_dtype, decoding: see `ServedModel`.
 
     Raises:
-        ValueError: if there are not as many labels as classes.
+        ValueError: if labels and classes differ in number.
     """
+
+    of_images = ("classify",)
 
     def __init__(
         self,
@@ -51,22 +52,12 @@ class ServedClassifier(ServedModel):
         def without_logits(images):
             return {name: value for name, value in classify(images).items() if name != "logits"}
 
-        self.classify, self.classify_files = classify, self._of_files(without_logits)
+        self.classify, self.of_files = classify, self._of_files(without_logits)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes in order."""
         return self._labels()
-
-    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """By name: `serving_default` (image files, if the model takes them) and `classify` (images)."""
-        return {
-            **self._file_signature(self.classify_files),
-            "classify": self.classify.get_concrete_function(self.images_spec()),
-        }
-
-    def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        return {**self._file_inputs(images), "classify": {"images": images}}
 
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "labels": list(self.labels)}

@@ -1,4 +1,4 @@
-"""What TF Serving reads beside a SavedModel: warm-up requests, batching parameters, the list of models."""
+"""TF Serving's files beside a SavedModel: warm-up requests, batching parameters, the list of models."""
 
 from __future__ import annotations
 
@@ -13,20 +13,14 @@ from keras_mae.export.signatures import ServedModel
 from keras_mae.export.verify import drawn_images
 
 WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")
-BATCHING = "batching_params.pbtxt"  # in the version's folder: where --enable_per_model_batching_parameters looks
+BATCHING = "batching_params.pbtxt"  # in the version's folder, for --enable_per_model_batching_parameters
 MODELS = "models.config"
 ALLOWED_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 _WRITTEN = "# Written by keras_mae: lists the models in this folder. Without this line it is never written again.\n"
 
 
 def write_warmup(served: ServedModel, path: str, name: str) -> None:
-    """Writes a request for every signature, which TF Serving runs before it lets clients in.
-
-    Args:
-        served: what is in the SavedModel.
-        path: folder of the SavedModel.
-        name: the model's name in TF Serving.
-    """
+    """Writes a request for every signature of a SavedModel, which TF Serving runs before it answers clients."""
     file = os.path.join(path, WARMUP)
     os.makedirs(os.path.dirname(file), exist_ok=True)
     inputs = served.example_inputs(drawn_images(served.image_shape, 1, served.images_dtype))
@@ -38,7 +32,7 @@ def write_warmup(served: ServedModel, path: str, name: str) -> None:
 def prediction_log(model: str, signature: str, inputs: dict[str, np.ndarray]) -> bytes:
     """A `tensorflow.serving.PredictionLog` that holds one `PredictRequest`, in protobuf's wire format.
 
-    It is so small that it is written here: an export then needs no tensorflow-serving-api.
+    It is encoded here so that an export does not need tensorflow-serving-api.
 
     Reference: tensorflow_serving/apis/{prediction_log,predict,model}.proto
     """
@@ -64,10 +58,10 @@ def _varint(value: int) -> bytes:
 
 
 def batching_parameters() -> str:
-    """TF Serving's `BatchingParameters` as text: batches are padded to the next allowed size, so shapes are few."""
+    """TF Serving's `BatchingParameters` as text: it pads batches to the next allowed size, so there are few shapes."""
     lines = [
         f"max_batch_size {{ value: {ALLOWED_BATCH_SIZES[-1]} }}",
-        "batch_timeout_micros { value: 2000 }  # how long a request waits for company",
+        "batch_timeout_micros { value: 2000 }  # how long a request waits for others",
         "max_enqueued_batches { value: 100 }  # then requests are refused instead of waiting ever longer",
         *(f"allowed_batch_sizes: {size}" for size in ALLOWED_BATCH_SIZES),
     ]
@@ -81,10 +75,10 @@ def write_models_config(root: str, served_root: str = "/models") -> str | None:
 
     Args:
         root: the folder of the models' folders.
-        served_root: where the server sees `root`; in the docker image, by custom, `/models`.
+        served_root: the path of `root` on the server; in the docker image usually `/models`.
 
     Returns:
-        The path, or None if there is a `models.config` that was not written by this function: it is left alone.
+        The path; None if there is a `models.config` that this function has not written, which stays as it is.
     """
     path = os.path.join(root, MODELS)
     if os.path.exists(path):

@@ -1,8 +1,7 @@
-"""What an exported model offers: functions with named inputs and outputs, and the encoder's."""
+"""The signatures of exported models, functions with named inputs and outputs, and those of an encoder."""
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 from typing import Any
 
@@ -12,30 +11,32 @@ import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding
 from keras_mae.encoders import POOLINGS, Encoder, Tokens
-from keras_mae.export.image_files import PIXEL_DTYPES, images_of, png_files
+from keras_mae.export.image_files import images_of, png_files
 
 
-class ServedModel(tf.Module, abc.ABC):
-    """A model as plain TensorFlow functions and variables: what `tf.saved_model.save` writes.
+class ServedModel(tf.Module):
+    """A model as plain TensorFlow functions and variables, for `tf.saved_model.save`.
 
-    What is saved knows nothing of Keras: it holds TensorFlow's own variables, each once, and the model itself hides
-    in closures, or its objects would be saved along.
+    A SavedModel without Keras holds TensorFlow's own variables, each once. The model itself is kept in closures, as
+    the objects in attributes would be saved along.
 
     Args:
-        model: what is served.
-        encoder: the encoder in it.
+        model: to serve.
+        encoder: of the model.
         crop_ratio: of the evaluation transform that image files go through.
-        pixel_dtype: what the model was trained on, `"uint8"` or `"uint16"`, which is then the dtype of `images` and
-            what image files are decoded to; or `"auto"`: `images` are uint8, and files keep the depth that they have.
+        pixel_dtype: `"uint8"` or `"uint16"`, as the model was trained: the dtype of `images`, to which image files are
+            decoded, too; or `"auto"`: `images` are uint8, and files keep their depth.
         decoding: of image files.
 
     Attributes:
-        variables, trainable_variables: lists of `tf.Variable`. What was frozen for a linear probe is trainable here:
-            a TensorFlow variable knows only what its layer was made for.
-        regularization_losses: none.
+        variables, trainable_variables: lists of `tf.Variable`. A layer that was frozen for a linear probe is trainable
+            here: a TensorFlow variable keeps the flag that it was made with.
+        regularization_losses: empty.
     """
 
-    # In place of tf.Module's properties, which a SavedModel does not keep
+    of_images: tuple[str, ...] = ()  # names of the functions of images alone; ONNX has the first
+
+    # These replace tf.Module's properties, which a SavedModel does not keep
     variables: list[tf.Variable] = None  # type: ignore[assignment]
     trainable_variables: list[tf.Variable] = None  # type: ignore[assignment]
 
@@ -48,21 +49,28 @@ class ServedModel(tf.Module, abc.ABC):
         decoding: Decoding = Decoding(),
     ) -> None:
         super().__init__(name=type(self).__name__)
-        if pixel_dtype not in PIXEL_DTYPES:
-            raise ValueError(f"pixel_dtype is one of {', '.join(PIXEL_DTYPES)}; got {pixel_dtype!r}")
+        if pixel_dtype not in ("auto", "uint8", "uint16"):
+            raise ValueError(f"pixel_dtype is one of auto, uint8, uint16; got {pixel_dtype!r}")
         self.variables = [variable.value for variable in model.weights]
         self.trainable_variables = [variable for variable in self.variables if variable.trainable]
         self.regularization_losses: list[tf.Tensor] = []
         self._live = lambda: (model, encoder)
         self._crop_ratio, self._pixel_dtype, self._decoding = crop_ratio, pixel_dtype, lambda: decoding
+        self.of_files: tf.types.experimental.ConcreteFunction | None = None
 
-    @abc.abstractmethod
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """The functions that a server offers, by name."""
+        """The functions that a server offers, by name: `serving_default` for image files, and those of images."""
+        functions = {} if self.of_files is None else {"serving_default": self.of_files}
+        return functions | {
+            name: getattr(self, name).get_concrete_function(self.images_spec()) for name in self.of_images
+        }
 
-    @abc.abstractmethod
     def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         """For each signature its inputs by name, made of images `(B, H, W, C)` of `images_dtype`."""
+        inputs = {name: {"images": images} for name in self.of_images}
+        if self.of_files is None:
+            return inputs
+        return {"serving_default": {"image_bytes": png_files(images, self._pixel_dtype)}, **inputs}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -75,17 +83,12 @@ class ServedModel(tf.Module, abc.ABC):
         return "uint16" if self._pixel_dtype == "uint16" else "uint8"
 
     @property
-    def takes_files(self) -> bool:
-        """Whether there is a signature of image files: those of other than 1 or 3 channels are too many formats."""
-        return self.image_shape[-1] in (1, 3)
-
-    @property
     def compute_dtype(self) -> str:
-        """What it computes in: `"float32"` or `"bfloat16"`."""
+        """The dtype of the computation: `"float32"` or `"bfloat16"`."""
         return self._live()[1].compute_dtype
 
     def metadata(self) -> dict[str, Any]:
-        """What was exported, as JSON can hold it."""
+        """A description of the export, for a JSON file."""
         model, encoder = self._live()
         return {
             "model": type(model).__name__,
@@ -99,20 +102,12 @@ class ServedModel(tf.Module, abc.ABC):
         }
 
     def images_spec(self, dtype: str | None = None) -> tf.TensorSpec:
-        """Of `images`, in another dtype if one is given."""
+        """The spec of `images`, in `images_dtype` or in another dtype."""
         return tf.TensorSpec((None, *self.image_shape), dtype or self.images_dtype, name="images")
 
-    def _file_signature(self, of_files) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """`serving_default`, if the model takes files."""
-        return {"serving_default": of_files} if self.takes_files else {}
-
-    def _file_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        """The example of `serving_default`, if there is that signature."""
-        return {"serving_default": {"image_bytes": png_files(images, self._pixel_dtype)}} if self.takes_files else {}
-
-    def _of_files(self, function):
-        """`function` of images as a function of image files; None if the model takes none."""
-        if not self.takes_files:
+    def _of_files(self, function) -> tf.types.experimental.ConcreteFunction | None:
+        """`function` of images as a function of image files; None if files do not have the model's channels."""
+        if self.image_shape[-1] not in (1, 3):
             return None
         how = (self.image_shape, self._crop_ratio, self._pixel_dtype, self._decoding())
 
@@ -120,20 +115,16 @@ class ServedModel(tf.Module, abc.ABC):
             return function(images_of(image_bytes, *how))
 
         signature = [tf.TensorSpec((None,), tf.string, name="image_bytes")]
-        # traced here and now, as a function with a signature would be traced a second time when it is saved
+        # traced now: a function with a signature would be traced a second time when it is saved
         return tf.function(of_files, input_signature=signature).get_concrete_function()
 
 
 class ServedEncoder(ServedModel):
-    """An encoder that gives embeddings, for serving and for fine-tuning in other people's programs.
+    """An encoder that gives embeddings, for serving and for fine-tuning in other programs.
 
     Args:
-        encoder: what is served.
-        pooling: what an embedding is: the `"mean"` of the patch tokens `(B, D)`, the `"cls"` token `(B, D)`, or
-            `"both"`, the class token followed by the mean `(B, 2 D)`.
-        crop_ratio: of the evaluation transform that image files go through.
-        normalize: whether embeddings are scaled to length 1.
-        pixel_dtype, decoding: see `ServedModel`.
+        encoder: to serve.
+        pooling, crop_ratio, normalize, pixel_dtype, decoding: see `export_encoder`.
 
     Call arguments:
         images: `(B, H, W, C)`, uint8 or float32 in [0, 255]; or, if `pixel_dtype` says so, uint16 in [0, 65535].
@@ -142,6 +133,8 @@ class ServedEncoder(ServedModel):
     Returns:
         The embeddings, float32.
     """
+
+    of_images = ("embed", "features")
 
     def __init__(
         self,
@@ -157,7 +150,7 @@ class ServedEncoder(ServedModel):
         self._pooling, self._normalize = pooling, normalize
         call = encoder.__call__
 
-        # Everything below calls one of these two, so that their graphs are in the file only once.
+        # All functions below call one of these two, so that the file holds their graphs only once.
         @tf.function
         def features(images):
             return {name: tf.cast(tokens, tf.float32) for name, tokens in call(images, training=False).items()}
@@ -173,8 +166,8 @@ class ServedEncoder(ServedModel):
         self.features = features
         self.embed = tf.function(lambda images: pooled(features(images)))
         self.embed_training = tf.function(lambda images: pooled(features_training(images)))
-        self.embed_files = self._of_files(lambda images: pooled(features(images)))
-        for dtype in dict.fromkeys(("uint8", "float32", self.images_dtype)):  # float32 is what augmentation gives
+        self.of_files = self._of_files(lambda images: pooled(features(images)))
+        for dtype in dict.fromkeys(("uint8", "float32", self.images_dtype)):  # augmentation gives float32
             images = self.images_spec(dtype)
             self.embed.get_concrete_function(images)
             self.embed_training.get_concrete_function(images)
@@ -184,18 +177,6 @@ class ServedEncoder(ServedModel):
     @tf.function
     def __call__(self, images, training=False):
         return (self.embed_training if training else self.embed)(images)["embedding"]
-
-    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """By name: `serving_default` (image files, if the model takes them), `embed` and `features` (images)."""
-        images = self.images_spec()
-        return {
-            **self._file_signature(self.embed_files),
-            "embed": self.embed.get_concrete_function(images),
-            "features": self.features.get_concrete_function(images),
-        }
-
-    def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-        return {**self._file_inputs(images), "embed": {"images": images}, "features": {"images": images}}
 
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "pooling": self._pooling, "normalize": self._normalize}

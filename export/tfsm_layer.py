@@ -1,4 +1,4 @@
-"""What keras.layers.TFSMLayer needs before it trains with Adam."""
+"""A repair of keras.layers.TFSMLayer, which it needs before it trains with Adam."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from keras_mae import _compat
 
 
 def mend_names(layer: keras.layers.TFSMLayer) -> keras.layers.TFSMLayer:
-    """Takes the `:0` from the names of a `TFSMLayer`'s weights, in place.
+    """Removes the `:0` from the names of a `TFSMLayer`'s weights, in place.
 
     Keras (3.15) names them after TensorFlow's variables, whose names end in `:0`, and then refuses every optimizer
     that keeps a slot for each weight (Adam, AdamW, SGD with momentum): "'..._kernel:0_momentum' is not a valid scope

@@ -1,4 +1,4 @@
-"""Loads what was exported in a fresh process that cannot import keras_mae, and compares it with the live model."""
+"""Runs an exported model in a fresh process that cannot import keras_mae, and compares it with the live model."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from keras_mae.export.image_files import in_dtype
 if TYPE_CHECKING:
     from keras_mae.export.signatures import ServedModel
 
-# What a server knows: TensorFlow and the folder. The imports of Keras and of this package are barred.
+# A server has TensorFlow and the folder: importing Keras or this package fails.
 _CLIENT = """
 import gc, pickle, sys
-gc.disable()  # it looks through all that was loaded, again and again
+gc.disable()  # it would walk through all loaded objects again and again
 sys.modules["keras_mae"] = sys.modules["keras"] = None
 import tensorflow as tf
 path, given, found = sys.argv[1:]
@@ -38,14 +38,14 @@ with open(found, "wb") as file:
 """
 Outputs = dict[str, dict[str, np.ndarray]]  # by signature and name
 
-# Of the largest value. float32: what another order of sums gives. bfloat16 rounds to 8 bits, 0.4 %, at both residual
-# sums of every block, which add up like a random walk: 2 % after the 24 of ViT-B, 3 % after the 64 of ViT-H at one
-# deviation. (A weight in the wrong place gives 100 %.) float16, of a live model, rounds to 11 bits.
+# Of the largest value. float32: another order of sums. bfloat16 rounds to 8 bits, 0.4 %, at both residual sums of every
+# block, which add up like a random walk: one standard deviation is 2 % after the 24 of ViT-B, 3 % after the 64 of
+# ViT-H. (A weight in the wrong place gives 100 %.) float16, of a live model, rounds to 11 bits.
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.0125}
 
 
 class VerificationError(RuntimeError):
-    """What was written does not give what the live model gives."""
+    """The outputs of an exported model differ from the live model's."""
 
 
 def verify_export(
@@ -56,11 +56,11 @@ def verify_export(
     Args:
         served: the live model, a `ServedEncoder`, `ServedClassifier` or `ServedAutoencoder`.
         path: folder of the SavedModel.
-        images: uint8 or uint16 `(N, H, W, C)`; None draws some.
-        compute_dtype: what the SavedModel computes in; None: what the live model does.
+        images: uint8 or uint16 `(N, H, W, C)`; None for synthetic ones.
+        compute_dtype: of the SavedModel; None: as the live model.
 
     Returns:
-        The largest absolute difference by `signature/inputs/output`; for classes, how many differ.
+        The largest absolute difference by `signature/inputs/output`; for classes, the number of different ones.
 
     Raises:
         VerificationError: if the fresh process fails, or a difference exceeds 1e-5 of the largest value (0.1 of it if
@@ -72,13 +72,13 @@ def verify_export(
 
 
 def example_cases(served: ServedModel, images: np.ndarray | None) -> Outputs:
-    """The inputs of every signature, made of `images`, or of drawn ones."""
+    """The inputs of every signature, made of `images`, or of synthetic ones."""
     images = drawn_images(served.image_shape, dtype=served.images_dtype) if images is None else np.asarray(images)
     return served.example_inputs(in_dtype(images, served.images_dtype))
 
 
 def live_outputs(served: ServedModel, cases: Outputs) -> Outputs:
-    """What the live model gives."""
+    """The outputs of the live model."""
     functions = served.signatures()
     results = {
         name: functions[name](**{key: tf.constant(value) for key, value in inputs.items()})
@@ -107,7 +107,7 @@ def compare(cases: Outputs, expected: Outputs, found: Outputs, dtypes: set[str])
 
 
 def _difference(expected: np.ndarray, found: np.ndarray, undecided: Any, tolerance: float) -> tuple[float, float]:
-    """How much two outputs differ, and how much they may."""
+    """The difference between two outputs, and its limit."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return float("inf"), 0.0
     if not np.issubdtype(expected.dtype, np.floating):  # classes and their labels
@@ -116,7 +116,7 @@ def _difference(expected: np.ndarray, found: np.ndarray, undecided: Any, toleran
 
 
 def _undecided(outputs: dict[str, np.ndarray], tolerance: float) -> Any:
-    """Which examples have two classes so close that round-off may swap them."""
+    """Whether the two most likely classes of an example are so close that round-off may swap them."""
     if "probabilities" not in outputs:
         return False
     second, first = np.sort(outputs["probabilities"], axis=-1)[:, -2:].T
@@ -131,7 +131,7 @@ def _outputs_of_fresh_process(path: str, cases: Outputs) -> Outputs:
         command = [sys.executable, "-P", "-c", _CLIENT, os.path.abspath(path), given, found]
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # TensorFlow is where it is for this process
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # to find TensorFlow where this process does
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "CUDA_VISIBLE_DEVICES": "-1",
         }
@@ -143,7 +143,7 @@ def _outputs_of_fresh_process(path: str, cases: Outputs) -> Outputs:
 
 
 def drawn_images(image_shape: tuple[int, int, int], count: int = 3, dtype: str = "uint8") -> np.ndarray:
-    """Smooth pictures that differ everywhere, `dtype` `(count, H, W, C)`, for a check without data at hand."""
+    """Smooth synthetic images that differ in every patch, `dtype` `(count, H, W, C)`, for a check without data."""
     height, width, channels = image_shape
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     waves = [np.sin((3 + n) * x + (5 + channel) * y + n) for n in range(count) for channel in range(channels)]

@@ -1,16 +1,13 @@
-"""The `keras-mae` command: it finds the command, parses its flags, and turns errors into a line and an exit code.
-
-The commands are in `keras_mae.commands`; only this module knows all of them.
-"""
+"""The `keras-mae` command: it finds the command, reads its flags, and turns an error into a line and an exit code."""
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
 import sys
 import tempfile
+from typing import Any
 
 from absl import flags
 
@@ -25,8 +22,8 @@ _TERMINATED = 128 + 15  # a shell's exit code for a process that SIGTERM ended
 _WRITE_ANYWHERE = ("stats", "tfrecords")  # through TensorFlow's file systems
 
 TENSORFLOW_ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors are raised as well; some logged ones are only missing instructions
-    # oneDNN's products: faster, less memory; TensorFlow's default only on processors with AVX-512
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors are raised as well; some that it logs are only missing instructions
+    # oneDNN's products: faster, with less memory; TensorFlow's default only on processors with AVX-512
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
 
@@ -70,14 +67,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         positional = values([name, *rest])[1:]
     except flags.UnrecognizedFlagError as error:
-        said = _as_setting(command, error.flagname, rest) or f"{_one_line(error)}; see keras-mae {name} --help"
+        said = _as_setting(name, error.flagname, rest) or f"{_one_line(error)}; see keras-mae {name} --help"
         return _refuse(f"{name}: {said}")
     except (flags.Error, UnicodeError) as error:
         return _refuse(f"{name}: {_one_line(error)}; see keras-mae {name} --help")
     if positional:
         said = f"{name}: takes flags only, such as --output=DIR; got {positional[0]!r}"
         key, equals, _ = positional[0].partition("=")
-        if equals and command.config is not None and key.replace(".", "").isidentifier():
+        if equals and _config_of(name) is not None and key.replace(".", "").isidentifier():
             said += f"; a setting is given as --set {positional[0]}"
         elif equals and key in values:
             said += f"; a flag is given as --{positional[0]}"
@@ -130,7 +127,7 @@ def _check_output(name: str, values: flags.FlagValues) -> None:
 
 
 def _start_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices, without its notices on stderr, of a missing GPU for instance.
+    """Imports TensorFlow and finds its devices, without its notices on stderr, which bypass Python.
 
     If the import fails, the notices are shown.
     """
@@ -152,22 +149,28 @@ def _start_tensorflow() -> None:
             os.close(stderr)
 
 
-def _as_setting(command: Command, flag: str, arguments: list[str]) -> str | None:
-    """A sentence with the `--set` for a flag that is, or resembles, a setting; else None."""
-    if command.config is None:
+def _as_setting(name: str, flag: str, arguments: list[str]) -> str | None:
+    """The line to type for an unknown flag that is spelled more like a setting than like a flag; None for another."""
+    config, known = _config_of(name), list(COMMANDS[name].make_flags())
+    if config is None:
         return None
     from keras_mae.trainers.settings import near_settings, short_names
 
-    near = near_settings(flag, short_names(command.config()()))
-    if not near:
-        return None
-    if difflib.get_close_matches(flag, list(command.make_flags()), n=1, cutoff=0.6) and near[0] != flag:
+    near = near_settings(flag, [*short_names(config), *known])
+    if not near or near[0] in known:
         return None
     value = next((word.partition("=")[2] for word in arguments if word.lstrip("-").startswith(f"{flag}=")), "")
     if not value:
         after = [other for word, other in zip(arguments, arguments[1:]) if word.lstrip("-") == flag]
         value = after[0] if after and not after[0].startswith("-") else "..."
     return f"--{flag} is no flag; {near[0]} is a setting: type --set {near[0]}={value}"
+
+
+def _config_of(name: str) -> Any:
+    """The defaults of a command's settings; None if it has no settings."""
+    from keras_mae.trainers.config import CONFIGS
+
+    return CONFIGS[name]() if name in CONFIGS else None
 
 
 def _one_line(error: BaseException) -> str:

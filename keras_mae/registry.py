@@ -54,7 +54,7 @@ class Registry(Mapping[str, Entry]):
         for name, other in self._entries.items():
             if other is entry:
                 return name
-        raise ValueError(f"this {self.kind} is not registered: {entry!r}")
+        raise ValueError(f"this {self.kind} is not registered: {entry!r}; there are: {', '.join(self)}")
 
     def __getitem__(self, name: str) -> Entry:
         try:
@@ -79,9 +79,14 @@ def check_name(kind: str, name: str, known: Collection[str]) -> None:
         raise ValueError(f"no {kind} is called {name!r}{did_you_mean(name, known)} {', '.join(known)}")
 
 
+def near_names(word: object, known: Iterable[str], count: int = 2) -> list[str]:
+    """Up to `count` of the names, those that are spelled most like a word."""
+    return difflib.get_close_matches(word, list(known), n=count, cutoff=0.4) if isinstance(word, str) else []
+
+
 def did_you_mean(word: object, known: Iterable[str], count: int = 2) -> str:
     """`; did you mean ...?` with the near names, and the words that a list of all names follows."""
-    near = difflib.get_close_matches(word, list(known), n=count, cutoff=0.4) if isinstance(word, str) else []
+    near = near_names(word, known, count)
     return f"; did you mean {' or '.join(near)}? There are:" if near else "; there are:"
 
 

@@ -1,4 +1,4 @@
-"""The best epoch's model, and when to stop waiting for a better one."""
+"""The best epoch's model, and early stopping."""
 
 from __future__ import annotations
 
@@ -6,73 +6,67 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import keras
 
 
-class _Score(NamedTuple):
-    """How good an epoch is; the larger, the better."""
+def _score(logs: Mapping[str, float | None]) -> tuple[float, float]:
+    """Accuracy and negative loss of an epoch's logs, or of its line in `log.jsonl`: rounded as there.
 
-    is_number: bool  # whether accuracy and loss both are: what a model with NaN in its output hits is chance
-    accuracy: float
-    negative_loss: float
-
-    @classmethod
-    def of(cls, logs: Mapping[str, float | None]) -> _Score:
-        """That of an epoch's logs, or of its line in `log.jsonl`: rounded as there."""
-        accuracy, loss = logs["val_accuracy"], logs.get("val_loss", 0.0)
-        if accuracy is None or loss is None or not math.isfinite(accuracy) or not math.isfinite(loss):
-            return cls(False, 0.0, 0.0)
-        return cls(True, round(float(accuracy), 6), -round(float(loss), 6))
+    If one of them is not finite, both are -inf: with NaN in a model's output, its accuracy is chance.
+    """
+    accuracy, loss = logs["val_accuracy"], logs.get("val_loss", 0.0)
+    if accuracy is None or loss is None or not math.isfinite(accuracy) or not math.isfinite(loss):
+        return -math.inf, -math.inf
+    return round(float(accuracy), 6), -round(float(loss), 6)
 
 
 class BestModel(keras.callbacks.Callback):
-    """Saves the model after each epoch that is the best so far, and stops if none is for long.
+    """Saves the model after each epoch that is the best so far, and stops early.
 
-    The best is the one of the highest validation accuracy, and among equal ones the one of the lowest validation loss.
-    An epoch whose accuracy or loss is not finite is better than none, and worse than any other. Keras'
-    `ModelCheckpoint` and `EarlyStopping` monitor one number, and start anew when a run is resumed.
+    The best epoch has the highest validation accuracy, and among equal ones the lowest validation loss. An epoch whose
+    accuracy or loss is not finite is worse than any other. Keras' `ModelCheckpoint` and `EarlyStopping` monitor one
+    number, and start anew when a run is resumed.
 
     Args:
         save: writes the model.
-        log: path of the run's `log.jsonl`, for what came before a resume.
-        stop_after: None, or end the run after so many epochs without a better one.
+        log: path of the run's `log.jsonl`, which has the epochs before a resume.
+        stop_after: the patience in epochs; None for no early stopping.
     """
 
     def __init__(self, save: Callable[[], None], log: str, stop_after: int | None = None) -> None:
         super().__init__()
         self._save, self._log, self._stop_after = save, log, stop_after
-        self._scores: list[_Score] = []
+        self._scores: list[tuple[float, float]] = []
 
     def start(self, epochs: int) -> bool:
-        """Takes up what the log says of the first `epochs` epochs; returns whether the run had stopped there."""
+        """Reads the scores of the first `epochs` epochs from the log; returns whether the run had stopped there."""
         self._scores = []
         if epochs and os.path.exists(self._log):
             with open(self._log, encoding="utf-8") as file:
                 records = [json.loads(line) for line in file if line.endswith("\n")]
-            self._scores = [_Score.of(record) for record in records if record["epoch"] <= epochs]
+            self._scores = [_score(record) for record in records if record["epoch"] <= epochs]
         return self._waited_enough()
 
     @property
     def epoch(self) -> int:
-        """Number of the best epoch, from 1; the first of several that are equal. 0 if there was none."""
+        """Number of the best epoch, from 1; the first of equal ones. 0 before the first epoch."""
         return self._scores.index(max(self._scores)) + 1 if self._scores else 0
 
     @property
     def accuracy(self) -> float:
-        """Its validation accuracy; NaN if that or the loss was not finite in any epoch."""
-        best = max(self._scores)
-        return best.accuracy if best.is_number else math.nan
+        """The best epoch's validation accuracy; NaN if in no epoch it and the loss were finite."""
+        accuracy, _ = max(self._scores)
+        return accuracy if math.isfinite(accuracy) else math.nan
 
     @property
     def loss(self) -> float:
-        """Its validation loss; NaN likewise."""
-        best = max(self._scores)
-        return -best.negative_loss if best.is_number else math.nan
+        """The best epoch's validation loss; NaN as `accuracy`."""
+        _, negative_loss = max(self._scores)
+        return -negative_loss if math.isfinite(negative_loss) else math.nan
 
     def on_epoch_end(self, epoch, logs=None) -> None:
-        self._scores.append(_Score.of(logs or {}))
+        self._scores.append(_score(logs or {}))
         if self.epoch == len(self._scores):
             self._save()
         if self._waited_enough():

@@ -1,21 +1,23 @@
-"""What happens beside training: progress, logs, corrupt images."""
+"""Callbacks of training: progress, log, corrupt images."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from pathlib import Path
 
 import keras
 from tqdm.auto import tqdm
 
 from keras_mae.data import CorruptImages
+from keras_mae.trainers.run import replace_file
 
 
 class Progress(keras.callbacks.Callback):
-    """One bar for the whole run: loss, images a second and the remaining time.
+    """One bar for the whole run, where Keras shows one for each epoch: loss, images a second and the remaining time.
 
-    It begins with the second step, as the first one compiles and would spoil the rate. (Keras' bars are one an epoch.)
+    It begins with the second step, as the compilation in the first would distort the rate.
 
     Args:
         batch_size: images in a step.
@@ -60,16 +62,15 @@ class Progress(keras.callbacks.Callback):
 
 
 class JsonLines(keras.callbacks.Callback):
-    """One line a finished epoch in a file: epoch, step, loss, learning rate, seconds and images a second.
+    """Appends a line to a file after each epoch: epoch, step, loss, learning rate, seconds and images a second.
 
-    A step is a batch that was seen, be it that it was skipped. After a resume within an epoch, `seconds` and
-    `images_per_second` are those since. Keras' `CSVLogger` knows no step, and keeps the epochs that a resumed run
-    trains again.
+    Skipped steps count as steps. After a resume within an epoch, `seconds` and `images_per_second` are those since
+    then. Keras' `CSVLogger` knows no step, and keeps the epochs that a resumed run trains again.
 
     Args:
-        path: the file; lines are appended.
+        path: of the file.
         batch_size: images in a step.
-        done: steps taken before; lines of later ones belong to a run that was interrupted, and are dropped.
+        done: steps taken before; lines of later steps, of a run that was interrupted, are removed.
     """
 
     def __init__(self, path: str, batch_size: int, done: int = 0) -> None:
@@ -79,10 +80,7 @@ class JsonLines(keras.callbacks.Callback):
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 kept = [line for line in file if line.endswith("\n") and json.loads(line)["step"] <= done]
-            aside = f"{path}.writing"
-            with open(aside, "w", encoding="utf-8") as file:
-                file.writelines(kept)
-            os.replace(aside, path)
+            replace_file(path, lambda aside: Path(aside).write_text("".join(kept), encoding="utf-8"))
 
     def on_epoch_begin(self, epoch, logs=None) -> None:
         self._begin, self._first = time.perf_counter(), int(self.model.batches_seen)
@@ -103,7 +101,7 @@ class JsonLines(keras.callbacks.Callback):
 
 
 class StopOnTooManyCorrupt(keras.callbacks.Callback):
-    """Ends the run with a ValueError as soon as more than 1 % of the images turned out to be corrupt."""
+    """Ends the run with a ValueError as soon as more than 1 % of the images are known to be corrupt."""
 
     def __init__(self, corrupt: CorruptImages) -> None:
         super().__init__()

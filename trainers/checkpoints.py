@@ -1,4 +1,4 @@
-"""The state of a run on disk: saved at the end of a step, whole or not at all."""
+"""Checkpoints: the state of a run on disk, saved at the end of a step, whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,21 +22,20 @@ _KEPT = 2
 class Checkpoints(keras.callbacks.Callback):
     """Saves weights, optimizer, counters and the epoch's mean loss so far; the newest two are kept.
 
-    A checkpoint is written after each epoch, and within one after so many steps or minutes, and before leaving.
-    TensorFlow writes it aside and names it last, so that one which was interrupted is never picked up. Keras'
-    `ModelCheckpoint` saves no state of an epoch, and `BackupAndRestore` begins the epoch again.
+    A checkpoint is written after each epoch, within an epoch at intervals of steps or minutes, and before the process
+    ends. TensorFlow names its files last, so that an interrupted checkpoint is never restored. Keras' `ModelCheckpoint`
+    saves no state of an epoch, and `BackupAndRestore` begins the epoch again.
 
     Args:
         path: folder of the checkpoints, which all workers see.
         model: the compiled model.
-        steps_per_epoch: after the last of these, it is the end of the epoch that saves, when its log is written.
-        every_steps: None, or steps between checkpoints within an epoch.
-        every_minutes: None, or minutes between them.
+        steps_per_epoch: the last of these is saved at the end of the epoch, after its log is written.
+        every_steps, every_minutes: intervals between checkpoints within an epoch; None for none.
         leaving: tells whether the process was asked to end.
 
     Raises:
         OSError: if a checkpoint cannot be written; it names the last good one.
-        Preempted: after saving, if `leaving` says so.
+        Preempted: after saving, if the process was asked to end.
     """
 
     def __init__(
@@ -54,7 +53,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._steps_per_epoch, self._every_steps, self._every_minutes = steps_per_epoch, every_steps, every_minutes
         self._leaving = leaving
         with self._strategy.scope():
-            model.optimizer.build(model.trainable_variables)  # its slots must be there to be restored
+            model.optimizer.build(model.trainable_variables)  # restoring needs its slots
         metrics = [variable for metric in model.metrics for variable in metric.variables]
         self._checkpoint = tf.train.Checkpoint(
             model=model,
@@ -64,17 +63,17 @@ class Checkpoints(keras.callbacks.Callback):
         )
         self._chief = is_chief(self._strategy)
         self._path = path
-        # every worker takes part in saving; what the others write is thrown away
+        # every worker must save; only the chief's files are kept
         self._own = path if self._chief else tempfile.mkdtemp(prefix="keras_mae_worker_")
         self._manager = tf.train.CheckpointManager(self._checkpoint, self._own, max_to_keep=_KEPT)
         self._restored: str | None = None
         self._last_time = time.monotonic()
-        self._step, self._last_step = 0, -1  # now, and when it was last saved
+        self._step, self._last_step = 0, -1  # of now, and of the last checkpoint
         if self._chief:
             self._remove_leftovers()
 
     def restore(self) -> int:
-        """Takes up the newest checkpoint; returns the number of batches it has seen, 0 if there is none."""
+        """Restores the newest checkpoint; returns the number of batches it has seen, 0 if there is none."""
         self._restored = tf.train.latest_checkpoint(self._path)
         if self._restored is None:
             _log.info("there is no checkpoint yet in %s: starting at the first step", self._path)
@@ -84,13 +83,13 @@ class Checkpoints(keras.callbacks.Callback):
         return self._step
 
     def last_good(self) -> str:
-        """Where the run can be continued from, for messages."""
-        newest = tf.train.latest_checkpoint(self._path)  # what the file on disk says
+        """The checkpoint to continue the run from, for messages."""
+        newest = tf.train.latest_checkpoint(self._path)
         return f"the last good checkpoint is {newest}" if newest else "there is no checkpoint yet"
 
     def on_epoch_begin(self, epoch, logs=None) -> None:
         if self._restored is not None and self._last_step % self._steps_per_epoch:
-            # within an epoch: `fit` has just reset the mean loss that was restored
+            # within an epoch: `fit` has just reset the restored mean loss
             self._checkpoint.restore(self._restored)
         self._restored = None
 
@@ -105,15 +104,15 @@ class Checkpoints(keras.callbacks.Callback):
         if due or leaving:
             self._save()
         if leaving:
-            self._leave()
+            raise self._preempted()
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         self._save()
         if any_worker(self._strategy, [self._leaving()])[0]:
-            self._leave()
+            raise self._preempted()
 
     def close(self) -> None:
-        """Removes what a worker that is not the chief wrote."""
+        """Removes the files of a worker that is not the chief."""
         if not self._chief:
             shutil.rmtree(self._own, ignore_errors=True)
 
@@ -131,11 +130,11 @@ class Checkpoints(keras.callbacks.Callback):
             ) from error
         self._last_step, self._last_time = self._step, time.monotonic()
 
-    def _leave(self) -> None:
-        raise Preempted(f"asked to end (SIGTERM): saved step {self._step} in {self._path}; continue with --resume")
+    def _preempted(self) -> Preempted:
+        return Preempted(f"asked to end (SIGTERM): saved step {self._step} in {self._path}; continue with --resume")
 
     def _remove_leftovers(self) -> None:
-        """Removes what a save or a removal that was interrupted has left."""
+        """Removes the files of an interrupted save or removal."""
         kept = [os.path.basename(path) for path in self._manager.checkpoints]
         for name in os.listdir(self._own) if os.path.isdir(self._own) else []:
             stem = name.removesuffix(".index").partition(".data-")[0]

@@ -1,4 +1,4 @@
-"""Which settings of a config do not go together."""
+"""Checks of the settings of a config against each other."""
 
 from __future__ import annotations
 
@@ -9,26 +9,23 @@ from keras_mae.trainers.settings import Config, values_of
 
 
 def check_together(config: Config) -> None:
-    """Checks what the settings of a config say of each other; each by itself has been checked when it was made.
+    """Checks the settings of a config against each other; each by itself has been checked when the config was made.
 
     Raises:
         ValueError: if two of them exclude each other; with what to type instead.
     """
     settings = values_of(config)
-    for check in (_patches, _heads, _channels, _crop, _schedule, _tokens, _batch):
-        check(settings)
+    _check_model(settings)
+    _check_training(settings)
 
 
-def _patches(settings: dict[str, Any]) -> None:
+def _check_model(settings: dict[str, Any]) -> None:
     image, patch = settings.get("encoder.image_size"), settings.get("encoder.patch_size")
     if image and patch and any(side % part for side, part in zip(image, patch, strict=True)):
         near = tuple(max(part, side // part * part) for side, part in zip(image, patch, strict=True))
         raise ValueError(
             f"image_size must be divisible by patch_size: got {image} and {patch}; type --set 'image_size={near}'"
         )
-
-
-def _heads(settings: dict[str, Any]) -> None:
     for part in ("encoder", "decoder"):
         width, heads = settings.get(f"{part}.hidden_dim"), settings.get(f"{part}.num_heads")
         if width and heads and width % heads:
@@ -41,9 +38,6 @@ def _heads(settings: dict[str, Any]) -> None:
                 f"position_embedding=sincos needs {part}.hidden_dim to be divisible by 4: got {width}; type "
                 "--set position_embedding=learned, or another width"
             )
-
-
-def _channels(settings: dict[str, Any]) -> None:
     channels = settings.get("encoder.channels")
     for key in ("mean", "std"):
         values = settings.get(f"encoder.{key}")
@@ -52,39 +46,6 @@ def _channels(settings: dict[str, Any]) -> None:
                 f"{key} has one number for each of channels={channels}, got {len(values)}; type "
                 f"--set {key}=None, or as many numbers"
             )
-
-
-def _crop(settings: dict[str, Any]) -> None:
-    scale = settings.get("data.crop_scale")
-    if scale and scale[0] > scale[1]:
-        raise ValueError(
-            f"crop_scale is (smallest, largest), got {scale}; type --set 'crop_scale={scale[1], scale[0]}'"
-        )
-
-
-def _schedule(settings: dict[str, Any]) -> None:
-    epochs, warmup, milestones = (settings.get(f"optimizer.{key}") for key in ("epochs", "warmup_epochs", "milestones"))
-    if epochs is None:
-        return
-    if warmup >= epochs:
-        raise ValueError(
-            f"warm-up must be shorter than the run: got warmup_epochs={warmup:g} of epochs={epochs}; type "
-            f"--set warmup_epochs={epochs / 20:g}, or train for more epochs"
-        )
-    if milestones is None:
-        return
-    if milestones[-1] >= epochs:
-        raise ValueError(
-            f"milestones lie within the run: got {shown(milestones)} for {epochs} epochs; set earlier ones, or "
-            "--set milestones=None for half a cosine"
-        )
-    if any(one >= other for one, other in zip((warmup, *milestones), milestones, strict=False)):
-        raise ValueError(
-            f"milestones rise, and come after the warm-up: got {shown(milestones)} and warmup_epochs={warmup:g}"
-        )
-
-
-def _tokens(settings: dict[str, Any]) -> None:
     if settings.get("target") == "tokens" and None in (
         settings["target.tokenizer"],
         settings["target.vocabulary_size"],
@@ -93,16 +54,36 @@ def _tokens(settings: dict[str, Any]) -> None:
             "target=tokens needs a tokenizer, the folder of a SavedModel, and its vocabulary_size; type "
             "--set tokenizer=FOLDER --set vocabulary_size=NUMBER"
         )
+    trained = settings.get("head.num_trainable_layers")
+    if trained is not None and 2 * trained != int(2 * trained):
+        raise ValueError(f"num_trainable_layers is a multiple of 0.5, got {trained:g}")
 
 
-def _batch(settings: dict[str, Any]) -> None:
-    count = settings.get("head.num_trainable_layers")
-    if count is not None and 2 * count != int(2 * count):
-        raise ValueError(f"num_trainable_layers is a multiple of 0.5, got {count:g}")
-    batch, parts = settings.get("optimizer.batch_size"), settings.get("optimizer.accumulation_steps") or 1
-    if batch is not None and batch % parts:
+def _check_training(settings: dict[str, Any]) -> None:
+    scale = settings.get("data.crop_scale")
+    if scale and scale[0] > scale[1]:
+        raise ValueError(f"crop_scale is (smallest, largest), got {scale}; type --set 'crop_scale={scale[::-1]}'")
+    epochs, warmup, milestones, batch, parts = (
+        settings.get(f"optimizer.{key}")
+        for key in ("epochs", "warmup_epochs", "milestones", "batch_size", "accumulation_steps")
+    )
+    if batch and parts and batch % parts:
         fitting = max(part for part in range(1, parts) if batch % part == 0)
         raise ValueError(
             f"batch_size={batch} must be divisible by accumulation_steps={parts}; type --set "
             f"accumulation_steps={fitting}, or another batch_size"
+        )
+    if epochs and warmup >= epochs:
+        raise ValueError(
+            f"warm-up must be shorter than the run: got warmup_epochs={warmup:g} of epochs={epochs}; type "
+            f"--set warmup_epochs={epochs / 20:g}, or train for more epochs"
+        )
+    if milestones and milestones[-1] >= epochs:
+        raise ValueError(
+            f"milestones lie within the run: got {shown(milestones)} for {epochs} epochs; set earlier ones, or "
+            "--set milestones=None for half a cosine"
+        )
+    if milestones and any(one >= other for one, other in zip((warmup, *milestones), milestones, strict=False)):
+        raise ValueError(
+            f"milestones rise, and come after the warm-up: got {shown(milestones)} and warmup_epochs={warmup:g}"
         )

@@ -1,4 +1,4 @@
-"""What fine-tuning and linear probing are made of."""
+"""The configs of fine-tuning and linear probing."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from keras_mae.trainers.ranges import (
     Size,
 )
 from keras_mae.trainers.settings import Config
-from keras_mae.trainers.training_parts import CroppedData, Optimizer, Run
+from keras_mae.trainers.training_parts import AdamWOptimizer, CroppedData, Labels, Optimizer, Run
 
 if TYPE_CHECKING:
     from keras_mae.data import Augmentation, FineTuningAugmentation
-    from keras_mae.optimizers import LARS, AdamW, WarmupCosine
+    from keras_mae.optimizers import LARS
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedEncoder:
     """A trained encoder, or one of fresh weights.
 
-    What is None is the run's; what is given and differs there is an error, but for `image_size`, for which positions
-    are resized. Without a run the preset is needed, and None stands for its sizes.
+    With a run, None stands for the run's value, and another value is an error, but for `image_size`: positions are
+    resized for it. Without a run a preset is needed, and None stands for its sizes.
 
     Attributes:
-        run: where it comes from: the folder of a pretraining run, or a `.keras` file; None for fresh weights.
-        preset: its size, such as `vit_base_patch16`.
-        image_size: height and width of the images that the model sees, in pixels.
-        channels: how many the images are read with.
+        run: the folder of a pretraining run, or a `.keras` file; None for fresh weights.
+        preset: named sizes, such as `vit_base_patch16`.
+        image_size: height and width of the model's images, in pixels.
+        channels: number of channels of the images.
         patch_size: height and width of a patch, in pixels.
-        hidden_dim: numbers in a token, in place of the preset's.
-        num_layers: transformer blocks, in place of the preset's.
-        num_heads: attention heads of a block, in place of the preset's.
+        hidden_dim: width of a token.
+        num_layers: number of transformer blocks.
+        num_heads: attention heads of a block.
         position_temperature: of sin-cos positions: the longest wave spans 2 pi times as many patches.
         mean: of the pixels, a number in [0, 1] for each channel.
         std: of the pixels, as `mean`.
@@ -61,21 +61,18 @@ class TrainedEncoder:
     mean: tuple[Share, ...] | None = None
     std: tuple[ShareAbove0, ...] | None = None
 
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `ViTEncoder.from_preset` beside the preset, for fresh weights."""
+        names = ("patch_size", "hidden_dim", "num_layers", "num_heads", "position_temperature", "mean", "std")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {"image_shape": (*(self.image_size or (224, 224)), self.channels or 3), **given}
+
 
 @dataclasses.dataclass(frozen=True)
-class LabelledData(CroppedData):
-    """Images with labels, cropped and mirrored at random.
-
-    Attributes:
-        validation_data: what it is tested on, if not the data's own validation split.
-        num_classes: None for as many as the data has.
-        labels_per_class: None, or train on so many images of each class, which the seed chooses.
-    """
+class LabelledData(Labels, CroppedData):
+    """Images with labels, cropped and mirrored at random."""
 
     crop_scale: tuple[ShareAbove0, ShareAbove0] | None = (0.08, 1.0)
-    validation_data: str | None = None
-    num_classes: Annotated[int, Range(2, 1_000_000)] | None = None
-    labels_per_class: Count | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,23 +81,12 @@ class ClassifierOptimizer(Optimizer):
 
     Attributes:
         min_learning_rate: at the end of the schedule.
-        stop_after: None, or end the run after so many epochs without a better validation accuracy, or an equal one at
-            a lower loss.
+        stop_after: patience of early stopping: epochs without a better validation accuracy, or an equal one at a
+            lower loss; None for no early stopping.
     """
 
     min_learning_rate: Annotated[float, Range(0, 1000)] = 0.0
     stop_after: Count | None = None
-
-    def schedule(self, steps: int) -> WarmupCosine:
-        """The learning rate by step, for an epoch of so many steps.
-
-        Raises:
-            ValueError: if the warm-up is not shorter than the run.
-        """
-        from keras_mae.optimizers import WarmupCosine
-
-        warmup = round(self.warmup_epochs * steps)
-        return WarmupCosine(self.peak_learning_rate, warmup, self.epochs * steps, self.min_learning_rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +94,10 @@ class ClassifierConfig(Config):
     """A run that trains an `ImageClassifier`.
 
     Attributes:
-        encoder: whose features are told apart.
-        data, optimizer, run: what is done to the images, how the weights are learned, how it is computed.
+        encoder: of the classifier.
+        data: how images are decoded, augmented and labelled.
+        optimizer: batches, steps and learning rate.
+        run: how the run is computed and saved.
     """
 
     encoder: TrainedEncoder = TrainedEncoder()
@@ -123,9 +111,9 @@ class FinetuneEncoder(TrainedEncoder):
     """The encoder to start from, or one of fresh weights.
 
     Attributes:
-        relative_position_bias: None for the encoder's, or `per_block`: each block starts from a copy of the table that
-            they shared, as in SimMIM.
-        drop_path_rate: share of the examples whose last block is skipped; it grows linearly from 0 at the first.
+        relative_position_bias: None for the encoder's, or `per_block`: each block starts from a copy of the shared
+            table, as in SimMIM.
+        drop_path_rate: share of the examples that skip the last block; it grows linearly from 0 at the first block.
     """
 
     relative_position_bias: Literal["per_block"] | None = None
@@ -134,10 +122,10 @@ class FinetuneEncoder(TrainedEncoder):
 
 @dataclasses.dataclass(frozen=True)
 class FinetuneHead:
-    """The linear layer, and how much is trained with it.
+    """The linear layer, and the layers that are trained with it.
 
     Attributes:
-        pooling: what it sees: `mean` of the patch tokens, or `cls`, the class token.
+        pooling: its input: `mean` of the patch tokens, `cls`, the class token, or `both`.
         num_trainable_layers: None trains everything; `n` the last n blocks, the last norm and the head; 0.5 counts the
             MLP of the last block.
     """
@@ -152,9 +140,9 @@ class FinetuneData(LabelledData):
 
     Attributes:
         label_smoothing: share of a label that is spread over all classes.
-        mixup: parameter of the Beta distribution that the share of an image is drawn from; 0 for none.
-        cutmix: the same for the share of its area.
-        rand_augment: magnitude in [0, 10] and its standard deviation; None for none.
+        mixup: parameter of the Beta distribution of an image's share; 0 for no mixup.
+        cutmix: parameter of the Beta distribution of an image's share of the area; 0 for no CutMix.
+        rand_augment: magnitude in [0, 10] and its standard deviation; None for no RandAugment.
         random_erasing: probability that a rectangle of an image is erased.
     """
 
@@ -166,11 +154,11 @@ class FinetuneData(LabelledData):
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed, which smooths their labels, too."""
+        """Whether images are mixed; mixing smooths their labels, too."""
         return self.mixup > 0 or self.cutmix > 0
 
     def build(self) -> Augmentation | FineTuningAugmentation:
-        """What is done to an image, before it is mixed."""
+        """The augmentation of an image, before it is mixed."""
         from keras_mae.data import FineTuningAugmentation, RandAugment
 
         if self.rand_augment is None and not self.random_erasing:
@@ -181,27 +169,15 @@ class FinetuneData(LabelledData):
 
 
 @dataclasses.dataclass(frozen=True)
-class FinetuneOptimizer(ClassifierOptimizer):
-    """AdamW.
+class FinetuneOptimizer(AdamWOptimizer, ClassifierOptimizer):
+    """AdamW with layer-wise learning-rate decay.
 
     Attributes:
-        beta_2: factor of the second moment from a step to the next.
         layer_decay: factor of the learning rate from a layer to the one below; None for one rate.
-        accumulation_steps: in how many parts a replica takes its share of a batch, to save memory.
-        clip_norm: bound on the gradient's global norm, or None.
     """
 
     min_learning_rate: Annotated[float, Range(0, 1000)] = 1e-6
-    beta_2: ShareBelow1 = 0.999
     layer_decay: ShareAbove0 | None = 0.65
-    accumulation_steps: Count = 1
-    clip_norm: Positive | None = None
-
-    def build(self, model: Any, steps: int) -> AdamW:
-        """The optimizer of a model, for an epoch of so many steps; errors as `schedule`."""
-        from keras_mae.optimizers import adamw
-
-        return adamw(model, self.schedule(steps), self.weight_decay, self.beta_2, self.layer_decay)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,8 +197,8 @@ class ProbeHead:
     """The linear layer, on the tokens of one layer.
 
     Attributes:
-        pooling: what it sees: `mean` of the patch tokens, or `cls`, the class token.
-        layer: None for the encoder's output, or the layer whose tokens are probed, counted from 1.
+        pooling: its input: `mean` of the patch tokens, `cls`, the class token, or `both`.
+        layer: whose tokens are probed, counted from 1; None for the encoder's output.
     """
 
     pooling: Pooling = "cls"
@@ -234,7 +210,7 @@ class ProbeOptimizer(ClassifierOptimizer):
     """LARS.
 
     Attributes:
-        momentum: share of the last step that is taken again.
+        momentum: share of the previous step in the next.
     """
 
     epochs: Count = 90
@@ -245,7 +221,7 @@ class ProbeOptimizer(ClassifierOptimizer):
     momentum: ShareBelow1 = 0.9
 
     def build(self, model: Any, steps: int) -> LARS:
-        """The optimizer of a model, for an epoch of so many steps; errors as `schedule`."""
+        """The optimizer of a model; `steps` and errors as for `schedule`."""
         from keras_mae.optimizers import LARS
 
         return LARS(self.schedule(steps), self.momentum, self.weight_decay)
@@ -253,10 +229,7 @@ class ProbeOptimizer(ClassifierOptimizer):
 
 @dataclasses.dataclass(frozen=True)
 class ProbeConfig(ClassifierConfig):
-    """A linear probe of a frozen encoder. The defaults are the paper's for ViT-B/16 (arXiv 2111.06377, table 10).
-
-    Without random crop and flip the features are computed once, and the probe trains on them.
-    """
+    """A linear probe of a frozen encoder. The defaults are the paper's for ViT-B/16 (arXiv 2111.06377, table 10)."""
 
     program: ClassVar[str] = "linear-probe"
 

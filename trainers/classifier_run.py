@@ -1,4 +1,4 @@
-"""What fine-tuning and linear probing do alike: train, test each epoch, keep the last and the best, report."""
+"""The run of a classifier, by fine-tuning or linear probing: train, test each epoch, save the last and the best."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from keras_mae.trainers.best_model import BestModel
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.evaluation import majority_shares
 from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.loop import train
 from keras_mae.trainers.programs import (
     begin,
     compile_model,
     save_finished,
     save_model,
     steps_per_epoch,
-    train_to_the_end,
 )
 from keras_mae.trainers.strategy import on_chief
 
@@ -35,13 +35,13 @@ _log = logging.getLogger("keras_mae")
 
 
 class ClassifierData(NamedTuple):
-    """What trains and tests a classifier.
+    """The data of a classifier.
 
     Attributes:
-        training: what is trained on.
-        validation: batches `(images, labels)`, each image once.
-        tested_labels: of the images in these, int64 `(N,)`.
-        corrupt: the accounts of the two sets of images.
+        training: images to train on.
+        validation: batches `(images, labels)` to test on, each image once.
+        tested_labels: of the validation images, int64 `(N,)`.
+        corrupt: counts of the corrupt images of both sets.
     """
 
     training: TrainingData
@@ -53,7 +53,7 @@ class ClassifierData(NamedTuple):
 def with_validation(
     training: TrainingData, validation: Source, crop_ratio: float, tested_together: int
 ) -> ClassifierData:
-    """Images to train on, and `tested_together` at a time, at most, to test on."""
+    """Images to train on, and images to test on in batches of at most `tested_together`."""
     corrupt = CorruptImages(validation)
     together = min(tested_together, validation.num_images)
     tested = evaluation_dataset(validation, training.image_shape, together, crop_ratio, corrupt, with_labels=True)
@@ -75,16 +75,8 @@ def train_classifier(
 
     Args:
         build: from a config and the number of classes to the classifier.
-        prepare: from a classifier, its config, and the images to train and to test on to what it is given of them.
-        config, data, output, resume, overwrite, strategy, tpu: see `finetune`.
-
-    Returns:
-        What `results.json` holds: accuracies of the last epoch's model (`model.keras`) and the best epoch's
-        (`best.keras`) on the validation images, the accuracy of always answering with their largest class
-        (`majority_share`) or five (`majority_share_top5`), and the size of it all.
-
-    Raises:
-        ValueError, OSError, Preempted: see `finetune`.
+        prepare: from a classifier, its config, and the images to train and to test on to its data.
+        config, data, output, resume, overwrite, strategy, tpu: see `finetune`, also for what it returns and raises.
     """
     scope = begin(config, data, output, strategy, tpu)
     source, validation, num_classes = labelled_sources(config, data)
@@ -120,9 +112,9 @@ def train_classifier(
         )
 
     with warnings.catch_warnings():
-        # how many validation images can be decoded is known once they have been: to Keras, the data ran out
+        # Keras warns that the data ran out if not all validation images can be decoded
         warnings.filterwarnings("ignore", "Your input ran out of data")
-        train_to_the_end(
+        train(
             classifier,
             config,
             prepared.training,

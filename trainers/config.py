@@ -1,20 +1,19 @@
-"""What a pretraining run is made of, and every program's config as JSON."""
+"""The config of a pretraining run, and every program's config as JSON."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from keras_mae.trainers import methods, model_parts
+from keras_mae.trainers import model_parts
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.ranges import Count, Positive, Range, Rate, Share, ShareBelow1, hints_of, shown
 from keras_mae.trainers.settings import Config, kind_of, parts_of, registry_of
-from keras_mae.trainers.training_parts import CroppedData, Optimizer, Run
+from keras_mae.trainers.training_parts import AdamWOptimizer, CroppedData, Run
 
 if TYPE_CHECKING:
-    from keras_mae.data import Augmentation
-    from keras_mae.optimizers import AdamW, WarmupCosine, WarmupMultiStep
+    from keras_mae.optimizers import WarmupCosine, WarmupMultiStep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,71 +21,45 @@ class PretrainData(CroppedData):
     """Images, cropped, mirrored and jittered at random.
 
     Attributes:
-        jitter: by which share brightness, contrast and saturation vary; 0 for not.
+        jitter: largest relative change of brightness, contrast and saturation; 0 for none.
     """
 
     jitter: Share = 0.0
 
-    def build(self) -> Augmentation:
-        """What is done to an image."""
-        from keras_mae.data import Augmentation
-
-        return Augmentation(self.crop_scale, self.flip, self.crop_ratio, self.jitter)
-
 
 @dataclasses.dataclass(frozen=True)
-class PretrainOptimizer(Optimizer):
+class PretrainOptimizer(AdamWOptimizer):
     """AdamW.
 
     Attributes:
-        milestones: None for half a cosine after the warm-up, or the epochs from which on the learning rate, constant
-            otherwise, is a tenth of what it was.
-        beta_2: factor of the second moment from a step to the next.
-        accumulation_steps: in how many parts a replica takes its share of a batch, to save memory.
-        clip_norm: bound on the gradient's global norm, or None.
+        milestones: epochs at which the learning rate, constant after the warm-up, falls to a tenth; None for half a
+            cosine.
     """
 
     epochs: Count = 800
     warmup_epochs: Annotated[float, Range(0, 1_000_000)] = 40.0
     batch_size: Annotated[int, Range(1, 2**24)] = 4096
     base_learning_rate: Rate = 1.5e-4
-    milestones: tuple[Positive, ...] | None = None
     beta_2: ShareBelow1 = 0.95
-    accumulation_steps: Count = 1
-    clip_norm: Positive | None = None
+    milestones: tuple[Positive, ...] | None = None
 
     def schedule(self, steps: int) -> WarmupCosine | WarmupMultiStep:
-        """The learning rate by step, for an epoch of so many steps.
+        """The learning rate by step, as `Optimizer.schedule`, or with drops at the milestones."""
+        from keras_mae.optimizers import WarmupMultiStep
 
-        Raises:
-            ValueError: if the warm-up is not shorter than the run, or the milestones do not lie between them.
-        """
-        from keras_mae.optimizers import WarmupCosine, WarmupMultiStep
-
-        warmup = round(self.warmup_epochs * steps)
         if self.milestones is None:
-            return WarmupCosine(self.peak_learning_rate, warmup, self.epochs * steps)
-        if any(epoch >= self.epochs for epoch in self.milestones):
-            raise ValueError(
-                f"milestones lie within the run: got {self.milestones} for {self.epochs} epochs; set earlier ones, or "
-                "milestones=None for half a cosine"
-            )
-        return WarmupMultiStep(self.peak_learning_rate, warmup, [round(epoch * steps) for epoch in self.milestones])
-
-    def build(self, model: Any, steps: int) -> AdamW:
-        """The optimizer of a model, for an epoch of so many steps; errors as `schedule`."""
-        from keras_mae.optimizers import adamw
-
-        return adamw(model, self.schedule(steps), self.weight_decay, self.beta_2)
+            return super().schedule(steps)
+        milestones = [round(epoch * steps) for epoch in self.milestones]
+        return WarmupMultiStep(self.peak_learning_rate, round(self.warmup_epochs * steps), milestones)
 
 
 @dataclasses.dataclass(frozen=True)
 class PretrainRun(Run):
-    """How a run is computed and kept.
+    """Computation and files of a run.
 
     Attributes:
-        rematerialize: whether blocks compute their activations a second time instead of keeping them: less memory,
-            about a third more time.
+        rematerialize: whether blocks compute their activations again for the gradient instead of keeping them: less
+            memory, about a third more time.
         pictures_every: epochs between pictures of reconstructions.
     """
 
@@ -100,17 +73,19 @@ class PretrainConfig(Config):
 
     Attributes:
         method: how patches are hidden and predicted.
-        encoder: the network that is wanted.
+        encoder: the network to pretrain.
         masking: which patches are masked.
-        target: what is predicted of them.
-        loss: how wrong a prediction is.
-        decoder: what predicts it; None for a method that brings its own.
-        data, optimizer, run: what is done to the images, how the weights are learned, how it is computed.
+        target: what is predicted for a masked patch.
+        loss: between predictions and targets.
+        decoder: the network that predicts; None for a method with its own.
+        data: how images are decoded and augmented.
+        optimizer: batches, steps and learning rate.
+        run: how the run is computed and saved.
     """
 
     program: ClassVar[str] = "pretrain"
 
-    method: Annotated[Any, methods.METHODS] = methods.MAE()
+    method: Annotated[Any, model_parts.METHODS] = model_parts.MAE()
     encoder: Annotated[Any, model_parts.ENCODERS] = model_parts.ViT()
     masking: Annotated[Any, model_parts.MASKING] = model_parts.Random()
     target: Annotated[Any, model_parts.TARGETS] = model_parts.Pixels()
@@ -121,15 +96,14 @@ class PretrainConfig(Config):
     run: PretrainRun = PretrainRun()
 
 
-AnyConfig = PretrainConfig | FinetuneConfig | ProbeConfig | KnnConfig
+TrainingConfig = PretrainConfig | FinetuneConfig | ProbeConfig
+AnyConfig = TrainingConfig | KnnConfig
 CONFIGS: dict[str, Any] = {kind.program: kind for kind in (PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)}
-
-
-_KIND = "kind"  # how `config.json` calls the kind of a part
+_KIND = "kind"  # the key of a part's kind in `config.json`
 
 
 def to_json(config: AnyConfig) -> dict[str, Any]:
-    """The config as `config.json` has it: the name of its program, and its parts with their kinds."""
+    """The config as it is in `config.json`: the name of its program, and its parts with their kinds."""
     record: dict[str, Any] = {"program": config.program}
     for name, part in parts_of(config).items():
         kind = kind_of(config, name)
@@ -138,10 +112,10 @@ def to_json(config: AnyConfig) -> dict[str, Any]:
 
 
 def from_json(record: dict[str, Any]) -> AnyConfig:
-    """The config that was written as JSON, where tuples became lists.
+    """The config in a record of `to_json`, whose tuples have become lists in JSON.
 
     Raises:
-        ValueError: if it is none, or of another version; or for a setting that is out of range.
+        ValueError: if the record is not a config, or is of another version; or for a setting that is out of range.
     """
     if not isinstance(record, dict):
         raise ValueError(f"a config is an object of settings, got {shown(record)}")
@@ -165,7 +139,7 @@ def from_json(record: dict[str, Any]) -> AnyConfig:
     if unknown:
         raise ValueError(f"the config has settings that this version does not know: {', '.join(unknown)}")
     config = CONFIGS[program](**{name: kind(**values) for name, (kind, values) in parts.items()})
-    lacking = [name for name, part in parts_of(config).items() if part is not None and name not in parts]
+    lacking = [name for name in parts_of(config) if name not in parts]
     if lacking:
         raise ValueError(f"the config lacks {', '.join(lacking)}: it is damaged, or another version has written it")
     return config

@@ -1,29 +1,27 @@
-"""Images of any depth and number of channels as people see them: 8 bits, red, green and blue."""
+"""Images of any depth and number of channels in 8 bits, red, green and blue."""
 
 from __future__ import annotations
 
 import numpy as np
 
 _PERCENTILES = (0.5, 99.5)
-_STRETCHED = (
-    f"Levels are stretched, from the {_PERCENTILES[0]}th to the {_PERCENTILES[1]}th percentile of the originals."
-)
-_SMALLEST_RANGE = 0.1  # of a principal component, as a share of the first one's: less is noise
+_STRETCHED = "Levels are stretched, from the 0.5th to the 99.5th percentile of the originals."
+_SMALLEST_RANGE = 0.1  # of a principal component, as a share of the first one's range: less is noise
 _NOT_FINITE = (214, 39, 40)
 
 
 class Display:
-    """One way of showing a set of images, and whatever is to be compared with them.
+    """Shows a set of images, and images to compare with them, alike.
 
     Images of 8 bits and one or three channels are shown as they are. The levels of deeper ones are stretched, for each
-    image as its original needs it. Two channels are green and magenta, so that gray is where they are equal; of more,
-    the three largest principal components of the originals' channels are red, green and blue.
+    image by its original. Two channels are green and magenta, so that equal ones give gray; of more, the three largest
+    principal components of the originals' channels are red, green and blue.
 
     Args:
         originals: `(N, H, W, C)` in [0, 255], uint8 if they have 8 bits.
 
     Attributes:
-        notes: sentences for a caption that say what was done.
+        notes: sentences for a caption that explain the display.
     """
 
     def __init__(self, originals: np.ndarray) -> None:
@@ -59,14 +57,14 @@ class Display:
         return np.where(finite, np.clip(np.round(levels), 0, 255), _NOT_FINITE).astype("uint8")
 
     def _colours(self, images: np.ndarray) -> np.ndarray:
-        """One or three numbers a pixel, float64 `(N, H, W, 1 or 3)`, not stretched yet."""
+        """One or three unstretched numbers a pixel, float64 `(N, H, W, 1 or 3)`."""
         images = images.astype("float64")
         if len(self._mixed):
             return (images - self._mean) @ self._mixed
         return images[..., [1, 0, 1]] if images.shape[-1] == 2 else images
 
     def _fit_components(self, originals: np.ndarray) -> None:
-        """The principal components of channels of variance 1; each such that it rises with most of them."""
+        """Fits the principal components of channels of variance 1; the sum of a component's weights is positive."""
         pixels = originals.reshape(-1, originals.shape[-1]).astype("float64")
         self._mean, std = pixels.mean(axis=0), pixels.std(axis=0)
         scale = np.divide(1, std, out=np.zeros_like(std), where=std > 1e-6)  # round-off, where a channel is constant
@@ -77,7 +75,7 @@ class Display:
 
 
 def _levels(colours: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """What becomes black, and how far white is from there: two percentiles, or all levels if most are the same."""
+    """The level of black, and the range up to white: two percentiles, or all levels if the percentiles are equal."""
     low, high = np.percentile(colours, _PERCENTILES, axis=axes, keepdims=True)
     flat = high <= low
     low = np.where(flat, colours.min(axis=axes, keepdims=True), low)

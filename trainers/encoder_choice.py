@@ -1,12 +1,11 @@
-"""Where a classifier's encoder comes from: a run, a file, or nowhere."""
+"""The encoder of a classifier: from a run, from a file, or of fresh weights."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from keras_mae.encoders import Encoder, ViTEncoder
-from keras_mae.encoders.presets import VIT_PRESETS
+from keras_mae.encoders.presets import PRESETS
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.trained_model import find_model
@@ -52,39 +51,26 @@ def load_encoder(path: str) -> Encoder:
 
 
 def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> Encoder:
-    if config.encoder.preset is None:
+    own = config.encoder
+    if own.preset is None:
         raise ValueError(
             "there is no encoder: name one with --run, or its sizes to start from fresh weights, with "
-            f"--set preset=..., --set image_size=..., ...; the presets are {', '.join(VIT_PRESETS)}"
+            f"--set preset=..., --set image_size=..., ...; the presets are {', '.join(PRESETS)}"
         )
-    asked = {name: getattr(config.encoder, name) for name in _OWN if name != "channels"}
-    overrides: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    channels = 3 if config.encoder.channels is None else config.encoder.channels
-    return ViTEncoder.from_preset(
-        config.encoder.preset,
-        image_shape=(*(config.encoder.image_size or (224, 224)), channels),
-        drop_path_rate=drop_path_rate,
-        dtype=config.run.dtype_policy,
-        **overrides,
-    )
+    dtype = config.run.dtype_policy
+    return ViTEncoder.from_preset(own.preset, **own.arguments(), drop_path_rate=drop_path_rate, dtype=dtype)
 
 
 def _check_same(config: ClassifierConfig, encoder: Encoder) -> None:
-    """Refuses an encoder that is not what the config, or its preset, says."""
+    """Refuses an encoder that differs from the config or from its preset."""
     asked = {name: getattr(config.encoder, name) for name in _OWN}
     if config.encoder.preset is not None:
-        if config.encoder.preset not in VIT_PRESETS:
-            raise ValueError(f"no preset is called {config.encoder.preset!r}; there are: {', '.join(VIT_PRESETS)}")
-        preset = VIT_PRESETS[config.encoder.preset]
-        size = preset["patch_size"]
-        of_preset = {**preset, "patch_size": (size, size)}
+        preset = PRESETS[config.encoder.preset]
+        of_preset = {**preset, "patch_size": (preset["patch_size"],) * 2}
         asked |= {name: of_preset[name] for name in _OF_PRESET if asked[name] is None}
     found = {name: getattr(encoder, name, None) for name in (*_OF_PRESET, "position_temperature")}
-    found |= {
-        "channels": encoder.image_shape[-1],
-        "mean": encoder.normalize_pixels.mean,
-        "std": encoder.normalize_pixels.std,
-    }
+    found["channels"] = encoder.image_shape[-1]
+    found["mean"], found["std"] = encoder.normalize_pixels.mean, encoder.normalize_pixels.std
     differing = [
         f"{name}: {found[name]!r} there, {asked[name]!r} asked for"
         for name in _OWN

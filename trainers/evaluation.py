@@ -1,6 +1,8 @@
-"""How good are features? Linear probe, k nearest neighbours, and a classifier on few labels."""
+"""Accuracies of features: linear probe, k nearest neighbours, and a classifier on few labels."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -9,11 +11,12 @@ import tensorflow as tf
 from keras_mae.encoders import Encoder
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import WarmupCosine, adamw
-from keras_mae.trainers.nearest_neighbours import knn_scores
+
+_QUERIES = 100  # at a time: their cosines with a million features take 400 MB
 
 
 def standardized(train_x: np.ndarray, test_x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both sets with the training set's mean taken off and divided by its standard deviation; no labels are needed."""
+    """Both sets, standardised by the training set's mean and standard deviation."""
     from sklearn.preprocessing import StandardScaler
 
     scaler = StandardScaler().fit(train_x)
@@ -27,6 +30,49 @@ def linear_accuracy(train_x, train_y, test_x, test_y) -> float:
     return float(LogisticRegression(C=0.3, max_iter=2000).fit(train_x, train_y).score(test_x, test_y))
 
 
+def knn_scores(
+    train_x: np.ndarray,
+    train_y: np.ndarray,
+    test_x: np.ndarray,
+    ks: Sequence[int],
+    num_classes: int,
+    temperature: float = 0.07,
+) -> dict[int, np.ndarray]:
+    """The votes of each query's nearest neighbours by cosine, each with the weight `exp(cosine / temperature)`.
+
+    Args:
+        train_x, train_y: features `(N, D)` and labels `(N,)` of the neighbours.
+        test_x: features `(M, D)` of the queries.
+        ks: numbers of neighbours.
+        num_classes: number of classes `K`.
+        temperature: the smaller it is, the more the nearest ones count.
+
+    Returns:
+        For each k, the votes `(M, K)`, float32, up to a factor for each query.
+
+    Raises:
+        ValueError: for a k that is not between 1 and N, or a temperature that is not positive.
+
+    Reference: arXiv 1805.01978, section 3.4 (temperature 0.07).
+    """
+    if not ks or min(ks) < 1 or max(ks) > len(train_x):
+        raise ValueError(f"k lies between 1 and the {len(train_x)} images that may be neighbours; got {list(ks)}")
+    if not temperature > 0:
+        raise ValueError(f"a temperature is positive, got {temperature!r}")
+    train, test = (tf.math.l2_normalize(tf.cast(x, tf.float32), axis=1) for x in (train_x, test_x))
+    classes = tf.constant(train_y)
+    parts: dict[int, list[np.ndarray]] = {k: [] for k in ks}
+    for begin in range(0, len(test_x), _QUERIES):
+        cosines = tf.matmul(test[begin : begin + _QUERIES], train, transpose_b=True)  # (100, N)
+        near = tf.math.top_k(cosines, max(ks))
+        # relative to the nearest: far neighbours and a small temperature would make all weights 0 in float32
+        weights = tf.exp((near.values - near.values[:, :1]) / temperature)[..., None]  # (100, k, 1)
+        votes = weights * tf.one_hot(tf.gather(classes, near.indices), num_classes)  # (100, k, K)
+        for k in ks:
+            parts[k].append(tf.reduce_sum(votes[:, :k], axis=1).numpy())
+    return {k: np.concatenate(part) for k, part in parts.items()}
+
+
 def knn_accuracy(train_x, train_y, test_x, test_y, k: int = 20) -> float:
     """Test accuracy of `k` nearest neighbours by cosine, each voting with the weight `exp(cosine / 0.07)`."""
     votes = knn_scores(train_x, train_y, test_x, [k], int(train_y.max()) + 1)[k]
@@ -34,20 +80,12 @@ def knn_accuracy(train_x, train_y, test_x, test_y, k: int = 20) -> float:
 
 
 def majority_share(labels: np.ndarray, top: int = 1) -> float:
-    """The share of the largest class, or of the largest few: the accuracy of always answering with these.
-
-    Args:
-        labels: of the images that are tested, non-negative integers `(N,)`, `N > 0`.
-        top: how many classes an answer has.
-
-    Returns:
-        A number in (0, 1], with six decimals.
-    """
+    """The share of the `top` largest classes, with six decimals: the accuracy of always answering with these."""
     return round(float(np.sort(np.bincount(labels))[-top:].sum() / len(labels)), 6)
 
 
 def majority_shares(labels: np.ndarray, num_classes: int) -> dict[str, float]:
-    """What `results.json` holds to compare its accuracies with: `majority_share`, and with `top5` also that of five."""
+    """`majority_share` for `results.json`, and `majority_share_top5` if there are more than five classes."""
     of_five = {"majority_share_top5": majority_share(labels, 5)} if num_classes > 5 else {}
     return {"majority_share": majority_share(labels), **of_five}
 
@@ -83,7 +121,7 @@ def fine_tuned_accuracy(
 ) -> float:
     """Test accuracy after training a copy of the whole encoder, with a linear head, on a few images.
 
-    A batch is all of them if they are fewer than `batch_size`.
+    A batch has all images if they are fewer than `batch_size`.
     """
     keras.utils.set_random_seed(seed)
     copy = type(encoder).from_config(encoder.get_config())

@@ -17,24 +17,24 @@ def features_of(
     source: Source,
     pooling: str,
     crop_ratio: float,
-    batch_size: int = 256,
+    batch_size: int = ENCODED,
     layer: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One vector an image, as a served encoder would give it, and the labels.
+    """The feature vectors of images, as a served encoder computes them, and the labels.
 
     Args:
-        encoder: sees every patch, and drops nothing.
+        encoder: without drop path, on all patches.
         source: labelled images; those that cannot be decoded are left out.
         pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
         crop_ratio: of the evaluation transform.
         batch_size: images that are encoded together.
-        layer: None for the encoder's output, or the layer, counted from 1, whose tokens are taken.
+        layer: whose tokens are pooled, counted from 1; None for the encoder's output.
 
     Returns:
         Features, float32 `(N, D)`, and labels, int64 `(N,)`.
 
     Raises:
-        ValueError: for another pooling, too many images that cannot be decoded, or features that are not finite.
+        ValueError: for an unknown pooling, too many corrupt images, or features that are not finite.
     """
     corrupt = CorruptImages(source)
     dataset = evaluation_dataset(

@@ -1,4 +1,4 @@
-"""Fine-tuning: an encoder and labelled images to a classifier and a run folder."""
+"""Fine-tuning: from an encoder and labelled images to a classifier and a run folder."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from keras_mae.trainers.encoder_choice import choose_encoder
 def build(config: FinetuneConfig, num_classes: int) -> ImageClassifier:
     """The classifier of a config, before training.
 
-    After mean pooling, the last LayerNorm starts from gain 1 and bias 0: the encoder's was fitted to single tokens,
-    not to their mean, and the paper's is a new one too.
+    With mean pooling the last LayerNorm starts from gain 1 and bias 0, as in the paper: the encoder's was fitted to
+    single tokens, not to their mean.
     """
     keras.utils.set_random_seed(config.run.seed)
     encoder = choose_encoder(config, config.encoder.drop_path_rate)
@@ -31,7 +31,7 @@ def build(config: FinetuneConfig, num_classes: int) -> ImageClassifier:
         num_classes,
         config.head.pooling,
         config.head.num_trainable_layers,
-        label_smoothing=0.0 if config.data.mixes else config.data.label_smoothing,  # mixed labels come smoothed
+        label_smoothing=0.0 if config.data.mixes else config.data.label_smoothing,  # mixing smooths them
         seed=config.run.seed,
         dtype=config.run.dtype_policy,
     )
@@ -50,19 +50,21 @@ def finetune(
     """Trains a classifier, all of it or its last blocks, and fills a run folder.
 
     Args:
-        config: what is trained, and how.
+        config: of the run.
         data: a data specification with labels, see `keras_mae.data.open_source`.
         output: the run folder.
         resume: continue the run that is there.
         overwrite: discard the run that is there.
-        strategy, tpu: on what, see `make_strategy`.
+        strategy, tpu: the devices to train on, see `make_strategy`.
 
     Returns:
-        What `results.json` holds: `top1`, `top5` and `loss` on the validation images, `best`, `epochs`, ...
+        The contents of `results.json`: accuracies and loss of the last epoch's model (`model.keras`) and of the best
+        epoch's (`best.keras`) on the validation images, the accuracy of always answering with their largest class
+        (`majority_share`) or five (`majority_share_top5`), numbers of images, classes, epochs and seconds.
 
     Raises:
-        ValueError: for bad data or labels, an encoder or a config that does not fit, an output folder that is taken,
-            or too many steps in a row that were not finite.
+        ValueError: for bad data or labels, an encoder or settings that do not fit, an output folder that is taken, or
+            too many steps in a row that were not finite.
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
@@ -70,7 +72,7 @@ def finetune(
 
 
 def prepared(classifier: ImageClassifier, config: FinetuneConfig, source: Source, validation: Source) -> ClassifierData:
-    """What trains and tests a classifier: images that are augmented and, if the config says so, mixed.
+    """The data of a classifier: images that are augmented and, if the config says so, mixed.
 
     Returns:
         Batches of uint8 images and int64 labels; mixed ones are float32 with soft labels `(B, num_classes)`.

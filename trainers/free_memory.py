@@ -1,4 +1,4 @@
-"""How much memory there is to train in: what the machine has free, what its container may take, or a GPU's."""
+"""The memory to train in: free memory of the machine, the limit of its container, or a GPU's memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Memory that may be taken.
+    """Memory for a run.
 
     Attributes:
         free: in bytes.
-        place: whose it is, for messages.
-        of_processor: whether a processor computes in it, for all replicas, and not one GPU for its own.
+        place: the owner of the memory, for messages.
+        of_processor: whether it is a processor's, shared by all replicas, and not a GPU's, for one replica.
     """
 
     free: int
@@ -26,10 +26,10 @@ class Memory:
 
 
 def find_memory() -> Memory | None:
-    """The memory of the smallest GPU that TensorFlow sees, of a machine without one what it has free; None if unknown.
+    """The memory of the smallest GPU, or the free memory of a machine without GPUs; None if unknown.
 
-    Of a GPU it is all of it: TensorFlow takes what is there. What a machine has free is less where a control group
-    (cgroup, version 1 or 2), as containers and batch systems set them, has a limit.
+    It is all memory of the GPU, as TensorFlow takes all. Free memory of a machine is limited by the control groups
+    (cgroup, version 1 or 2) of containers and batch systems.
     """
     if tf.config.list_physical_devices("GPU"):
         sizes = _sizes_of_gpus()
@@ -39,21 +39,13 @@ def find_memory() -> Memory | None:
 
 
 def free_of_machine(root: str = "/") -> Memory | None:
-    """What the kernel says can be taken without swapping.
-
-    Args:
-        root: where `proc` lies.
-    """
+    """The memory that is available without swapping, by the kernel's files under `root`."""
     match = re.search(r"^MemAvailable:\s+(\d+) kB", _read(os.path.join(root, "proc/meminfo")), re.MULTILINE)
     return Memory(1024 * int(match[1]), "this machine") if match else None
 
 
 def free_of_group(root: str = "/") -> Memory | None:
-    """What the control groups of this process leave: the least of its own and those above it.
-
-    Args:
-        root: where `proc` and `sys` lie.
-    """
+    """The free memory in the control groups of this process, the least of its own and those above it."""
     free = []
     for line in _read(os.path.join(root, "proc/self/cgroup")).splitlines():
         _, controllers, path = line.split(":", 2)
@@ -65,12 +57,12 @@ def free_of_group(root: str = "/") -> Memory | None:
         mount, limit, usage, cache = names
         base = os.path.join(root, "sys/fs/cgroup", mount)
         parts = [part for part in path.split("/") if part not in ("", "..")]
-        for depth in range(len(parts) + 1):  # a container sees its own group as the root
+        for depth in range(len(parts) + 1):  # in a container, the root is its own group
             folder = os.path.join(base, *parts[:depth])
             most, taken = _read(os.path.join(folder, limit)).strip(), _read(os.path.join(folder, usage)).strip()
-            if most.isdecimal() and taken.isdecimal() and int(most) < 2**60:  # above: none, in version 1
+            if most.isdecimal() and taken.isdecimal() and int(most) < 2**60:  # more means no limit, in version 1
                 match = re.search(rf"^{cache} (\d+)$", _read(os.path.join(folder, "memory.stat")), re.MULTILINE)
-                free.append(int(most) - int(taken) + (int(match[1]) if match else 0))  # files can be read again
+                free.append(int(most) - int(taken) + (int(match[1]) if match else 0))  # cached files can be dropped
     return Memory(max(min(free), 0), "this process's control group (cgroup)") if free else None
 
 
@@ -83,7 +75,7 @@ def _read(path: str) -> str:
 
 
 def _sizes_of_gpus() -> list[int]:
-    """The memory of each GPU that CUDA shows this process, in bytes; nothing is taken on it."""
+    """The memory of each GPU that CUDA shows this process, in bytes; none of it is allocated."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""k nearest neighbours on frozen features: nothing is trained, so there is nothing to tune."""
+"""Evaluation by k nearest neighbours on frozen features, without training."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from keras_mae.one_writer import released
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.encoder_choice import load_encoder
-from keras_mae.trainers.evaluation import majority_shares
+from keras_mae.trainers.evaluation import knn_scores, majority_shares
 from keras_mae.trainers.features import features_of
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.labelled_data import labelled_sources
-from keras_mae.trainers.nearest_neighbours import knn_scores
 from keras_mae.trainers.trained_model import find_model, say_if_outside
 
 _log = logging.getLogger("keras_mae")
@@ -27,18 +26,18 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     """Test accuracies by nearest neighbours, for several k.
 
     Args:
-        config: whose features, and who votes.
+        config: the encoder, its features, and the neighbours.
         data: a data specification with labels, see `keras_mae.data.open_source`.
         output: None, or a run folder to write.
         overwrite: discard the run that is there.
 
     Returns:
-        What `results.json` holds: `top1` (and `top5`) for each k, the accuracy of always answering with the largest
-        class or five (`majority_share`, `majority_share_top5`), numbers of images and classes. A class that no
-        neighbour is of is among no image's five.
+        The contents of `results.json`: `top1` (and `top5`) for each k, the accuracy of always answering with the
+        largest class or five (`majority_share`, `majority_share_top5`), numbers of images and classes. A class without
+        a vote is not among an image's five.
 
     Raises:
-        ValueError: for bad data, no encoder, a k that there are not enough images for, or an output that is taken.
+        ValueError: for bad data, no encoder, a k larger than the number of images, or an output that is taken.
     """
     if config.encoder.run is None:
         raise ValueError("kNN measures an encoder: name one with --run, the folder of a run or a .keras file")
@@ -65,12 +64,10 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     matches = {k: _matches(votes, test_y) for k, votes in scores.items()}
     results = {
         "program": config.program,
-        "top1": {str(k): float(np.mean(match[:, 0])) for k, match in matches.items()},
-        **(
-            {"top5": {str(k): float(np.mean(match[:, :5].any(axis=1))) for k, match in matches.items()}}
-            if num_classes > 5
-            else {}
-        ),
+        **{
+            f"top{top}": {str(k): float(np.mean(match[:, :top].any(axis=1))) for k, match in matches.items()}
+            for top in ((1, 5) if num_classes > 5 else (1,))
+        },
         **majority_shares(test_y, num_classes),
         "num_classes": num_classes,
         "train_images": len(train_x),
@@ -83,6 +80,6 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
 
 
 def _matches(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Whether the class of the most votes, of the second most, ... is an image's own: bool `(M, K)`."""
+    """Whether the class with the most votes, with the second most, ... is the image's: bool `(M, K)`."""
     order = np.argsort(-votes, axis=1, kind="stable")
     return (order == labels[:, None]) & (np.take_along_axis(votes, order, axis=1) > 0)

@@ -1,4 +1,4 @@
-"""What a k-nearest-neighbour evaluation is made of."""
+"""The config of an evaluation by k nearest neighbours."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Annotated, ClassVar
 
 from keras_mae.trainers.ranges import Count, Layers, Pooling, Positive, Range, Seed, ShareAbove0
 from keras_mae.trainers.settings import Config
-from keras_mae.trainers.training_parts import DecodedData
+from keras_mae.trainers.training_parts import DecodedData, Labels
 
 
 @dataclasses.dataclass(frozen=True)
 class KnnEncoder:
-    """A trained encoder, and which of its tokens are compared.
+    """A trained encoder, and the features that are compared.
 
     Attributes:
-        run: where it comes from: the folder of a run, or a `.keras` file.
-        pooling: `mean` of the patch tokens, or `cls`, the class token.
-        layer: None for the encoder's output, or the layer whose tokens are compared, counted from 1.
+        run: the folder of a run, or a `.keras` file.
+        pooling: `mean` of the patch tokens, `cls`, the class token, or `both`.
+        layer: whose tokens are compared, counted from 1; None for the encoder's output.
     """
 
     run: str | None = None
@@ -27,10 +27,10 @@ class KnnEncoder:
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """Who votes.
+    """The neighbours that vote.
 
     Attributes:
-        k: numbers of neighbours that vote.
+        k: numbers of neighbours, each of which is evaluated.
         temperature: a neighbour votes with the weight `exp(cosine / temperature)`.
     """
 
@@ -39,25 +39,19 @@ class Neighbours:
 
 
 @dataclasses.dataclass(frozen=True)
-class KnnData(DecodedData):
+class KnnData(Labels, DecodedData):
     """Images with labels.
 
     Attributes:
-        validation_data: what it is tested on, if not the data's own validation split.
-        num_classes: None for as many as the data has.
-        labels_per_class: None, or take neighbours from so many images of each class, which the seed chooses.
         crop_ratio: of the evaluation transform; None for the run's, or 0.875 for a file that lies in no run's folder.
     """
 
-    validation_data: str | None = None
-    num_classes: Annotated[int, Range(2, 1_000_000)] | None = None
-    labels_per_class: Count | None = None
     crop_ratio: ShareAbove0 | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class KnnRun:
-    """How it is computed.
+    """Computation of the evaluation.
 
     Attributes:
         batch_size: images that are encoded together.
@@ -73,9 +67,10 @@ class KnnConfig(Config):
     """An evaluation by nearest neighbours. Nothing is trained.
 
     Attributes:
-        encoder: whose features are compared.
-        neighbours: who votes.
-        data, run: the images, and how it is computed.
+        encoder: and its features.
+        neighbours: that vote.
+        data: how images are decoded and labelled.
+        run: how the evaluation is computed.
     """
 
     program: ClassVar[str] = "knn"

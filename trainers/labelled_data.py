@@ -18,10 +18,10 @@ _NAMED = 5  # classes in a message
 def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[Source, Source, int]:
     """The images to train on, those to test on, and the number of classes.
 
-    Classes that one of the two lacks are logged, in one line each.
+    Classes without images are logged, in one line for each of the two.
 
     Args:
-        config: says whether there are other data to test on, how many labels to use, and how many classes there are.
+        config: its settings of validation data, labels and classes apply.
         data: a data specification, see `keras_mae.data.open_source`.
 
     Raises:
@@ -44,7 +44,7 @@ def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[S
 
 
 def check_labels(source: Source, num_classes: int) -> None:
-    """Refuses a source without labels, or with one that is none of `num_classes` classes."""
+    """Refuses a source without labels, or with labels outside of `num_classes` classes."""
     labels = source.required_labels()
     outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(outside):
@@ -55,7 +55,7 @@ def check_labels(source: Source, num_classes: int) -> None:
 
 
 def _check_same_classes(train: Source, validation: Source) -> None:
-    """Folders number their classes by name: one that is missing in a folder would shift all after it."""
+    """Refuses other class names: folders number classes by name, so a missing one would shift all after it."""
     one, other = train.class_names, validation.class_names
     if one and other and one != other:
         only = [
@@ -70,7 +70,7 @@ def _check_same_classes(train: Source, validation: Source) -> None:
 
 
 def _look_at_classes(train: Source, validation: Source, num_classes: int) -> None:
-    """Says which classes the images lack, on which side; refuses a single one to train on."""
+    """Logs the classes without images to train or test on; refuses a single class to train on."""
     trained, tested = (np.unique(source.required_labels()) for source in (train, validation))
     if len(trained) < 2:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Linear probing: what a linear layer makes of frozen features."""
+"""Linear probing: a linear layer on frozen features."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def linear_probe(
     Without random crop and flip, an image's features are the same in every epoch: they are computed once.
 
     Args:
-        config: whose features, and how they are probed.
+        config: of the run.
         data, output, resume, overwrite, strategy, tpu: as for `finetune`.
 
     Returns:
-        What `finetune` does.
+        As `finetune`.
 
     Raises:
         ValueError, OSError, Preempted: as `finetune`.
@@ -62,7 +62,7 @@ def linear_probe(
 
 
 def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
-    """What trains and tests a probe: images, or without random crop and flip the features of each, computed once."""
+    """The data of a probe: images, or without random crop and flip their features, computed once."""
     if config.data.is_fixed:
         return _of_features(probe, config, source, validation)
     training = TrainingData(
@@ -87,11 +87,9 @@ def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, va
 
 
 def feature_data(features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> TrainingData:
-    """Features `(N, D)` and labels `(N,)` to train on, as they are: batches `(batch_size, D)` and `(batch_size,)`."""
-    as_they_are = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
-    return TrainingData(
-        _Features(features, labels), features.shape[1:], batch_size, seed, as_they_are, with_labels=True
-    )
+    """Features `(N, D)` and labels `(N,)` to train on, in batches `(batch_size, D)` and `(batch_size,)`."""
+    unchanged = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
+    return TrainingData(_Features(features, labels), features.shape[1:], batch_size, seed, unchanged, with_labels=True)
 
 
 class _Features(Source):

@@ -1,4 +1,4 @@
-"""The loop around `fit`: continues where a run stopped, to the step, and leaves in good order."""
+"""The loop around `fit`: it continues an interrupted run at its next step."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_mae.data import TrainingData
+from keras_mae.data import CorruptImages, TrainingData
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.trainers import callbacks, run
 from keras_mae.trainers.checkpoints import Checkpoints
+from keras_mae.trainers.config import TrainingConfig
 from keras_mae.trainers.strategy import distributed, is_chief
 from keras_mae.training import GlobalBatchModel, StopOnSkippedSteps
 
 
 def train(
     model: GlobalBatchModel,
+    config: TrainingConfig,
     data: TrainingData,
     folder: run.RunFolder,
-    epochs: int,
     steps_per_epoch: int,
-    resume: bool = False,
-    checkpoint_steps: int | None = None,
-    checkpoint_minutes: float | None = None,
-    max_skipped_steps: int = 20,
+    corrupt: Sequence[CorruptImages],
+    resume: bool,
     extra: Sequence[keras.callbacks.Callback] = (),
     everywhere: Sequence[keras.callbacks.Callback] = (),
     on_start: Callable[[int], None] = lambda done: None,
@@ -37,31 +36,37 @@ def train(
 ) -> None:
     """Trains to the end, writing log, TensorBoard scalars and checkpoints into the run folder.
 
-    A run that is resumed takes up weights, optimizer, counters and the epoch's mean loss so far, and goes on with the
-    batch that comes next, so that it ends as if nothing had happened.
+    A resumed run restores weights, optimizer, counters and the epoch's mean loss so far, and continues with the next
+    batch, so that it ends like a run that was never interrupted.
 
     Args:
         model: compiled, in the scope of its strategy.
-        data: what it is trained on; of several hosts, each makes its contiguous share of the global batch.
-        folder: where to write; only the chief of several workers does.
-        epochs, steps_per_epoch: of the whole run.
-        resume: whether to take up the newest checkpoint.
-        checkpoint_steps, checkpoint_minutes: see `Checkpoints`.
-        max_skipped_steps: see `StopOnSkippedSteps`.
+        config, steps_per_epoch: of the run.
+        data: to train on; each of several hosts makes its contiguous share of the global batch.
+        folder: to write to; only the chief of several workers writes.
+        corrupt: counts of corrupt images, which are checked after each step.
+        resume: whether to restore the newest checkpoint.
         extra: more callbacks of the chief, called before the epoch's checkpoint is written.
         everywhere: callbacks of every worker, called before those.
-        on_start: called with the number of batches that have been seen, before training.
+        on_start: called before training with the number of batches that have been seen.
         **fit_arguments: for `fit`, such as `validation_data`.
 
     Raises:
         Preempted: after a SIGTERM, once the state is saved.
-        ValueError: if too many steps in a row were not finite.
+        ValueError: if too many steps in a row were not finite; or for too many corrupt images, which is the message
+            also if the input ended because of them.
         OSError: if a file cannot be written; it names the last good checkpoint.
     """
+    epochs = config.optimizer.epochs
     strategy = model.distribute_strategy
     with _sigterm() as received:
         checkpoints = Checkpoints(
-            folder / run.CHECKPOINTS, model, steps_per_epoch, checkpoint_steps, checkpoint_minutes, received
+            folder / run.CHECKPOINTS,
+            model,
+            steps_per_epoch,
+            config.run.checkpoint_steps,
+            config.run.checkpoint_minutes,
+            received,
         )
         done = checkpoints.restore() if resume else 0
         on_start(done)
@@ -72,7 +77,11 @@ def train(
             keras.callbacks.TensorBoard(folder / run.TENSORBOARD, write_graph=False),
             *extra,
         ] if is_chief(strategy) else []  # fmt: skip
-        skipped = StopOnSkippedSteps(max_skipped_steps, checkpoints.last_good)
+        on_every_worker = [
+            StopOnSkippedSteps(config.run.max_skipped_steps, checkpoints.last_good),
+            *map(callbacks.StopOnTooManyCorrupt, corrupt),
+            *everywhere,
+        ]
 
         def fit(first_step: int, last_epoch: int) -> None:
             epoch, offset = divmod(first_step, steps_per_epoch)
@@ -85,7 +94,7 @@ def train(
                     steps_per_epoch=steps_per_epoch - offset,
                     shuffle=False,
                     verbose=0,
-                    callbacks=[skipped, *everywhere, *of_chief, checkpoints],
+                    callbacks=[*on_every_worker, *of_chief, checkpoints],
                     **fit_arguments,
                 )
 
@@ -99,6 +108,12 @@ def train(
             if str(error).startswith("the checkpoint of step"):
                 raise
             raise OSError(f"{error}; {checkpoints.last_good()}, continue with --resume") from error
+        except run.Preempted:
+            raise
+        except BaseException:
+            for each in corrupt:
+                each.check()
+            raise
         finally:
             progress.close()
             checkpoints.close()
@@ -106,9 +121,9 @@ def train(
 
 @contextmanager
 def _sigterm() -> Iterator[Callable[[], bool]]:
-    """While this is entered, SIGTERM is only noted; yields a function that tells whether it came."""
+    """Only notes SIGTERM while it is entered; yields a function that tells whether it came."""
     received = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # Python lets no other one see signals
+    if threading.current_thread() is not threading.main_thread():  # no other thread can handle signals
         yield received.is_set
         return
     before = signal.signal(signal.SIGTERM, lambda number, frame: received.set())

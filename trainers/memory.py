@@ -1,10 +1,10 @@
-"""About how much memory a training step needs, and whether there is as much."""
+"""The memory that a training step needs, about, compared with the memory that there is."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -13,19 +13,16 @@ import tensorflow as tf
 from keras_mae.encoders.presets import encoder_arguments
 from keras_mae.models.saved_files import read_encoder_arguments
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
-from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.config import PretrainConfig, TrainingConfig
 from keras_mae.trainers.features import ENCODED
 from keras_mae.trainers.free_memory import Memory, find_memory
-from keras_mae.trainers.methods import MAE
-from keras_mae.trainers.model_parts import Transformer, ViT
+from keras_mae.trainers.model_parts import MAE, Transformer, ViT
 from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import any_worker, is_multiworker
 from keras_mae.trainers.trained_model import find_model
 
-Config = PretrainConfig | FinetuneConfig | ProbeConfig
-
 _log = logging.getLogger("keras_mae")
-_ON_PROCESSOR = 0.6  # of the estimate, at least: what a step took there where it was measured
+_ON_PROCESSOR = 0.6  # of the estimate: the least that a step took on a processor where it was measured
 
 
 class Blocks(NamedTuple):
@@ -49,29 +46,30 @@ class Blocks(NamedTuple):
 
     @property
     def passing(self) -> int:
-        """Numbers that one block has at once for an image if nothing is kept: in attention, or in the MLP."""
+        """Numbers that one block holds at once for an image if it keeps nothing: in attention, or in the MLP."""
         return self.tokens * (2 * self.dim + max(2 * self.mlp_dim, 4 * self.dim + 2 * self.heads * self.tokens))
 
 
-def estimate(config: Config, replicas: int = 1) -> int:
+def estimate(config: TrainingConfig, replicas: int = 1) -> int | None:
     """Bytes on each replica, about: weights, gradients and AdamW's two moments in float32, and activations.
 
     For the backward pass a transformer block of width D keeps, for each of its N tokens, some 16 D numbers (norms,
     queries, keys and values and their reordered forms, residuals), the MLP's hidden layer three times (before, within
-    and after GELU), and the attention's logits and probabilities, N of each for each head. A block that is
-    rematerialised keeps its input (D); one that is frozen nothing. What TensorFlow itself takes, and its scratch space,
-    comes on top. On a processor, where layers have their own gradients, the step takes less: two thirds of it where it
-    was measured.
+    and after GELU), and the attention's logits and probabilities, N of each for each head. A rematerialised block
+    keeps its input (D), a frozen one nothing. TensorFlow itself and its scratch space come on top. On a processor,
+    where layers have their own gradients, a step takes less: two thirds of the estimate where it was measured.
 
     Args:
-        config: model, batch, accumulation, rematerialisation and dtype. The model is not built. Of an encoder or a
-            decoder that is no transformer of ours, the size is not known, and taken for 0.
-        replicas: how many share a batch.
+        config: of a run; the model is not built.
+        replicas: number of replicas that share a batch.
 
-    Raises:
-        ValueError: if there is no encoder of that name.
+    Returns:
+        The bytes; None if the encoder or the decoder is not a transformer of this package, or there is no encoder.
     """
-    weights, trainable, numbers = _pretraining(config) if isinstance(config, PretrainConfig) else _classifier(config)
+    sizes = _pretraining(config) if isinstance(config, PretrainConfig) else _classifier(config)
+    if sizes is None:
+        return None
+    weights, trainable, numbers = sizes
     images = config.optimizer.batch_size / (replicas * getattr(config.optimizer, "accumulation_steps", 1))
     if isinstance(config, ProbeConfig) and config.data.is_fixed:
         images = min(images, ENCODED)
@@ -79,11 +77,11 @@ def estimate(config: Config, replicas: int = 1) -> int:
     return 4 * weights + 12 * trainable + math.ceil(images) * numbers * size
 
 
-def _pretraining(config: PretrainConfig) -> tuple[int, int, int]:
+def _pretraining(config: PretrainConfig) -> tuple[int, int, int] | None:
     """Numbers in all weights, in those that are trained, and kept for each image."""
     vit, decoder = config.encoder, config.decoder
     if not isinstance(vit, ViT) or not isinstance(decoder, Transformer | None):
-        return 0, 0, 0
+        return None
     encoder, pixels = _encoder(encoder_arguments(vit.preset, vit.arguments()))
     patches = encoder.tokens - vit.use_cls_token
     fixed = 2 * vit.channels
@@ -105,27 +103,22 @@ def _pretraining(config: PretrainConfig) -> tuple[int, int, int]:
             visible = max(int(patches * (1 - getattr(config.masking, "mask_ratio", 0.0))), 1)
             encoder = encoder._replace(tokens=visible + vit.use_cls_token)
         parts = [encoder, blocks]
-    if config.run.rematerialize:
-        numbers = sum(part.layers * part.tokens * part.dim + part.kept for part in parts)
-    else:
-        numbers = sum(part.layers * part.kept for part in parts)
-    return trainable + fixed, trainable, numbers
+    again = config.run.rematerialize
+    numbers = (p.layers * p.tokens * p.dim + p.kept if again else p.layers * p.kept for p in parts)
+    return trainable + fixed, trainable, sum(numbers)
 
 
-def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int]:
+def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int] | None:
     """As `_pretraining`; images pass the blocks that are not trained one block at a time."""
     own = config.encoder
     if own.run is not None:
         arguments = read_encoder_arguments(find_model(own.run).path)
     elif own.preset is not None:
-        names = ("patch_size", "hidden_dim", "num_layers", "num_heads")
-        given = {name: getattr(own, name) for name in names if getattr(own, name) is not None}
-        shape = (*(own.image_size or (224, 224)), own.channels or 3)
-        arguments = encoder_arguments(own.preset, {**given, "image_shape": shape})
+        arguments = encoder_arguments(own.preset, own.arguments())
     else:
-        return 0, 0, 0  # there is none, which is said where it is looked for
+        return None  # `choose_encoder` refuses it
     if not {"patch_size", "hidden_dim", "num_layers", "num_heads"} <= set(arguments):
-        return 0, 0, 0
+        return None
     if own.image_size is not None:
         arguments = {**arguments, "image_shape": (*own.image_size, arguments["image_shape"][-1])}
     encoder, pixels = _encoder(arguments)
@@ -138,7 +131,7 @@ def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int]:
 
 
 def _encoder(arguments: dict[str, Any]) -> tuple[Blocks, int]:
-    """An encoder's blocks, and how many numbers a patch has."""
+    """An encoder's blocks, and the number of values in a patch."""
     height, width, channels = arguments["image_shape"]
     size = arguments["patch_size"]
     rows, columns = (size, size) if isinstance(size, int) else size
@@ -148,21 +141,19 @@ def _encoder(arguments: dict[str, Any]) -> tuple[Blocks, int]:
     return Blocks(arguments["num_layers"], dim, mlp_dim, arguments["num_heads"], tokens), rows * columns * channels
 
 
-def check_memory(config: Config, strategy: tf.distribute.Strategy) -> None:
+def check_memory(config: TrainingConfig, strategy: tf.distribute.Strategy) -> None:
     """Refuses a run for which there is not enough memory, before data are opened.
 
     It does nothing if the setting `check_memory` is off. Every worker must call this.
 
     Raises:
-        ValueError: if even the least that a step takes does not fit; it says which setting makes it fit.
+        ValueError: if not even the least that a step takes fits; with a setting that makes it fit.
     """
     if not config.run.check_memory:
         return
-    memory, error = find_memory(), None
-    replicas = strategy.num_replicas_in_sync
+    memory, error, replicas = find_memory(), None, strategy.num_replicas_in_sync
     if memory is not None:
-        multiworker = is_multiworker(strategy)
-        here = 1 if multiworker or not memory.of_processor else replicas
+        here = replicas if memory.of_processor and not is_multiworker(strategy) else 1
         try:
             check_fits(config, memory, replicas, here)
         except ValueError as raised:
@@ -171,31 +162,18 @@ def check_memory(config: Config, strategy: tf.distribute.Strategy) -> None:
         raise error or ValueError("a worker of this run could not go on: its message says why")
 
 
-def check_fits(config: Config, memory: Memory, replicas: int = 1, here: int = 1) -> None:
-    """Compares what a step needs with the memory that there is.
+def check_fits(config: TrainingConfig, memory: Memory, replicas: int = 1, here: int = 1) -> None:
+    """Raises a `ValueError` if a step on `here` of the replicas does not fit into the memory.
 
-    On a processor a step may take less than the estimate: what may fit is a warning.
-
-    Args:
-        config: the run's.
-        memory: what there is.
-        replicas: how many share a batch.
-        here: how many of them share the memory.
-
-    Raises:
-        ValueError: if it does not fit.
+    On a processor a step may take less than the estimate: it warns of a step that may fit.
     """
-
-    def needs(changed: Config) -> int:
-        return here * estimate(changed, replicas)
-
-    needed = needs(config)
-    least = needed * _ON_PROCESSOR if memory.of_processor else needed
-    if needed <= memory.free:
+    needed = estimate(config, replicas)
+    if needed is None or here * needed <= memory.free:
         return
-    todo = remedy(config, needs, memory.free, replicas)
+    needed *= here
+    todo = _remedy(config, memory.free, replicas, here)
     has = f"{memory.place} has {as_text(memory.free)}{' free' if memory.of_processor else ''}"
-    if least <= memory.free:
+    if memory.of_processor and needed * _ON_PROCESSOR <= memory.free:
         _log.warning("a step may need about %s of memory, and %s: %s", as_text(needed), has, todo)
         return
     raise ValueError(
@@ -204,28 +182,22 @@ def check_fits(config: Config, memory: Memory, replicas: int = 1, here: int = 1)
     )
 
 
-def remedy(config: Config, needs: Callable[[Config], int], free: int, replicas: int = 1) -> str:
-    """What to set so that a run fits, and what it needs then.
-
-    The same batch in more parts, which computes the same; else blocks that compute their activations twice, too; else
-    a smaller batch; else a smaller model.
-
-    Args:
-        config: the run's, which does not fit.
-        needs: from a config to bytes.
-        free: bytes that there are.
-        replicas: how many share a batch.
-    """
+def _remedy(config: TrainingConfig, free: int, replicas: int, here: int) -> str:
+    """The settings that change the run least and make it fit, and the memory that it needs with them."""
     for changes in _smaller(config, replicas):
-        needed = needs(replaced(config, **changes))
+        needed = here * (estimate(replaced(config, **changes), replicas) or 0)
         if needed <= free:
             settings = " ".join(f"--set {key}={value}" for key, value in changes.items())
             return f"{settings} needs about {as_text(needed)}"
     return "its weights alone need most of that; take a smaller preset or image_size, or another machine"
 
 
-def _smaller(config: Config, replicas: int) -> Iterator[dict[str, Any]]:
-    """What may be set to need less, what changes the run least first."""
+def _smaller(config: TrainingConfig, replicas: int) -> Iterator[dict[str, Any]]:
+    """Settings that need less memory, those that change the run least first.
+
+    The same batch in more parts computes the same; then blocks compute their activations twice, too; then the batch
+    is smaller.
+    """
     parts, share = getattr(config.optimizer, "accumulation_steps", None), config.optimizer.batch_size // replicas
     more = [n for n in range(parts + 1, share + 1) if share % n == 0] if parts else []
     yield from ({"accumulation_steps": n} for n in more)

@@ -1,13 +1,14 @@
 """The parts of a config that make a model: each holds the settings of one kind, and builds it.
 
-A new kind is a frozen dataclass that registers itself here: `--set masking=NAME`, `config.json` and `keras-mae recipes
---show` then know it, and its docstring is what is shown of its settings. Each setting has a default. TensorFlow is
-imported by `build` only.
+A new kind is a frozen dataclass under one of the registries below: `--set masking=NAME`, `config.json` and `keras-mae
+recipes --show` then know it, and its docstring explains its settings there. Each setting has a default. Only `build`
+imports TensorFlow.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from keras_mae.registry import Registry
@@ -26,14 +27,25 @@ from keras_mae.trainers.ranges import (
 
 if TYPE_CHECKING:
     from keras_mae import models, targets
-    from keras_mae.losses import MaskedLoss
-    from keras_mae.masking import MaskSampler
 
+METHODS: Registry[type] = Registry("method")
 ENCODERS: Registry[type] = Registry("encoder")
 MASKING: Registry[type] = Registry("masking")
 TARGETS: Registry[type] = Registry("target")
 LOSSES: Registry[type] = Registry("loss")
 DECODERS: Registry[type] = Registry("decoder")
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part whose settings are the arguments of a class."""
+
+    builds: ClassVar[str]  # the class, and where in keras_mae it is
+
+    def build(self) -> Any:
+        """The object of these settings."""
+        module, _, name = self.builds.rpartition(".")
+        return getattr(importlib.import_module(f"keras_mae.{module}"), name)(**dataclasses.asdict(self))
 
 
 @ENCODERS.register("vit")
@@ -42,20 +54,19 @@ class ViT:
     """A Vision Transformer, `ViTEncoder`.
 
     Attributes:
-        preset: its size, such as `vit_base_patch16`.
-        image_size: height and width of the images that the model sees, in pixels.
-        channels: how many the images are read with; other than 1 and 3, `mean` and `std` have as many.
+        preset: named sizes, such as `vit_base_patch16`.
+        image_size: height and width of the model's images, in pixels.
+        channels: number of channels of the images; `mean` and `std` have as many numbers.
         patch_size: height and width of a patch, in pixels.
-        hidden_dim: numbers in a token, in place of the preset's.
-        num_layers: transformer blocks, in place of the preset's.
-        num_heads: attention heads of a block, in place of the preset's.
+        hidden_dim: width of a token; None for the preset's.
+        num_layers: number of transformer blocks; None for the preset's.
+        num_heads: attention heads of a block; None for the preset's.
         use_cls_token: whether there is a class token.
-        position_embedding: absolute positions: `sincos`, `learned` or None; the decoder's are of the same kind, or
-            sin-cos for an encoder without.
+        position_embedding: `sincos`, `learned` or None: absolute positions, also of the decoder (sin-cos for None).
         position_temperature: of sin-cos positions: the longest wave spans 2 pi times as many patches.
         relative_position_bias: `shared` by all blocks, `per_block`, or None.
-        layer_scale: what LayerScale's gains start from; None for none.
-        drop_path_rate: share of the examples whose last block is skipped; it grows linearly from 0 at the first.
+        layer_scale: initial value of LayerScale's gains; None for no LayerScale.
+        drop_path_rate: share of the examples that skip the last block; it grows linearly from 0 at the first block.
         mean: of the pixels, a number in [0, 1] for each channel; None for ImageNet's (three channels) or 0.5.
         std: of the pixels, as `mean`.
     """
@@ -82,12 +93,13 @@ class ViT:
         return (*self.image_size, self.channels)
 
     def arguments(self) -> dict[str, Any]:
-        """What `ViTEncoder.from_preset` takes beside the preset."""
+        """The arguments of `ViTEncoder.from_preset` beside the preset."""
         given = dataclasses.asdict(self)
         del given["preset"], given["image_size"], given["channels"]
-        sizes = ("hidden_dim", "num_layers", "num_heads")  # the preset's stay where there are none
-        kept = {name: value for name, value in given.items() if name not in sizes or value is not None}
-        return {"image_shape": self.image_shape, **kept}
+        for size in ("hidden_dim", "num_layers", "num_heads"):
+            if given[size] is None:  # the preset's
+                del given[size]
+        return {"image_shape": self.image_shape, **given}
 
     def build(self, dtype: str) -> models.ViTEncoder:
         """The encoder, freshly initialised."""
@@ -97,41 +109,33 @@ class ViT:
 
 
 @dataclasses.dataclass(frozen=True)
-class Masking:
+class Masking(Part):
     """A mask sampler of the package.
 
     Attributes:
         mask_ratio: share of the patches that is masked.
     """
 
-    sampler: ClassVar[str]  # its class in keras_mae.masking
-
     mask_ratio: Annotated[float, Range(0, 1, without=(0, 1))] = 0.75
-
-    def build(self) -> MaskSampler:
-        """The sampler."""
-        from keras_mae import masking
-
-        return getattr(masking, self.sampler)(**dataclasses.asdict(self))
 
 
 @MASKING.register("random")
 class Random(Masking):
-    """Patches by chance, each alike."""
+    """Patches drawn uniformly at random."""
 
-    sampler = "RandomMasking"
+    builds = "masking.RandomMasking"
 
 
 @MASKING.register("units")
 @dataclasses.dataclass(frozen=True)
 class Units(Masking):
-    """Squares of several patches by chance, as in SimMIM.
+    """Squares of several patches drawn at random, as in SimMIM.
 
     Attributes:
         unit: side of a square, in pixels.
     """
 
-    sampler = "UnitMasking"
+    builds = "masking.UnitMasking"
 
     unit: Size = 32
 
@@ -140,14 +144,14 @@ class Units(Masking):
 class Blocks(Masking):
     """Large rectangles, as in BEiT."""
 
-    sampler = "BlockMasking"
+    builds = "masking.BlockMasking"
 
 
 @MASKING.register("grid")
 class Grid(Masking):
-    """One of every 2 x 2 patches stays."""
+    """One of every 2 x 2 patches stays visible."""
 
-    sampler = "GridMasking"
+    builds = "masking.GridMasking"
 
 
 @TARGETS.register("pixels")
@@ -174,13 +178,13 @@ class PCA:
     """Principal components of the patches, fitted before the first step.
 
     Attributes:
-        pca_components: how many coefficients.
+        pca_components: number of components.
     """
 
     pca_components: Count = 96
 
     def build(self) -> targets.PCATarget:
-        """The target, before its fit."""
+        """The target, not fitted yet."""
         from keras_mae import targets
 
         return targets.PCATarget(self.pca_components)
@@ -188,63 +192,48 @@ class PCA:
 
 @TARGETS.register("tokens")
 @dataclasses.dataclass(frozen=True)
-class Tokens:
+class Tokens(Part):
     """The tokens of a trained tokenizer, see `TokenTarget`.
 
     Attributes:
         tokenizer: the folder of its SavedModel.
-        vocabulary_size: how many tokens it has.
+        vocabulary_size: number of different tokens.
     """
+
+    builds = "targets.TokenTarget"
 
     tokenizer: str | None = None
     vocabulary_size: Annotated[int, Range(2, 1_000_000_000)] | None = None
-
-    def build(self) -> targets.TokenTarget:
-        """The target.
-
-        Raises:
-            ValueError: if there is no tokenizer.
-        """
-        from keras_mae import targets
-
-        if self.tokenizer is None or self.vocabulary_size is None:
-            raise ValueError("target=tokens needs a tokenizer, the folder of a SavedModel, and its vocabulary_size")
-        return targets.TokenTarget(self.tokenizer, self.vocabulary_size)
 
 
 @LOSSES.register("default")
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """The method's: `mse` for mae, `l1` for simmim, `cross_entropy` for tokens."""
+    """The loss of the method: `mse` for mae, `l1` for simmim, `cross_entropy` for tokens."""
 
-    loss: ClassVar[str | None] = None  # its class in keras_mae.losses
-
-    def build(self) -> MaskedLoss | None:
-        """The loss, or None for the method's."""
-        from keras_mae import losses
-
-        return None if self.loss is None else getattr(losses, self.loss)()
+    def build(self) -> None:
+        """None, which stands for the loss of the method."""
 
 
 @LOSSES.register("mse")
-class MeanSquaredError(Loss):
+class MeanSquaredError(Part):
     """The squared error, averaged over each masked patch."""
 
-    loss = "MaskedMeanSquaredError"
+    builds = "losses.MaskedMeanSquaredError"
 
 
 @LOSSES.register("l1")
-class L1(Loss):
+class L1(Part):
     """The absolute error over masked pixels and channels, as in SimMIM."""
 
-    loss = "MaskedL1"
+    builds = "losses.MaskedL1"
 
 
 @LOSSES.register("cross_entropy")
-class CrossEntropy(Loss):
+class CrossEntropy(Part):
     """The cross-entropy of tokens."""
 
-    loss = "MaskedCrossEntropy"
+    builds = "losses.MaskedCrossEntropy"
 
 
 @DECODERS.register("transformer")
@@ -253,8 +242,8 @@ class Transformer:
     """A light transformer, `MAEDecoder`.
 
     Attributes:
-        hidden_dim: numbers in a token.
-        num_layers: transformer blocks.
+        hidden_dim: width of a token.
+        num_layers: number of transformer blocks.
         num_heads: attention heads of a block.
     """
 
@@ -263,7 +252,7 @@ class Transformer:
     num_heads: Size = 16
 
     def build(self, encoder: Any, dtype: str) -> models.MAEDecoder:
-        """The decoder for a built encoder, with positions of the same kind."""
+        """The decoder of a built encoder, with positions of the same kind."""
         from keras_mae import models
 
         return models.MAEDecoder(
@@ -274,3 +263,38 @@ class Transformer:
             position_temperature=getattr(encoder, "position_temperature", 10000.0),
             dtype=dtype,
         )
+
+
+@METHODS.register("mae")
+@dataclasses.dataclass(frozen=True)
+class MAE:
+    """A masked autoencoder: the encoder sees only the visible patches, the decoder predicts the masked ones.
+
+    Attributes:
+        mask_tokens_in_encoder: whether the encoder sees mask tokens, too, see `MaskedAutoencoder`.
+    """
+
+    mask_tokens_in_encoder: bool = False
+
+    def build(self, encoder, decoder, masking, target, loss, seed: int, dtype: str) -> models.MaskedAutoencoder:
+        """The model of the built parts."""
+        from keras_mae import models
+
+        inside = self.mask_tokens_in_encoder
+        return models.MaskedAutoencoder(
+            encoder, decoder, masking, target, loss, seed=seed, mask_tokens_in_encoder=inside, dtype=dtype
+        )
+
+
+@METHODS.register("simmim")
+@dataclasses.dataclass(frozen=True)
+class SimMIM:
+    """SimMIM: the encoder sees a token in place of each masked patch, one linear layer predicts pixels."""
+
+    without: ClassVar[tuple[str, ...]] = ("decoder",)  # parts of a config that this method excludes
+
+    def build(self, encoder, decoder, masking, target, loss, seed: int, dtype: str) -> models.SimMIM:
+        """The model of the built parts; `decoder` is None."""
+        from keras_mae import models
+
+        return models.SimMIM(encoder, masking, target, loss, seed=seed, dtype=dtype)

@@ -1,15 +1,15 @@
-"""Pictures for people: reconstructions, and the loss curve."""
+"""Pictures of reconstructions and of the loss curve."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_mae.trainers.reference_loss import Reference
+from keras_mae.trainers.run import replace_file
 
 _PAPER, _INK = (255, 255, 255), (51, 51, 51)
 _LINE, _REFERENCE, _GRID = "#1f77b4", "#d62728", "#e1e1e1"  # of charts
@@ -29,8 +29,8 @@ def reconstruction_grid(
 
     Args:
         originals, masked, reconstructed: `(N, H, W, 1 or 3)` in [0, 255].
-        from_visible: None, or likewise, for a fourth one: what a reconstruction is without the mean and contrast of
-            the original patches, which those in `reconstructed` have then.
+        from_visible: None, or a fourth image likewise: the reconstruction without the mean and contrast of the original
+            patches, which `reconstructed` has then.
         notes: sentences to write below.
         columns: triples in a row.
     """
@@ -85,7 +85,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def loss_curve(losses: Sequence[float], reference: Reference | None = None) -> Image.Image:
-    """The loss of each epoch as a line, with gaps where it is not finite; and the one it is compared with, dashed."""
+    """The loss of each epoch as a line, with gaps where it is not finite; the reference as a dashed line."""
     from matplotlib import figure, ticker
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -106,11 +106,5 @@ def loss_curve(losses: Sequence[float], reference: Reference | None = None) -> I
 
 
 def save(picture: Image.Image, path: str) -> None:
-    """Writes a PNG, aside first: a picture that is there is whole."""
-    aside = f"{path}.writing"
-    try:
-        picture.save(aside, format="PNG", optimize=True)
-        os.replace(aside, path)
-    finally:
-        if os.path.exists(aside):
-            os.remove(aside)
+    """Writes a PNG file, whole or not at all."""
+    replace_file(path, lambda aside: picture.save(aside, format="PNG", optimize=True))

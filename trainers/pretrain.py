@@ -13,17 +13,19 @@ from keras_mae.data.seen import Seen
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.one_writer import released
 from keras_mae.trainers import memory, pictures, run
+from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.display import Display
-from keras_mae.trainers.programs import begin, compile_model, save_finished, steps_per_epoch, train_to_the_end
+from keras_mae.trainers.loop import train
+from keras_mae.trainers.programs import begin, compile_model, save_finished, steps_per_epoch
 from keras_mae.trainers.reference_loss import reference_loss
 from keras_mae.trainers.strategy import on_chief
 
 _log = logging.getLogger("keras_mae")
 _HIDDEN = 128  # the gray of a masked patch
 _SHOWN = 16
-_COMPARED = 64  # images that the loss to compare with is that of
-_FITTED_ON = 1000  # images that a target learns from
+_COMPARED = 64  # images of the reference loss
+_FITTED_ON = 1000  # images that a target is fitted on
 
 
 def build(config: PretrainConfig) -> MaskedImageModel:
@@ -32,6 +34,7 @@ def build(config: PretrainConfig) -> MaskedImageModel:
     Raises:
         ValueError: for settings that do not go together.
     """
+    check_together(config)
     keras.utils.set_random_seed(config.run.seed)
     dtype = config.run.dtype_policy
     encoder = config.encoder.build(dtype)
@@ -56,20 +59,20 @@ def pretrain(
     """Trains a masked autoencoder or a SimMIM, and fills a run folder.
 
     Args:
-        config: what is trained, and how.
+        config: of the run.
         data: a data specification, see `keras_mae.data.open_source`.
         output: the run folder; several workers share it.
         resume: continue the run that is there.
         overwrite: discard the run that is there.
-        strategy, tpu: on what, see `make_strategy`.
+        strategy, tpu: the devices to train on, see `make_strategy`.
         data_service: None, or the address of a tf.data service that prepares the images, such as `grpc://host:5050`.
 
     Returns:
         The trained model.
 
     Raises:
-        ValueError: for bad data, a config that does not fit together, an output folder that is taken, or too many
-            steps in a row that were not finite.
+        ValueError: for bad data, settings that do not go together, an output folder that is taken, or too many steps
+            in a row that were not finite.
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
@@ -98,15 +101,16 @@ def pretrain(
 
     def announce(done: int) -> None:
         replicas = scope.num_replicas_in_sync
+        needed = memory.estimate(config, replicas)
         _log.info(
-            "%d images, %d steps an epoch, %d epochs%s; %s parameters in the encoder, %s in all; about %s of memory%s",
+            "%d images, %d steps an epoch, %d epochs%s; %s parameters in the encoder, %s in all; %s of memory%s",
             source.num_images,
             steps,
             config.optimizer.epochs,
             f", resumed after {done} of {config.optimizer.epochs * steps} steps" if done else "",
             f"{model.encoder.count_params():,}",
             f"{model.count_params():,}",
-            memory.as_text(memory.estimate(config, replicas)),
+            "an unknown amount" if needed is None else f"about {memory.as_text(needed)}",
             f" on each of {replicas} replicas" if replicas > 1 else "",
         )
         if reference is not None:
@@ -117,7 +121,7 @@ def pretrain(
             draw_reconstructions(model, shown, os.path.join(folder / run.PICTURES, f"epoch_{epoch + 1:04d}.png"))
 
     extra = [keras.callbacks.LambdaCallback(on_epoch_end=draw)] if model.target.has_pixels else []
-    train_to_the_end(model, config, batches, folder, steps, [batches.corrupt], resume, extra=extra, on_start=announce)
+    train(model, config, batches, folder, steps, [batches.corrupt], resume, extra=extra, on_start=announce)
     losses = getattr(getattr(model, "history", None), "history", {}).get("loss")
     if losses:
         _log.info("loss %.4f in the last epoch%s", losses[-1], "" if reference is None else f"; {reference}")

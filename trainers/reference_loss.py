@@ -1,4 +1,4 @@
-"""What a pretraining loss is to be compared with."""
+"""The reference that a pretraining loss is compared with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Reference(NamedTuple):
 
     Attributes:
         loss: of this prediction.
-        prediction: what it is, such as `each patch's mean`.
+        prediction: its name, such as `each patch's mean`.
     """
 
     loss: float
@@ -33,18 +33,17 @@ class Reference(NamedTuple):
 
 
 def reference_loss(model: MaskedImageModel, images: np.ndarray) -> Reference | None:
-    """The loss that a network has to fall below before it has learned any detail.
+    """The loss of a network that has not learned any detail.
 
-    Of pixels it is the loss of each patch's own mean: 1 if patches are normalised (less by patches without contrast,
-    which nothing can be wrong about), else whatever these images give. Of tokens it is that of the uniform
-    distribution.
+    For pixels it is the loss of predicting each patch's mean: 1 if patches are normalised (less for patches without
+    contrast, whose loss is 0), else it depends on the images. For tokens it is that of the uniform distribution.
 
     Args:
-        model: its target and loss are taken, its weights are not.
+        model: its target and loss; its weights do not matter.
         images: a sample, `(N, H, W, C)` in [0, 255].
 
     Returns:
-        None for other targets.
+        The reference; None for other targets.
     """
     if isinstance(model.target, PixelTarget):
         target = model.target(images)  # (N, L, dim)

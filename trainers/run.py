@@ -1,4 +1,4 @@
-"""The folder of a run: who may write to it, and what lies where."""
+"""The folder of a run: its files, and the one process that may write to it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import logging
 import os
 import shutil
 import uuid
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_mae.one_writer import lock_folder
@@ -21,30 +23,26 @@ _log = logging.getLogger("keras_mae")
 CONFIG, LOG, RESULTS = "config.json", "log.jsonl", "results.json"
 MODEL, ENCODER, BEST = "model.keras", "encoder.keras", "best.keras"
 CHECKPOINTS, TENSORBOARD, PICTURES = "checkpoints", "tensorboard", "reconstructions"
-SEEN = "seen.gz"  # names and labels of the images, to say what has changed of them
+SEEN = "seen.gz"  # names and labels of the images, to name what has changed
 RECONSTRUCTIONS, LOSS_CURVE, SAVED_MODEL = "reconstructions.png", "loss.png", "saved_model"  # the demo's
 _FILES = (CONFIG, SEEN, LOG, RESULTS, MODEL, ENCODER, BEST, RECONSTRUCTIONS, LOSS_CURVE)
 _FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, SAVED_MODEL)
 
-
-# What may change when a run is resumed: when files are written, and how a step is computed, but for round-off
+# Settings that may change when a run is resumed; those of the second line change results by round-off
 _FREE = ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps")
 _HARMLESS = {f"run.{name}" for name in _FREE}
 _ROUND_OFF = {"optimizer.accumulation_steps", "run.rematerialize", "run.jit_compile"}
 
 
 class Preempted(Exception):
-    """The process was asked to end, and has saved the run's state before. `keras-mae` then ends with code 143."""
+    """The process was asked to end, and has saved the run's state. `keras-mae` then ends with code 143."""
 
 
 class RunFolder:
     """A run's output folder.
 
     Args:
-        path: the folder, on a local disk; made if it is not there.
-
-    Raises:
-        ValueError: for a path of another file system, such as `gs://...`.
+        path: of the folder; a `ValueError` refuses a path that is not on a local disk, such as `gs://...`.
     """
 
     def __init__(self, path: str) -> None:
@@ -56,24 +54,24 @@ class RunFolder:
         return os.path.join(self.path, name)
 
     def claim(self) -> None:
-        """Refuses the folder at once if it is there and another process writes to it, with a `ValueError`."""
+        """Locks the folder if it is there; a `ValueError` says that another process writes to it."""
         if os.path.isdir(self.path):
             lock_folder(self.path)
 
     def start(self, config: AnyConfig, data: str, resume: bool, overwrite: bool, seen: Seen | None = None) -> None:
-        """Claims the folder for a run, which no other process may write to meanwhile, and writes `config.json`.
+        """Locks the folder for a run, so that no other process writes to it, and writes `config.json`.
 
-        What calls this gives the folder back at its end, see `keras_mae.one_writer`.
+        The caller releases the lock at its end, see `keras_mae.one_writer`.
 
         Args:
-            config, data: the run's.
-            resume, overwrite: what to do with the run that is there.
-            seen: what the run sees of its data, see `keras_mae.data.seen.Seen`.
+            config, data: of the run.
+            resume: continue the run that is there.
+            overwrite: discard the run that is there.
+            seen: names and labels of the images, see `keras_mae.data.seen.Seen`.
 
         Raises:
             ValueError: if the folder holds something already and neither `resume` nor `overwrite` is set; if there
-                is nothing to resume, or what there is has another config, or has seen other data; if another process
-                writes to it.
+                is no run to resume, or it has another config or other data; if another process writes to the folder.
         """
         if resume and overwrite:
             raise ValueError("--resume continues the run that is there, --overwrite discards it: give one of them")
@@ -96,7 +94,7 @@ class RunFolder:
                     f"the output folder {self.path} holds another run; continue it with --resume, discard it with "
                     "--overwrite, or name another folder"
                 )
-            for name in (*_FILES, *_FOLDERS):  # nothing that a run has not written is removed
+            for name in (*_FILES, *_FOLDERS):  # files that no run writes stay
                 entry = self / name
                 if os.path.isdir(entry):
                     shutil.rmtree(entry)
@@ -125,7 +123,7 @@ class RunFolder:
         return from_json(record["config"]), record["data"]
 
     def seen(self) -> dict[str, Any]:
-        """What the run saw of its data; empty for a run of a version that did not say."""
+        """The summary of the run's data; empty for a run of an earlier version."""
         return self._record().get("seen", {})
 
     def _record(self) -> dict[str, Any]:
@@ -142,7 +140,7 @@ class RunFolder:
         """The path of `model.keras` or `encoder.keras`, which a finished run has.
 
         Raises:
-            ValueError: if it is not there.
+            ValueError: if the file is missing.
         """
         if not os.path.exists(self / name):
             raise ValueError(f"{self.path} holds no {name}: the run has not finished; continue it with --resume")
@@ -164,34 +162,31 @@ class RunFolder:
                 f"the data of the run in {self.path} have changed, and it cannot be resumed: {change}; put the data "
                 "back as they were, or begin a new run with another --output"
             )
-        record = {"data": data, "config": to_json(config)}
-        if before or seen is not None:
-            record["seen"] = before or (seen.summary if seen is not None else {})
         if changes:
             note = " (results may differ by round-off)" if _ROUND_OFF & set(changes) else ""
             shown = "; ".join(f"{key}: {change}" for key, change in changes.items())
             _log.info("resumed with other settings%s: %s", note, shown)
-            self.write_json(CONFIG, record)
+            self.write_json(CONFIG, {**self._record(), "config": to_json(config)})
 
     def write_json(self, name: str, record: Any) -> None:
-        """Writes `name` in one go: what is there before stays if this fails."""
-        self.replace(name, lambda path: _dump(path, record))
+        """Writes a JSON file in one step: if it fails, the file that was there stays."""
+        text = json.dumps(record, indent=2) + "\n"
+        self.replace(name, lambda path: Path(path).write_text(text, encoding="utf-8"))
 
-    def replace(self, name: str, write) -> None:
-        """Calls `write(path)` for a new file and puts it in the place of `name` at once."""
-        stem, extension = os.path.splitext(self / name)
-        for left in glob.glob(f"{glob.escape(stem)}.writing-????????{extension}"):
-            os.remove(left)  # of a run that was killed while it wrote
-        aside = f"{stem}.writing-{uuid.uuid4().hex[:8]}{extension}"
-        try:
-            write(aside)
-            os.replace(aside, self / name)
-        finally:
-            if os.path.exists(aside):
-                os.remove(aside)
+    def replace(self, name: str, write: Callable[[str], object]) -> None:
+        """Writes the file `name` as `replace_file` does."""
+        replace_file(self / name, write)
 
 
-def _dump(path: str, record: Any) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=2)
-        file.write("\n")
+def replace_file(path: str, write: Callable[[str], object]) -> None:
+    """Calls `write` with the path of a new file, and then renames it to `path`: a file of this name is always whole."""
+    stem, extension = os.path.splitext(path)
+    for left in glob.glob(f"{glob.escape(stem)}.writing-????????{extension}"):
+        os.remove(left)  # of a process that was killed while it wrote
+    aside = f"{stem}.writing-{uuid.uuid4().hex[:8]}{extension}"
+    try:
+        write(aside)
+        os.replace(aside, path)
+    finally:
+        if os.path.exists(aside):
+            os.remove(aside)

@@ -1,20 +1,19 @@
-"""How the settings of a config are named and changed.
+"""Names and changes of the settings of a config.
 
 A config is a frozen dataclass of parts, and a part a frozen dataclass of settings. `masking.unit` is the full name of
 the setting `unit` of the part `masking`; a last name that only one part has may stand alone. A part that is annotated
-by a registry can be of any kind there, and `masking` alone stands for its kind.
+with a registry can be of any kind there, and `masking` alone stands for its kind.
 """
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
-from keras_mae.registry import Registry
-from keras_mae.trainers.ranges import check_fields, check_value, fits, hints_of, names_of, shown
+from keras_mae.registry import Registry, near_names
+from keras_mae.trainers.ranges import check_value, fits, hints_of, shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +21,8 @@ class Config:
     """The settings of a program, part by part; a part that is None, and has kinds, becomes the first kind.
 
     Raises:
-        ValueError: for a part of no registered kind, or one that there is not with another; for a setting of another
-            type or out of range.
+        ValueError: for a part of no registered kind, or one that another part excludes; for a setting of another type
+            or out of range.
     """
 
     program: ClassVar[str]
@@ -32,22 +31,25 @@ class Config:
         absent = absent_parts(self)
         for name, hint in hints_of(type(self)).items():
             kinds, part = registry_of(hint), getattr(self, name)
-            known = [hint] if kinds is None else list(kinds.values())
             if part is None and name in absent:
                 continue
-            if part is None and kinds is not None:
-                part = known[0]()
-                object.__setattr__(self, name, part)
             if name in absent:
                 raise ValueError(f"{absent[name]} has no {name}; leave it out")
-            if type(part) not in known and not (kinds is None and isinstance(part, hint)):
-                raise ValueError(f"{name} is {' or '.join(kind.__name__ for kind in known)}, got {shown(part)}")
-            check_fields(part, name)
+            if kinds is None:
+                if not isinstance(part, hint):
+                    raise ValueError(f"{name} is {hint.__name__}, got {shown(part)}")
+            elif part is None:
+                part = kinds[next(iter(kinds))]()
+                object.__setattr__(self, name, part)
+            else:
+                kinds.name_of(type(part))
+            for key, of_setting in hints_of(type(part)).items():
+                check_value(f"{name}.{key}", getattr(part, key), of_setting)
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
-# What other libraries, and other parts of this one, call a setting
+# Other names of settings, in other libraries and in other parts of this one
 _ELSEWHERE = {
     "lr": "base_learning_rate",
     "learning_rate": "base_learning_rate",
@@ -71,7 +73,7 @@ _ELSEWHERE = {
 
 
 def registry_of(hint: Any) -> Registry[type] | None:
-    """The kinds that a part may be of; None if there is one only."""
+    """The kinds that a part may be of; None if there is only one."""
     return next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Registry)), None)
 
 
@@ -82,16 +84,16 @@ def parts_of(config: Config) -> dict[str, Any]:
 
 
 def absent_parts(config: Config) -> dict[str, str]:
-    """The names of parts that there cannot be, with the kind that has none, such as `method=simmim`."""
+    """The names of the excluded parts, with the kind that excludes each, such as `method=simmim`."""
     return {
-        absent: f"{name}={kind_of(config, name)}"
-        for name, part in parts_of(config).items()
-        for absent in getattr(part, "without", ())
+        absent: f"{field.name}={kind_of(config, field.name)}"
+        for field in dataclasses.fields(config)
+        for absent in getattr(getattr(config, field.name), "without", ())
     }
 
 
 def kind_of(config: Config, part: str) -> str | None:
-    """The name of a part's kind; None if the part is, or if there is one kind only."""
+    """The name of a part's kind; None if the part is None, or if there is only one kind."""
     kinds, value = registry_of(hints_of(type(config))[part]), getattr(config, part)
     return None if kinds is None or value is None else kinds.name_of(type(value))
 
@@ -99,38 +101,44 @@ def kind_of(config: Config, part: str) -> str | None:
 def values_of(config: Config) -> dict[str, Any]:
     """Kinds by the names of their parts, and settings by their full names."""
     values: dict[str, Any] = {}
-    for name, part in parts_of(config).items():
-        values |= {} if kind_of(config, name) is None else {name: kind_of(config, name)}
+    for name, hint in hints_of(type(config)).items():
+        kinds, part = registry_of(hint), getattr(config, name)
+        if part is None:
+            continue
+        if kinds is not None:
+            values[name] = kinds.name_of(type(part))
         values |= {f"{name}.{field.name}": getattr(part, field.name) for field in dataclasses.fields(part)}
     return values
 
 
 def short_names(config: Config) -> list[str]:
-    """What can be set: full names where two parts have the last one, else the last ones."""
+    """The names that `--set` takes, in the order of `values_of`: last names, or full ones where two parts share one."""
     full = list(values_of(config))
     last = [name.rpartition(".")[2] for name in full]
     return [short if last.count(short) == 1 else name for name, short in zip(full, last, strict=True)]
 
 
 def changed(config: ConfigT, settings: Sequence[str]) -> ConfigT:
-    """The config with `key=value` settings put in, each parsed by the type of what it sets, the last of a key alone.
+    """The config with `key=value` settings, each parsed by the type of its setting; the last value of a key counts.
 
-    Kinds are chosen first, so that the order is of no matter.
+    Kinds are chosen first, so the order does not matter.
 
     Raises:
-        ValueError: for an unknown key (the near ones are shown), one that several parts have or that is of a kind
+        ValueError: for an unknown key (similar ones are shown), one that several parts have or that belongs to a kind
             that is not chosen; for a value of another type or out of range.
     """
-    return _with(config, _split(settings), typed=True)
+    return _with(config, _split(settings), parse=True)
 
 
 def parsed(settings: Sequence[str], hints: dict[str, Any]) -> dict[str, Any]:
-    """The values of `key=value` settings, each parsed by the type that `hints` has for its key; errors as `changed`."""
-    values = _split(settings)
+    """The values of `key=value` settings, each parsed by the type in `hints`; errors as `changed`."""
+    values: dict[str, Any] = _split(settings)
     for key, text in values.items():
         if key not in hints:
             raise _unknown(key, text, list(hints))
-    return {key: _checked(key, text, hints[key], typed=True) for key, text in values.items()}
+        values[key] = _parse(text, hints[key])
+        check_value(key, values[key], hints[key])
+    return values
 
 
 def _split(settings: Sequence[str]) -> dict[str, str]:
@@ -146,12 +154,13 @@ def _split(settings: Sequence[str]) -> dict[str, str]:
 
 
 def replaced(config: ConfigT, **values: Any) -> ConfigT:
-    """The config with settings, or parts, put in.
+    """The config with other settings or parts.
 
     Args:
         config: stays as it is.
-        **values: by last name where one part has it, else by full name (`**{"encoder.hidden_dim": 96}`); of a part the
-            name of a kind, which keeps what was set and both kinds have, or the part itself.
+        **values: by last name where one part has it, else by full name (`**{"encoder.hidden_dim": 96}`). A part is
+            given as an object, or by the name of its kind; then settings of the part before that both kinds have, and
+            that differ from their defaults, are kept.
 
     Raises:
         ValueError: as `changed`.
@@ -160,30 +169,29 @@ def replaced(config: ConfigT, **values: Any) -> ConfigT:
 
     >>> replaced(mae_digits.config(), method="simmim", masking="units", unit=4, epochs=20)
     """
-    return _with(config, values, typed=False)
+    return _with(config, values, parse=False)
 
 
-def _with(config: ConfigT, values: dict[str, Any], typed: bool) -> ConfigT:
-    kinds = {name: registry_of(hint) for name, hint in hints_of(type(config)).items()}
-    whole = {
-        key for key in values if key in kinds and (kinds[key] is not None or dataclasses.is_dataclass(values[key]))
-    }
-    parts = {key: _of_kind(kinds[key], values[key], getattr(config, key)) for key in whole}
-    absent = {name for key in whole for name in getattr(parts[key], "without", ()) if name not in whole}
+def _with(config: ConfigT, values: dict[str, Any], parse: bool) -> ConfigT:
+    parts = {}
+    for name, hint in hints_of(type(config)).items():
+        if name in values and (registry_of(hint) is not None or dataclasses.is_dataclass(values[name])):
+            parts[name] = _of_kind(registry_of(hint), values[name], getattr(config, name))
+    absent = {name for part in parts.values() for name in getattr(part, "without", ()) if name not in parts}
     config = dataclasses.replace(config, **parts, **dict.fromkeys(absent))
     changes: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
-        if key in whole:
+        if key in parts:
             continue
         part, _, name = _full_name(config, key, value).partition(".")
         hint = hints_of(type(getattr(config, part)))[name]
-        changes.setdefault(part, {})[name] = _checked(key, value, hint, typed)
+        changes.setdefault(part, {})[name] = _parse(value, hint) if parse else value
     new = {part: dataclasses.replace(getattr(config, part), **settings) for part, settings in changes.items()}
     return dataclasses.replace(config, **new)
 
 
 def _of_kind(kinds: Registry[type] | None, value: Any, before: Any) -> Any:
-    """The part of a kind, with those settings of the one before that both have and that were set."""
+    """The part of a kind, with the settings of the one before that both have and that differ from their defaults."""
     if kinds is None or not isinstance(value, str):
         return value
     kind = kinds[value]
@@ -204,20 +212,19 @@ def _full_name(config: Config, key: str, value: Any) -> str:
         raise ValueError(f"{key} is a setting of {' and of '.join(n.partition('.')[0] for n in found)}: type {typed}")
     meant, absent = _ELSEWHERE.get(key.lower().replace("-", "_"), key), absent_parts(config)
     for part, hint in hints_of(type(config)).items():
-        kinds = registry_of(hint)
         if key == part:
             names = ", ".join(name for name in full if name.startswith(f"{part}."))
             raise ValueError(f"{part} is a part of several settings, which are set one by one: {names}")
-        if meant in _names_in(part, type(getattr(config, part))):
+        kinds: Mapping[str, type] = registry_of(hint) or {}
+        have = [kind for kind in kinds if meant.removeprefix(f"{part}.") in hints_of(kinds[kind])]
+        if not have or kind_of(config, part) in have:
             continue
-        have = [name for name, kind in (kinds or {}).items() if meant in _names_in(part, kind)]
-        if have and part in absent:
+        if part in absent:
             raise ValueError(f"{meant} is a setting of the {part}, and {absent[part]} has none; leave it out")
-        if have:
-            raise ValueError(
-                f"{meant} is for {part}={' or '.join(have)}; the {part} is {kind_of(config, part)}; type --set "
-                f"{part}={have[0]}, too, or leave {meant} out"
-            )
+        raise ValueError(
+            f"{meant} is for {part}={' or '.join(have)}; the {part} is {kind_of(config, part)}; type --set "
+            f"{part}={have[0]}, too, or leave {meant} out"
+        )
     raise _unknown(key, value, short_names(config))
 
 
@@ -227,13 +234,8 @@ def _unknown(key: str, value: Any, known: list[str]) -> ValueError:
     return ValueError(f"there is no setting {shown(key)}{hint} {', '.join(known)}")
 
 
-def _names_in(part: str, kind: type) -> set[str]:
-    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
-    return {name for field in fields for name in (field.name, f"{part}.{field.name}")}
-
-
 def near_settings(word: str, known: Iterable[str]) -> list[str]:
-    """The settings, of those that are known, that are like a word, or that it means elsewhere."""
+    """Those of the known settings that are spelled like a word, or that other libraries call so."""
     word, known = word.lower().replace("-", "_"), list(known)
     if (dotted := word.replace("_", ".", 1)) in known:
         return [dotted]
@@ -241,18 +243,12 @@ def near_settings(word: str, known: Iterable[str]) -> list[str]:
     for name in known:
         by_last.setdefault(name.rpartition(".")[2], []).append(name)
     word = word if word in by_last else word.rpartition(".")[2]
-    near = [_ELSEWHERE[word]] if _ELSEWHERE.get(word) in by_last else difflib.get_close_matches(word, by_last, 3, 0.4)
+    near = [_ELSEWHERE[word]] if _ELSEWHERE.get(word) in by_last else near_names(word, by_last, 3)
     return [name for last in near for name in by_last[last]]
 
 
-def _checked(key: str, value: Any, hint: Any, typed: bool) -> Any:
-    parsed_value = _parse(value, hint) if typed else value
-    check_value(key, parsed_value, hint, value if typed else None)
-    return parsed_value
-
-
 def _parse(text: str, hint: Any) -> Any:
-    if names_of(hint) or fits("text", hint, with_range=False):  # a name or a path may look like a number
+    if fits("text", hint, with_range=False):  # a name or a path may look like a number
         return None if text == "None" and fits(None, hint) else text
     try:
         return ast.literal_eval(text)

@@ -1,4 +1,4 @@
-"""Where a run is computed: on one device, several, several machines, or TPUs."""
+"""The devices of a run: one, several, several machines, or TPUs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMES = ("auto", "single", "mirrored", "multiworker", "tpu")
 
 
 def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strategy:
-    """The strategy that `--strategy` names. To be called before any tensor is made.
+    """The strategy that `--strategy` names. Call this before any tensor is made.
 
     Args:
         name: `single`: one device. `mirrored`: every GPU of this machine, or every logical processor device.
@@ -22,7 +22,7 @@ def make_strategy(name: str = "auto", tpu: str = "local") -> tf.distribute.Strat
         tpu: name or address of a TPU for TensorFlow's resolver; `local` is that of this machine.
 
     Raises:
-        ValueError: for another name, or if what it needs is not there.
+        ValueError: for another name, or if its devices are missing.
     """
     if name not in NAMES:
         raise ValueError(f"a strategy is one of {', '.join(NAMES)}; got {name!r}")
@@ -42,7 +42,7 @@ def _mirrored() -> tf.distribute.Strategy:
             f"--strategy=mirrored needs at least two devices, and there is one {devices[0].device_type}; use "
             "--strategy=single"
         )
-    # On processors the collective that is the default does not always finish
+    # The default collective does not always finish on processors
     reduction = None if gpus else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy([device.name for device in devices], cross_device_ops=reduction)
 
@@ -80,7 +80,7 @@ def _tpu(name: str) -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(name)
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    except Exception as error:  # whatever the resolver and its transport raise
+    except Exception as error:  # the resolver and its transport raise many kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"--strategy=tpu: cannot reach the TPU {name!r} ({reason}); name one with --tpu") from error
     return tf.distribute.TPUStrategy(resolver)
@@ -92,7 +92,7 @@ def is_multiworker(strategy: tf.distribute.Strategy) -> bool:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the run's files: the only one, the chief, or the first worker."""
+    """Whether this process writes the run's files: it is the only one, the chief, or the first worker."""
     if not is_multiworker(strategy):
         return True
     resolver = strategy.cluster_resolver
@@ -101,10 +101,10 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def on_chief(strategy: tf.distribute.Strategy, act: Callable[[], None]) -> None:
-    """Calls `act` on the chief alone, while the others wait; if it cannot be done, no worker goes on.
+    """Calls `act` on the chief alone, while the other workers wait.
 
     Raises:
-        ValueError, OSError: what `act` raised on the chief; elsewhere a ValueError that points there.
+        ValueError, OSError: the error of `act` on the chief; on the others a ValueError that refers to it.
     """
     error: ValueError | OSError | None = None
     if is_chief(strategy):
@@ -119,8 +119,6 @@ def on_chief(strategy: tf.distribute.Strategy, act: Callable[[], None]) -> None:
 def check_batch(batch_size: int, accumulation_steps: int, strategy: tf.distribute.Strategy) -> None:
     """Raises a ValueError if a batch cannot be divided among the replicas and their parts."""
     replicas = strategy.num_replicas_in_sync
-    if accumulation_steps < 1:
-        raise ValueError(f"accumulation_steps counts the parts of a batch, from 1 on; got {accumulation_steps!r}")
     if batch_size % (replicas * accumulation_steps):
         raise ValueError(
             f"a batch must be divisible by {replicas} replicas x accumulation_steps={accumulation_steps}: got "
@@ -133,7 +131,7 @@ def distributed(strategy: tf.distribute.Strategy, batch_size: int, make_dataset:
     """The input of `fit`: replica r of R gets the r-th of R contiguous shares of every global batch.
 
     Args:
-        strategy: who takes the steps.
+        strategy: of the run.
         batch_size: of a global batch.
         make_dataset: from (number of hosts, index of this host) to the host's endless stream of contiguous shares.
     """
@@ -142,14 +140,14 @@ def distributed(strategy: tf.distribute.Strategy, batch_size: int, make_dataset:
 
     def of_host(context: tf.distribute.InputContext) -> tf.data.Dataset:
         dataset = make_dataset(context.num_input_pipelines, context.input_pipeline_id)
-        # `repeat`: known to be endless, so that replicas need not agree in every step whether there is more
+        # `repeat`: of an endless data set, replicas need not agree in every step whether there is another batch
         return dataset.rebatch(context.get_per_replica_batch_size(batch_size), drop_remainder=True).repeat()
 
     return strategy.distribute_datasets_from_function(of_host)
 
 
 def any_worker(strategy: tf.distribute.Strategy, flags: Sequence[bool]) -> list[bool]:
-    """Which of the flags are set on any worker. Every worker must call this at the same step; it also waits for all."""
+    """Which of the flags are set on any worker. Every worker must call this at the same step: it waits for all."""
     if not is_multiworker(strategy):
         return list(flags)
     values = strategy.run(tf.identity, args=(tf.constant(flags, tf.float32),))

@@ -1,4 +1,4 @@
-"""A trained model's file, and what the run that wrote it knows of it."""
+"""The file of a trained model, and the run that wrote it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ from typing import Any
 from keras_mae.trainers import run
 from keras_mae.trainers.config import AnyConfig
 
-CROP_RATIO = 0.875  # of a file that no run knows: the evaluation transform's default
-
 _log = logging.getLogger("keras_mae")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """What `--run` names.
+    """The model that `--run` names.
 
     Attributes:
         path: of the `.keras` file.
-        folder: the folder of the run that the file lies in, or None.
+        folder: the folder of the file's run, or None.
         config: the run's config, or None.
         data: the run's data specification, or None.
-        seen: what the run saw of its data, see `RunFolder.seen`; empty without a run.
+        seen: a summary of the run's data, see `RunFolder.seen`; empty without a run.
     """
 
     path: str
@@ -35,19 +33,9 @@ class TrainedModel:
 
     @property
     def crop_ratio(self) -> float:
-        """Of the evaluation transform, as the run had it; 0.875 if there is none that says."""
+        """The run's crop ratio of the evaluation transform; 0.875 if it is not known."""
         ratio = None if self.config is None else self.config.data.crop_ratio
-        return CROP_RATIO if ratio is None else ratio
-
-    @property
-    def class_names(self) -> list[str] | None:
-        """The names of the classes in order, if the run's data had some."""
-        return self.seen.get("class_names") or None
-
-    @property
-    def pixel_dtype(self) -> str | None:
-        """The dtype of the run's images, `"uint8"` or `"uint16"`, if it is known."""
-        return self.seen.get("dtype")
+        return 0.875 if ratio is None else ratio
 
 
 def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:
@@ -55,10 +43,10 @@ def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:
 
     Args:
         path: the folder or the file.
-        name: which file of a folder, such as `model.keras`.
+        name: of the file in a folder, such as `model.keras`.
 
     Raises:
-        ValueError: if there is no such file, or the folder is not that of a run, or of one that has not finished.
+        ValueError: if there is no such file, or the folder is not that of a finished run.
     """
     if not path.endswith(".keras"):
         folder = run.RunFolder(path)
@@ -70,7 +58,7 @@ def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:
         folder = run.RunFolder(os.path.dirname(file))
         try:
             config, data = folder.config()
-        except ValueError as error:  # somebody else's config.json is no reason not to take the file
+        except ValueError as error:  # the file is fine also beside another program's config.json
             if "earlier version" in str(error):
                 _log.warning("%s: its crop ratio, bit depth and class names are not known here", error)
             continue
@@ -79,6 +67,6 @@ def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:
 
 
 def say_if_outside(model: TrainedModel, defaults: str) -> None:
-    """Logs what is taken for a file that no run knows, such as `"the crop ratio 0.875; set it with ..."`."""
+    """Logs the defaults for a file outside of a run, such as `"the crop ratio is 0.875"`."""
     if model.folder is None:
         _log.info("%s lies in no run's folder, so it does not say how it was trained: %s", model.path, defaults)

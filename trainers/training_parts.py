@@ -1,9 +1,9 @@
-"""The parts of a config that all programs have alike: data, optimizer, and how a run is computed."""
+"""The parts of a config that several programs share: data, optimizer, and run."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from keras_mae.trainers.ranges import (
     AtLeast0,
@@ -11,30 +11,33 @@ from keras_mae.trainers.ranges import (
     DtypePolicy,
     Level,
     Megapixels,
+    Positive,
     Range,
     Rate,
     Seed,
     ShareAbove0,
+    ShareBelow1,
 )
 
 if TYPE_CHECKING:
     from keras_mae.data import Augmentation, Decoding, FineTuningAugmentation
+    from keras_mae.optimizers import AdamW, WarmupCosine, WarmupMultiStep
 
 
 @dataclasses.dataclass(frozen=True)
 class DecodedData:
-    """Images as they are decoded.
+    """Decoded images.
 
     Attributes:
-        background: what is seen through transparent pixels: a gray level in [0, 255].
-        max_megapixels: images of more are refused before they are decoded, in millions of pixels.
+        background: gray level behind transparent pixels, in [0, 255].
+        max_megapixels: limit on the size of an image, in millions of pixels; larger ones are not decoded.
     """
 
     background: Level = 255
     max_megapixels: Megapixels = 100.0
 
     def decoding(self) -> Decoding:
-        """How files become pixels."""
+        """The rules of decoding."""
         from keras_mae.data import Decoding
 
         return Decoding(round(self.max_megapixels * 1e6), self.background)
@@ -45,7 +48,7 @@ class CroppedData(DecodedData):
     """Images to train on, cropped and mirrored at random.
 
     Attributes:
-        crop_scale: area of the random resized crop, as shares of the image's: smallest and largest; None for no crop.
+        crop_scale: smallest and largest area of the random resized crop, as shares of the image's; None for no crop.
         flip: whether half of the images are mirrored.
         crop_ratio: of the evaluation transform: images are scaled to `image_size / crop_ratio`, then cut.
     """
@@ -60,10 +63,25 @@ class CroppedData(DecodedData):
         return self.crop_scale is None and not self.flip
 
     def build(self) -> Augmentation | FineTuningAugmentation:
-        """What is done to an image."""
+        """The augmentation of an image."""
         from keras_mae.data import Augmentation
 
-        return Augmentation(self.crop_scale, self.flip, self.crop_ratio)
+        return Augmentation(self.crop_scale, self.flip, self.crop_ratio, getattr(self, "jitter", 0.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """The labels of images, and the images to test on.
+
+    Attributes:
+        validation_data: images to test on; None for the data's own validation split.
+        num_classes: None for as many as the data has.
+        labels_per_class: number of images of each class to train on, which the seed chooses; None for all.
+    """
+
+    validation_data: str | None = None
+    num_classes: Annotated[int, Range(2, 1_000_000)] | None = None
+    labels_per_class: Count | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +90,10 @@ class Optimizer:
 
     Attributes:
         epochs: passes over the images.
-        warmup_epochs: of these, how many the learning rate takes to rise from 0.
-        batch_size: images in a step, of all devices together.
+        warmup_epochs: epochs in which the learning rate rises linearly from 0.
+        batch_size: images in a step, on all devices together.
         base_learning_rate: for 256 images; the peak is `base_learning_rate * batch_size / 256`.
-        weight_decay: share of a weight that a step takes off it, times the learning rate; biases, norms and tokens are
-            not decayed.
+        weight_decay: decoupled weight decay, times the learning rate; biases, norms and tokens have none.
     """
 
     epochs: Count = 100
@@ -90,20 +107,53 @@ class Optimizer:
         """The learning rate after warm-up, by the linear scaling rule."""
         return self.base_learning_rate * self.batch_size / 256
 
+    def schedule(self, steps: int) -> WarmupCosine | WarmupMultiStep:
+        """The learning rate by step; `steps` is the number of steps in an epoch.
+
+        Raises:
+            ValueError: if the settings of the schedule do not go together.
+        """
+        from keras_mae.optimizers import WarmupCosine
+
+        warmup, minimum = round(self.warmup_epochs * steps), getattr(self, "min_learning_rate", 0.0)
+        return WarmupCosine(self.peak_learning_rate, warmup, self.epochs * steps, minimum)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamWOptimizer(Optimizer):
+    """AdamW.
+
+    Attributes:
+        beta_2: decay rate of the second moment.
+        accumulation_steps: parts in which a replica computes its share of a batch, to save memory.
+        clip_norm: bound on the gradient's global norm; None for no clipping.
+    """
+
+    beta_2: ShareBelow1 = 0.999
+    accumulation_steps: Count = 1
+    clip_norm: Positive | None = None
+
+    def build(self, model: Any, steps: int) -> AdamW:
+        """The optimizer of a model; `steps` and errors as for `schedule`."""
+        from keras_mae.optimizers import adamw
+
+        layer_decay = getattr(self, "layer_decay", None)
+        return adamw(model, self.schedule(steps), self.weight_decay, self.beta_2, layer_decay)
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """How a run is computed and kept.
+    """Computation and files of a run.
 
     Attributes:
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
         jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without. On a
-            processor it pays for small models.
-        max_skipped_steps: so many steps in a row may be skipped because their loss or gradient is not finite.
+            processor it speeds up small models.
+        max_skipped_steps: limit on consecutive steps that are skipped because loss or gradient is not finite.
         checkpoint_steps: steps between checkpoints within an epoch, or None; each epoch ends with one.
         checkpoint_minutes: minutes between checkpoints within an epoch, or None.
         check_memory: whether a run that needs more memory than there is is refused before it starts.
-        seed: what every random number is a function of.
+        seed: of every random number.
     """
 
     dtype_policy: DtypePolicy = "float32"

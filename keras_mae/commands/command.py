@@ -1,10 +1,11 @@
-"""What a command is, and the flags that several have."""
+"""The class of all commands, and their shared flags, checks and config."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -15,11 +16,10 @@ class Command:
 
     Attributes:
         summary: a line for `--help`.
-        make_flags: gives a new set for every call, as parsing leaves its values in a set.
-        run: does it.
+        make_flags: returns new flags for every call, as parsing stores its values in them.
+        run: runs the command.
         required: the flags that must be given.
-        config: what `--set` changes in full: gives the config class; None if there is no such flag.
-        check: raises a `ValueError` for what cannot work, before TensorFlow is imported, which takes long.
+        check: raises a `ValueError` for what cannot work, before TensorFlow is imported, which takes seconds.
     """
 
     summary: str
@@ -27,11 +27,10 @@ class Command:
     run: Callable[[flags.FlagValues], None]
     required: tuple[str, ...] = ()
     check: Callable[[flags.FlagValues], None] = lambda values: None
-    config: Callable[[], type] | None = None
 
 
 def check_output(values: flags.FlagValues) -> None:
-    """Refuses a run folder that has a file's name, or is what the images, or the model, are read from."""
+    """Refuses a run folder that has a file's name, or that the images or the model are read from."""
     if values.output is None:
         return
     if values.output.endswith((".keras", ".h5", ".onnx", ".tflite")):
@@ -42,14 +41,13 @@ def check_output(values: flags.FlagValues) -> None:
     output = os.path.realpath(values.output)
     for flag in ("data", "validation_data", "run"):
         given = str(values[flag].value or "") if flag in values else ""
-        if given:
-            path = given if flag == "run" else given.rpartition(":")[2]
-            if path and os.path.realpath(path) == output:
-                raise ValueError(f"--output={values.output} is what --{flag} is read from; name another folder")
+        path = given if flag == "run" else given.rpartition(":")[2]
+        if path and os.path.realpath(path) == output:
+            raise ValueError(f"--output={values.output} is what --{flag} is read from; name another folder")
 
 
 def define_data(values: flags.FlagValues) -> None:
-    """Defines `--data`, in full."""
+    """Defines `--data`, with all its forms."""
     flags.DEFINE_string(
         "data",
         None,
@@ -60,24 +58,50 @@ def define_data(values: flags.FlagValues) -> None:
     )
 
 
-def define_set(values: flags.FlagValues) -> None:
-    """Defines `--set`, of a recipe's settings."""
+def define_run(values: flags.FlagValues, recipe: str | None) -> None:
+    """Defines the flags of a program that has a config and writes a run folder.
+
+    Args:
+        values: where they are defined.
+        recipe: the default of `--recipe`; None for a program that trains nothing, and has no recipe.
+    """
+    flags.DEFINE_string("output", None, "the run folder to write", flag_values=values)
     flags.DEFINE_multi_string(
         "set",
         [],
         "a setting in place of the recipe's, as key=value; may be given again; keras-mae recipes --show=NAME has them",
         flag_values=values,
     )
-
-
-def define_overwrite(values: flags.FlagValues) -> None:
-    """Defines `--overwrite`, of a run."""
     flags.DEFINE_bool("overwrite", False, "discard the run that is in the output folder", flag_values=values)
-
-
-def define_training(values: flags.FlagValues, strategy: str = "what to train on, as for pretrain") -> None:
-    """Defines what the programs that train have: `--resume`, `--strategy` (with this help) and `--tpu`."""
+    if recipe is None:
+        return
+    flags.DEFINE_string("recipe", recipe, "the settings; see keras-mae recipes", flag_values=values)
     flags.DEFINE_bool("resume", False, "continue the run that is in the output folder", flag_values=values)
-    names = ["auto", "single", "mirrored", "multiworker", "tpu"]
-    flags.DEFINE_enum("strategy", "auto", names, strategy, flag_values=values)
+    flags.DEFINE_enum(
+        "strategy",
+        "auto",
+        ["auto", "single", "mirrored", "multiworker", "tpu"],
+        "the devices to train on: one, all GPUs of this machine, the machines in TF_CONFIG, or a TPU; auto takes the "
+        "machines if there are several, else the GPUs if there are several",
+        flag_values=values,
+    )
     flags.DEFINE_string("tpu", "local", "the TPU's name or address; local is this machine's", flag_values=values)
+
+
+def config_of(values: flags.FlagValues, program: str, settings: Sequence[str] = ()) -> Any:
+    """The config of a program: its recipe, or its defaults without one, with what the command line sets.
+
+    Args:
+        values: the flags.
+        program: its name, such as `"finetune"`.
+        settings: `key=value`; those of `--set` come after them, and flags that name a setting last.
+    """
+    from keras_mae.trainers import recipes
+    from keras_mae.trainers.config import CONFIGS
+    from keras_mae.trainers.settings import changed, replaced
+
+    kind = CONFIGS[program]
+    config = changed(recipes.load(values.recipe, kind) if "recipe" in values else kind(), [*settings, *values.set])
+    given = {name: values[name].value for name in ("run", "validation_data") if name in values}
+    given = {name: value for name, value in given.items() if value is not None}
+    return replaced(config, **given) if given else config

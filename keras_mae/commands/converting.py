@@ -18,44 +18,39 @@ def _convert_flags() -> flags.FlagValues:
     )
     flags.DEFINE_enum(
         "format", None, formats,
-        "whose names it has: the official MAE code's, timm's, Hugging Face's, SimMIM's or ours",
+        "the names of its weights: the official MAE code's, timm's, Hugging Face's, SimMIM's or ours",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string("output", None, "the file to write, with one of these endings", flag_values=values)
     flags.DEFINE_enum("output_format", None, formats, "the format to write", flag_values=values)
     flags.DEFINE_string(
-        "preset",
-        None,
-        "the model in the checkpoint: vit_base_patch16, or mae_vit_base_patch16 with its decoder; a .keras file knows "
-        "its own",
+        "preset", None,
+        "the model in the checkpoint: vit_base_patch16, or mae_vit_base_patch16 with a decoder; not for a .keras file",
         flag_values=values,
-    )
+    )  # fmt: skip
     flags.DEFINE_multi_string(
-        "set",
-        [],
+        "set", [],
         "a constructor argument of the encoder in place of the preset's, as key=value, such as "
         "image_shape=(384,384,3); may be given again",
         flag_values=values,
-    )
+    )  # fmt: skip
     flags.DEFINE_integer(
-        "num_classes", None, "it is a classifier on that preset, with so many classes", lower_bound=1,
+        "num_classes", None, "number of classes, if the model is a classifier on that preset", lower_bound=1,
         flag_values=values,
     )  # fmt: skip
-    flags.DEFINE_enum("pooling", "mean", ["mean", "cls"], "what the classifier looks at", flag_values=values)
+    flags.DEFINE_enum("pooling", "mean", ["mean", "cls"], "the pooling of the classifier", flag_values=values)
     flags.DEFINE_multi_string(
         "skip", [], "a pattern of names to leave out, such as 'decoder.*'; may be given again", flag_values=values
     )
     flags.DEFINE_string(
-        "resize_positions",
-        None,
+        "resize_positions", None,
         "resize position embeddings if the image size is another; the grid of patches in the checkpoint: square, or "
         "ROWSxCOLUMNS",
         flag_values=values,
-    )
-    flags.DEFINE_string(
-        "prefix", None, "what stands before the names of the weights to take, if there are several sets of them",
-        flag_values=values,
     )  # fmt: skip
+    flags.DEFINE_string(
+        "prefix", None, "prefix of the names of the weights to take, if there are several sets", flag_values=values
+    )
     flags.DEFINE_bool("overwrite", False, "replace files that are there", flag_values=values)
     return values
 
@@ -74,9 +69,8 @@ def _convert(values: flags.FlagValues) -> None:
     from keras_mae.trainers.settings import parsed
 
     hints = typing.get_type_hints(ViTEncoder.__init__)
-    settings = parsed(
-        values.set, {name: hint for name, hint in hints.items() if name not in ("name", "kwargs", "return")}
-    )
+    for name in ("name", "kwargs", "return"):
+        del hints[name]
     convert_checkpoint(
         values.checkpoint,
         values.format,
@@ -89,13 +83,13 @@ def _convert(values: flags.FlagValues) -> None:
         resize_positions=_grid(values.resize_positions),
         prefix=values.prefix,
         overwrite=values.overwrite,
-        **settings,
+        **parsed(values.set, hints),
     )
     print(f"wrote {values.output}")
 
 
 def _grid(text: str | None) -> bool | tuple[int, int]:
-    """What `--resize_positions` says, as `keras_mae.load_checkpoint` takes it."""
+    """`--resize_positions` as `keras_mae.load_checkpoint` takes it."""
     if text in (None, "square"):
         return text is not None
     rows, _, columns = str(text).partition("x")

@@ -21,30 +21,27 @@ def _export_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("run", None, "the folder of a run, or a model's file: FILE.keras", flag_values=values)
     flags.DEFINE_string(
-        "output",
-        None,
-        "the model's folder, whose name is the model's for TF Serving; versions are subfolders of it, and a file "
+        "output", None,
+        "the model's folder, whose name is the model's for TF Serving; versions are its subfolders, and a file "
         "models.config beside it lists the models there; or a file to write: NAME.onnx or NAME.tflite",
         flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "version", 1, "the version to write; one that is there is never overwritten", flag_values=values
-    )
+    )  # fmt: skip
+    flags.DEFINE_integer("version", 1, "the version to write; versions are never overwritten", flag_values=values)
     flags.DEFINE_enum(
         "model", "encoder", ["encoder", "classifier", "autoencoder"],
-        "what to export: the encoder in it, or all of it, which must then be of this kind",
+        "what to export: the encoder in the model, or all of it, which must then be of this kind",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_enum(
         "pooling", None, ["mean", "cls", "both"],
         "an embedding is the mean of the patch tokens, the class token, or the class token followed by the mean; if "
-        "not given, what a classifier's run has pooled by, else the mean",
+        "not given, the pooling of a classifier's run, else the mean",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_bool("normalize", False, "scale embeddings to length 1", flag_values=values)
     flags.DEFINE_enum(
         "dtype", None, ["float32", "bfloat16"],
-        "what to compute in, outputs are float32 either way; what the model was trained in if not given",
+        "the dtype of the computation, outputs are float32 either way; if not given, that of the training",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_enum(
@@ -60,11 +57,10 @@ def _export_flags() -> flags.FlagValues:
         lower_bound=0, upper_bound=1, flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string(
-        "labels",
-        None,
+        "labels", None,
         "a text file with a classifier's class names, one a line; the names of the run's data if not given",
         flag_values=values,
-    )
+    )  # fmt: skip
     flags.DEFINE_string(
         "data", None, "images for the check, as for pretrain; the run's own if not given", flag_values=values
     )
@@ -75,7 +71,7 @@ _FORMAT_OF = {".onnx": "onnx", ".tflite": "litert"}
 
 
 def _check(values: flags.FlagValues) -> None:
-    """Raises a `ValueError` for what cannot be exported; the name of a file to write says its format."""
+    """Refuses what cannot be exported; the ending of a file to write sets its format."""
     format = _FORMAT_OF.get(os.path.splitext(values.output)[1])
     if format is not None:
         if values["format"].present and values.format != format:
@@ -96,7 +92,7 @@ def _check(values: flags.FlagValues) -> None:
 
 
 def _trained_model(values: flags.FlagValues) -> TrainedModel:
-    """The model's file, and what its run knows of it."""
+    """The model's file, and its run."""
     from keras_mae.trainers import run
     from keras_mae.trainers.trained_model import find_model
 
@@ -111,9 +107,9 @@ def _export(values: flags.FlagValues) -> None:
     if not is_file:
         new_version(values.output, values.version)  # refused before anything is loaded
     try:
-        path = _write_file(values) if is_file else _write(values)
-    except export.VerificationError as error:  # of many lines, if it is what a fresh process said: its last one says it
-        first, *more = str(error).splitlines()
+        path = _write_file(values) if is_file else _write(values, values.output)
+    except export.VerificationError as error:
+        first, *more = str(error).splitlines()  # the last line of a fresh process' traceback names the error
         raise ValueError(" ".join([first, *more[-1:]])) from error
     print(f"wrote {path}, and checked it in {'a fresh process' if values.format == 'savedmodel' else 'its runtime'}")
     if values.format == "savedmodel":
@@ -123,21 +119,20 @@ def _export(values: flags.FlagValues) -> None:
 
 
 def _write_file(values: flags.FlagValues) -> str:
-    """Writes the model's file under the name that was given, and returns it; the folder of versions is left out."""
+    """Writes the model's file to `--output`, without a folder of versions, and returns its name."""
     output = values.output
     folder = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(folder):
         raise ValueError(f"--output={output}: there is no folder {folder}")
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as aside:
-        values["output"].value = os.path.join(aside, "model")
-        (file,) = glob.glob(f"{glob.escape(_write(values))}/*{os.path.splitext(output)[1]}")
+        version = _write(values, os.path.join(aside, "model"))
+        (file,) = glob.glob(f"{glob.escape(version)}/*{os.path.splitext(output)[1]}")
         os.replace(file, output)
-    values["output"].value = output
     return output
 
 
-def _write(values: flags.FlagValues) -> str:
-    """Writes the model in its format, and returns the path."""
+def _write(values: flags.FlagValues, output: str) -> str:
+    """Writes a version of the model into the folder `output`, and returns its path."""
     from keras_mae import export
     from keras_mae.trainers.trained_model import say_if_outside
 
@@ -147,19 +142,19 @@ def _write(values: flags.FlagValues) -> str:
     say_if_outside(trained, _taken(values, crop_ratio))
     images, trained = _look_at_data(values, trained, encoder.image_shape, crop_ratio)
     arguments: dict[str, Any] = {"version": values.version, "images": images, "dtype": values.dtype}
-    arguments["pixel_dtype"] = trained.pixel_dtype or "auto"
+    arguments["pixel_dtype"] = trained.seen.get("dtype") or "auto"
     if values.model == "encoder":
         pooling = values.pooling or getattr(getattr(trained.config, "head", None), "pooling", "mean")
         arguments |= {"crop_ratio": crop_ratio, "pooling": pooling, "normalize": values.normalize}
-        return export.export_encoder(model, values.output, format=values.format, **arguments)
+        return export.export_encoder(model, output, format=values.format, **arguments)
     if values.model == "classifier":
         arguments |= {"crop_ratio": crop_ratio, "labels": _labels(values, trained, model.num_classes)}
-        return export.export_classifier(model, values.output, format=values.format, **arguments)
-    return export.export_autoencoder(model, values.output, **arguments)
+        return export.export_classifier(model, output, format=values.format, **arguments)
+    return export.export_autoencoder(model, output, **arguments)
 
 
 def _taken(values: flags.FlagValues, crop_ratio: float) -> str:
-    """What a file is exported with that no run knows, and what changes it."""
+    """The defaults with which a file outside of a run is exported, and the flags that change them."""
     parts = ["image files keep the bits that they have"]
     if values.model != "autoencoder":
         parts.append(f"the crop ratio is {crop_ratio} (--crop_ratio)")
@@ -169,11 +164,11 @@ def _taken(values: flags.FlagValues, crop_ratio: float) -> str:
 
 
 def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -> list[str] | None:
-    """The names of the classes: those in the file of `--labels`, or those of the run's data, or None."""
+    """The names of the classes: from the file of `--labels`, or from the run's data, or None."""
     if values.labels:
         with open(values.labels, encoding="utf-8") as file:
             return file.read().splitlines()
-    names = trained.class_names
+    names = trained.seen.get("class_names") or None
     if names is None and trained.folder is not None:
         logging.getLogger("keras_mae").info("the run's data name no classes: labels are numbers (--labels)")
     if names is not None and len(names) != num_classes:
@@ -185,31 +180,30 @@ def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -
 
 
 def _load_for_export(path: str, kind: str):
-    """The model of this kind in the file, and its encoder."""
+    """The model in a file, or its encoder if that is the kind to export; and its encoder."""
     from keras_mae import models
     from keras_mae.models.masked_image_model import MaskedImageModel
     from keras_mae.models.saved_files import load_model_file
 
-    expected = {
-        "encoder": models.Encoder,
-        "classifier": models.ImageClassifier,
-        "autoencoder": MaskedImageModel,
+    expected, names = {
+        "encoder": (models.Encoder, "Encoder"),
+        "classifier": (models.ImageClassifier, "ImageClassifier"),
+        "autoencoder": (MaskedImageModel, "MaskedAutoencoder or SimMIM"),
     }[kind]
     model = load_model_file(path)
-    if kind == "encoder":
-        model = getattr(model, "encoder", model)
+    encoder = getattr(model, "encoder", model)
+    model = encoder if kind == "encoder" else model
     if not isinstance(model, expected):
-        names = "MaskedAutoencoder or SimMIM" if kind == "autoencoder" else expected.__name__
         raise ValueError(f"--model={kind} needs {names}, and {path} holds {type(model).__name__}")
-    return model, getattr(model, "encoder", model)
+    return model, encoder
 
 
 def _look_at_data(
     values: flags.FlagValues, trained: TrainedModel, image_shape: tuple[int, int, int], crop_ratio: float
 ) -> tuple[Any, TrainedModel]:
-    """Some of the images in the data, or None if they are gone and nobody asked for them; and what the run saw.
+    """Some images for the check, or None if the run's data are gone; and the model, with a summary of its data.
 
-    Runs of earlier versions have not noted what they saw: it is what is there now.
+    Runs of earlier versions have no summary of their data: it is taken from the data that are there now.
     """
     from keras_mae.data import first_images, open_source
 

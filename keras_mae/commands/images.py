@@ -1,4 +1,4 @@
-"""`keras-mae stats` and `tfrecords`: what is done with images before they are trained on."""
+"""`keras-mae stats` and `tfrecords`, for images before training."""
 
 from __future__ import annotations
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from absl import flags
 
-from keras_mae.commands.command import Command, check_output, define_data, define_overwrite, define_set, define_training
-
-if TYPE_CHECKING:
-    from keras_mae.trainers.config import PretrainConfig
+from keras_mae.commands.command import Command, check_output, config_of, define_data, define_run
 
 
 def _demo_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string("output", "runs/demo", "the run folder to write", flag_values=values)
-    define_overwrite(values)
-    flags.DEFINE_integer("seed", 0, "what every random number is a function of", flag_values=values)
+    flags.DEFINE_bool("overwrite", False, "discard the run that is in the output folder", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "the seed of every random number", flag_values=values)
     return values
 
 
@@ -31,37 +27,21 @@ def _pretrain_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     define_data(values)
     flags.DEFINE_string(
-        "stats", None, "the file of keras-mae stats, whose mean and std the run's config takes", flag_values=values
+        "stats", None, "a file that keras-mae stats has written: mean and std of the pixels", flag_values=values
     )
-    flags.DEFINE_string("output", None, "the run folder to write", flag_values=values)
-    flags.DEFINE_string("recipe", "mae_vit_base", "what to train and how; see keras-mae recipes", flag_values=values)
-    define_set(values)
-    define_overwrite(values)
-    define_training(
-        values,
-        strategy="what to train on: one device, all GPUs of this machine, the machines in TF_CONFIG, or a TPU; auto "
-        "takes the machines if there are several, else the GPUs if there are several",
-    )
+    define_run(values, "mae_vit_base")
     flags.DEFINE_string(
         "data_service", None, "a tf.data service that prepares the images: grpc://HOST:PORT", flag_values=values
     )
     return values
 
 
-def _pretrain_config(values: flags.FlagValues, stats: str | None) -> PretrainConfig:
-    from keras_mae.trainers import recipes
-    from keras_mae.trainers.config import PretrainConfig
-    from keras_mae.trainers.settings import changed
-
-    return changed(recipes.load(values.recipe, PretrainConfig), [*stats_settings(stats), *values.set])
-
-
 def _check_pretrain(values: flags.FlagValues) -> None:
-    """Refuses settings that cannot work; those that the file of `--stats` has are known once TensorFlow is there."""
+    """Refuses settings that cannot work; the settings in the file of `--stats` are read after TensorFlow's import."""
     from keras_mae.trainers.checks import check_together
 
     check_output(values)
-    config = _pretrain_config(values, None)
+    config = config_of(values, "pretrain")
     if values.stats is None:
         check_together(config)
 
@@ -69,9 +49,8 @@ def _check_pretrain(values: flags.FlagValues) -> None:
 def _pretrain(values: flags.FlagValues) -> None:
     from keras_mae.trainers.pretrain import pretrain
 
-    config = _pretrain_config(values, values.stats)
     pretrain(
-        config,
+        config_of(values, "pretrain", stats_settings(values.stats)),
         values.data,
         values.output,
         resume=values.resume,
@@ -81,12 +60,6 @@ def _pretrain(values: flags.FlagValues) -> None:
         data_service=values.data_service,
     )
     print(f"wrote {values.output}")
-
-
-def _pretrain_settings() -> type:
-    from keras_mae.trainers.config import PretrainConfig
-
-    return PretrainConfig
 
 
 def stats_settings(path: str | None) -> list[str]:
@@ -107,11 +80,7 @@ def _reconstruct_flags() -> flags.FlagValues:
     flags.DEFINE_string("data", None, "the images, as for pretrain; the run's own if not given", flag_values=values)
     flags.DEFINE_string("output", None, "the PNG to write; in the run folder if not given", flag_values=values)
     flags.DEFINE_integer(
-        "count",
-        16,
-        "how many images, which are a random sample that is always the same",
-        lower_bound=1,
-        flag_values=values,
+        "count", 16, "how many images: a random sample, always the same", lower_bound=1, flag_values=values
     )
     flags.DEFINE_float(
         "mask_ratio", None, "share of the patches to mask; the run's own if not given", flag_values=values
@@ -120,7 +89,7 @@ def _reconstruct_flags() -> flags.FlagValues:
 
 
 def _check_picture(values: flags.FlagValues) -> None:
-    """Refuses a picture's name that is none, before the model is loaded."""
+    """Refuses an output that is not the name of a PNG file, before the model is loaded."""
     output = values.output
     if output is None:
         return
@@ -167,7 +136,6 @@ PRETRAIN = Command(
     _pretrain,
     ("data", "output"),
     _check_pretrain,
-    _pretrain_settings,
 )
 RECONSTRUCT = Command(
     "draw what a pretrained model makes of masked images", _reconstruct_flags, _reconstruct, ("run",), _check_picture

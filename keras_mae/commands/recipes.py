@@ -1,4 +1,4 @@
-"""`keras-mae recipes`: a line for each, or one of them in full."""
+"""`keras-mae recipes`: a line for each recipe, or one recipe in full."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _recipes(values: flags.FlagValues) -> None:
 
 
 def _explained(config: Config) -> Iterator[str]:
-    """The parts of a config with their settings, as they are typed, and what each of them means."""
+    """The parts of a config with their settings, as `--set` takes them, and the explanation of each."""
     from keras_mae.trainers import settings
     from keras_mae.trainers.ranges import hints_of
 
@@ -61,7 +61,7 @@ def _explained(config: Config) -> Iterator[str]:
 
 
 def explanations(part: type) -> dict[str, str]:
-    """What the docstrings of a part, and of the classes that it is made from, say of each setting."""
+    """The explanation of each setting, from the docstrings of a part and of its base classes."""
     found: dict[str, str] = {}
     for base in reversed(part.__mro__):
         _, _, attributes = inspect.cleandoc(base.__doc__ or "").partition("\nAttributes:\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import keras
 import tensorflow as tf
 
 from keras_mae.encoders.freezing import freeze_inside, frozen_parts, model_from_config
+from keras_mae.encoders.pooling import POOLINGS, class_token
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import Checkpointed, PixelNormalization
 from keras_mae.layers.geometry import Geometry
@@ -17,7 +18,6 @@ from keras_mae.layers.patches import check_sizes, patch_grid
 from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_mae.layers.slots import Slot
 from keras_mae.layers.transformer_block import WithBlocks
-from keras_mae.registry import Registry
 from keras_mae.training import ImageModel
 
 AnyEncoder = TypeVar("AnyEncoder", bound="Encoder")
@@ -33,27 +33,6 @@ class Tokens(NamedTuple):
 
     prefix: tf.Tensor
     patches: tf.Tensor
-
-
-POOLINGS: Registry[Callable[[Tokens], tf.Tensor]] = Registry("pooling")
-
-
-@POOLINGS.register("mean")
-def mean_of_patches(tokens: Tokens) -> tf.Tensor:
-    """The mean of the patch tokens, `(B, D)`."""
-    return tf.reduce_mean(tokens.patches, axis=1)
-
-
-@POOLINGS.register("cls")
-def class_token(tokens: Tokens) -> tf.Tensor:
-    """The class token, `(B, D)`: the first prefix token, or without any the mean of the patch tokens."""
-    return mean_of_patches(tokens) if tokens.prefix.shape[1] == 0 else tokens.prefix[:, 0]
-
-
-@POOLINGS.register("both")
-def class_token_and_mean(tokens: Tokens) -> tf.Tensor:
-    """The class token followed by the mean of the patch tokens, `(B, 2 D)`."""
-    return tf.concat([class_token(tokens), mean_of_patches(tokens)], axis=-1)
 
 
 class Encoder(WithBlocks, ImageModel):

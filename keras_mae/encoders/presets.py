@@ -40,6 +40,7 @@ SIMMIM_PRESETS: dict[str, dict[str, Any]] = {
     },
     "simmim_plain_vit_base_patch16": {**VIT_PRESETS["vit_base_patch16"], "position_embedding": "learned"},
 }
+PRESETS = VIT_PRESETS | SIMMIM_PRESETS
 # arXiv 2111.09886, table 1: 0.6 is published with the weights, and 0.5 is as good at this unit
 SIMMIM_MASKS: dict[str, dict[str, Any]] = {
     "simmim_vit_base_patch16": {"unit": 32, "mask_ratio": 0.6},
@@ -53,9 +54,8 @@ def encoder_arguments(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: for an unknown preset; the near names are shown.
     """
-    known = VIT_PRESETS | SIMMIM_PRESETS
-    check_name("preset", name, known)
-    arguments = {**known[name], **overrides}
+    check_name("preset", name, PRESETS)
+    arguments = {**PRESETS[name], **overrides}
     if "hidden_dim" in overrides and "mlp_dim" not in overrides:
         arguments["mlp_dim"] = 4 * overrides["hidden_dim"]
     return arguments

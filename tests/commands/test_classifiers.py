@@ -82,7 +82,7 @@ def test_recipes_shows_what_applies_and_no_more(capsys):
         (["linear-probe", "--recipe=finetune_digits"], "is a recipe for keras-mae finetune, not for linear-probe"),
         (["finetune", "--set=layer_decy=0.5"], "there is no setting 'layer_decy'; did you mean layer_decay"),
         (["linear-probe", "--set=mixup=0.8"], "there is no setting 'mixup'"),
-        (["knn", "--set=k=5"], "k is of type tuple[int, ...], got '5'"),
+        (["knn", "--set=k=5"], "k is of type tuple[int, ...], got 5"),
         (["knn", "--set=temperatures=1.0"], "there is no setting 'temperatures'; did you mean temperature"),
         (["recipes", "--show=mae_digit"], "no recipe is called 'mae_digit'; did you mean mae_digits"),
         (

@@ -5,7 +5,9 @@ import subprocess
 
 import pytest
 
+from keras_mae.commands import exporting
 from keras_mae.export import verify
+from keras_mae.trainers.trained_model import TrainedModel
 from tests.base import small_encoder
 from tests.typed import refused
 
@@ -43,3 +45,9 @@ def test_a_model_that_the_fresh_process_cannot_use(export, monkeypatch):
     assert export() == (
         "keras-mae export: a fresh process cannot use the exported model: ValueError: there is no such operation"
     )
+
+
+def test_data_that_name_no_classes_give_numbers():
+    values = exporting.EXPORT.make_flags()
+    values(["export"])
+    assert exporting._labels(values, TrainedModel("best.keras", "run", seen={"class_names": []}), 3) is None

@@ -9,9 +9,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from keras_mae.trainers import knn as program
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.evaluation import knn_scores
 from keras_mae.trainers.knn import _matches, knn
 from keras_mae.trainers.knn_config import KnnConfig
-from keras_mae.trainers.nearest_neighbours import knn_scores
 from keras_mae.trainers.settings import replaced
 from tests.trainers.test_trained_model import write_run
 

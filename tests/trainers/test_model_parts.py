@@ -24,7 +24,7 @@ def config(*settings):
 def test_every_sampler_by_name(name):
     units = ["unit=8"] if name == "units" else []
     model = build(config(f"masking={name}", *units))  # 4 x 6 patches of 4 x 4 pixels
-    assert type(model.masking).__name__ == MASKING[name].sampler and model.masking.mask_ratio == 0.75
+    assert f"masking.{type(model.masking).__name__}" == MASKING[name].builds and model.masking.mask_ratio == 0.75
     # 6 units of 4 patches, of which ceil(4.5) are masked
     assert model.num_visible() == (4 if name == "units" else 6)
 

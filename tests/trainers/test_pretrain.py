@@ -57,7 +57,7 @@ def test_what_is_shown_is_a_sample_and_the_same_after_a_resume(tmp_path, monkeyp
         for epoch in range(3):
             extra[0].on_epoch_end(epoch)
 
-    monkeypatch.setattr(program, "train_to_the_end", in_place_of_training)
+    monkeypatch.setattr(program, "train", in_place_of_training)
     for resume in (False, True):
         pretrain(changed(CONFIG, ["pictures_every=1"]), f"folder:{folder}", str(tmp_path / "run"), resume=resume)
     assert len(shown) == 6 and all((images == shown[0]).all() for images in shown)

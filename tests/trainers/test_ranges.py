@@ -7,13 +7,12 @@ import typing
 
 import pytest
 
-from keras_mae.encoders.presets import SIMMIM_PRESETS, VIT_PRESETS
+from keras_mae.encoders import POOLINGS
 from keras_mae.trainers import ranges, recipes
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig, from_json, to_json
 from keras_mae.trainers.knn_config import KnnConfig
-from keras_mae.trainers.model_parts import ViT
 from keras_mae.trainers.settings import changed, replaced, values_of
 
 KINDS = [PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig]
@@ -37,7 +36,8 @@ def leaves(hint):
 def test_every_setting_refuses_what_lies_outside(config, key):
     part, _, name = key.partition(".")
     hint = ranges.hints_of(type(getattr(config, part)))[name]
-    (leaf,) = {leaf for leaf in leaves(hint) if leaf not in (type(None), Ellipsis)}
+    leaf, *others = [leaf for leaf in leaves(hint) if leaf not in (type(None), Ellipsis)]
+    assert all(other == leaf for other in others)
     if ranges.names_of(hint):
         bad = ["", "nonsense", 7]
     elif leaf is bool:
@@ -76,14 +76,20 @@ def test_no_literal_ends_in_anything_but_one_sentence(key, text):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("batch_size=0", r"batch_size lies in \[1, 16777216\], got batch_size=0"),
-        ("base_learning_rate=-1e-3", r"base_learning_rate lies in \(0, 1000\], got base_learning_rate=-0.001"),
-        ("beta_2=1.0", r"beta_2 lies in \[0, 1\), got beta_2=1.0"),
-        ("image_size=(0,0)", r"every number of image_size lies in \[1, 65536\], got image_size=\(0, 0\)"),
-        ("image_size=64", r"type --set 'image_size=\(64, 64\)'"),
-        ("mean=0.5", r"type --set 'mean=\(0.5, 0.5, 0.5\)', one for each channel"),
+        ("batch_size=0", r"optimizer.batch_size lies in \[1, 16777216\], got optimizer.batch_size=0"),
+        (
+            "base_learning_rate=-1e-3",
+            r"base_learning_rate lies in \(0, 1000\], got optimizer.base_learning_rate=-0.001",
+        ),
+        ("beta_2=1.0", r"beta_2 lies in \[0, 1\), got optimizer.beta_2=1.0"),
+        (
+            "image_size=(0,0)",
+            r"every number of encoder.image_size lies in \[1, 65536\], got encoder.image_size=\(0, 0\)",
+        ),
+        ("image_size=64", r"type --set 'encoder.image_size=\(64, 64\)'"),
+        ("mean=0.5", r"type --set 'encoder.mean=\(0.5, 0.5, 0.5\)', one for each channel"),
         ("masking=blcoks", "no masking is called 'blcoks'; did you mean blocks"),
-        ("dtype_policy=float16", "no dtype_policy is called 'float16'; did you mean .*float32"),
+        ("dtype_policy=float16", "no run.dtype_policy is called 'float16'; did you mean .*float32"),
         ("lr=1e-3", "did you mean base_learning_rate. Type --set base_learning_rate=1e-3"),
         ("batch-size=8", "Type --set batch_size=8"),
     ],
@@ -121,8 +127,11 @@ def test_recipes_go_together(name):
     check_together(recipes.load(name))
 
 
-def test_names_that_are_known_without_an_import_are_those_there_are():
-    assert ranges.names_of(ranges.hints_of(ViT)["preset"]) == tuple(VIT_PRESETS | SIMMIM_PRESETS)
+def test_a_pooling_that_is_registered_is_known(monkeypatch):
+    monkeypatch.setattr(POOLINGS, "_entries", {**POOLINGS._entries, "largest": None})
+    assert replaced(KnnConfig(), pooling="largest").encoder.pooling == "largest"
+    with pytest.raises(ValueError, match="no encoder.pooling is called 'lagest'; did you mean largest"):
+        replaced(KnnConfig(), pooling="lagest")
 
 
 @pytest.mark.parametrize("record", [[], 3, None, "x", {"program": {}}, {"program": 3}, {"epochs": "many"}])

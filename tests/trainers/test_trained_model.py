@@ -40,7 +40,7 @@ def test_a_folder_and_every_file_in_it(folder, name):
     (folder / "kept.keras").write_bytes(b"")  # a copy of the user's
     found = find_model(str(folder / name), run.MODEL)
     assert found.path == str(folder / (name or "model.keras")) and found.folder == str(folder)
-    assert (found.crop_ratio, found.class_names, found.pixel_dtype) == (0.625, SEEN["class_names"], "uint16")
+    assert (found.crop_ratio, found.seen) == (0.625, SEEN)
     assert (found.data, found.config.head.pooling) == ("folder:/data/x-rays", "cls")
 
 
@@ -70,7 +70,7 @@ def test_a_file_outside_of_a_run_says_what_is_taken(tmp_path, caplog, config):
         (tmp_path / "config.json").write_text(config)
     found = find_model(str(tmp_path / "model.keras"))
     assert found == TrainedModel(str(tmp_path / "model.keras"))
-    assert (found.crop_ratio, found.class_names, found.pixel_dtype) == (0.875, None, None)
+    assert (found.crop_ratio, found.seen) == (0.875, {})
     say_if_outside(found, "the crop ratio is 0.875")
     (record,) = caplog.records
     begin = f"{tmp_path}/model.keras lies in no run's folder, so it does not say how it was trained: "
@@ -91,9 +91,7 @@ def test_a_run_says_nothing_of_defaults(folder, caplog):
 def test_runs_that_do_not_say(tmp_path):
     """Of earlier versions, without labels, without a crop ratio of their own."""
     found = find_model(str(write_run(tmp_path / "old", replaced(PretrainConfig(), crop_ratio=1.0))))
-    assert (found.crop_ratio, found.class_names, found.pixel_dtype) == (1.0, None, None)
-    unnamed = find_model(str(write_run(tmp_path / "npz", PretrainConfig(), {**SEEN, "class_names": []})))
-    assert unnamed.class_names is None
+    assert (found.crop_ratio, found.seen) == (1.0, {})
     assert find_model(str(write_run(tmp_path / "knn", KnnConfig()))).crop_ratio == 0.875
 
 

@@ -1,19 +1,17 @@
-"""Recipes: short Python files, each with a function `config()` and the evidence for it on top."""
+"""Recipes: short Python files, each with its evidence and a function `config()`."""
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import pkgutil
 from types import ModuleType
 from typing import TypeVar, overload
 
-from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
-from keras_mae.trainers.config import PretrainConfig
+from keras_mae.registry import did_you_mean
+from keras_mae.trainers.config import TrainingConfig
 
-Recipe = PretrainConfig | FinetuneConfig | ProbeConfig
-Config = TypeVar("Config", bound=Recipe)
+Config = TypeVar("Config", bound=TrainingConfig)
 
 
 def names() -> list[str]:
@@ -22,7 +20,7 @@ def names() -> list[str]:
 
 
 def by_program() -> dict[str, list[str]]:
-    """The names of the recipes for each program, in the order in which one runs them."""
+    """The names of the recipes for each program, in the order in which the programs are run."""
     programs: dict[str, list[str]] = {"pretrain": [], "finetune": [], "linear-probe": []}
     for name in names():
         programs[_module(name).config().program].append(name)
@@ -30,7 +28,7 @@ def by_program() -> dict[str, list[str]]:
 
 
 @overload
-def load(name: str) -> Recipe: ...
+def load(name: str) -> TrainingConfig: ...
 @overload
 def load(name: str, kind: type[Config]) -> Config: ...
 
@@ -40,22 +38,19 @@ def load(name: str, kind: type[Config] | None = None):
 
     Args:
         name: the recipe.
-        kind: None, or the config class that is needed.
+        kind: the class that its config must have; None for any.
 
     Raises:
-        ValueError: if there is none of that name, of which the near ones are shown; or if it is for another program.
+        ValueError: for an unknown name, with similar ones; or if the recipe is for another program.
     """
     if name not in names():
         known = names() if kind is None else by_program()[kind.program]
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(near)}? Type --recipe={near[0]}." if near else ""
-        raise ValueError(f"no recipe is called {name!r}{hint} There are: {', '.join(names())}")
+        raise ValueError(f"no recipe is called {name!r}{did_you_mean(name, known)} {', '.join(known)}")
     config = _module(name).config()
     if kind is not None and not isinstance(config, kind):
-        program = kind.program
         raise ValueError(
-            f"{name} is a recipe for keras-mae {config.program}, not for {program}; for that there are: "
-            f"{', '.join(by_program()[program])}"
+            f"{name} is a recipe for keras-mae {config.program}, not for {kind.program}; for that there are: "
+            f"{', '.join(by_program()[kind.program])}"
         )
     return config
 
@@ -66,7 +61,7 @@ def title(name: str) -> str:
 
 
 def evidence(name: str) -> str:
-    """A recipe's docstring: what it is for, where its settings are from, what to expect of it."""
+    """A recipe's docstring: its purpose, the source of its settings, and the expected result."""
     return inspect.getdoc(_module(name)) or ""
 
 

@@ -1,0 +1,40 @@
+"""How the tokens of an image become one vector.
+
+TensorFlow is imported when tokens are pooled: settings take the names of the poolings from here, without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from keras_mae.registry import Registry
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from keras_mae.encoders.encoder import Tokens
+
+POOLINGS: Registry[Callable[[Tokens], tf.Tensor]] = Registry("pooling")
+
+
+@POOLINGS.register("mean")
+def mean_of_patches(tokens: Tokens) -> tf.Tensor:
+    """The mean of the patch tokens, `(B, D)`."""
+    import tensorflow as tf
+
+    return tf.reduce_mean(tokens.patches, axis=1)
+
+
+@POOLINGS.register("cls")
+def class_token(tokens: Tokens) -> tf.Tensor:
+    """The class token, `(B, D)`: the first before those of the patches, or without any the mean of the patch tokens."""
+    return mean_of_patches(tokens) if tokens.prefix.shape[1] == 0 else tokens.prefix[:, 0]
+
+
+@POOLINGS.register("both")
+def class_token_and_mean(tokens: Tokens) -> tf.Tensor:
+    """The class token followed by the mean of the patch tokens, `(B, 2 D)`."""
+    import tensorflow as tf
+
+    return tf.concat([class_token(tokens), mean_of_patches(tokens)], axis=-1)
