@@ -28,17 +28,20 @@ FILES = [
 
 @dataclasses.dataclass
 class Served:
-    """A live encoder, and where it was exported to."""
+    """A live encoder, where it was exported to, how it is pooled, and what the check of the export has found."""
 
     encoder: ViTEncoder
     path: str
+    pooling: str = "mean"
+    differences: dict[str, float] | None = None
 
     def __post_init__(self):
         self.loaded = tf.saved_model.load(self.path)
 
     def live(self, images):
-        """The mean-pooled patch tokens of uint8 images."""
-        return self.encoder(images)["patch_tokens"].numpy().mean(axis=1)
+        """The pooled tokens of uint8 images."""
+        outputs = self.encoder(images)
+        return outputs["cls_token"] if self.pooling == "cls" else outputs["patch_tokens"].numpy().mean(axis=1)
 
     def live_of_files(self, files):
         """The same for image files, after the evaluation transform."""
@@ -52,7 +55,11 @@ def served(tmp_path_factory):
     encoder = fill_randomly(
         ViTEncoder((28, 28, 3), 7, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=48, drop_path_rate=0.5)
     )
-    return Served(encoder, export_encoder(encoder, str(tmp_path_factory.mktemp("served") / "encoder"), 2, "mean", CROP))
+    found, verify_export = {}, saved_model.verify_export
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saved_model, "verify_export", lambda *arguments: found.update(verify_export(*arguments)))
+        path = export_encoder(encoder, str(tmp_path_factory.mktemp("served") / "encoder"), 2, "mean", CROP)
+    return Served(encoder, path, differences=found)
 
 
 @pytest.fixture

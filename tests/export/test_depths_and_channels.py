@@ -133,29 +133,32 @@ def test_signatures_of_a_model_of_16_bits(folders, tmp_path, unverified, kind):
         assert json.load(file)["pixel_dtype"] == "uint16"
 
 
-@pytest.mark.parametrize(
-    "served",
-    [
-        ServedEncoder(small_encoder(SHAPE), pixel_dtype="uint16"),
-        ServedClassifier(ImageClassifier(small_encoder(SHAPE), 3), pixel_dtype="uint16"),
-        ServedAutoencoder(small_mae(image_shape=SHAPE), pixel_dtype="uint16"),
-    ],
-    ids=["encoder", "classifier", "autoencoder"],
-)
-@pytest.mark.parametrize("given", ["uint8", "uint16", None])
-def test_the_check_and_the_warm_up_are_of_the_models_depth(served, given):
-    images = None if given is None else verify.drawn_images(SHAPE, 3, given)
-    cases = verify.example_cases(served, images)
-    assert set(cases) == set(served.signatures())
-    for inputs in cases.values():
-        if "images" in inputs:
-            assert inputs["images"].dtype == "uint16" and inputs["images"].max() > 60_000
-        else:
-            decoded = [tf.io.decode_png(file, dtype="uint16").numpy() for file in inputs["image_bytes"]]
-            assert [file[24] for file in inputs["image_bytes"]] == [16, 16, 16]  # the header's bits a channel
-            np.testing.assert_array_equal(decoded, in_dtype(verify.drawn_images(SHAPE, 3, given or "uint16"), "uint16"))
+SERVED = {
+    "encoder": lambda: ServedEncoder(small_encoder(SHAPE), pixel_dtype="uint16"),
+    "classifier": lambda: ServedClassifier(ImageClassifier(small_encoder(SHAPE), 3), pixel_dtype="uint16"),
+    "autoencoder": lambda: ServedAutoencoder(small_mae(image_shape=SHAPE), pixel_dtype="uint16"),
+}
 
 
+@pytest.mark.medium
+@pytest.mark.parametrize("kind", SERVED)
+def test_the_check_and_the_warm_up_are_of_the_models_depth(kind):
+    served = SERVED[kind]()
+    for given in ("uint8", "uint16", None):
+        images = None if given is None else verify.drawn_images(SHAPE, 3, given)
+        cases = verify.example_cases(served, images)
+        assert set(cases) == set(served.signatures())
+        levels = in_dtype(verify.drawn_images(SHAPE, 3, given or "uint16"), "uint16")
+        for inputs in cases.values():
+            if "images" in inputs:
+                assert inputs["images"].dtype == "uint16" and inputs["images"].max() > 60_000
+            else:
+                decoded = [tf.io.decode_png(file, dtype="uint16").numpy() for file in inputs["image_bytes"]]
+                assert [file[24] for file in inputs["image_bytes"]] == [16, 16, 16]  # the header's bits a channel
+                np.testing.assert_array_equal(decoded, levels)
+
+
+@pytest.mark.medium
 def test_the_check_of_any_depth_has_files_of_both():
     cases = verify.example_cases(ServedEncoder(small_encoder(SHAPE)), None)
     assert [file[24] for file in cases["serving_default"]["image_bytes"]] == [8, 16, 8]

@@ -82,7 +82,7 @@ def test_a_convolutional_encoder_is_probed_and_fine_tuned():
 
 
 @pytest.mark.medium
-def test_a_convolutional_encoder_is_exported(tmp_path):
+def test_a_convolutional_encoder_is_exported(tmp_path, verified_here):
     encoder = conv_encoder(PLANES)  # takes no image files, which would be slow to export
     path = export.export_encoder(encoder, str(tmp_path / "conv"), images=random_images(2, PLANES))
     served = tf.saved_model.load(path)

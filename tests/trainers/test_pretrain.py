@@ -21,7 +21,7 @@ from tests.trainers.pretraining import CONFIG, STEPS, log_of
 
 
 @pytest.mark.medium
-def test_the_run_folder_holds_what_it_should(finished, folder):
+def test_the_run_folder_holds_what_it_should(finished, arrays):
     output, _ = finished
     names = {
         "config.json",
@@ -34,7 +34,7 @@ def test_the_run_folder_holds_what_it_should(finished, folder):
         "reconstructions",
     }
     assert set(os.listdir(output.path)) == names
-    assert output.config() == (CONFIG, f"folder:{folder}")
+    assert output.config() == (CONFIG, arrays)
     assert sorted(os.listdir(output / "reconstructions")) == ["epoch_0002.png", "epoch_0003.png"]
     with Image.open(output / "reconstructions/epoch_0003.png") as picture:
         # 16 pictures in four rows, of each four forms, and two lines that say what is normalised by what
