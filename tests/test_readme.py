@@ -1,7 +1,6 @@
 """The README's Python runs as it stands, its commands have the flags that it gives them, its links lead somewhere."""
 
 import base64
-import functools
 import json
 import os
 import pathlib
@@ -45,13 +44,12 @@ def folder(png_and_jpeg, tmp_path_factory):
 
 @pytest.mark.medium
 def test_python_blocks_run_in_order(folder, monkeypatch):
-    """The client asks a stand-in for TF Serving, which has another port; XLA, which takes a minute, is left out."""
+    """The client asks a stand-in for TF Serving, which has another port."""
     import grpc
 
     from tests.export.prediction_service import prediction_service
 
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(keras.Model, "compile", functools.partialmethod(keras.Model.compile, jit_compile=False))
     keras.utils.set_random_seed(0)
     names: dict = {}
     connect = grpc.insecure_channel

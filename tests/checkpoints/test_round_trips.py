@@ -89,6 +89,7 @@ def hugging_face_reads(folder, kind):
     return model.eval()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
 def test_hugging_face_takes_a_mae(file, tmp_path):
     theirs = published.hf_mae(normalize=True)

@@ -72,7 +72,8 @@ def test_python_is_found_where_it_is():
     assert python_in(eager) == {"EagerPyFunc"}
 
 
-@pytest.mark.parametrize("kind", ["npz", pytest.param("digits", marks=pytest.mark.medium)])
+@pytest.mark.medium
+@pytest.mark.parametrize("kind", ["npz", "digits"])
 def test_arrays(kind, made, tmp_path):
     np.savez(tmp_path / "set.npz", images=random_images(9, SHAPE), labels=np.arange(9) % 3)
     source = open_source("digits" if kind == "digits" else f"npz:{tmp_path}/set.npz")

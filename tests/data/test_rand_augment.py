@@ -4,7 +4,6 @@ import math
 import sys
 import types
 
-import keras_cv
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -91,6 +90,8 @@ def test_geometry_is_pillows_with_gray_outside(name, sign):
 
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_posterize_is_keras_cvs(bits):
+    import keras_cv  # takes seconds, and not while tests are collected
+
     expected = keras_cv.layers.Posterization((0, 255), bits).augment_image(tf.constant(IMAGE, tf.float32))
     np.testing.assert_array_equal(posterize(tf.constant(IMAGE, tf.float32), tf.constant(bits)), expected)
     assert not posterize(tf.constant(IMAGE, tf.float32), tf.constant(0)).numpy().any()
@@ -112,6 +113,8 @@ def test_ours_are_keras_cvs(name, channels):
 
 
 def test_without_keras_cv_the_same_images(monkeypatch):
+    import keras_cv
+
     with_keras_cv = [RandAugment(probability=1.0)(tf.constant(IMAGE), ExampleSeed.of(3, 0, n)) for n in range(6)]
     assert all(keras_cvs(name) is None for name in ("posterize", "add", "brightness"))
     for lacking in ({"RandomShear", "Equalization"}, None):
