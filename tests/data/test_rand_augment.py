@@ -1,5 +1,6 @@
 """RandAugment's operations against Pillow's or keras-cv's, and its random choices."""
 
+import itertools
 import math
 import sys
 import types
@@ -51,15 +52,19 @@ def pillow(name, strength, sign):
     }[name]
 
 
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-@pytest.mark.parametrize("strength", [0.9, 0.5])
-@pytest.mark.parametrize(
-    "name", ["auto contrast", "equalize", "invert", "posterize", "solarize", "add", "color", "brightness", "sharpness"]
-)
-def test_colours_are_pillows(name, strength, sign):
-    expected, atol = pillow(name, strength, sign)
-    np.testing.assert_allclose(ours(name, strength, sign), np.asarray(expected()).astype(int), rtol=0, atol=atol)
-    assert (ours(name, strength, sign) != IMAGE).any()
+WITHOUT_SIGN = ("auto contrast", "equalize", "invert", "posterize", "solarize", "add")
+COLOURS = [
+    *itertools.product(WITHOUT_SIGN, [(0.9, 1.0), (0.5, -1.0)]),
+    *itertools.product(("color", "brightness", "sharpness"), itertools.product([0.9, 0.5], [1.0, -1.0])),
+]
+
+
+@pytest.mark.parametrize(("name", "amount"), COLOURS, ids=str)
+def test_colours_are_pillows(name, amount):
+    expected, atol = pillow(name, *amount)
+    found = ours(name, *amount)
+    np.testing.assert_allclose(found, np.asarray(expected()).astype(int), rtol=0, atol=atol)
+    assert (found != IMAGE).any()
 
 
 def test_contrast_is_keras_cvs_about_the_mean_of_each_channel():
@@ -88,6 +93,7 @@ def test_geometry_is_pillows_with_gray_outside(name, sign):
     assert (ours(name, strength, sign) == 128).all(axis=-1).mean() > 0.02
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_posterize_is_keras_cvs(bits):
     import keras_cv  # takes seconds, and not while tests are collected
@@ -97,6 +103,7 @@ def test_posterize_is_keras_cvs(bits):
     assert not posterize(tf.constant(IMAGE, tf.float32), tf.constant(0)).numpy().any()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"posterize", "add", "brightness"}))
 def test_ours_are_keras_cvs(name, channels):
@@ -112,6 +119,7 @@ def test_ours_are_keras_cvs(name, channels):
             np.testing.assert_allclose(own(images, of), keras_cvs(name)(images, of), rtol=0, atol=1e-3)  # round-off
 
 
+@pytest.mark.medium
 def test_without_keras_cv_the_same_images(monkeypatch):
     import keras_cv
 
