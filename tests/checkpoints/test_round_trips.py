@@ -35,8 +35,10 @@ FORMATS = {
     "classifier, mean": (*OFFICIAL_AND_OURS, "timm"),
     "probe": OFFICIAL_AND_OURS,
 }
-CASES = [
-    (kind, format, ending)
+CASES = [  # quick: each kind and format in one container, and all containers of one kind
+    pytest.param(
+        kind, format, ending, marks=pytest.mark.medium if ending == "pth" and kind != "classifier, class token" else ()
+    )
     for kind, formats in FORMATS.items()
     for format in formats
     for ending in (["keras"] if format == "keras" else ["safetensors", "pth"])
