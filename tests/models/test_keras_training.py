@@ -149,7 +149,6 @@ def test_adapters_in_a_graph_take_the_steps_of_eager_mode(jit_compile):
     )  # Adam's first steps are signs of round-off where it is flat
 
 
-@pytest.mark.medium
 def test_an_encoder_is_a_keras_model_of_its_own():
     encoder = small_encoder()
     wanted = {name: np.zeros(value.shape, "float32") for name, value in encoder(IMAGES).items()}
