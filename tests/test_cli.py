@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import statistics
 import time
 
 import numpy as np
@@ -72,13 +71,15 @@ def test_version_and_recipes(capsys):
 @pytest.mark.medium
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in cli.COMMANDS)])
 def test_help_is_quick(arguments):
-    seconds = []
-    for _ in range(3):
+    def is_quick():
         begin = time.perf_counter()
         done = keras_mae(*arguments)
-        seconds.append(time.perf_counter() - begin)
+        seconds = time.perf_counter() - begin
         assert done.returncode == 0 and "keras-mae" in done.stdout and done.stderr == ""
-    assert statistics.median(seconds) < 1.5
+        return seconds < 1.5
+
+    first, second = is_quick(), is_quick()
+    assert first if first == second else is_quick()  # the median of three, of which two that agree are enough
 
 
 def test_help_and_refused_settings_import_neither_tensorflow_nor_keras():
@@ -227,11 +228,12 @@ def test_pretrain_reconstruct_export(capfd, tmp_path):
 
 
 @pytest.mark.medium
-def test_commands_on_a_run(capfd, pictures, tmp_path):
+def test_commands_on_a_run(capfd, tmp_path):
     run = tmp_path / "run"
+    np.savez(tmp_path / "pictures.npz", images=np.stack([drawn(20, 24, seed=number) for number in range(10)]))
     pretrain = [
         "pretrain",
-        f"--data=folder:{pictures}",
+        f"--data=npz:{tmp_path}/pictures.npz",
         f"--output={run}",
         *RECIPE,
         "--set=epochs=2",

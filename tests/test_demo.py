@@ -61,7 +61,7 @@ def few_digits(monkeypatch):
 
 
 @pytest.mark.medium
-def test_short_form(few_digits, png_and_jpeg, tmp_path, caplog, monkeypatch):
+def test_short_form(few_digits, png_and_jpeg, verified_here, tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO", logger="keras_mae")
     folder = tmp_path / "demo"
     results = demo.run_demo(str(folder), settings=TINY, seed=3)

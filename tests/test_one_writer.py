@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from keras_mae import cli
 from keras_mae.one_writer import lock_folder, released
 from keras_mae.trainers.pretrain import pretrain
+from keras_mae.trainers.settings import changed
+from tests.base import random_images
 from tests.drawn import TINY, write_pictures
 from tests.trainers.pretraining import CONFIG, after_step
 from tests.typed import refused
@@ -88,13 +91,15 @@ def test_commands_are_refused_while_another_process_writes(capfd, tmp_path, hold
 
 @pytest.mark.medium
 def test_a_run_has_its_folder_alone_until_it_ends(tmp_path, monkeypatch):
-    pictures, codes = write_pictures(tmp_path / "pictures", 20), []
+    np.savez(tmp_path / "pictures.npz", images=random_images(20, (16, 16, 3)))
+    codes = []
 
     def try_elsewhere():
         program = f"from keras_mae.one_writer import lock_folder; lock_folder({str(tmp_path / 'run')!r})"
         codes.append(subprocess.run([sys.executable, "-c", program], capture_output=True).returncode)
 
     after_step(monkeypatch, 2, try_elsewhere)
-    pretrain(CONFIG, f"folder:{pictures}", str(tmp_path / "run"))
+    config = changed(CONFIG, ["epochs=1", "warmup_epochs=0"])
+    pretrain(config, f"npz:{tmp_path / 'pictures.npz'}", str(tmp_path / "run"))
     try_elsewhere()
     assert codes == [1, 0]

@@ -35,8 +35,10 @@ FORMATS = {
     "classifier, mean": (*OFFICIAL_AND_OURS, "timm"),
     "probe": OFFICIAL_AND_OURS,
 }
-CASES = [
-    (kind, format, ending)
+CASES = [  # quick: each kind and format in one container, and all containers of one kind
+    pytest.param(
+        kind, format, ending, marks=pytest.mark.medium if ending == "pth" and kind != "classifier, class token" else ()
+    )
     for kind, formats in FORMATS.items()
     for format in formats
     for ending in (["keras"] if format == "keras" else ["safetensors", "pth"])
@@ -89,6 +91,7 @@ def hugging_face_reads(folder, kind):
     return model.eval()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
 def test_hugging_face_takes_a_mae(file, tmp_path):
     theirs = published.hf_mae(normalize=True)

@@ -8,16 +8,16 @@ import pytest
 from keras_mae.commands import exporting
 from keras_mae.export import verify
 from keras_mae.trainers.trained_model import TrainedModel
-from tests.base import small_encoder
+from tests.base import PLANES, small_encoder
 from tests.typed import refused
 
-pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("png_and_jpeg")]  # they export
+pytestmark = pytest.mark.medium  # they export
 
 
 @pytest.fixture
 def export(capfd, tmp_path):
     """Exports an encoder, which must be refused in a line and leave nothing; gives the line."""
-    small_encoder().save(tmp_path / "encoder.keras")
+    small_encoder(PLANES).save(tmp_path / "encoder.keras")
 
     def refused_export():
         line = refused(capfd, "export", f"--run={tmp_path / 'encoder.keras'}", f"--output={tmp_path / 'model'}")

@@ -40,8 +40,10 @@ def test_tfrecords_are_written_and_named(tmp_path, capsys):
 
 
 def test_what_cannot_be_written_is_a_message(tmp_path, capsys):
-    assert main(["tfrecords", "--data=digits", f"--output={tmp_path}"]) == 2
-    assert "TFRecord files are written from image files, and digits (train)[0] is in memory" in capsys.readouterr().err
+    np.savez(tmp_path / "set.npz", images=np.zeros((3, 4, 4, 1), "uint8"))
+    assert main(["tfrecords", f"--data=npz:{tmp_path}/set.npz", f"--output={tmp_path}/out"]) == 2
+    message = f"TFRecord files are written from image files, and npz:{tmp_path}/set.npz[0] is in memory"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.medium

@@ -20,7 +20,9 @@ def png16(pixels):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize(
+    "channels", [1, 3, *(pytest.param(channels, marks=pytest.mark.medium) for channels in (2, 4, 6))]
+)
 def test_tiff_of_any_channels_interleaved_and_in_planes(channels, dtype):
     pixels = levels16(channels) if dtype == "uint16" else drawn(*SIZE, channels)
     contig = "contig" if channels > 1 else None

@@ -72,6 +72,7 @@ def test_python_is_found_where_it_is():
     assert python_in(eager) == {"EagerPyFunc"}
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", ["npz", "digits"])
 def test_arrays(kind, made, tmp_path):
     np.savez(tmp_path / "set.npz", images=random_images(9, SHAPE), labels=np.arange(9) % 3)

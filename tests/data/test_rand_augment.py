@@ -1,10 +1,10 @@
 """RandAugment's operations against Pillow's or keras-cv's, and its random choices."""
 
+import itertools
 import math
 import sys
 import types
 
-import keras_cv
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,15 +52,19 @@ def pillow(name, strength, sign):
     }[name]
 
 
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-@pytest.mark.parametrize("strength", [0.9, 0.5])
-@pytest.mark.parametrize(
-    "name", ["auto contrast", "equalize", "invert", "posterize", "solarize", "add", "color", "brightness", "sharpness"]
-)
-def test_colours_are_pillows(name, strength, sign):
-    expected, atol = pillow(name, strength, sign)
-    np.testing.assert_allclose(ours(name, strength, sign), np.asarray(expected()).astype(int), rtol=0, atol=atol)
-    assert (ours(name, strength, sign) != IMAGE).any()
+WITHOUT_SIGN = ("auto contrast", "equalize", "invert", "posterize", "solarize", "add")
+COLOURS = [
+    *itertools.product(WITHOUT_SIGN, [(0.9, 1.0), (0.5, -1.0)]),
+    *itertools.product(("color", "brightness", "sharpness"), itertools.product([0.9, 0.5], [1.0, -1.0])),
+]
+
+
+@pytest.mark.parametrize(("name", "amount"), COLOURS, ids=str)
+def test_colours_are_pillows(name, amount):
+    expected, atol = pillow(name, *amount)
+    found = ours(name, *amount)
+    np.testing.assert_allclose(found, np.asarray(expected()).astype(int), rtol=0, atol=atol)
+    assert (found != IMAGE).any()
 
 
 def test_contrast_is_keras_cvs_about_the_mean_of_each_channel():
@@ -89,13 +93,17 @@ def test_geometry_is_pillows_with_gray_outside(name, sign):
     assert (ours(name, strength, sign) == 128).all(axis=-1).mean() > 0.02
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_posterize_is_keras_cvs(bits):
+    import keras_cv  # takes seconds, and not while tests are collected
+
     expected = keras_cv.layers.Posterization((0, 255), bits).augment_image(tf.constant(IMAGE, tf.float32))
     np.testing.assert_array_equal(posterize(tf.constant(IMAGE, tf.float32), tf.constant(bits)), expected)
     assert not posterize(tf.constant(IMAGE, tf.float32), tf.constant(0)).numpy().any()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"posterize", "add", "brightness"}))
 def test_ours_are_keras_cvs(name, channels):
@@ -111,7 +119,10 @@ def test_ours_are_keras_cvs(name, channels):
             np.testing.assert_allclose(own(images, of), keras_cvs(name)(images, of), rtol=0, atol=1e-3)  # round-off
 
 
+@pytest.mark.medium
 def test_without_keras_cv_the_same_images(monkeypatch):
+    import keras_cv
+
     with_keras_cv = [RandAugment(probability=1.0)(tf.constant(IMAGE), ExampleSeed.of(3, 0, n)) for n in range(6)]
     assert all(keras_cvs(name) is None for name in ("posterize", "add", "brightness"))
     for lacking in ({"RandomShear", "Equalization"}, None):

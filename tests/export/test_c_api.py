@@ -93,24 +93,40 @@ def test_c_program_embeds_16_bits(program, tmp_path, unverified):
         np.testing.assert_allclose(found, expected, rtol=0, atol=ROUND_OFF)
 
 
-@pytest.mark.parametrize("signature", ["embed", "serving_default"])
-def test_saved_model_cli(served, tmp_path, signature):
-    """As `saved_model_cli run` is used, with a file of NumPy's."""
-    name, given, expected = {
-        "embed": ("images", images := random_images(3, (28, 28, 3)), served.live(images)),
-        # fixed-length strings, as NumPy reads no objects; none of these files ends in a zero byte
-        "serving_default": (
-            "image_bytes",
-            np.array(FILES[:2] + FILES[3:4]),
-            served.live_of_files(FILES[:2] + FILES[3:4]),
-        ),
-    }[signature]
-    np.save(tmp_path / "given.npy", given)
-    options = ["--dir", served.path, "--tag_set", "serve", "--signature_def", signature]
-    inputs = ["--inputs", f"{name}={tmp_path}/given.npy", "--outdir", str(tmp_path)]
-    done = run_python("-m", "tensorflow.python.tools.saved_model_cli", "run", *options, *inputs)
+# Each run is a process of its own, for one import of TensorFlow
+RUNS = """
+import os, shlex, sys
+from tensorflow.python.tools import saved_model_cli
+for line in sys.argv[1:]:
+    if os.fork() == 0:
+        sys.argv = ["saved_model_cli", *shlex.split(line)]
+        sys.exit(saved_model_cli.main())
+    if os.wait()[1]:
+        sys.exit(f"failed: saved_model_cli {line}")
+"""
+
+
+def test_saved_model_cli(served, tmp_path):
+    """As `saved_model_cli run` is used, with files of NumPy's."""
+    images = random_images(3, (28, 28, 3))
+    # fixed-length strings, as NumPy reads no objects; none of these files ends in a zero byte
+    files = FILES[:2] + FILES[3:4]
+    cases = {
+        "embed": ("images", images, served.live(images)),
+        "serving_default": ("image_bytes", np.array(files), served.live_of_files(files)),
+    }
+    lines = []
+    for signature, (name, given, _) in cases.items():
+        folder = tmp_path / signature
+        folder.mkdir()
+        np.save(folder / "given.npy", given)
+        options = f"run --dir {served.path} --tag_set serve --signature_def {signature}"
+        lines.append(f"{options} --inputs {name}={folder}/given.npy --outdir {folder}")
+    done = run_python("-c", RUNS, *lines)
     assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(np.load(tmp_path / "embedding.npy"), expected, rtol=0, atol=ROUND_OFF)
+    for signature, (_, _, expected) in cases.items():
+        found = np.load(tmp_path / signature / "embedding.npy")
+        np.testing.assert_allclose(found, expected, rtol=0, atol=ROUND_OFF)
 
 
 def test_python_embeds_files_and_tensors(served):

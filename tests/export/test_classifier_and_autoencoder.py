@@ -90,7 +90,7 @@ def test_as_many_labels_as_classes(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_classifier_that_differs_is_removed(tmp_path, monkeypatch):
+def test_a_classifier_that_differs_is_removed(tmp_path, monkeypatch, verified_here):
     """The labels are swapped behind the export's back: every number is right, and only the strings tell."""
     live, save = small_classifier(PLANES), saved_model._write_saved_model
 

@@ -34,7 +34,7 @@ def test_a_copy_in_bfloat16_has_the_same_weights(make):
     assert saved_model._in_dtype(copy, "float32").compute_dtype == "float32"
 
 
-def test_bfloat16_is_asked_for(tmp_path):
+def test_bfloat16_is_asked_for(tmp_path, verified_here):
     encoder, images = small_encoder(PLANES), random_images(5, PLANES)
     path = export_encoder(encoder, str(tmp_path), dtype="bfloat16")  # checked against the live one, in float32
     loaded = tf.saved_model.load(path)

@@ -9,56 +9,31 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_mae.data import decode_image, evaluation_transform
 from keras_mae.export import export_encoder, saved_model, signatures
 from keras_mae.export.verify import drawn_images, verify_export
 from tests.base import PLANES, random_images, small_encoder
-from tests.drawn import as_image, drawn, encoded
+from tests.drawn import as_image
+from tests.export.conftest import CROP, FILES, Served
 
-SHAPE, WIDTH, PATCHES, CROP = (8, 12, 3), 16, 6, 0.8
+SHAPE, WIDTH, PATCHES = (28, 28, 3), 32, 16
 ROUND_OFF = 1e-5  # of values of about 1: another order of float32 sums
 
 pytestmark = pytest.mark.medium
 
 
-class Exported:
-    """A live encoder and its SavedModel."""
-
-    def __init__(self, folder, pooling, image_shape, **overrides):
-        self.encoder = small_encoder(image_shape, **overrides)
-        self.pooling, self.folder = pooling, str(folder)
-        self.path = export_encoder(self.encoder, self.folder, 3, pooling, CROP)
-        self.signatures = tf.saved_model.load(self.path).signatures
-
-    def embed_live(self, images):
-        """What the encoder itself gives for uint8 images."""
-        outputs = self.encoder(images)
-        return outputs["cls_token"] if self.pooling == "cls" else outputs["patch_tokens"].numpy().mean(axis=1)
-
-    def embed_files_live(self, files):
-        """What the encoder itself gives for files, after the evaluation transform."""
-        shape = self.encoder.image_shape
-        images = [evaluation_transform(decode_image(file, shape[-1]), shape, CROP) for file in files]
-        return self.embed_live(np.stack(images))
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    return Exported(tmp_path_factory.mktemp("models") / "encoder", "mean", SHAPE)
-
-
 @pytest.fixture(scope="module")
 def gray(tmp_path_factory):
-    return Exported(tmp_path_factory.mktemp("models") / "gray", "cls", (8, 8, 1), position_embedding="learned")
+    encoder = small_encoder((8, 8, 1), position_embedding="learned")
+    return Served(encoder, export_encoder(encoder, str(tmp_path_factory.mktemp("gray")), 3, "cls", CROP), "cls")
 
 
-def test_is_where_tf_serving_looks_and_nothing_else_is_there(exported):
-    assert exported.path == os.path.join(exported.folder, "3")
-    assert os.listdir(exported.folder) == ["3"]
-    assert {"saved_model.pb", "variables"} <= set(os.listdir(exported.path))
+def test_is_where_tf_serving_looks_and_nothing_else_is_there(served):
+    folder, version = os.path.split(served.path)
+    assert version == "2" and os.listdir(folder) == ["2"]
+    assert {"saved_model.pb", "variables"} <= set(os.listdir(served.path))
 
 
-def test_names_types_and_shapes_of_the_signatures(exported):
+def test_names_types_and_shapes_of_the_signatures(served):
     def described(specs):
         return {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in specs.items()}
 
@@ -74,63 +49,46 @@ def test_names_types_and_shapes_of_the_signatures(exported):
     }
     found = {
         name: (described(function.structured_input_signature[1]), described(function.structured_outputs))
-        for name, function in exported.signatures.items()
+        for name, function in served.loaded.signatures.items()
     }
     assert found == expected
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_uint8_images_give_the_live_tokens(exported, batch_size):
+def test_uint8_images_give_the_live_tokens(served, batch_size):
     images = random_images(batch_size, SHAPE, seed=batch_size)
-    embedding = exported.signatures["embed"](images=tf.constant(images))["embedding"]
-    np.testing.assert_allclose(embedding, exported.embed_live(images), rtol=0, atol=ROUND_OFF)
-    features, live = exported.signatures["features"](images=tf.constant(images)), exported.encoder(images)
+    embedding = served.loaded.signatures["embed"](images=tf.constant(images))["embedding"]
+    np.testing.assert_allclose(embedding, served.live(images), rtol=0, atol=ROUND_OFF)
+    features, live = served.loaded.signatures["features"](images=tf.constant(images)), served.encoder(images)
     for name, expected in live.items():
         np.testing.assert_allclose(features[name], expected, rtol=0, atol=ROUND_OFF)
     assert len(np.unique(embedding.numpy().round(3), axis=0)) == batch_size
 
 
-FILES = {
-    "PNG": encoded(as_image(drawn(19, 27)), "PNG"),
-    "JPEG": encoded(as_image(drawn(40, 21)), "JPEG", quality=92),
-    "gray JPEG": encoded(as_image(drawn(14, 33, 1)), "JPEG"),
-    "RGBA": encoded(as_image(drawn(10, 15, 4)), "PNG"),
-    "BMP": encoded(as_image(drawn(13, 13)), "BMP"),
-    "GIF": encoded(as_image(drawn(9, 30)).quantize(50), "GIF"),
-    "small": encoded(as_image(drawn(2, 3)), "PNG"),
-}
-
-
-@pytest.mark.parametrize("model", ["exported", pytest.param("gray", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("count", [1, len(FILES)])
-def test_files_give_the_live_embeddings(model, count, request):
-    exported, files = request.getfixturevalue(model), list(FILES.values())[:count]
-    embedding = exported.signatures["serving_default"](image_bytes=tf.constant(files))["embedding"]
-    assert embedding.shape == (count, WIDTH)
-    np.testing.assert_allclose(embedding, exported.embed_files_live(files), rtol=0, atol=ROUND_OFF)
-    assert len(np.unique(embedding.numpy().round(3), axis=0)) == count
-
-
 @pytest.mark.slow
 def test_gray_images_and_the_class_token(gray):
     images = random_images(2, (8, 8, 1))
-    embedding = gray.signatures["embed"](images=tf.constant(images))["embedding"]
-    np.testing.assert_allclose(embedding, gray.encoder(images)["cls_token"], rtol=0, atol=ROUND_OFF)
+    embedding = gray.loaded.signatures["embed"](images=tf.constant(images))["embedding"]
+    np.testing.assert_allclose(embedding, gray.live(images), rtol=0, atol=ROUND_OFF)
     mean = gray.encoder(images)["patch_tokens"].numpy().mean(axis=1)
     assert np.abs(embedding - mean).max() > 0.01  # which is another one
+    embedding = gray.loaded.signatures["serving_default"](image_bytes=tf.constant(FILES))["embedding"]
+    np.testing.assert_allclose(embedding, gray.live_of_files(FILES), rtol=0, atol=ROUND_OFF)
+    assert len(np.unique(embedding.numpy().round(3), axis=0)) == len(FILES)
 
 
-def test_the_embedding_does_not_depend_on_the_rest_of_the_batch(exported):
-    embed, files = exported.signatures["serving_default"], list(FILES.values())
-    together = embed(image_bytes=tf.constant(files))["embedding"].numpy()
-    alone = np.concatenate([embed(image_bytes=tf.constant([file]))["embedding"] for file in files])
+def test_the_embedding_does_not_depend_on_the_rest_of_the_batch(served):
+    embed = served.loaded.signatures["serving_default"]
+    together = embed(image_bytes=tf.constant(FILES))["embedding"].numpy()
+    alone = np.concatenate([embed(image_bytes=tf.constant([file]))["embedding"] for file in FILES])
     np.testing.assert_allclose(alone, together, rtol=0, atol=ROUND_OFF)
+    assert len(np.unique(together.round(3), axis=0)) == len(FILES)
 
 
-@pytest.mark.parametrize("contents", [b"", b"no image", FILES["JPEG"][:200]])
-def test_a_corrupt_file_is_an_error(exported, contents):
+@pytest.mark.parametrize("contents", [b"", b"no image", FILES[1][:200]])
+def test_a_corrupt_file_is_an_error(served, contents):
     with pytest.raises(tf.errors.InvalidArgumentError):
-        exported.signatures["serving_default"](image_bytes=tf.constant([FILES["PNG"], contents]))
+        served.loaded.signatures["serving_default"](image_bytes=tf.constant([FILES[0], contents]))
 
 
 def test_every_weight_is_stored_once(tmp_path, monkeypatch):
@@ -143,7 +101,7 @@ def test_every_weight_is_stored_once(tmp_path, monkeypatch):
     assert size == pytest.approx(4 * encoder.count_params(), rel=0.05)
 
 
-def test_bfloat16_encoders_are_served_in_float32(tmp_path):
+def test_bfloat16_encoders_are_served_in_float32(tmp_path, verified_here):
     encoder = small_encoder(PLANES, dtype="mixed_bfloat16")
     signature = tf.saved_model.load(export_encoder(encoder, str(tmp_path))).signatures["embed"]
     images = random_images(2, PLANES)
@@ -154,13 +112,13 @@ def test_bfloat16_encoders_are_served_in_float32(tmp_path):
     np.testing.assert_allclose(embedding, live, rtol=0, atol=0.05)
 
 
-def test_an_existing_version_is_refused(exported):
-    before = sorted(os.listdir(exported.path))
+def test_an_existing_version_is_refused(served):
+    before, folder = sorted(os.listdir(served.path)), os.path.dirname(served.path)
     with pytest.raises(
-        ValueError, match="/3 is there already, and a served version never changes: export a higher ver"
+        ValueError, match="/2 is there already, and a served version never changes: export a higher ver"
     ):
-        export_encoder(exported.encoder, exported.folder, version=3)
-    assert os.listdir(exported.folder) == ["3"] and sorted(os.listdir(exported.path)) == before
+        export_encoder(served.encoder, folder, version=2)
+    assert os.listdir(folder) == ["2"] and sorted(os.listdir(served.path)) == before
 
 
 @pytest.mark.parametrize("version", [0, -1, 1.5])
@@ -181,13 +139,13 @@ def test_bad_arguments_leave_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_model_that_differs_from_the_live_one_is_removed(tmp_path, monkeypatch):
+def test_a_model_that_differs_from_the_live_one_is_removed(tmp_path, monkeypatch, verified_here):
     """The live encoder is changed behind the export's back, after its variables were written."""
     encoder, save = small_encoder(PLANES), tf.saved_model.save
 
     def save_and_change(served, path, **arguments):
         save(served, path, **arguments)
-        encoder.norm.beta.assign_add(np.full(WIDTH, 1e-4))
+        encoder.norm.beta.assign_add(np.full(encoder.hidden_dim, 1e-4))
 
     monkeypatch.setattr(tf.saved_model, "save", save_and_change)
     with pytest.raises(
@@ -254,16 +212,14 @@ def test_the_fresh_process_has_this_ones_path_but_not_keras_mae(tmp_path, monkey
         verify_export(signatures.ServedEncoder(small_encoder(PLANES)), "nowhere")
 
 
-def test_verification_compares_every_output(exported):
-    served = signatures.ServedEncoder(exported.encoder, "mean", CROP)
-    differences = verify_export(served, exported.path, random_images(2, SHAPE))
-    assert set(differences) == {
+def test_verification_compares_every_output(served):
+    assert set(served.differences) == {
         "serving_default/image_bytes/embedding",
         "embed/images/embedding",
         "features/images/cls_token",
         "features/images/patch_tokens",
     }
-    assert max(differences.values()) < ROUND_OFF
+    assert max(served.differences.values()) < ROUND_OFF
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -223,6 +223,7 @@ def losses(model, data, **arguments):
     return recorder.losses
 
 
+@pytest.mark.medium
 def test_every_batch_of_a_generator_is_trained_on():
     batches = [IMAGES[:2], IMAGES[2:4], IMAGES[4:]]
     expected = losses(small_mae(), IMAGES, batch_size=2)
@@ -257,6 +258,7 @@ def test_data_of_unknown_shape_trains_if_it_fits(form):
     np.testing.assert_allclose(recorder.losses, losses(small_mae(), known, batch_size=2), rtol=1e-5)  # other kernels
 
 
+@pytest.mark.medium
 def test_data_of_unknown_shape_that_does_not_fit_is_refused_in_one_sentence():
     for model in (small_mae(), ImageClassifier(small_encoder(), 6)):
         model.compile(jit_compile=False)
@@ -275,6 +277,7 @@ def test_a_call_warns_once_a_process(values):
     assert len(caught) == 1
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("make", [small_encoder, small_mae, lambda: ImageClassifier(small_encoder(), 6)])
 def test_models_look_at_their_images(make):
     model = make()

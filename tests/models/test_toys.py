@@ -82,7 +82,7 @@ def test_a_convolutional_encoder_is_probed_and_fine_tuned():
 
 
 @pytest.mark.medium
-def test_a_convolutional_encoder_is_exported(tmp_path):
+def test_a_convolutional_encoder_is_exported(tmp_path, verified_here):
     encoder = conv_encoder(PLANES)  # takes no image files, which would be slow to export
     path = export.export_encoder(encoder, str(tmp_path / "conv"), images=random_images(2, PLANES))
     served = tf.saved_model.load(path)
@@ -189,10 +189,16 @@ def taught_for_a_while(model):
     return losses.losses
 
 
-@pytest.mark.medium
-def test_a_teacher_follows_the_network_and_skips_what_it_skips(tmp_path):
+@pytest.fixture(scope="module")
+def on_one():
+    """A model that was taught on one replica, and the loss of each step."""
     model = taught()
-    losses = taught_for_a_while(model)
+    return model, taught_for_a_while(model)
+
+
+@pytest.mark.medium
+def test_a_teacher_follows_the_network_and_skips_what_it_skips(on_one, tmp_path):
+    model, losses = on_one
     assert len(losses) == 4 and np.isfinite(losses).all()
     model.save(tmp_path / "taught.keras")
     loaded = load_model_file(str(tmp_path / "taught.keras"))
@@ -200,12 +206,10 @@ def test_a_teacher_follows_the_network_and_skips_what_it_skips(tmp_path):
 
 
 @pytest.mark.medium
-def test_a_teacher_is_the_same_on_two_replicas():
+def test_a_teacher_is_the_same_on_two_replicas(on_one):
     process = run_python("-m", "tests.models.test_toys")
     assert process.returncode == 0, process.stderr
-    np.testing.assert_allclose(
-        [float(loss) for loss in process.stdout.split()], taught_for_a_while(taught()), rtol=1e-5
-    )
+    np.testing.assert_allclose([float(loss) for loss in process.stdout.split()], on_one[1], rtol=1e-5)
 
 
 if __name__ == "__main__":

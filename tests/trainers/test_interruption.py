@@ -32,6 +32,7 @@ from tests.trainers.pretraining import (
     ["in the second epoch", pytest.param("between its log line and its checkpoint", marks=pytest.mark.slow)],
 )
 def test_interrupted_and_resumed_gives_the_same_weights_and_log(where, finished, folder, tmp_path, monkeypatch):
+    """The finished run has read the same pictures from an array."""
     output, data = str(tmp_path / "run"), f"folder:{folder}"
     with monkeypatch.context() as patch:
         if where == "in the second epoch":
@@ -55,16 +56,16 @@ def test_interrupted_and_resumed_gives_the_same_weights_and_log(where, finished,
 @pytest.mark.parametrize(
     "step", [STEPS + 1, pytest.param(2 * STEPS, marks=pytest.mark.slow)], ids=["within an epoch", "at its end"]
 )
-def test_sigterm_saves_and_leaves(step, finished, folder, tmp_path, monkeypatch):
-    output, data = str(tmp_path / "run"), f"folder:{folder}"
+def test_sigterm_saves_and_leaves(step, finished, arrays, tmp_path, monkeypatch):
+    output = str(tmp_path / "run")
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         after_step(patch, step, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(run.Preempted, match=rf"asked to end \(SIGTERM\): saved step {step} in .*; continue with"):
-            pretrain(CONFIG, data, output)
+            pretrain(CONFIG, arrays, output)
     assert signal.getsignal(signal.SIGTERM) == before
     assert os.path.exists(os.path.join(output, "checkpoints", f"ckpt-{step}.index"))
-    assert_finished_alike(output, pretrain(CONFIG, data, output, resume=True), finished)
+    assert_finished_alike(output, pretrain(CONFIG, arrays, output, resume=True), finished)
 
 
 def test_the_command_ends_as_after_sigterm(monkeypatch, capsys, tmp_path):
@@ -78,27 +79,27 @@ def test_the_command_ends_as_after_sigterm(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_mean_loss_of_an_epoch_that_was_resumed_is_exact(folder, tmp_path, monkeypatch, finished):
+def test_the_mean_loss_of_an_epoch_that_was_resumed_is_exact(arrays, tmp_path, monkeypatch, finished):
     """One epoch of two steps in the log, of which a run took the first and its continuation the second."""
     output, config = str(tmp_path / "run"), changed(CONFIG, ["checkpoint_steps=1"])
     with monkeypatch.context() as patch:
         after_step(patch, 2, interrupt)
         with pytest.raises(Interrupted):
-            pretrain(config, f"folder:{folder}", output)
+            pretrain(config, arrays, output)
     assert os.listdir(os.path.join(output, "checkpoints")) and not os.path.exists(os.path.join(output, run.LOG))
     with monkeypatch.context() as patch:
         after_step(patch, 3, interrupt)
         with pytest.raises(Interrupted):
-            pretrain(config, f"folder:{folder}", output, resume=True)
+            pretrain(config, arrays, output, resume=True)
     (resumed,), whole = log_of(run.RunFolder(output)), log_of(finished[0])[0]
     # losses have six decimals
     assert resumed["step"] == STEPS and resumed["loss"] == pytest.approx(whole["loss"], abs=2e-6)
 
 
 @pytest.mark.medium
-def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(finished, folder, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(finished, arrays, tmp_path, monkeypatch):
     """Files may not grow beyond 8 KB from step 3 on: a real error of the operating system."""
-    output, data, config = str(tmp_path / "run"), f"folder:{folder}", changed(CONFIG, ["pictures_every=100"])
+    output, config = str(tmp_path / "run"), changed(CONFIG, ["pictures_every=100"])
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with monkeypatch.context() as patch:
@@ -107,7 +108,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(finished, folder, tmp
                 r"the checkpoint of step 4 could not be written \(.+\); the last good checkpoint is .*ckpt-2: make"
             )
             with pytest.raises(OSError, match=message):
-                pretrain(config, data, output)
+                pretrain(config, arrays, output)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(os.listdir(os.path.join(output, "checkpoints"))) == [
@@ -115,11 +116,11 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_says_so(finished, folder, tmp
         "ckpt-2.data-00000-of-00001",
         "ckpt-2.index",
     ]
-    assert_finished_alike(output, pretrain(CONFIG, data, output, resume=True), finished)
+    assert_finished_alike(output, pretrain(CONFIG, arrays, output, resume=True), finished)
 
 
 @pytest.mark.medium
-def test_another_file_that_cannot_be_written_names_the_checkpoint_too(folder, tmp_path, monkeypatch):
+def test_another_file_that_cannot_be_written_names_the_checkpoint_too(arrays, tmp_path, monkeypatch):
     def full(self, epoch, logs=None):
         if epoch:
             raise OSError(28, "No space left on device", self.path)
@@ -128,11 +129,11 @@ def test_another_file_that_cannot_be_written_names_the_checkpoint_too(folder, tm
     original = callbacks.JsonLines.on_epoch_end
     monkeypatch.setattr(callbacks.JsonLines, "on_epoch_end", full)
     with pytest.raises(OSError, match=r"No space left on device: .*; the last good checkpoint is .*ckpt-2, continue"):
-        pretrain(CONFIG, f"folder:{folder}", str(tmp_path / "run"))
+        pretrain(CONFIG, arrays, str(tmp_path / "run"))
 
 
 @pytest.mark.medium
-def test_steps_that_are_not_finite_end_the_run_and_name_the_checkpoint(folder, tmp_path, monkeypatch):
+def test_steps_that_are_not_finite_end_the_run_and_name_the_checkpoint(arrays, tmp_path, monkeypatch):
     original = keras_mae.MaskedAutoencoder.batch_loss
 
     def batch_loss(self, *arguments, **keywords):
@@ -144,16 +145,16 @@ def test_steps_that_are_not_finite_end_the_run_and_name_the_checkpoint(folder, t
     with pytest.raises(
         ValueError, match=r"the last 3 steps, up to step 6, were skipped: .* checkpoint is .*ckpt-4\. Look"
     ):
-        pretrain(config, f"folder:{folder}", str(tmp_path / "run"))
+        pretrain(config, arrays, str(tmp_path / "run"))
     log = log_of(run.RunFolder(str(tmp_path / "run")))
     assert [record["skipped_steps"] for record in log] == [0, 1]
     assert all(np.isfinite(record["loss"]) for record in log)
 
 
 @pytest.mark.medium
-def test_resuming_a_finished_run_changes_nothing(finished, folder):
+def test_resuming_a_finished_run_changes_nothing(finished, arrays):
     output, mae = finished
     before = log_of(output)
-    again = pretrain(CONFIG, f"folder:{folder}", output.path, resume=True)
+    again = pretrain(CONFIG, arrays, output.path, resume=True)
     assert all((a == b).all() for a, b in zip(weights_of(again), weights_of(mae), strict=True))
     assert log_of(output) == before

@@ -21,11 +21,13 @@ def folder(path, classes, count=2):
     return f"folder:{path}"
 
 
+@pytest.mark.medium  # reading the digits takes seconds
 def test_the_datas_own_split():
     train, validation, num_classes = labelled_sources(CONFIG, "digits")
     assert (train.num_images, validation.num_images, num_classes) == (4000, 1000, 10)
 
 
+@pytest.mark.medium  # reading the digits takes seconds
 def test_labels_per_class():
     config = replaced(CONFIG, labels_per_class=10)
     few, validation, _ = labelled_sources(config, "digits")

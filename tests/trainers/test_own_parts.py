@@ -154,7 +154,7 @@ def test_a_run(tmp_path, caplog):
 
 @pytest.mark.medium
 @pytest.mark.parametrize("method", ["mae", "simmim"])
-def test_the_whole_way_of_another_encoder(method, tmp_path, caplog):
+def test_the_whole_way_of_another_encoder(method, tmp_path, caplog, verified_here):
     """A convolutional encoder in a file of its own is pretrained, continued, fine-tuned, probed and exported."""
     images, labels = random_images(20, (8, 8, 3)), np.arange(20) % 2
     np.savez(tmp_path / "images.npz", images=images, labels=labels)
@@ -169,6 +169,8 @@ def test_the_whole_way_of_another_encoder(method, tmp_path, caplog):
     with pytest.raises(ValueError, match="epochs"):
         pretrain(longer, data, runs[0], resume=True)  # another run
     pretrain(config, data, runs[0], resume=True)
+    if method == "simmim":
+        return  # what follows sees the encoder alone, which is the same
     caplog.clear()
     quick = [*quick, f"run={runs[0]}", "preset=None", "labels_per_class=8"]
     finetune(changed(FinetuneConfig(), [*quick, "num_trainable_layers=1"]), data, runs[1])

@@ -21,7 +21,7 @@ from tests.trainers.pretraining import CONFIG, STEPS, log_of
 
 
 @pytest.mark.medium
-def test_the_run_folder_holds_what_it_should(finished, folder):
+def test_the_run_folder_holds_what_it_should(finished, arrays):
     output, _ = finished
     names = {
         "config.json",
@@ -34,7 +34,7 @@ def test_the_run_folder_holds_what_it_should(finished, folder):
         "reconstructions",
     }
     assert set(os.listdir(output.path)) == names
-    assert output.config() == (CONFIG, f"folder:{folder}")
+    assert output.config() == (CONFIG, arrays)
     assert sorted(os.listdir(output / "reconstructions")) == ["epoch_0002.png", "epoch_0003.png"]
     with Image.open(output / "reconstructions/epoch_0003.png") as picture:
         # 16 pictures in four rows, of each four forms, and two lines that say what is normalised by what
@@ -183,7 +183,11 @@ def test_too_many_corrupt_images_end_the_run_even_if_only_training_finds_them(tm
         (["mask_ratio=1.0"], r"mask_ratio lies in \(0, 1\), got mask_ratio=1.0"),
         (["mask_ratio=0.99"], "leaves none of the 16 patches visible"),
         (["preset=vit_bas"], "no preset is called 'vit_bas'; did you mean vit_base_patch16"),
-        (["channels=2", "mean=None"], r"none of the 20 images can be decoded, such as .*000.png \(.+\)"),
+        pytest.param(
+            ["channels=2", "mean=None"],
+            r"none of the 20 images can be decoded, such as .*000.png \(.+\)",
+            marks=pytest.mark.medium,
+        ),
         (["crop_ratio=0"], r"crop_ratio lies in \(0, 1\], got crop_ratio=0"),
         (
             ["accumulation_steps=3"],

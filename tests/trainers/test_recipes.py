@@ -1,9 +1,11 @@
 """Every recipe loads, states its evidence, and takes a step once it is shrunk; the paper's are as published."""
 
+import functools
 import importlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_mae.data import open_source
 from keras_mae.trainers import finetune, linear_probe, recipes
@@ -77,6 +79,16 @@ def squares(tmp_path_factory):
     return f"npz:{path}"
 
 
+@pytest.fixture(scope="module")
+def source(squares):
+    return open_source(squares)
+
+
+@functools.cache  # several recipes have the same data, whose graph takes more time than all else here
+def first_batch(training):
+    return next(iter(training.at()))
+
+
 def toy(config, squares):
     """A narrow network of one block on one epoch of few images; all else is the recipe's."""
     of_one_block = {"num_trainable_layers": 0.5, "layer": 1}  # where the recipe chooses among them
@@ -98,33 +110,32 @@ def toy(config, squares):
     )
 
 
-def step(classifier, optimizer, dataset):
+def step(classifier, optimizer, training):
     """One step of the recipe's optimizer on a batch of its data; graphs for each would take most of the time."""
     classifier.compile(optimizer=optimizer, run_eagerly=True)
     before = weights_of(classifier.head)
-    assert np.isfinite(classifier.fit(dataset.take(1), verbose=0).history["loss"][0])
+    dataset = tf.data.Dataset.from_tensors(first_batch(training))
+    assert np.isfinite(classifier.fit(dataset, verbose=0).history["loss"][0])
     moved = [(new != old).any() for new, old in zip(weights_of(classifier.head), before, strict=True)]
     assert any(moved) and all(np.isfinite(weight).all() for weight in weights_of(classifier))
 
 
 @pytest.mark.medium
 @pytest.mark.parametrize("name", OF["finetune"])
-def test_fine_tuning_takes_a_step(name, squares):
+def test_fine_tuning_takes_a_step(name, squares, source):
     config = toy(recipes.load(name), squares)
     classifier = finetune.build(config, 6)
     optimizer = config.optimizer.build(classifier, steps=1)
-    source = open_source(squares)
-    step(classifier, optimizer, finetune.prepared(classifier, config, source, source).training.at())
+    step(classifier, optimizer, finetune.prepared(classifier, config, source, source).training)
 
 
 @pytest.mark.medium
 @pytest.mark.parametrize("name", OF["linear-probe"])
-def test_probing_takes_a_step(name, squares):
+def test_probing_takes_a_step(name, squares, source):
     config = toy(recipes.load(name), squares)
     probe = linear_probe.build(config, 6)
     optimizer = config.optimizer.build(probe, steps=1)
-    source = open_source(squares)
-    step(probe, optimizer, linear_probe.prepared(probe, config, source, source).training.at())
+    step(probe, optimizer, linear_probe.prepared(probe, config, source, source).training)
 
 
 def test_unknown_recipe_shows_the_near_ones():

@@ -62,10 +62,12 @@ def of_policies(encoder, decoder, model):
 
 
 def policy_cases():
-    """All pairs of encoder and decoder; with a policy given to the model as well, some in the normal set."""
+    """All pairs of encoder and decoder, a few of them quick; with a policy given to the model as well, some."""
     for encoder, decoder, model in itertools.product(POLICIES, POLICIES, (None, "float32", "mixed_float16")):
-        quick = model is None or encoder == decoder == "mixed_float16"
-        yield pytest.param(encoder, decoder, model, marks=() if quick else pytest.mark.slow)
+        normal = model is None or encoder == decoder == "mixed_float16"
+        quick = model is None and (encoder == decoder or {encoder, decoder} == {"float32", "mixed_float16"})
+        mark = () if quick else pytest.mark.medium if normal else pytest.mark.slow
+        yield pytest.param(encoder, decoder, model, marks=mark)
 
 
 @functools.cache

@@ -202,12 +202,13 @@ def keras_on_its_own(strategy):
 def children(which):
     from tests.forked import Child, two_workers
 
-    if which == "workers":
-        started = [Child(one_worker, "sgd", environment=environment) for environment in two_workers()]
-        return [child.result() for child in started]
     # one child for all: a second MirroredStrategy in a process costs less than a second process
     cases = {"normal": NORMAL, "more": MORE, "slow": SLOW}[which]
-    return Child(lambda: [one_run(case) for case in cases], devices=4).result()
+    runs = Child(lambda: [one_run(case) for case in cases], devices=4).result()
+    if which != "normal":
+        return runs
+    started = [Child(one_worker, "sgd", environment=environment) for environment in two_workers()]
+    return [runs, [child.result() for child in started]]
 
 
 def in_own_process(which):
@@ -217,8 +218,13 @@ def in_own_process(which):
 
 
 @pytest.fixture(scope="module")
-def runs():
+def runs_and_workers():
     return in_own_process("normal")
+
+
+@pytest.fixture(scope="module")
+def runs(runs_and_workers):
+    return runs_and_workers[0]
 
 
 @pytest.fixture(scope="module")
@@ -318,8 +324,8 @@ def test_a_batch_that_does_not_divide_is_refused(runs):
 
 
 @pytest.mark.medium
-def test_two_processes_take_the_step_of_one(runs):
-    workers = in_own_process("workers")
+def test_two_processes_take_the_step_of_one(runs_and_workers):
+    runs, workers = runs_and_workers
     assert [worker["chief"] for worker in workers] == [True, False]
     for worker in workers:
         assert worker["replicas"] == 2

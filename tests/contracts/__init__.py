@@ -1,0 +1,14 @@
+"""What every mask sampler, every target and every encoder must keep, as base classes of tests.
+
+To put a new one under its contract, subclass here and say how to make one:
+
+    class TestRandomMasking(MaskSamplerContract):
+        def make(self, mask_ratio):
+            return RandomMasking(mask_ratio)
+"""
+
+from tests.contracts.encoder import EncoderContract
+from tests.contracts.mask_sampler import GRID, MaskSamplerContract
+from tests.contracts.target import TargetContract
+
+__all__ = ["GRID", "EncoderContract", "MaskSamplerContract", "TargetContract"]
