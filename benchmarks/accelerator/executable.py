@@ -9,25 +9,46 @@ import jax
 jax.config.update("jax_enable_x64", True)  # counters are int64
 
 
-def compiled(hlo: bytes) -> tuple[Any, Any]:
-    """Compiles a serialized `HloModuleProto` for JAX's first device.
+class Compiled:
+    """A function from the list of the HLO's inputs to the list of its outputs, on JAX's first device.
 
-    Written for jax 0.11.2: its public functions compile what JAX has traced, and nothing else.
+    Written for jax 0.11.2: its public functions compile what JAX has traced, and nothing else. Inputs that the HLO
+    aliases with an output are consumed by a call.
 
-    Returns:
-        A function from a list of arrays to the list of the HLO's outputs, and the compiler's memory statistics. The
-        arrays that the HLO aliases with an output are consumed.
+    Args:
+        hlo: a serialized `HloModuleProto`.
     """
-    from jax._src import compiler
-    from jaxlib import _jax
 
-    device = jax.devices()[0]
-    stablehlo = _jax.mlir.hlo_to_stablehlo(hlo)
-    options = compiler.get_compile_options(num_replicas=1, num_partitions=1)
-    executable = device.client.compile_and_load(stablehlo, _jax.DeviceList((device,)), options)
+    def __init__(self, hlo: bytes) -> None:
+        from jax._src import compiler
+        from jax._src.interpreters import mlir
+        from jaxlib import _jax
+        from jaxlib.mlir import ir
 
-    def run(arrays: list[jax.Array]) -> list[jax.Array]:
-        outputs = executable.execute_sharded(arrays).disassemble_into_single_device_arrays()
+        device, copies = jax.devices()[0], []
+        with mlir.make_ir_context():
+            module = ir.Module.parse(_jax.mlir.hlo_to_stablehlo(hlo))
+
+            def note_copies(operation):
+                if operation.name == "mhlo.copy":
+                    copies.append(operation)
+                return ir.WalkResult.ADVANCE
+
+            module.operation.walk(note_copies)
+            for copy in copies:  # HLO's, which StableHLO does not have; they change no numbers
+                copy.results[0].replace_all_uses_with(copy.operands[0])
+                copy.erase()
+            options = compiler.get_compile_options(num_replicas=1, num_partitions=1)
+            self._executable = device.client.compile_and_load(module, _jax.DeviceList((device,)), options)
+
+    def __call__(self, arrays: list[jax.Array]) -> list[jax.Array]:
+        outputs = self._executable.execute_sharded(arrays).disassemble_into_single_device_arrays()
         return [shards[0] for shards in outputs]
 
-    return run, executable.get_compiled_memory_stats()
+    def memory(self) -> Any:
+        """The compiler's memory statistics."""
+        return self._executable.get_compiled_memory_stats()
+
+    def text(self) -> str:
+        """The HLO after the compiler's passes."""
+        return "\n".join(module.to_string() for module in self._executable.hlo_modules())

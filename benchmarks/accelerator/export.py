@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import re
 import time
 
@@ -51,7 +52,7 @@ class Exporter:
         of_keras = [variable.value for variable in (*self.model.variables, *self.model.optimizer.variables)]
         by_handle = {id(variable.handle): variable for variable in (*of_keras, *function.graph.variables)}
         self._variables = [by_handle[id(handle)] for handle in function.captured_inputs]
-        outputs = _outputs_by_input(self.text())
+        outputs = _outputs_by_input(self.text)
         images = Input("images", tuple(self._images.shape), "uint8", "images")
         self.inputs = (
             images,
@@ -62,6 +63,7 @@ class Exporter:
     def _loss_of_step(self, images):
         return self.model.train_step(images)["loss"]
 
+    @functools.cached_property
     def text(self) -> str:
         """The HLO as XLA prints it, before any optimisation."""
         return self._ir(stage="hlo")
@@ -72,7 +74,7 @@ class Exporter:
 
     def operands_of_products(self) -> list[tuple[str, str]]:
         """The dtypes, as XLA names them, of both operands of each product of matrices in the step."""
-        return re.findall(r" dot\((\w+)\[[^ ]* [^ ]+, (\w+)\[", self.text())
+        return re.findall(r" dot\((\w+)\[[^ ]* [^ ]+, (\w+)\[", self.text)
 
     def _described(self, variable: tf.Variable, output: int | None) -> Input:
         names = {id(weight.value): weight.path for weight in self.model.variables + self.model.optimizer.variables}

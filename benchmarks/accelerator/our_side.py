@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import time
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
-from benchmarks.accelerator.executable import compiled
+from benchmarks.accelerator.executable import Compiled
+from benchmarks.accelerator.kernel_times import kernel_times
 from benchmarks.accelerator.steps import ExportedStep
 
 
@@ -21,13 +24,12 @@ class RunningStep:
     Attributes:
         results: TensorFlow's, as they were stored.
         compile_seconds: how long XLA took.
-        memory: the compiler's memory statistics.
     """
 
     def __init__(self, folder: str, name: str) -> None:
         self.exported, hlo, self.results = ExportedStep.read(folder, name)
         begin = time.perf_counter()
-        self._run, self.memory = compiled(hlo)
+        self._compiled = Compiled(hlo)
         self.compile_seconds = time.perf_counter() - begin
         self._arrays = [jax.device_put(one.make()) for one in self.exported.inputs]
 
@@ -39,7 +41,7 @@ class RunningStep:
         """
         losses = []
         for _ in range(num_steps):
-            outputs = self._run(self._arrays)
+            outputs = self._compiled(self._arrays)
             losses.append(outputs[self.exported.loss])
             for number, one in enumerate(self.exported.inputs):
                 if one.output is not None:
@@ -54,14 +56,31 @@ class RunningStep:
 
     def peak_bytes(self) -> int:
         """Memory that the compiled step needs: arguments, outputs that are none of them, and all between."""
-        memory = self.memory
+        memory = self._compiled.memory()
         sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
         return sizes + memory.temp_size_in_bytes
 
+    def write_profile(self, path: str) -> None:
+        """Writes the times of the kernels of one step, `PATH.kernels.json`, and the HLO that ran, `PATH.hlo.txt.gz`."""
+        record = {"compile_seconds": self.compile_seconds, "kernels": kernel_times(lambda: self.take(1))}
+        with open(f"{path}.kernels.json", "w") as file:
+            json.dump(record, file)
+        with gzip.open(f"{path}.hlo.txt.gz", "wt") as file:
+            file.write(self._compiled.text())
 
-def our_turn(folder: str, name: str, num_steps: int) -> Callable[[], None]:
-    """A turn of `num_steps` steps."""
+
+def our_turn(folder: str, name: str, num_steps: int, profile: str | None = None) -> Callable[[], None]:
+    """A turn of `num_steps` steps.
+
+    Args:
+        folder, name: see `RunningStep`.
+        num_steps: in a turn.
+        profile: None, or where `RunningStep.write_profile` writes to before the first turn.
+    """
     step = RunningStep(folder, name)
+    if profile is not None:
+        step.take(2)
+        step.write_profile(profile)
 
     def turn() -> None:
         step.take(num_steps)

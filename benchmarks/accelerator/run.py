@@ -6,11 +6,14 @@ Writes a JSON object a line, to the standard output and into `results.jsonl`. It
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
+import functools
 import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 
 from benchmarks.accelerator.steps import STEPS
@@ -21,19 +24,19 @@ _JAX_ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 _MILLION = 1e6
 
 
-def against_torch(steps_folder: str, name: str, torch_sides: list[str], device: str, num_steps: int, rounds: int):
+def against_torch(name: str, arguments: argparse.Namespace) -> dict[str, float]:
     """Milliseconds a step, images a second and megabytes of the device's memory, of our step and of PyTorch's."""
-    step = STEPS[name]
-    theirs = {"size": step.size, "batch_size": step.batch_size, "dtype": step.dtype, "device": device}
-    ours = {"folder": os.path.abspath(steps_folder), "name": name, "num_steps": num_steps}
+    step, num_steps = STEPS[name], arguments.num_steps
+    theirs = {"size": step.size, "batch_size": step.batch_size, "dtype": step.dtype, "device": arguments.device}
+    profile = os.path.join(os.path.abspath(arguments.output), name) if name in arguments.profile.split(",") else None
+    ours = {"folder": os.path.abspath(arguments.steps), "name": name, "num_steps": num_steps, "profile": profile}
     sides = {"ours": Side("benchmarks.accelerator.our_side:our_turn", ours, _JAX_ENVIRONMENT)}
-    for side in torch_sides:
-        arguments = {**theirs, "num_steps": num_steps, "compiled": side == "torch_compiled"}
-        sides[side] = Side("benchmarks.torch_step:torch_step", arguments)
-    measured = take_turns(sides, rounds)
+    for side in filter(None, arguments.torch.split(",")):
+        settings = {**theirs, "num_steps": num_steps, "compiled": side == "torch_compiled"}
+        sides[side] = Side("benchmarks.torch_step:torch_step", settings)
     record: dict[str, float] = {}
-    for side, one in measured.items():
-        record |= _row(side, one, num_steps, step.batch_size)
+    for side, measured in take_turns(sides, arguments.rounds).items():
+        record |= _row(side, measured, num_steps, step.batch_size)
     return record
 
 
@@ -73,20 +76,24 @@ def machine() -> dict[str, str]:
     return {"device": device, **versions}
 
 
-def main() -> int:
-    """Reads the flags, runs what they name, and says how many parts failed by the exit code."""
+def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accelerator.run", description=__doc__)
     parser.add_argument("--steps", required=True, help="the folder that benchmarks.accelerator.export wrote")
     parser.add_argument("--output", required=True, help="the folder for results.jsonl")
     parser.add_argument("--only", default=",".join(STEPS), help="names separated by commas; default: %(default)s")
-    parser.add_argument("--torch", default="torch,torch_compiled", help="sides to compare with, or nothing")
+    parser.add_argument("--torch", default="torch,torch_compiled", help="sides to compare with; may be empty")
     parser.add_argument("--device", default="cuda", help="of PyTorch: cuda or cpu; JAX takes the first that it finds")
     parser.add_argument("--num_steps", type=int, default=10, help="steps in a turn; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side; default: %(default)s")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin nothing after so many seconds")
-    arguments = parser.parse_args()
+    parser.add_argument("--profile", default="", help="names of steps whose kernels are timed one by one")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no timing after so many seconds")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Runs what the flags name; the exit code is the number of parts that failed."""
+    arguments = _flags()
     os.makedirs(arguments.output, exist_ok=True)
-    torch_sides = [side for side in arguments.torch.split(",") if side]
     begin, failed = time.perf_counter(), 0
     with open(os.path.join(arguments.output, "results.jsonl"), "a") as file:
 
@@ -96,22 +103,31 @@ def main() -> int:
             file.write(line + "\n")
             file.flush()
 
-        tell(machine())
-        for name in arguments.only.split(","):
-            since = time.perf_counter() - begin
-            if since > arguments.seconds:
-                tell({"step": name, "left_out": f"{since:.0f} s are over"})
-                continue
+        def take(name: str, part: Callable[[], dict]) -> None:
+            nonlocal failed
+            since = time.perf_counter()
             try:
-                if STEPS[name].num_results:
-                    record = numbers(arguments.steps, name)
-                else:
-                    settings = (torch_sides, arguments.device, arguments.num_steps, arguments.rounds)
-                    record = against_torch(arguments.steps, name, *settings)
+                record = part()
             except RuntimeError as error:
                 failed += 1
                 record = {"error": str(error)}
-            tell({"step": name, **record, "part_seconds": round(time.perf_counter() - begin - since, 1)})
+            tell({"step": name, **record, "part_seconds": round(time.perf_counter() - since, 1)})
+
+        tell(machine())
+        names = arguments.only.split(",")
+        compared = [name for name in names if STEPS[name].num_results]
+        with concurrent.futures.ThreadPoolExecutor() as pool:  # most of it is the compiler's time
+            parts = {name: pool.submit(numbers, arguments.steps, name) for name in compared}
+            for name, part in parts.items():
+                take(name, part.result)
+        for name in names:
+            since = time.perf_counter() - begin
+            if name in compared:
+                continue
+            if since < arguments.seconds:
+                take(name, functools.partial(against_torch, name, arguments))
+            else:
+                tell({"step": name, "left_out": f"{since:.0f} s are over"})
     return failed
 
 

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.medium
 DTYPES = {"f32": "float32", "s64": "int64", "s32": "int32", "u8": "uint8"}
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
-def exporter(request):
-    return Exporter(Step("mae", "toy", 4, request.param))
+@pytest.fixture(scope="module")
+def exporter():
+    return Exporter(Step("mae", "toy", 4, "bfloat16"))
 
 
 def shapes(text):
@@ -27,8 +27,8 @@ def shapes(text):
 
 
 def test_inputs_and_outputs_are_those_of_the_hlo(exporter):
-    header = exporter.text().partition("\n")[0]
-    taken, returned = re.search(r"entry_computation_layout=\{\((.*)\)->\(?(.*?)\)?\}", header).groups()
+    header = exporter.text.partition("\n")[0]
+    taken, returned = re.search(r"entry_computation_layout=\{\((.*)\)->\((.*)\)\}", header).groups()
     taken, returned = shapes(taken), shapes(returned)
     assert taken == [(one.dtype, one.shape) for one in exporter.inputs]
     changed = [one for one in exporter.inputs if one.output is not None]
@@ -43,15 +43,14 @@ def test_what_is_learned_and_counted_changes(exporter):
     learned = {variable.path for variable in model.trainable_variables}
     assert learned <= names
     assert sum(name.endswith(("_momentum", "_velocity")) for name in names) == 2 * len(learned)
-    assert "adam_w/iteration" in names
+    assert sum(name.endswith("/iteration") for name in names) == 1
     fixed = {variable.path for variable in model.non_trainable_variables}
     assert not [name for name in names if name in fixed and "position" in name]
 
 
-def test_products_take_operands_of_the_policy(exporter):
+def test_products_take_operands_of_the_policy_bfloat16(exporter):
     operands = exporter.operands_of_products()
-    expected = {"float32": "f32", "mixed_bfloat16": "bf16"}[exporter.model.dtype_policy.name]
-    assert len(operands) > 50 and set(operands) == {(expected, expected)}
+    assert len(operands) > 50 and set(operands) == {("bf16", "bf16")}
 
 
 def test_files_hold_what_was_written(exporter, tmp_path):
