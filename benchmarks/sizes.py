@@ -32,7 +32,9 @@ SIZES = {
     # as the recipe mae_small_images, with all of the twelve blocks
     "vit_tiny": Size(32, 4, 192, 12, 3, 96, 2, 3, batch_size=256),
     "vit_base": Size(224, 16, 768, 12, 12, 512, 8, 16, batch_size=16),
+    "vit_large": Size(224, 16, 1024, 24, 16, 512, 8, 16, batch_size=16),
     "digits": Size(28, 4, 128, 3, 2, 64, 1, 2, batch_size=25, channels=1),  # as the recipe mae_digits
+    "small": Size(32, 4, 64, 3, 4, 48, 2, 3, batch_size=16),
     "toy": Size(16, 4, 16, 2, 2, 8, 1, 2, batch_size=4),
 }
 

@@ -26,7 +26,8 @@ class Side:
     """What is measured.
 
     Attributes:
-        make: `module:function`; called with `arguments`, it returns a function without any, which is one turn.
+        make: `module:function`; called with `arguments`, it returns a function without any, which is one turn. If it
+            has an attribute `peak_bytes`, a function, that tells the memory of the device on which it computes.
         arguments: as JSON can hold them.
         environment: variables of its process.
     """
@@ -47,8 +48,10 @@ class Measured:
 
     Attributes:
         seconds: median of the timed turns.
-        first_seconds: from the call of `make` to the end of the first turn: building, tracing, compiling.
-        peak_bytes: resident memory at its highest during the timed turns, less what there was before `make`.
+        first_seconds: from the call of `make` to the end of the first turn: building, tracing, compiling. No other
+            side computes meanwhile.
+        peak_bytes: resident memory at its highest during the timed turns, less what there was before `make`; or the
+            memory of the device, as the side tells it.
     """
 
     seconds: float
@@ -63,8 +66,10 @@ def take_turns(sides: Mapping[str, Side], rounds: int) -> dict[str, Measured]:
         RuntimeError: if a side's process fails; with the end of what it wrote.
     """
     with contextlib.ExitStack() as stack:
-        players = {name: stack.enter_context(_Player(side)) for name, side in sides.items()}
-        first = {name: player.answer() for name, player in players.items()}
+        players, first = {}, {}
+        for name, side in sides.items():  # one at a time: compilers for accelerators choose kernels by their times
+            players[name] = stack.enter_context(_Player(side))
+            first[name] = players[name].answer()
         seconds: dict[str, list[float]] = {name: [] for name in players}
         for _ in range(rounds):
             for name, player in players.items():
@@ -129,7 +134,8 @@ def _serve(side: Side, write: Callable[[str], object]) -> None:
             turn()
             write(f"={time.perf_counter() - begin}\n")
         else:
-            write(f"={_resident('VmHWM') - before}\n")
+            peak = turn.peak_bytes() if hasattr(turn, "peak_bytes") else _resident("VmHWM") - before
+            write(f"={peak}\n")
 
 
 def _main() -> None:

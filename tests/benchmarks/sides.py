@@ -14,5 +14,11 @@ def sleeping(seconds, megabytes=0):
     return turn
 
 
+def on_a_device(peak_bytes):
+    turn = sleeping(0)
+    turn.peak_bytes = lambda: peak_bytes
+    return turn
+
+
 def failing():
     raise OSError("no such library")

@@ -15,6 +15,11 @@ def test_times_and_memory_are_those_of_the_turns():
     assert measured["large"].peak_bytes > 60 * 2**20 > 4 * measured["small"].peak_bytes
 
 
+def test_a_side_may_tell_of_the_memory_of_a_device():
+    measured = take_turns({"device": Side("tests.benchmarks.sides:on_a_device", {"peak_bytes": 12345})}, rounds=1)
+    assert measured["device"].peak_bytes == 12345
+
+
 def test_a_side_that_fails_says_why():
     with pytest.raises(RuntimeError, match="sides:failing failed: OSError: no such library"):
         take_turns({"failing": Side("tests.benchmarks.sides:failing")}, rounds=1)

@@ -1,0 +1,72 @@
+"""The exported train step: its inputs, its outputs, the dtypes of its products, and the files that travel.
+
+JAX is no requirement of the tests; `python -m benchmarks.accelerator.run` compares its numbers with TensorFlow's.
+"""
+
+import re
+
+import numpy as np
+import pytest
+
+from benchmarks.accelerator.export import Exporter
+from benchmarks.accelerator.steps import STEPS, ExportedStep, Input, Step
+
+pytestmark = pytest.mark.medium
+DTYPES = {"f32": "float32", "s64": "int64", "s32": "int32", "u8": "uint8"}
+
+
+@pytest.fixture(scope="module")
+def exporter():
+    return Exporter(Step("mae", "toy", 4, "bfloat16"))
+
+
+def shapes(text):
+    """`f32[2,3]{1,0}, ...` as pairs of dtype and shape."""
+    found = re.findall(r"(\w+)\[([\d,]*)\]", text)
+    return [(DTYPES[dtype], tuple(map(int, filter(None, sizes.split(","))))) for dtype, sizes in found]
+
+
+def test_inputs_and_outputs_are_those_of_the_hlo(exporter):
+    header = exporter.text.partition("\n")[0]
+    taken, returned = re.search(r"entry_computation_layout=\{\((.*)\)->\((.*)\)\}", header).groups()
+    taken, returned = shapes(taken), shapes(returned)
+    assert taken == [(one.dtype, one.shape) for one in exporter.inputs]
+    changed = [one for one in exporter.inputs if one.output is not None]
+    assert [returned[one.output] for one in changed] == [(one.dtype, one.shape) for one in changed]
+    assert sorted([exporter.loss, *(one.output for one in changed)]) == list(range(len(returned)))
+    assert returned[exporter.loss] == ("float32", ())
+
+
+def test_what_is_learned_and_counted_changes(exporter):
+    names = {one.name for one in exporter.inputs if one.output is not None}
+    model = exporter.model
+    learned = {variable.path for variable in model.trainable_variables}
+    assert learned <= names
+    assert sum(name.endswith(("_momentum", "_velocity")) for name in names) == 2 * len(learned)
+    assert sum(name.endswith("/iteration") for name in names) == 1
+    fixed = {variable.path for variable in model.non_trainable_variables}
+    assert not [name for name in names if name in fixed and "position" in name]
+
+
+def test_products_take_operands_of_the_policy_bfloat16(exporter):
+    operands = exporter.operands_of_products()
+    assert len(operands) > 50 and set(operands) == {("bf16", "bf16")}
+
+
+def test_files_hold_what_was_written(exporter, tmp_path):
+    exported = ExportedStep(STEPS["small_float32"], exporter.inputs, exporter.loss, {"tensorflow": "2.21"})
+    exported.write(str(tmp_path), "toy", b"hlo", {"losses": np.ones(3, "float32")})
+    read, hlo, results = ExportedStep.read(str(tmp_path), "toy")
+    assert (read, hlo) == (exported, b"hlo")
+    assert results.keys() == {"losses"}
+
+
+@pytest.mark.parametrize("kind", ["images", "zeros", "gain", "noise", "value"])
+def test_an_input_is_a_function_of_its_description(kind):
+    dtype = "uint8" if kind == "images" else "float32"
+    one = Input("encoder/kernel", (50, 40), dtype, kind, 0.5 if kind == "value" else None)
+    made = one.make()
+    assert made.shape == one.shape and made.dtype == dtype
+    np.testing.assert_array_equal(made, one.make())
+    mean = {"images": 127.5, "zeros": 0, "gain": 1, "noise": 0, "value": 0.5}[kind]
+    assert abs(made.mean() - mean) <= 0.1 * made.std()
