@@ -220,7 +220,7 @@ def _new_version(directory: str, version: int) -> Iterator[tuple[str, str]]:
         os.makedirs(aside)
         lock_folder(aside)
         yield aside, final
-        os.rename(aside, final)
+        os.rename(aside, new_version(directory, version))  # asked again: another export may have written it
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         for folder in made:

@@ -8,6 +8,9 @@ import pytest
 from keras_mae import cli
 from keras_mae.data import open_source
 from keras_mae.models import ViTEncoder
+from keras_mae.trainers.classifier_config import FinetuneConfig
+from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.settings import replaced
 from tests.drawn import write_pictures
 from tests.typed import refused
 
@@ -75,6 +78,8 @@ def test_data_without_its_kind(monkeypatch, tmp_path):
         assert str(caught.value).endswith(f"; got {path!r}; type --data={typed}")
     with pytest.raises(ValueError, match=r"got 'nothing'$"):
         open_source("nothing")
+    with pytest.raises(ValueError, match=r"got 'xrays'; type --validation_data=folder:xrays$"):
+        labelled_sources(replaced(FinetuneConfig(), validation_data="xrays"), "digits")
 
 
 @pytest.mark.medium

@@ -30,6 +30,7 @@ from keras_mae.trainers.programs import (
     steps_per_epoch,
 )
 from keras_mae.trainers.strategy import on_chief
+from keras_mae.trainers.trained_model import find_model
 
 _log = logging.getLogger("keras_mae")
 
@@ -86,7 +87,8 @@ def train_classifier(
         compile_model(classifier, config, steps)
     prepared, start = prepare(classifier, config, source, validation), time.perf_counter()
     folder = run.RunFolder(output)
-    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source, validation)))
+    loaded = None if config.encoder.run is None else find_model(config.encoder.run).path
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source, validation), loaded))
     tested, shares = len(prepared.tested_labels), majority_shares(prepared.tested_labels, num_classes)
 
     def save_best() -> None:

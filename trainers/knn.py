@@ -16,6 +16,7 @@ from keras_mae.trainers.evaluation import knn_scores, majority_shares
 from keras_mae.trainers.features import features_of
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.trained_model import find_model, say_if_outside
 
 _log = logging.getLogger("keras_mae")
@@ -46,17 +47,20 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     if folder is not None:
         folder.claim()
     begin = time.perf_counter()
-    crop_ratio = config.data.crop_ratio
-    if crop_ratio is None:
-        trained = find_model(config.encoder.run)
-        crop_ratio = trained.crop_ratio
-        say_if_outside(trained, f"the crop ratio is {crop_ratio}; --set crop_ratio=... gives another")
+    path = config.encoder.run
+    trained = find_model(path)
+    of_run = {"crop_ratio": trained.crop_ratio, "background": trained.decoding.background}
+    taken = {name: value for name, value in of_run.items() if getattr(config.data, name) is None}
+    if taken:
+        shown = " ".join(f"--set {name}={value}" for name, value in taken.items())
+        say_if_outside(trained, f"taken is {shown}")
+        config = replaced(config, **taken)
     train, validation, num_classes = labelled_sources(config, data)
-    encoder = load_encoder(config.encoder.run)
+    encoder = load_encoder(path)
     if folder is not None:
         folder.start(config, data, False, overwrite, Seen(train, validation))
     _log.info("features of %d and %d images", train.num_images, validation.num_images)
-    own, at_once = config.encoder, config.run.batch_size
+    own, at_once, crop_ratio = config.encoder, config.run.batch_size, config.data.crop_ratio or trained.crop_ratio
     (train_x, train_y), (test_x, test_y) = (
         features_of(encoder, each, own.pooling, crop_ratio, at_once, own.layer) for each in (train, validation)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, ClassVar
 
-from keras_mae.trainers.ranges import Count, Layers, Pooling, Positive, Range, Seed, ShareAbove0
+from keras_mae.trainers.ranges import Count, Layers, Level, Pooling, Positive, Range, Seed, ShareAbove0
 from keras_mae.trainers.settings import Config
 from keras_mae.trainers.training_parts import DecodedData, Labels
 
@@ -44,9 +44,11 @@ class KnnData(Labels, DecodedData):
 
     Attributes:
         crop_ratio: of the evaluation transform; None for the run's, or 0.875 for a file that lies in no run's folder.
+        background: gray level behind transparent pixels, in [0, 255]; None for the run's, or 255 likewise.
     """
 
     crop_ratio: ShareAbove0 | None = None
+    background: Level | None = None  # type: ignore[assignment]  # a number before images are decoded
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from keras_mae.data import Source, Subset, open_source
+from keras_mae.data.sources import kind_of
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.evaluation import few_labels
 from keras_mae.trainers.knn_config import KnnConfig
@@ -32,6 +33,7 @@ def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[S
     if config.data.validation_data is None:
         train, validation = (open_source(data, split, decoding) for split in ("train", "validation"))
     else:
+        kind_of(config.data.validation_data, "--validation_data")
         train, validation = (open_source(one, decoding=decoding) for one in (data, config.data.validation_data))
         _check_same_classes(train, validation)
     num_classes = train.num_classes if config.data.num_classes is None else config.data.num_classes

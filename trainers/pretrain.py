@@ -88,7 +88,8 @@ def pretrain(
     sample = sample_images(source, image_shape, _COMPARED, config.data.crop_ratio)
     shown, reference = sample[:_SHOWN], reference_loss(model, sample)
 
-    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source)))
+    tokenizer = getattr(config.target, "tokenizer", None)
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source), tokenizer))
 
     batches = TrainingData(
         source,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import logging
 import os
@@ -58,7 +59,15 @@ class RunFolder:
         if os.path.isdir(self.path):
             lock_folder(self.path)
 
-    def start(self, config: AnyConfig, data: str, resume: bool, overwrite: bool, seen: Seen | None = None) -> None:
+    def start(
+        self,
+        config: AnyConfig,
+        data: str,
+        resume: bool,
+        overwrite: bool,
+        seen: Seen | None = None,
+        loaded: str | None = None,
+    ) -> None:
         """Locks the folder for a run, so that no other process writes to it, and writes `config.json`.
 
         The caller releases the lock at its end, see `keras_mae.one_writer`.
@@ -68,18 +77,26 @@ class RunFolder:
             resume: continue the run that is there.
             overwrite: discard the run that is there.
             seen: names and labels of the images, see `keras_mae.data.seen.Seen`.
+            loaded: None, or the path of the model, a file or a folder, that the run's model was made from.
 
         Raises:
             ValueError: if the folder holds something already and neither `resume` nor `overwrite` is set; if there
-                is no run to resume, or it has another config or other data; if another process writes to the folder.
+                is no run to resume, or its config, data or loaded model is another; if another process writes there.
         """
         if resume and overwrite:
             raise ValueError("--resume continues the run that is there, --overwrite discards it: give one of them")
         if resume:
             self.claim()
             self._check_same(config, data, seen)
+            if loaded is not None and digest_of(loaded) != (before := self._record().get("loaded", digest_of(loaded))):
+                raise ValueError(
+                    f"{loaded} is another model than the one that the run in {self.path} was made from (digest "
+                    f"{before}): put it back, or begin a new run with another --output"
+                )
             return
-        record = {"data": data, "config": to_json(config)}
+        record: dict[str, Any] = {"data": data, "config": to_json(config)}
+        if loaded is not None:
+            record["loaded"] = digest_of(loaded)
         if seen is not None:
             record["seen"] = seen.summary
         if os.path.exists(self.path) and not os.path.isdir(self.path):
@@ -176,6 +193,16 @@ class RunFolder:
     def replace(self, name: str, write: Callable[[str], object]) -> None:
         """Writes the file `name` as `replace_file` does."""
         replace_file(self / name, write)
+
+
+def digest_of(path: str) -> str:
+    """A digest of a file, or of the names and contents of all files in a folder."""
+    names = [path] if os.path.isfile(path) else sorted(glob.glob(f"{glob.escape(path)}/**", recursive=True))
+    digest = hashlib.sha256()
+    for name in filter(os.path.isfile, names):
+        with open(name, "rb") as file:
+            digest.update(os.path.relpath(name, path).encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:32]
 
 
 def replace_file(path: str, write: Callable[[str], object]) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_mae.trainers import run
 from keras_mae.trainers.config import AnyConfig
+from keras_mae.trainers.training_parts import DecodedData
+
+if TYPE_CHECKING:
+    from keras_mae.data import Decoding
 
 _log = logging.getLogger("keras_mae")
 
@@ -37,6 +41,11 @@ class TrainedModel:
         ratio = None if self.config is None else self.config.data.crop_ratio
         return 0.875 if ratio is None else ratio
 
+    @property
+    def decoding(self) -> Decoding:
+        """The run's rules of decoding; the defaults if they are not known."""
+        return (DecodedData() if self.config is None else self.config.data).decoding()
+
 
 def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:
     """The model that `--run` names: the folder of a run, or a `.keras` file, which may lie in one.
@@ -49,6 +58,11 @@ def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:
         ValueError: if there is no such file, or the folder is not that of a finished run.
     """
     if not path.endswith(".keras"):
+        if os.path.isfile(path):
+            raise ValueError(
+                f"{path} is neither the folder of a run nor a .keras file; make one of published weights with "
+                f"keras-mae convert --checkpoint={path} --output=FILE.keras"
+            )
         folder = run.RunFolder(path)
         config, data = folder.config()
         return TrainedModel(folder.model_path(name), path, config, data, folder.seen())

@@ -127,6 +127,7 @@ def _write_file(values: flags.FlagValues) -> str:
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as aside:
         version = _write(values, os.path.join(aside, "model"))
         (file,) = glob.glob(f"{glob.escape(version)}/*{os.path.splitext(output)[1]}")
+        _check(values)  # once more: another export may have written it
         os.replace(file, output)
     return output
 
@@ -143,12 +144,14 @@ def _write(values: flags.FlagValues, output: str) -> str:
     images, trained = _look_at_data(values, trained, encoder.image_shape, crop_ratio)
     arguments: dict[str, Any] = {"version": values.version, "images": images, "dtype": values.dtype}
     arguments["pixel_dtype"] = trained.seen.get("dtype") or "auto"
+    if values.model != "autoencoder":
+        arguments |= {"crop_ratio": crop_ratio, "decoding": trained.decoding}
     if values.model == "encoder":
         pooling = values.pooling or getattr(getattr(trained.config, "head", None), "pooling", "mean")
-        arguments |= {"crop_ratio": crop_ratio, "pooling": pooling, "normalize": values.normalize}
+        arguments |= {"pooling": pooling, "normalize": values.normalize}
         return export.export_encoder(model, output, format=values.format, **arguments)
     if values.model == "classifier":
-        arguments |= {"crop_ratio": crop_ratio, "labels": _labels(values, trained, model.num_classes)}
+        arguments["labels"] = _labels(values, trained, model.num_classes)
         return export.export_classifier(model, output, format=values.format, **arguments)
     return export.export_autoencoder(model, output, **arguments)
 
@@ -157,7 +160,7 @@ def _taken(values: flags.FlagValues, crop_ratio: float) -> str:
     """The defaults with which a file outside of a run is exported, and the flags that change them."""
     parts = ["image files keep the bits that they have"]
     if values.model != "autoencoder":
-        parts.append(f"the crop ratio is {crop_ratio} (--crop_ratio)")
+        parts.append(f"the crop ratio is {crop_ratio} (--crop_ratio), and transparent pixels are white")
     if values.model == "classifier" and not values.labels:
         parts.append("labels are numbers (--labels)")
     return ", ".join(parts)
@@ -211,7 +214,7 @@ def _look_at_data(
     if data is None:
         return None, trained
     try:
-        source = open_source(data)
+        source = open_source(data, decoding=trained.decoding)
         images = first_images(source, image_shape, 8, crop_ratio)
     except ValueError as error:
         if values.data:

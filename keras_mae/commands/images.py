@@ -26,11 +26,16 @@ def _check_stats(values: flags.FlagValues) -> None:
 
 
 def _stats(values: flags.FlagValues) -> None:
+    import tensorflow as tf
+
     from keras_mae.data import measure_stats, open_source
+    from keras_mae.data.stats import read_stats
     from keras_mae.data.writing import make_place
 
     if values.output:
         make_place(values.output)
+        if tf.io.gfile.exists(values.output):
+            read_stats(values.output)  # refuses another file, which would be lost
     stats = measure_stats(open_source(values.data), values.channels, values.count)
     print(f"{stats.num_images} images, {stats.dtype}: --set 'mean={stats.mean}' --set 'std={stats.std}'")
     if values.output:

@@ -33,6 +33,14 @@ class Augmentation:
     crop_ratio: float = 0.875
     jitter: float = 0.0
 
+    def __post_init__(self) -> None:
+        low, high = self.crop_scale or (1, 1)
+        if not (0 < low <= high <= 1 and 0 < self.crop_ratio <= 1 and self.jitter >= 0):
+            raise ValueError(
+                "crop_scale is (smallest, largest) in (0, 1], crop_ratio lies in (0, 1], jitter is at least 0; got "
+                f"{self}"
+            )
+
     def keeps(self, source_shape: tuple[int, int, int] | None, image_shape: tuple[int, int, int]) -> bool:
         """Returns whether images of `source_shape` (None: of several sizes) are not changed."""
         return self.crop_is_whole(source_shape, image_shape) and not self.flip and not self.jitter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import logging
 import os
@@ -15,7 +16,7 @@ from keras_mae.data.patient_reading import passing, patiently
 from keras_mae.data.source import Source
 from keras_mae.data.tiff_header import MARKS
 
-_LOOKED_AT = 16
+_LOOKED_AT, _LOOKED_AT_REMOTE = 1024, 16
 _log = logging.getLogger("keras_mae")
 
 
@@ -36,10 +37,17 @@ class FolderSource(Source):
         if not is_folder(path):
             raise ValueError(f"folder:{path}: there is no such folder")
         self.path = path.rstrip("/") or "/"
-        self.paths = sorted(_image_files(self.path))
+        files = list(_shown_files(self.path))
+        self.paths = sorted(file for file in files if _is_image(file))
         if not self.paths:
             raise ValueError(f"folder:{path}: holds no image; looked for {', '.join(EXTENSIONS)}, at any depth")
         self.num_images = len(self.paths)
+        if len(files) > self.num_images:
+            others = collections.Counter(
+                os.path.splitext(file)[1] or "no ending" for file in files if not _is_image(file)
+            )
+            counts = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
+            _log.info("folder:%s: %d files left out, no images by their names: %s", path, others.total(), counts)
         self.decoding = Decoding(tiff=any(file.lower().endswith(FORMATS["TIFF"]) for file in self.paths))
         self._path_table = tf.constant([os.fsencode(file) for file in self.paths])  # names may be no UTF-8
         skipped = len(self.path.rstrip("/")) + 1
@@ -77,8 +85,9 @@ class FolderSource(Source):
         return self.paths[index][len(self.path) :].lstrip("/")
 
     def _dtype(self) -> str:
-        """Returns `uint16` if any of 16 files has 16 bits a channel."""
-        numbers = np.unique(np.linspace(0, self.num_images - 1, _LOOKED_AT).astype(int))
+        """Returns `uint16` if any of 1,024 files (16 on a remote file system) has 16 bits a channel."""
+        count = _LOOKED_AT_REMOTE if "://" in self.path else _LOOKED_AT
+        numbers = np.unique(np.linspace(0, self.num_images - 1, count).astype(int))
 
         def look() -> str:
             failed: list[Exception] = []
@@ -110,12 +119,12 @@ def is_folder(path: str) -> bool:
     return patiently(found, _printable(path))
 
 
-def _image_files(path: str) -> Iterator[str]:
-    """Yields the paths of all image files below a folder, in no particular order."""
+def _shown_files(path: str) -> Iterator[str]:
+    """Yields the paths of all files below a folder that are not hidden, in no particular order."""
     if "://" in path:
         for folder, _, files in patiently(lambda: list(tf.io.gfile.walk(path)), path):
-            hidden = "/." in folder[len(path) :]
-            yield from (f"{folder.rstrip('/')}/{file}" for file in files if not hidden and _is_shown_image(file))
+            if "/." not in folder[len(path) :]:
+                yield from (f"{folder.rstrip('/')}/{file}" for file in files if not file.startswith("."))
         return
     pending, seen = [path], set[str]()
     while pending:  # os.scandir knows what is a folder without asking for each entry: seconds for a million files
@@ -139,12 +148,12 @@ def _image_files(path: str) -> Iterator[str]:
                         continue  # a link that leads back up would never end
                     seen.add(target)
                 pending.append(entry.path)
-            elif _is_shown_image(entry.name):
-                is_file = os.path.isfile(entry.path) if is_link else entry.is_file()
-                if is_file or not os.path.exists(entry.path):  # a link that leads nowhere is a missing image
-                    yield entry.path
-                else:
-                    _log.warning("left out, is not a file: %s", _printable(entry.path))  # a pipe would be waited for
+                continue
+            is_file = os.path.isfile(entry.path) if is_link else entry.is_file()
+            if is_file or not os.path.exists(entry.path):  # a link that leads nowhere is a missing image
+                yield entry.path
+            else:
+                _log.warning("left out, is not a file: %s", _printable(entry.path))  # a pipe would be waited for
 
 
 def _printable(name: str) -> str:
@@ -153,5 +162,5 @@ def _printable(name: str) -> str:
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in name)
 
 
-def _is_shown_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(EXTENSIONS)

@@ -63,9 +63,12 @@ class RecordSource(Source):
         first = patiently(lambda: self._features_of_one(image_keys), name)
         self._image_key = image_key or _known(IMAGE_KEYS, first)
         self._label_key = label_key or _known(LABEL_KEYS, first)
-        self._text = ""  # a label that is text, which is refused if labels are needed
-        if self._label_key in first and first[self._label_key].bytes_list.value:
-            self._text, self._label_key = str(first[self._label_key].bytes_list.value[0]), None
+        self._no_labels: list = []  # what stands in place of a label, which is refused if labels are needed
+        if self._label_key in first:
+            label = first[self._label_key]
+            found = [*label.bytes_list.value, *label.float_list.value, *label.int64_list.value]
+            if len(found) > 1 or found and not label.int64_list.value:
+                self._no_labels, self._label_key = found[:3], None
         self.dtype = dtype or f"uint{bits_of(io.BytesIO(first[self._image_key].bytes_list.value[0]))}"
         self.storage_order = np.lexsort((self.index.offset, self.index.file))
 
@@ -95,8 +98,8 @@ class RecordSource(Source):
         return f"{self.paths[self.index.file[index]]}, record at byte {self.index.offset[index] - 12}"
 
     def required_labels(self) -> np.ndarray:
-        if self._text and not self.labelled:
-            wrong = f"{self.name}: labels are integers, counted from 0; these are text, such as {self._text}"
+        if self._no_labels and not self.labelled:
+            wrong = f"{self.name}: a label is one integer, counted from 0; got such as {self._no_labels}"
             raise ValueError(f"{wrong}: write them as numbers")
         return super().required_labels()
 

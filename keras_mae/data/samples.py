@@ -60,7 +60,7 @@ def _decoded(
             if len(images) >= count:
                 return np.stack(images[:count])
     if not images:
-        such_as = _with_reason(source, failed, image_shape[-1])
+        such_as = with_reason(source, failed, image_shape[-1])
         raise ValueError(f"none of the {source.num_images} images can be decoded, such as {such_as}")
     return np.stack(images)
 
@@ -85,13 +85,13 @@ def look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None:
         faults = [fault for batch in untuned(rows).as_numpy_iterator() for fault in corrupt.faults_in(batch["fault"])]
     if len(faults) == len(indices):
         none = f"none of the {len(faults)} images looked at, of {source.num_images}, can be decoded"
-        raise ValueError(f"{none}, such as {_with_reason(source, faults[0][0], channels)}")
+        raise ValueError(f"{none}, such as {with_reason(source, faults[0][0], channels)}")
     for fault in faults:
         corrupt.report(*fault)
     corrupt.check()
 
 
-def _with_reason(source: Source, index: int, channels: int) -> str:
+def with_reason(source: Source, index: int, channels: int) -> str:
     """Returns an image's name and, on one line, TensorFlow's error, or an assertion's text."""
     name = source.name_of(index)
     try:

@@ -29,7 +29,9 @@ _FORMS = (
     "digits, folder:PATH, npz:PATH, tfrecord:PATTERN or tfds:NAME[:SPLIT][@DATA_DIR], or as memory:... or "
     "disk:CACHE:... with one of these"
 )
-_VALIDATION_NAMES = ("val", "valid", "validation", "test")  # of a folder beside `train`, or a TFDS split
+# Of folders side by side, and of TFDS splits
+_TRAIN_NAMES = ("train", "training")
+_VALIDATION_NAMES = ("val", "valid", "validation", "dev", "test", "testing")
 _DIGITS_SPLIT_SEED = 0
 _DIGITS_TRAIN = 4000
 
@@ -58,7 +60,7 @@ def open_source(specification: str, split: str | None = None, decoding: Decoding
     | specification | images |
     |---|---|
     | `digits` | built in |
-    | `folder:PATH` | files at any depth; subfolders are classes, except `train` and `val` (or `valid`, `validation`, `test`) side by side, which are the splits |
+    | `folder:PATH` | files at any depth; subfolders are classes, except `train` and `val` (or `training`; `valid`, `validation`, `dev`, `test`, `testing`) side by side, which are the splits |
     | `npz:PATH` | `images`, uint8 or uint16 `(N, H, W, C)` or `(N, H, W)`, and perhaps `labels`, integers `(N,)`; `validation_images` and `validation_labels` likewise |
     | `tfrecord:PATTERN` | files of `tf.train.Example` with an encoded `image` and perhaps a `label` |
     | `tfds:NAME[:SPLIT][@DATA_DIR]` | a TFDS data set; `tfds:ImageFolder[:SPLIT]@PATH` for `PATH/SPLIT/CLASS/` |
@@ -84,7 +86,7 @@ def open_source(specification: str, split: str | None = None, decoding: Decoding
     return source
 
 
-def kind_of(specification: str) -> tuple[str, str]:
+def kind_of(specification: str, flag: str = "--data") -> tuple[str, str]:
     """Splits a specification into its kind and the rest, opening nothing; `("digits", "")` for the built-in digits.
 
     Raises:
@@ -97,7 +99,7 @@ def kind_of(specification: str) -> tuple[str, str]:
     if has_kind and rest:
         return kind, rest
     meant = None if has_kind else _kind_of_path(specification)
-    hint = f"; type --data={meant}:{specification}" if meant else ""
+    hint = f"; type {flag}={meant}:{specification}" if meant else ""
     raise ValueError(f"data is given as {_FORMS}; got {specification!r}{hint}")
 
 
@@ -112,10 +114,12 @@ def _kind_of_path(path: str) -> str | None:
 def _folder(path: str, split: str | None) -> Source:
     if is_folder(path):
         list_names = tf.io.gfile.listdir if "://" in path else os.listdir  # which lists names that are no UTF-8
-        below = {name.rstrip("/") for name in patiently(lambda: list_names(path), path)}
-        validation = next((name for name in _VALIDATION_NAMES if name in below), None)
-        if validation and "train" in below:
-            train = FolderSource(tf.io.gfile.join(path, "train"))
+        below = {name.rstrip("/").lower(): name.rstrip("/") for name in patiently(lambda: list_names(path), path)}
+        training, validation = (
+            next((below[name] for name in names if name in below), None) for names in (_TRAIN_NAMES, _VALIDATION_NAMES)
+        )
+        if training and validation:
+            train = FolderSource(tf.io.gfile.join(path, training))
             if split != "validation":
                 return train
             return FolderSource(tf.io.gfile.join(path, validation), train.class_names or None)

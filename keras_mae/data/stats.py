@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_mae.data.corrupt_images import CorruptImages, without_faults
 from keras_mae.data.guarded import RowMaker, guarded_rows, untuned
 from keras_mae.data.patient_reading import storage_errors
+from keras_mae.data.samples import with_reason
 from keras_mae.data.source import Source
 from keras_mae.data.subset import random_subset
 from keras_mae.data.writing import writing
@@ -76,8 +77,9 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
     with storage_errors():
         found = np.concatenate([batch["moments"] for batch in rows.as_numpy_iterator()])
     if not len(found):
-        names = corrupt.names
-        raise ValueError(f"none of the {len(names)} images looked at can be decoded, such as {names[0]}")
+        skipped = corrupt.names
+        such_as = with_reason(chosen, min(skipped), channels)
+        raise ValueError(f"none of the {len(skipped)} images looked at can be decoded, such as {such_as}")
     corrupt.check()
     mean, square = found.mean(axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 0))

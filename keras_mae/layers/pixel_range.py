@@ -75,6 +75,8 @@ def checked_images(x: Any, *shapes: tuple[int, ...]) -> Any:
         if not isinstance(spec, tf.TensorSpec):
             raise ValueError(f"a data set of images yields tensors (batch, height, width, channels); got {spec!r}")
         _check_dtype(spec.dtype)
+        if spec.shape.rank == len(shapes[0]):
+            raise ValueError("the data set yields one image at a time: batch it, such as dataset.batch(64)")
         _check_shape(spec.shape, shapes)
         if spec.dtype != tf.uint8 or spec.shape.rank is None or None in spec.shape[1:]:
             for first in x.take(1):

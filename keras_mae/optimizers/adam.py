@@ -123,10 +123,13 @@ def adamw(
         layer_decay: None, or the factor of `layer_decay_scales`.
 
     Raises:
-        ValueError: if the model's groups do not partition its trainable variables.
+        ValueError: if the model's groups do not partition its trainable variables, or a number is negative or NaN.
 
     Reference: arXiv 1711.05101; arXiv 2111.06377, tables 8 and 9.
     """
+    for name, number in (("learning_rate", learning_rate), ("weight_decay", weight_decay)):
+        if isinstance(number, (int, float)) and not number >= 0:
+            raise ValueError(f"{name} is at least 0, got {number}")
     depth_groups(model)
     names = names_of(model.trainable_variables)
     return AdamW(

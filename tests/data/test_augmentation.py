@@ -115,6 +115,23 @@ def test_pixels_are_those_of_the_window_resized():
     assert np.abs(result.numpy() - np.clip(expected, 0, 255)).max() <= 0.55
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"crop_scale": (math.nan, 1)},
+        {"crop_scale": (1, 0.2)},
+        {"crop_scale": (0.2, 5)},
+        {"crop_ratio": 0},
+        {"jitter": -1},
+    ],
+)
+def test_numbers_out_of_range(wrong):
+    with pytest.raises(
+        ValueError, match=r"crop_scale is \(smallest, largest\) in \(0, 1\], crop_ratio lies in .*; got Augm"
+    ):
+        Augmentation(**wrong)
+
+
 def test_flip():
     image = drawn(5, 7)
     for draw, expected in [(0.0, image[:, ::-1]), (0.499, image[:, ::-1]), (0.5, image), (LAST, image)]:

@@ -13,6 +13,7 @@ from keras_mae.data import open_source
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.settings import changed
 from tests.drawn import drawn, write_pictures
+from tests.typed import refused
 
 pytestmark = pytest.mark.usefixtures("png_and_jpeg")
 
@@ -47,6 +48,17 @@ def test_what_cannot_be_written_is_a_message(tmp_path, capsys):
 
 
 @pytest.mark.medium
+def test_stats_replace_their_own_file_only(tmp_path, capfd):
+    """Not one of the images, for instance."""
+    data = f"folder:{write_pictures(tmp_path / 'in', 3)}"
+    for _ in range(2):
+        assert main(["stats", f"--data={data}", f"--output={tmp_path}/stats.json"]) == 0
+    image = tmp_path / "in" / "000.png"
+    before = image.read_bytes()
+    line = refused(capfd, "stats", f"--data={data}", f"--output={image}")
+    assert "000.png is not a file that keras-mae stats has written" in line and image.read_bytes() == before
+
+
 def test_stats_are_written_where_no_folder_is_yet_and_not_onto_one(tmp_path, capsys):
     data = f"folder:{write_pictures(tmp_path / 'in', 5, channels=1)}"
     assert main(["stats", f"--data={data}", "--channels=1", f"--output={tmp_path}/new/below/stats.json"]) == 0

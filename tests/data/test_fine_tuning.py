@@ -164,5 +164,8 @@ def test_same_in_tf_data_in_a_function_and_compiled():
 
 
 def test_out_of_range():
+    for wrong in ({"num_classes": 0}, {"label_smoothing": 1.5}):
+        with pytest.raises(ValueError, match=r"num_classes is at least 1, label_smoothing lies in \[0, 1\); got "):
+            mix_batch(IMAGES, LABELS, **{"num_classes": 5, "seed": 0, "step": 0, **wrong})
     with pytest.raises(ValueError, match="mixup and cutmix are at least 0, got -1 and 0"):
         mixed(0, mixup=-1, cutmix=0)

@@ -128,6 +128,30 @@ def test_a_validation_folder_that_lacks_a_class_keeps_the_numbers(tmp_path):
         open_source(data, "validation")
 
 
+@pytest.mark.parametrize("names", [("Train", "Test"), ("training", "testing"), ("TRAIN", "dev"), ("train", "Valid")])
+def test_other_names_of_the_splits(tmp_path, names):
+    """Classes `Test` and `Train`, each of cats and dogs, would be learned, and mean nothing."""
+    data = train_and_validation(tmp_path, names)
+    for split, count in (("train", 4), ("validation", 2), (None, 4)):
+        source = open_source(data, split)
+        assert (source.class_names, source.num_images) == (["ant", "bee"], count)
+
+
+def test_files_of_other_endings_are_counted(tmp_path, caplog):
+    for name in ("a/1.png", "b/1.jp2", "b/2.jp2", "c/1.png", "notes"):
+        write(tmp_path / name, png())
+    with caplog.at_level("INFO", logger="keras_mae"):
+        assert FolderSource(str(tmp_path)).class_names == ["a", "c"]
+    assert "3 files left out, no images by their names: 2 .jp2, 1 no ending" in caplog.text
+
+
+def test_a_depth_that_few_files_have(tmp_path):
+    for number in range(200):
+        pixels = drawn(3, 3, 1, seed=number).astype("uint16") if number == 101 else drawn(3, 3, 1, seed=number)
+        write(tmp_path / f"{number:03}.png", encoded(as_image(pixels), "PNG"))
+    assert FolderSource(str(tmp_path)).dtype == "uint16"
+
+
 def test_a_fixed_tenth_for_validation(tmp_path):
     for number in range(150):
         write(tmp_path / "ab"[number % 2] / f"{number:03}.png", b"x")

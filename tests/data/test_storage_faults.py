@@ -138,20 +138,27 @@ def test_the_depth_of_tiff_files_is_read_from_their_headers(tmp_path, channels, 
         assert FolderSource(str(tmp_path)).dtype == dtype
 
 
-def test_records_whose_labels_are_text(tmp_path):
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        (tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"cat"])), r"\[b'cat'\]"),
+        (tf.train.Feature(float_list=tf.train.FloatList(value=[0.5])), r"\[0.5\]"),
+        (tf.train.Feature(int64_list=tf.train.Int64List(value=[2, 7])), r"\[2, 7\]"),
+    ],
+)
+def test_records_whose_labels_are_no_integers(tmp_path, label, said):
     path = str(tmp_path / "text.tfrecord")
     with tf.io.TFRecordWriter(path) as writer:
         for number in range(3):
             image = encoded(as_image(drawn(*SHAPE[:2], seed=number)), "PNG")
-            values = {"image": image, "label": b"cat"} if number else {"label": b"no image here"}
-            feature = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
+            feature = {"label": label}
+            if number:
+                feature["image"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[image]))
             writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
     source = open_records(path)
     np.testing.assert_array_equal(source.image(tf.constant(2, tf.int64), 3), drawn(*SHAPE[:2], seed=2))
     assert not source.labelled
-    with pytest.raises(
-        ValueError, match=r"text.tfrecord: labels are integers, counted from 0; these are text, such as b'cat'"
-    ):
+    with pytest.raises(ValueError, match=rf"text.tfrecord: a label is one integer, counted from 0; got such as {said}"):
         source.required_labels()
 
 

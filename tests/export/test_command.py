@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_mae import cli
 from keras_mae.models import ImageClassifier
 from keras_mae.trainers.classifier_config import FinetuneConfig
+from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.settings import replaced
 from tests.base import fill_randomly, random_images, run_python, small_encoder, small_mae
 from tests.drawn import write, write_pictures
@@ -91,7 +92,8 @@ def tuned(files, tmp_path_factory):
     images = random_images(16, (8, 12, 1)).astype("uint16") * 257
     model.head.bias.assign_sub(model(images).numpy().mean(axis=0))  # so that no class wins always
     seen = {"dtype": "uint16", "class_names": ["bacterial", "normal", "viral"]}
-    write_run(folder, replaced(FinetuneConfig(), crop_ratio=0.625, pooling="cls"), seen, files=())
+    own = {"crop_ratio": 0.625, "pooling": "cls", "background": 7, "max_megapixels": 0.5}
+    write_run(folder, replaced(FinetuneConfig(), **own), seen, files=())
     model.save(folder / "best.keras")
     return folder, model, images
 
@@ -116,6 +118,7 @@ def test_a_classifier_in_a_runs_folder(tuned, tmp_path, unverified, caplog):
         assert [label.decode() for label in outputs["label"].numpy()] == [names[k] for k in classes]
         assert (path / "assets" / "labels.txt").read_text().splitlines() == names == metadata_of(path)["labels"]
         assert (metadata_of(path)["crop_ratio"], metadata_of(path)["pixel_dtype"]) == (0.625, "uint16")
+        assert metadata_of(path)["decoding"].items() >= {"max_pixels": 500_000, "background": 7}.items()
     assert not [record.message for record in caplog.records if "lies in no run" in record.message]
 
 
@@ -134,6 +137,19 @@ def test_a_run_that_has_not_noted_what_it_saw(tuned, tmp_path, unverified):
     assert cli.main([*command, "--version=2"]) == 0
     found = metadata_of(tmp_path / "model" / "2")
     assert (found["labels"], found["pixel_dtype"]) == (["0", "1", "2"], "auto")
+
+
+def test_transparent_pixels_are_served_as_the_run_saw_them(tmp_path, unverified):
+    """On the run's background: on another, a picture does not find itself."""
+    folder = write_run(tmp_path / "run", replaced(PretrainConfig(), background=0, crop_ratio=1.0), files=())
+    encoder = small_encoder()
+    encoder.save(folder / "encoder.keras")
+    pixels = np.concatenate([random_images(1, SHAPE)[0], 255 * np.eye(8, 12, dtype="uint8")[..., None]], axis=-1)
+    assert cli.main(["export", f"--run={folder}", f"--output={tmp_path}/model"]) == 0
+    served = tf.saved_model.load(str(tmp_path / "model" / "1")).signatures["serving_default"]
+    embedding = served(image_bytes=tf.io.encode_png(pixels)[None])["embedding"].numpy()
+    black = np.where(pixels[..., 3:] > 0, pixels[..., :3], 0)[None].astype("uint8")
+    np.testing.assert_allclose(embedding, encoder.features(black).numpy(), atol=ROUND_OFF)
 
 
 def test_the_encoder_in_a_runs_file(tuned, tmp_path, unverified):
@@ -161,8 +177,8 @@ def test_a_file_of_no_run_says_what_it_is_exported_with(files, tmp_path, caplog,
     assert export(files, "classifier", "--model=classifier", f"--output={tmp_path}/model") == 0
     (said,) = [record.message for record in caplog.records if "lies in no run's folder" in record.message]
     assert said.endswith(
-        "how it was trained: image files keep the bits that they have, the crop ratio is 0.875 (--crop_ratio), labels "
-        "are numbers (--labels)"
+        "how it was trained: image files keep the bits that they have, the crop ratio is 0.875 (--crop_ratio), and "
+        "transparent pixels are white, labels are numbers (--labels)"
     )
 
 

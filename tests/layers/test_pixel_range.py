@@ -110,6 +110,13 @@ def test_refuses_what_no_image_is(kind):
         checked_images(images, SHAPE)
 
 
+def test_a_data_set_of_single_images_is_to_be_batched():
+    with pytest.raises(
+        ValueError, match=r"^the data set yields one image at a time: batch it, such as dataset.batch\("
+    ):
+        checked_images(tf.data.Dataset.from_tensor_slices(IMAGES), SHAPE)
+
+
 @pytest.mark.parametrize("kind", FINE)
 def test_takes_levels_without_a_word(kind):
     with warnings.catch_warnings():

@@ -68,6 +68,12 @@ def test_the_step_is_that_of_the_paper():
         np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), expected, rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("wrong", [{"learning_rate": float("nan")}, {"learning_rate": -1}, {"weight_decay": -0.1}])
+def test_numbers_out_of_range(wrong):
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))} is at least 0, got "):
+        adamw(small_encoder(), **{"learning_rate": 1e-3, **wrong})
+
+
 def test_settings():
     optimizer = adamw(small_encoder(), 1e-3, 0.05, beta_2=0.999)
     assert (optimizer.beta_1, optimizer.beta_2, optimizer.weight_decay, optimizer.epsilon) == (0.9, 0.999, 0.05, 1e-8)

@@ -65,18 +65,24 @@ def test_bad_arguments(ks, temperature, message):
 @pytest.mark.parametrize("given_ratio", [None, 0.5])
 @pytest.mark.parametrize("name", ["", "encoder.keras", "best.keras"])
 def test_the_crop_ratio_is_that_of_the_run_that_the_file_lies_in(given, tmp_path, monkeypatch, name, given_ratio):
-    folder = write_run(tmp_path / "run", replaced(PretrainConfig(), crop_ratio=0.625), files=())
+    folder = write_run(tmp_path / "run", replaced(PretrainConfig(), crop_ratio=0.625, background=9), files=())
     for file in ("encoder.keras", "best.keras"):
         shutil.copy(given["run"], folder / file)
-    seen = []
+    seen, backgrounds = [], []
+
+    def features(encoder, source, pooling, crop_ratio, *rest):
+        seen.append(crop_ratio)
+        backgrounds.append(source.decoding.background)
+        return np.eye(3), np.arange(3)
+
     monkeypatch.setattr(program, "load_encoder", lambda path: seen.append(path))
-    monkeypatch.setattr(program, "features_of", lambda *a: seen.append(a[3]) or (np.eye(3), np.arange(3)))
+    monkeypatch.setattr(program, "features_of", features)
     monkeypatch.setattr(program, "knn_scores", lambda *a: {1: np.eye(3)})
     config = replaced(
         KnnConfig(), run=str(folder / name), validation_data=given["validation_data"], crop_ratio=given_ratio
     )
     knn(config, given["data"])
-    assert seen == [str(folder / name), given_ratio or 0.625, given_ratio or 0.625]
+    assert seen == [str(folder / name), given_ratio or 0.625, given_ratio or 0.625] and backgrounds == [9, 9]
 
 
 @pytest.mark.medium

@@ -16,9 +16,9 @@ from tests.drawn import write_pictures
 CONFIG = replaced(PretrainConfig(), epochs=3, image_size=(16, 20), crop_scale=None)
 
 
-def start(path, config=CONFIG, data="digits", resume=False, overwrite=False, seen=None):
+def start(path, config=CONFIG, data="digits", resume=False, overwrite=False, seen=None, loaded=None):
     folder = run.RunFolder(str(path))
-    folder.start(config, data, resume, overwrite, seen)
+    folder.start(config, data, resume, overwrite, seen, loaded)
     return folder
 
 
@@ -81,6 +81,21 @@ def test_resume_keeps_everything(taken):
     before = {name: os.stat(taken / name).st_mtime_ns for name in os.listdir(taken.path)}
     start(taken.path, resume=True)
     assert {name: os.stat(taken / name).st_mtime_ns for name in os.listdir(taken.path)} == before
+
+
+@pytest.mark.parametrize("name", ["encoder.keras", "tokenizer/variables/data"])
+def test_resume_with_another_loaded_model_is_refused(tmp_path, name):
+    """A SavedModel is a folder, a tokenizer for instance; features of two encoders would be mixed up in a probe."""
+    (tmp_path / "tokenizer" / "variables").mkdir(parents=True)
+    (tmp_path / name).write_bytes(b"weights")
+    loaded = str(tmp_path / name.partition("/")[0])
+    folder = start(tmp_path / "run", loaded=loaded)
+    start(folder.path, resume=True, loaded=loaded)
+    (tmp_path / name).write_bytes(b"others!")
+    with pytest.raises(ValueError, match=r"is another model than the one that the run in .*run was made from"):
+        start(folder.path, resume=True, loaded=loaded)
+    start(folder.path, overwrite=True, loaded=loaded)
+    start(folder.path, resume=True, loaded=loaded)
 
 
 def test_resume_with_another_config_shows_the_differences(taken):

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from keras_mae.data import Decoding
 from keras_mae.trainers import run
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
@@ -42,6 +43,21 @@ def test_a_folder_and_every_file_in_it(folder, name):
     assert found.path == str(folder / (name or "model.keras")) and found.folder == str(folder)
     assert (found.crop_ratio, found.seen) == (0.625, SEEN)
     assert (found.data, found.config.head.pooling) == ("folder:/data/x-rays", "cls")
+
+
+def test_the_rules_of_decoding_are_the_runs(tmp_path):
+    config = replaced(PretrainConfig(), background=0, max_megapixels=3.5)
+    assert find_model(str(write_run(tmp_path / "run", config))).decoding == Decoding(3_500_000, 0)
+    assert TrainedModel("encoder.keras").decoding == Decoding()
+
+
+def test_a_file_that_is_no_model(tmp_path):
+    (tmp_path / "mae.pth").write_bytes(b"")
+    message = (
+        r"mae.pth is neither the folder of a run nor a .keras file; .* keras-mae convert --checkpoint=.*mae.pth --ou"
+    )
+    with pytest.raises(ValueError, match=message):
+        find_model(str(tmp_path / "mae.pth"))
 
 
 def test_a_path_from_here(folder, monkeypatch):
