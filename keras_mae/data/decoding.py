@@ -165,11 +165,9 @@ def decode_and_crop(
     (by 2, 4 or 8) to no less than twice the result's size, from which an antialiased resize goes on.
 
     Args:
-        contents: string scalar, a JPEG file's bytes.
-        channels: 1 or 3.
+        contents, channels, decoding: as in `decode_file`, for a JPEG and 1 or 3 channels.
         size: height and width of the result.
         window_for: a function from the upright image's `(height, width)` to an int32 `(top, left, height, width)`.
-        decoding: the settings.
 
     Returns:
         uint8 `(*size, channels)`.
