@@ -16,10 +16,7 @@ class DataService:
     second.
 
     Attributes:
-        address: `grpc://host:port`, the service's dispatcher.
-
-    Raises:
-        ValueError: if the address has another form.
+        address: `grpc://host:port`, the service's dispatcher; another form is a ValueError.
     """
 
     address: str

@@ -1,4 +1,4 @@
-"""Image files to pixels, in training, evaluation and serving alike, and of a JPEG only what is needed."""
+"""Decodes image files, in the same way for training, evaluation and serving, and of a JPEG only a crop."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def decode_file(contents, channels: int, dtype: str = "uint8", decoding: Decodin
         `dtype` `(H, W, channels)`.
 
     Raises:
-        tf.errors.OpError: if the bytes are not an image, one of too many pixels, or not one of so many channels.
+        tf.errors.OpError: if the bytes are not an image, have too many pixels, or another number of channels.
     """
 
     def jpeg():
@@ -149,7 +149,7 @@ def _in_dtype(image, dtype: str) -> tf.Tensor:
 
 
 def decode_image(contents, channels: int) -> tf.Tensor:
-    """`decode_file` to 1 or 3 channels of 8 bits: uint8 `(H, W, channels)`."""
+    """Decodes an image file's bytes, see `decode_file`, to 1 or 3 channels: uint8 `(H, W, channels)`."""
     if channels not in (1, 3):
         raise ValueError(f"image files are decoded to 1 or 3 channels, got {channels}")
     return decode_file(contents, channels)
@@ -165,11 +165,9 @@ def decode_and_crop(
     (by 2, 4 or 8) to no less than twice the result's size, from which an antialiased resize goes on.
 
     Args:
-        contents: string scalar, a JPEG file's bytes.
-        channels: 1 or 3.
+        contents, channels, decoding: as in `decode_file`, for a JPEG and 1 or 3 channels.
         size: height and width of the result.
         window_for: a function from the upright image's `(height, width)` to an int32 `(top, left, height, width)`.
-        decoding: the settings.
 
     Returns:
         uint8 `(*size, channels)`.

@@ -18,10 +18,8 @@ class MemorySource(Source):
     """The files of an encoded source, read once and kept in memory undecoded.
 
     Args:
-        source: the source, such as a folder. A file that cannot be read is kept as an empty, hence corrupt, one.
-
-    Raises:
-        ValueError: if the source is not encoded.
+        source: encoded images, such as a folder; others are a ValueError. A file that cannot be read becomes an empty,
+            hence corrupt, one.
     """
 
     encoded = True

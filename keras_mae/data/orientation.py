@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from keras_mae.data.file_bytes import bytes_at, number, text_at
+from keras_mae.data.file_bytes import bytes_at, large_number, number, text_at
 from keras_mae.data.rare_branch import rarely, traced_once
+from keras_mae.data.tiff_header import TYPE_SIZES
 
 _TAG = 0x0112  # Orientation, in the first directory (IFD0)
-_SHORT, _LONG = 3, 4  # types of two and of four bytes
+_INTEGERS = (3, 4, 8, 9)  # types of two and of four bytes
 _APP0, _APP1, _APP15, _COMMENT = 0xE0, 0xE1, 0xEF, 0xFE
 
 
@@ -77,7 +78,8 @@ def _find(contents) -> tf.Tensor:
 
     marker = bytes_at(contents, 2, 10)
     _, marker, begin = tf.while_loop(look_further, step, (2, marker, 12), maximum_iterations=64)
-    return tf.cond(_is_exif(marker), lambda: exif_orientation(contents, begin), lambda: tf.constant(1))
+    end = begin - 8 + number(marker[2:4], True)
+    return tf.cond(_is_exif(marker), lambda: exif_orientation(contents, begin, end), lambda: tf.constant(1))
 
 
 def _is_exif(marker) -> tf.Tensor:
@@ -85,20 +87,27 @@ def _is_exif(marker) -> tf.Tensor:
     return tf.reduce_all(tf.gather(marker, [0, 1, 4, 5, 6, 7, 8, 9]) == [0xFF, _APP1, *b"Exif\0\0"])
 
 
-@traced_once(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32))
-def exif_orientation(contents, begin) -> tf.Tensor:
-    """Reads the orientation from the EXIF data (a TIFF structure) that begin at this byte: int32 scalar, 1 to 8."""
-    header = bytes_at(contents, begin, 8)
+@traced_once(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32), tf.TensorSpec((), tf.int32))
+def exif_orientation(contents, begin, end) -> tf.Tensor:
+    """Reads the orientation from the EXIF data (a TIFF structure) between two bytes: int32 scalar, 1 to 8."""
+    data = text_at(contents, begin, tf.maximum(end - begin, 0))
+    header = bytes_at(data, 0, 8)
     big = header[0] == ord("M")
-    directory = begin + number(header[4:8], big)
-    count = number(bytes_at(contents, directory, 2), big)
-    entries = bytes_at(contents, directory + 2, 12 * tf.maximum(count, 1))
-    entries = tf.reshape(entries, [-1, 12])  # tag (2), type (2), count (4), value (4, left-justified)
-    tags, types, counts = (number(entries[:, a:b], big) for a, b in ((0, 2), (2, 4), (4, 8)))
-    is_it = (tags == _TAG) & (counts == 1)
-    values = tf.where(types == _SHORT, number(entries[:, 8:10], big), number(entries[:, 8:12], big))
-    is_it &= tf.reduce_any(text_at(contents, begin, 4) == [b"II*\0", b"MM\0*"])
-    return valid_orientation(tf.reduce_max(tf.where(is_it & ((types == _SHORT) | (types == _LONG)), values, 0)))
+    directory = number(header[4:8], big)
+    count = number(bytes_at(data, directory, 2), big)
+    entries = bytes_at(data, directory + 2, 12 * tf.maximum(count, 1))
+    entries = tf.reshape(entries, [-1, 12])  # tag (2), type (2), count (4), value (4, left-justified) or its place
+    tags, types, counts, values = (large_number(entries[:, a:b], big) for a, b in ((0, 2), (2, 4), (4, 8), (8, 12)))
+    sizes = tf.gather(tf.constant(TYPE_SIZES, tf.int64), tf.where(types < len(TYPE_SIZES), types, 0))
+    # like Pillow, skip fields that are too large, and read nothing behind one whose value lies outside of the data
+    lengths, end = tf.where(sizes * counts > 4, sizes * counts, 0), tf.cast(tf.strings.length(data), tf.int64)
+    is_outside = (lengths > 0) & (tf.cumsum(lengths) <= end) & (values + lengths > end)
+    values = tf.where(sizes == 2, large_number(entries[:, 8:10], big), values)
+    is_it = (tags == _TAG) & (counts > 0) & (lengths == 0) & tf.reduce_any(types[:, None] == _INTEGERS, axis=1)
+    is_it &= tf.cumsum(tf.cast(is_outside, tf.int32)) == 0
+    is_it &= tf.reduce_any(text_at(data, 0, 4) == [b"II*\0", b"MM\0*"])
+    noted = tf.where(tf.reduce_any(is_it), values[tf.argmax(is_it)], 1)
+    return valid_orientation(tf.cast(noted, tf.int32))
 
 
 def valid_orientation(noted) -> tf.Tensor:

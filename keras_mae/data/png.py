@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_mae.data.file_bytes import bytes_at, find_chunks, large_number, text_at, within_limit
+from keras_mae.data.file_bytes import bytes_at, find_chunks, large_number, number, text_at, within_limit
 from keras_mae.data.orientation import exif_orientation, upright
 from keras_mae.data.rare_branch import rarely
 
@@ -24,7 +24,8 @@ def decode_png(contents, dtype: str, max_pixels: int) -> tf.Tensor:
 
     def walk():
         keyed, exif = tf.unstack(find_chunks(contents, 8, tf.strings.length(contents), [b"tRNS", b"eXIf"], riff=False))
-        return keyed > 0, tf.cond(exif > 0, lambda: exif_orientation(contents, exif + 8), lambda: tf.constant(1))
+        end = exif + 8 + number(bytes_at(contents, exif, 4), True)
+        return keyed > 0, tf.cond(exif > 0, lambda: exif_orientation(contents, exif + 8, end), lambda: tf.constant(1))
 
     keyed, noted = tf.cond(is_plain, lambda: (False, 1), rarely(walk))
     image = tf.cond(

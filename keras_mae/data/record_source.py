@@ -137,11 +137,7 @@ class RecordSource(Source):
 
 
 def open_records(pattern: str) -> RecordSource:
-    """Opens the images in all TFRecord files that match a pattern, such as `gs://bucket/train-*.tfrecord`.
-
-    Raises:
-        ValueError: if there is no such file, or one of them is damaged.
-    """
+    """Opens all TFRecord files that match a pattern; raises ValueError if there is none, or none that is whole."""
     paths = [path for path in patiently(lambda: _matching(pattern), pattern) if os.path.basename(path) != INDEX]
     if not paths:
         raise ValueError(f"tfrecord:{pattern}: there is no such file; a pattern has *, such as DIR/*.tfrecord")

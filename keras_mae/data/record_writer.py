@@ -1,4 +1,4 @@
-"""Writes image files into TFRecord files, which network disks and object stores read faster, as they are larger."""
+"""Writes image files into fewer, larger TFRecord files, which network disks and object stores read faster."""
 
 from __future__ import annotations
 

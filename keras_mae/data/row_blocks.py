@@ -14,9 +14,7 @@ _VALUES = 2**24  # in a block: 64 MiB of float32
 def by_row_blocks(function: Callable, image) -> tf.Tensor:
     """Returns `function(image)`; applies it to some rows at a time if float copies of the image would be large.
 
-    Args:
-        function: from `(H, W, C)` to `(H, W', C')`, of which each row depends on the same row only.
-        image: `(H, W, C)`.
+    The function goes from `(H, W, C)` to `(H, W', C')`, of which each row depends on the same row only.
     """
     height = tf.shape(image)[0]
     values = tf.size(image, tf.int64)

@@ -18,7 +18,7 @@ _LOOKED_AT = 16
 
 
 def first_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
-    """Returns the first `count` images that can be decoded, cut to `image_shape`: `(n, H, W, C)` of their dtype."""
+    """Returns the first `count` images that can be decoded, resized as in evaluation: `(n, H, W, C)` of their dtype."""
     return _decoded(source, np.arange(source.num_images), image_shape, count, crop_ratio)
 
 

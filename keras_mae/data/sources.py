@@ -87,11 +87,7 @@ def open_source(specification: str, split: str | None = None, decoding: Decoding
 
 
 def kind_of(specification: str, flag: str = "--data") -> tuple[str, str]:
-    """Splits a specification into its kind and the rest, opening nothing; `("digits", "")` for the built-in digits.
-
-    Raises:
-        ValueError: if it has another form; the message says what to type if a path lacks its kind.
-    """
+    """Splits a specification into its kind and the rest; raises ValueError, with what to type, if it has no kind."""
     if specification == "digits":
         return "digits", ""
     kind, colon, rest = specification.partition(":")
@@ -134,6 +130,10 @@ def _npz(path: str, split: str | None) -> Source:
     if split != "validation":
         return source
     return ArraySource(arrays["validation_images"], arrays.get("validation_labels"), f"npz:{path} (validation)")
+
+
+def _tfrecord(pattern: str, split: str | None) -> Source:
+    return _part(open_records(pattern), split)
 
 
 def _tfds(rest: str, split: str | None) -> Source:
@@ -194,11 +194,4 @@ def _part(source: Source, split: str | None) -> Source:
     return source if split is None else split_source(source, split)
 
 
-_OPEN = {
-    "folder": _folder,
-    "npz": _npz,
-    "tfrecord": lambda pattern, split: _part(open_records(pattern), split),
-    "tfds": _tfds,
-    "memory": _memory,
-    "disk": _disk,
-}
+_OPEN = {"folder": _folder, "npz": _npz, "tfrecord": _tfrecord, "tfds": _tfds, "memory": _memory, "disk": _disk}

@@ -19,7 +19,7 @@ def split_source(source: Source, split: str) -> Subset:
     """Returns the training or the validation images of a source: nine tenths or one tenth, always the same.
 
     The split is stratified: a tenth of every class is for validation, rounded, but at least one image and never all.
-    A class of one image is for training. Images without labels, or with a label of their own each, are one class.
+    A class of one image is for training. Images without labels are one class, as are images with a label each.
 
     The choice within a class is a function of the paths in the folder, so that a new file moves at most one other; in
     other sources of the images' numbers.

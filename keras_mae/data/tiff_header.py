@@ -14,7 +14,7 @@ from keras_mae.data.file_bytes import bounded, bytes_at, checked, large_number, 
 from keras_mae.data.rare_branch import traced_once
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_TYPE_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # in bytes, by a field's type
+TYPE_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # in bytes, by a field's type
 _MAX_ENTRIES = 1000
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, BYTE_COUNTS = 273, 274, 277, 278, 279
@@ -102,8 +102,8 @@ def _read_directory(contents, begin):
     entries = tf.reshape(bytes_at(contents, entries_at, count * size), [count, size])
     following = number_at(entries_at + tf.cast(count * size, tf.int64), width)
     tags = large_number(entries[:, :2], is_big_endian)
-    types = tf.minimum(large_number(entries[:, 2:4], is_big_endian), len(_TYPE_SIZES) - 1)
-    sizes = tf.gather(tf.constant(_TYPE_SIZES, tf.int64), types)
+    types = tf.minimum(large_number(entries[:, 2:4], is_big_endian), len(TYPE_SIZES) - 1)
+    sizes = tf.gather(tf.constant(TYPE_SIZES, tf.int64), types)
     counts = large_number(entries[:, 4 : 4 + width], is_big_endian)
     inside = sizes * counts <= tf.cast(width, tf.int64)
     inline = entries_at + tf.cast(tf.range(count) * size + 4 + width, tf.int64)

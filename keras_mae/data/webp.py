@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_mae.data.file_bytes import as_text, bytes_at, checked, find_chunks, large_number, text_at, within_limit
+from keras_mae.data.file_bytes import (
+    as_text,
+    bytes_at,
+    checked,
+    find_chunks,
+    large_number,
+    number,
+    text_at,
+    within_limit,
+)
 from keras_mae.data.orientation import exif_orientation, upright
 from keras_mae.data.rare_branch import rarely
 
@@ -31,8 +40,9 @@ def decode_webp(contents, max_pixels: int) -> tf.Tensor:
         frame, exif = tf.unstack(find_chunks(contents, 12, end, [b"ANMF", b"EXIF"], riff=True))
         frame = tf.where(header[0] & _ANIMATED != 0, frame, 0)
         exif = tf.where(header[0] & _WITH_EXIF != 0, exif, 0)
+        exif_end = exif + 8 + number(bytes_at(contents, exif + 4, 4), False)
         exif += tf.where(text_at(contents, exif + 8, 6) == b"Exif\0\0", 14, 8)
-        noted = tf.cond(exif > 14, lambda: exif_orientation(contents, exif), lambda: tf.constant(1))
+        noted = tf.cond(exif > 14, lambda: exif_orientation(contents, exif, exif_end), lambda: tf.constant(1))
         return within_limit(size, size[0], size[1], max_pixels), frame, noted
 
     size, frame, noted = tf.cond(is_extended, rarely(look), lambda: (tf.zeros(2, tf.int32), 0, 1))

@@ -55,6 +55,21 @@ def test_damaged_files_give_some_orientation_and_no_error(cut, place, value):
         assert 1 <= int(find(contents)) <= 8
 
 
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")  # Pillow's, of what is damaged
+@pytest.mark.parametrize("endian", "<>")
+def test_damaged_fields_are_read_like_pillow(endian):
+    """A field that is too large is skipped, and nothing is read behind one whose value lies outside of the data."""
+    whole = photograph(6, endian)
+    begin = whole.index(b"Exif\0\0") + 6
+    found = set()
+    for place in range(begin + 8, begin + 48):  # the number of fields, and the three fields
+        for value in (0, 1, 4, 8, 9, 64, 130, 255):
+            contents = whole[:place] + bytes([value]) + whole[place + 1 :]
+            noted = Image.open(io.BytesIO(contents)).getexif().get(0x0112, 1)
+            found.add((int(find(contents)), noted if noted in range(1, 9) else 1, place - begin if noted != 6 else 0))
+    assert len(found) > 10 and not [(ours, pillows, place) for ours, pillows, place in found if ours != pillows]
+
+
 @pytest.mark.parametrize("noted", range(1, 9))
 def test_a_window_of_the_upright_image_is_found_in_the_stored_one(noted):
     stored = drawn(*SIZE)
