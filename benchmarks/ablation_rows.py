@@ -42,7 +42,7 @@ class Row:
 
     def config(self, base: PretrainConfig, seed: int) -> PretrainConfig:
         """The pretraining run of this row."""
-        width = base.encoder.hidden_dim or presets.VIT_ENCODERS[base.encoder.preset]["hidden_dim"]
+        width = base.encoder.hidden_dim or presets.VIT_PRESETS[base.encoder.preset]["hidden_dim"]
         values = base.encoder.patch_size[0] * base.encoder.patch_size[1] * base.encoder.channels
         sizes = {"whole": width, "quarter": width // 4, "eighth": max(values // 8, 1)}
         return changed(base, [*(setting.format(**sizes) for setting in self.settings), f"seed={seed}"])

@@ -19,7 +19,7 @@ def _vit(hidden_dim: int, num_layers: int, num_heads: int, patch_size: int = 16)
 
 
 # arXiv 2010.11929, table 1 (base, large, huge); arXiv 2012.12877, table 1 (tiny, small)
-VIT_ENCODERS: dict[str, dict[str, Any]] = {
+VIT_PRESETS: dict[str, dict[str, Any]] = {
     "vit_tiny_patch16": _vit(192, 12, 3),
     "vit_small_patch16": _vit(384, 12, 6),
     "vit_base_patch16": _vit(768, 12, 12),
@@ -31,16 +31,16 @@ VIT_ENCODERS: dict[str, dict[str, Any]] = {
 MAE_DECODER: dict[str, Any] = {"hidden_dim": 512, "num_layers": 8, "num_heads": 16}
 
 # arXiv 2111.09886, appendix A, and the ViT of its code; the second is a ViT as timm has it
-SIMMIM_ENCODERS: dict[str, dict[str, Any]] = {
+SIMMIM_PRESETS: dict[str, dict[str, Any]] = {
     "simmim_vit_base_patch16": {
-        **VIT_ENCODERS["vit_base_patch16"],
+        **VIT_PRESETS["vit_base_patch16"],
         "position_embedding": None,
         "relative_position_bias": "shared",
         "layer_scale": 0.1,
     },
-    "simmim_plain_vit_base_patch16": {**VIT_ENCODERS["vit_base_patch16"], "position_embedding": "learned"},
+    "simmim_plain_vit_base_patch16": {**VIT_PRESETS["vit_base_patch16"], "position_embedding": "learned"},
 }
-PRESETS = VIT_ENCODERS | SIMMIM_ENCODERS
+PRESETS = VIT_PRESETS | SIMMIM_PRESETS
 # arXiv 2111.09886, table 1: 0.6 is published with the weights, and 0.5 is as good at this unit
 SIMMIM_MASKS: dict[str, dict[str, Any]] = {
     "simmim_vit_base_patch16": {"unit": 32, "mask_ratio": 0.6},

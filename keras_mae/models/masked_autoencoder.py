@@ -8,7 +8,7 @@ import keras
 
 from keras_mae.decoders import Decoder, MAEDecoder
 from keras_mae.encoders import Encoder, ViTEncoder
-from keras_mae.encoders.presets import MAE_DECODER, VIT_ENCODERS
+from keras_mae.encoders.presets import MAE_DECODER, VIT_PRESETS
 from keras_mae.losses import MaskedLoss, MaskedMeanSquaredError
 from keras_mae.masking import MaskSampler, RandomMasking
 from keras_mae.models.masked_image_model import MaskedImageModel
@@ -87,7 +87,7 @@ class MaskedAutoencoder(MaskedImageModel):
             masking, target, loss, seed: as in the constructor.
             **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`.
         """
-        known = [f"mae_{encoder}" for encoder in VIT_ENCODERS]
+        known = [f"mae_{encoder}" for encoder in VIT_PRESETS]
         if name not in known:
             raise ValueError(
                 f"no MaskedAutoencoder preset is called {name!r}{did_you_mean(name, known)} {', '.join(known)}"

@@ -13,7 +13,7 @@ import pytest
 
 import keras_mae
 from keras_mae.checkpoints import FORMATS, KNOWN_FILES, KnownFile, known_files
-from keras_mae.encoders.presets import VIT_ENCODERS
+from keras_mae.encoders.presets import VIT_PRESETS
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
 from tests.base import fill_randomly, weights_of
 
@@ -130,7 +130,7 @@ def test_the_licence_of_an_official_file_is_told_by_its_name(encoder, tmp_path, 
 
 
 # width, layers, patch, of the encoder; the sizes of the decoder are the published ones
-COUNTS = {name: (each["hidden_dim"], each["num_layers"], each["patch_size"]) for name, each in VIT_ENCODERS.items()}
+COUNTS = {name: (each["hidden_dim"], each["num_layers"], each["patch_size"]) for name, each in VIT_PRESETS.items()}
 
 
 def blocks(width, count):
@@ -153,7 +153,7 @@ def megabytes(entry):
 @pytest.mark.parametrize("entry", KNOWN_FILES, ids=lambda entry: entry.url.rpartition(".com/")[2].partition("/")[2])
 def test_the_table_is_consistent(entry):
     assert entry.format in FORMATS and entry.url.startswith("https://")
-    assert entry.preset.removeprefix("mae_") in VIT_ENCODERS
+    assert entry.preset.removeprefix("mae_") in VIT_PRESETS
     assert entry.preset.startswith("mae_") == ("decoder" in entry.holds)
     assert entry.md5 is None or re.fullmatch("[0-9a-f]{6}", entry.md5)
     assert round(megabytes(entry)) == entry.megabytes

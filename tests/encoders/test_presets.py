@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_mae.encoders.presets import VIT_ENCODERS
+from keras_mae.encoders.presets import VIT_PRESETS
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
 
 # name: width, layers, heads, patch; arXiv 2010.11929, table 1, and 2012.12877, table 1
@@ -60,10 +60,10 @@ def test_the_formulas_give_the_known_totals():
 
 
 def test_every_preset_has_its_size():
-    assert list(VIT_ENCODERS) == list(SIZES)
+    assert list(VIT_PRESETS) == list(SIZES)
     for name, (dim, layers, heads, patch) in SIZES.items():
         encoder = ViTEncoder.from_preset(name, num_layers=1)
-        assert VIT_ENCODERS[name]["num_layers"] == layers
+        assert VIT_PRESETS[name]["num_layers"] == layers
         assert (encoder.hidden_dim, encoder.num_heads, encoder.patch_size) == (dim, heads, (patch, patch))
         assert encoder.mlp_dim == 4 * dim and encoder.image_shape == (224, 224, 3)
         # one block instead of all: the big ones are counted without being made

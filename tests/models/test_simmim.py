@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.encoders import Tokens
-from keras_mae.encoders.presets import SIMMIM_ENCODERS
+from keras_mae.encoders.presets import SIMMIM_PRESETS
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import unpatchify
 from keras_mae.masking import Mask, RandomMasking, UnitMasking
@@ -154,7 +154,7 @@ def test_presets():
     assert plain.masking.get_config() == {"unit": 32, "mask_ratio": 0.5}
     other = SimMIM.from_preset("simmim_plain_vit_base_patch16", UnitMasking(16, 0.8), PixelTarget(True), **small)
     assert other.masking.unit == 16 and other.target.normalize
-    for name in SIMMIM_ENCODERS:  # the encoder alone, for its classifiers
+    for name in SIMMIM_PRESETS:  # the encoder alone, for its classifiers
         assert ViTEncoder.from_preset(name, **small).hidden_dim == 24
     classifier = ImageClassifier.from_preset(
         "simmim_vit_base_patch16", 5, relative_position_bias="per_block", **{**small, "num_layers": 3}
