@@ -1,4 +1,7 @@
-"""The `keras-mae` command: it finds the command, reads its flags, and turns an error into a line and an exit code."""
+"""The `keras-mae` command: it finds the command, parses its flags, and turns errors into a line and an exit code.
+
+The commands are in `keras_mae.commands`; only this module knows all of them.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ from keras_mae.registry import did_you_mean
 
 _FAILED = 1
 _USAGE_ERROR = 2
-_TERMINATED = 128 + 15  # a shell's code of a process that SIGTERM ended
+_TERMINATED = 128 + 15  # a shell's exit code for a process that SIGTERM ended
 
 _WRITE_ANYWHERE = ("stats", "tfrecords")  # through TensorFlow's file systems
 
 TENSORFLOW_ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors are raised as well; some that it logs are only missing instructions
-    # oneDNN's products: faster, with less memory; TensorFlow's default only on processors with AVX-512
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors are raised as well; some logged ones are only missing instructions
+    # oneDNN's products: faster, less memory; TensorFlow's default only on processors with AVX-512
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
 
@@ -43,7 +46,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; returns 0, or 2 after a one-line message for arguments or data that cannot work.
+    """Runs a command; returns 0, or 2 after a one-line message on invalid arguments or input.
 
     143 means that a run was asked to end (SIGTERM), and has saved its state: `--resume` continues it.
     """
@@ -127,9 +130,9 @@ def _check_output(name: str, values: flags.FlagValues) -> None:
 
 
 def _start_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices, without its notices on stderr, which bypass Python.
+    """Imports TensorFlow and finds its devices, without its notices on stderr, of a missing GPU for instance.
 
-    They say that there is no GPU, or which instructions it was built for. If the import fails, they are shown.
+    If the import fails, the notices are shown.
     """
     for name, value in TENSORFLOW_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
