@@ -1,4 +1,7 @@
-"""The `keras-mae` command: it finds the command, reads its flags, and turns an error into a line and an exit code."""
+"""The `keras-mae` command: it finds the command, parses its flags, and turns errors into a line and an exit code.
+
+The commands are in `keras_mae.commands`; only this module knows all of them.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ _TERMINATED = 128 + 15  # a shell's exit code for a process that SIGTERM ended
 _WRITE_ANYWHERE = ("stats", "tfrecords")  # through TensorFlow's file systems
 
 TENSORFLOW_ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors are raised as well; some that it logs are only missing instructions
-    # oneDNN's products: faster, with less memory; TensorFlow's default only on processors with AVX-512
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors are raised as well; some logged ones are only missing instructions
+    # oneDNN's products: faster, less memory; TensorFlow's default only on processors with AVX-512
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
 
@@ -127,7 +130,7 @@ def _check_output(name: str, values: flags.FlagValues) -> None:
 
 
 def _start_tensorflow() -> None:
-    """Imports TensorFlow and finds its devices, without its notices on stderr, which bypass Python.
+    """Imports TensorFlow and finds its devices, without its notices on stderr, of a missing GPU for instance.
 
     If the import fails, the notices are shown.
     """

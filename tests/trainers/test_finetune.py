@@ -152,7 +152,7 @@ def test_augmentation():
             "batch_size=16 must be divisible by accumulation_steps=3; type --set accumulation_steps=2",
         ),
         ({"num_trainable_layers": 3}, "a multiple of 0.5 up to 2; got 3"),
-        ({"layer_decay": 1.5}, r"layer_decay lies in \(0, 1\], got layer_decay=1.5"),
+        ({"layer_decay": 1.5}, r"layer_decay lies in \(0, 1\], got optimizer.layer_decay=1.5"),
         ({"validation_data": "npz:/nowhere.npz"}, "npz:/nowhere.npz: there is no such file"),
     ],
 )

@@ -36,7 +36,7 @@ def test_labels_per_class():
     other, *_ = labelled_sources(replaced(config, seed=1), "digits")
     assert [few.name_of(i) for i in range(100)] == [again.name_of(i) for i in range(100)]
     assert [few.name_of(i) for i in range(100)] != [other.name_of(i) for i in range(100)]
-    with pytest.raises(ValueError, match=r"labels_per_class lies in \[1, 1000000\], got labels_per_class=0"):
+    with pytest.raises(ValueError, match=r"labels_per_class lies in \[1, 1000000\], got data.labels_per_class=0"):
         labelled_sources(replaced(CONFIG, labels_per_class=0), "digits")
 
 

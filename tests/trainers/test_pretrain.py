@@ -180,22 +180,22 @@ def test_too_many_corrupt_images_end_the_run_even_if_only_training_finds_them(tm
         ),
         (["image_size=(15,16)"], "15"),
         (["encoder.hidden_dim=15"], "15"),
-        (["mask_ratio=1.0"], r"mask_ratio lies in \(0, 1\), got mask_ratio=1.0"),
+        (["mask_ratio=1.0"], r"mask_ratio lies in \(0, 1\), got masking.mask_ratio=1.0"),
         (["mask_ratio=0.99"], "leaves none of the 16 patches visible"),
-        (["preset=vit_bas"], "no preset is called 'vit_bas'; did you mean vit_base_patch16"),
+        (["preset=vit_bas"], "no encoder.preset is called 'vit_bas'; did you mean vit_base_patch16"),
         pytest.param(
             ["channels=2", "mean=None"],
             r"none of the 20 images can be decoded, such as .*000.png \(.+\)",
             marks=pytest.mark.medium,
         ),
-        (["crop_ratio=0"], r"crop_ratio lies in \(0, 1\], got crop_ratio=0"),
+        (["crop_ratio=0"], r"crop_ratio lies in \(0, 1\], got data.crop_ratio=0"),
         (
             ["accumulation_steps=3"],
             "batch_size=8 must be divisible by accumulation_steps=3; type --set accumulation_steps=2",
         ),
-        (["accumulation_steps=0"], r"accumulation_steps lies in \[1, 1000000\], got accumulation_steps=0"),
-        (["clip_norm=0"], r"clip_norm lies in \(0, 1000000000\], got clip_norm=0"),
-        (["checkpoint_steps=0"], r"checkpoint_steps lies in \[1, 1000000\], got checkpoint_steps=0"),
+        (["accumulation_steps=0"], r"accumulation_steps lies in \[1, 1000000\], got optimizer.accumulation_steps=0"),
+        (["clip_norm=0"], r"clip_norm lies in \(0, 1000000000\], got optimizer.clip_norm=0"),
+        (["checkpoint_steps=0"], r"checkpoint_steps lies in \[1, 1000000\], got run.checkpoint_steps=0"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(settings, message, folder, tmp_path):

@@ -115,7 +115,7 @@ def test_a_probe_of_a_layer_sees_that_layers_tokens(given):
     for layer in (0, 3):
         with pytest.raises(
             ValueError,
-            match=f"(layer is one of the encoder's 2 layers, counted from 1,|layer lies in).* layer={layer}",
+            match=f"(layer is one of the encoder's 2 layers, counted from 1,|layer lies in).*[ .]layer={layer}",
         ):
             build_probe(replaced(config, layer=layer), 6)
     with pytest.raises(ValueError, match=r"layers are counted from 1 to 2, and come in rising order; got \[3\]"):
