@@ -92,6 +92,7 @@ def test_mae(names, format, shape, tmp_path):
     check_mae(mae, images, noise, *outputs_of_mae(theirs, images, noise, mae.encoder))
 
 
+@pytest.mark.medium
 def test_mae_on_non_square_images(tmp_path):
     theirs = published.hf_mae()
     mae = published.our_mae(theirs.config, image_shape=(8, 32, 3))

@@ -105,6 +105,7 @@ def test_hugging_face_takes_a_mae(file, tmp_path):
         np.testing.assert_array_equal(variable, other)
 
 
+@pytest.mark.medium
 def test_hugging_face_takes_an_encoder_and_a_classifier(tmp_path):
     config = published.hf_vit().config
     ours = fill_randomly(published.our_classifier(config))

@@ -50,6 +50,7 @@ def test_sixteen_bits_are_kept_where_they_are_asked_for():
         np.testing.assert_allclose(found / 257, by_pillow(files()[name], 3), atol=1, err_msg=name)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "GIF"])
 def test_transparent_pixels_show_the_background_and_not_their_hidden_colours(form):
     pixels = drawn(*SIZE, 4)

@@ -135,7 +135,7 @@ def test_bad_arguments_leave_nothing(tmp_path):
     with pytest.raises(ValueError, match="pixel_dtype is one of auto, uint8, uint16; got 'int16'"):
         export_encoder(small_encoder(), str(tmp_path / "model"), pixel_dtype="int16")
     with pytest.raises(ValueError, match="images to check an export with are uint8 or uint16, got float64"):
-        export_encoder(small_encoder(), str(tmp_path / "model"), images=np.zeros((1, *SHAPE)))
+        export_encoder(small_encoder(PLANES), str(tmp_path / "model"), images=np.zeros((1, *PLANES)))
     assert os.listdir(tmp_path) == []
 
 

@@ -155,6 +155,7 @@ def test_a_file_that_unpacks_to_far_more_than_it_is(good, tmp_path):
     assert "unpacks to 50,000,004 bytes" in refused(path)
 
 
+@pytest.mark.medium  # reading the digits takes seconds
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -60,6 +60,7 @@ def test_the_papers_probe(config):
     ]
 
 
+@pytest.mark.medium
 def test_features_of_broken_weights_are_refused(given, config, tmp_path):
     encoder = keras.saving.load_model(given["run"])
     encoder.norm.gamma.assign(np.full(encoder.hidden_dim, np.nan))
