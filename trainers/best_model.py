@@ -54,16 +54,10 @@ class BestModel(keras.callbacks.Callback):
         return self._scores.index(max(self._scores)) + 1 if self._scores else 0
 
     @property
-    def accuracy(self) -> float:
-        """The best epoch's validation accuracy; NaN if in no epoch it and the loss were finite."""
-        accuracy, _ = max(self._scores)
-        return accuracy if math.isfinite(accuracy) else math.nan
-
-    @property
-    def loss(self) -> float:
-        """The best epoch's validation loss; NaN as `accuracy`."""
-        _, negative_loss = max(self._scores)
-        return -negative_loss if math.isfinite(negative_loss) else math.nan
+    def result(self) -> dict[str, float]:
+        """The best epoch's number, accuracy (`top1`) and loss; both are NaN if in no epoch both were finite."""
+        accuracy, negative_loss = max(self._scores) if math.isfinite(max(self._scores)[0]) else (math.nan, math.nan)
+        return {"epoch": self.epoch, "top1": accuracy, "loss": -negative_loss}
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         self._scores.append(_score(logs or {}))

@@ -22,13 +22,7 @@ from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.evaluation import majority_shares
 from keras_mae.trainers.labelled_data import labelled_sources
 from keras_mae.trainers.loop import train
-from keras_mae.trainers.programs import (
-    begin,
-    compile_model,
-    save_finished,
-    save_model,
-    steps_per_epoch,
-)
+from keras_mae.trainers.programs import begin, compile_model, save_finished, save_model, steps_per_epoch
 from keras_mae.trainers.strategy import on_chief
 from keras_mae.trainers.trained_model import find_model
 
@@ -133,7 +127,7 @@ def train_classifier(
     results = {
         "program": config.program,
         **_named(last),
-        "best": {"epoch": best.epoch, "top1": best.accuracy, "loss": best.loss} if best.epoch else None,
+        "best": best.result if best.epoch else None,
         **shares,
         "epochs": int(classifier.batches_seen) // steps,
         "num_classes": num_classes,

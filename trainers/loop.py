@@ -60,14 +60,8 @@ def train(
     epochs = config.optimizer.epochs
     strategy = model.distribute_strategy
     with _sigterm() as received:
-        checkpoints = Checkpoints(
-            folder / run.CHECKPOINTS,
-            model,
-            steps_per_epoch,
-            config.run.checkpoint_steps,
-            config.run.checkpoint_minutes,
-            received,
-        )
+        steps, minutes = config.run.checkpoint_steps, config.run.checkpoint_minutes
+        checkpoints = Checkpoints(folder / run.CHECKPOINTS, model, steps_per_epoch, steps, minutes, received)
         done = checkpoints.restore() if resume else 0
         on_start(done)
         progress = callbacks.Progress(data.batch_size, steps_per_epoch, epochs, done)

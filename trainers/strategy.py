@@ -122,7 +122,7 @@ def check_batch(batch_size: int, accumulation_steps: int, strategy: tf.distribut
     if batch_size % (replicas * accumulation_steps):
         raise ValueError(
             f"a batch must be divisible by {replicas} replicas x accumulation_steps={accumulation_steps}: got "
-            f"batch_size={batch_size}; the next that is, is {-(-batch_size // (replicas * accumulation_steps))} x "
+            f"batch_size={batch_size}; the next larger is {-(-batch_size // (replicas * accumulation_steps))} x "
             f"{replicas * accumulation_steps}"
         )
 

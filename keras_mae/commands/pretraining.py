@@ -131,11 +131,7 @@ def _reconstruct(values: flags.FlagValues) -> None:
 
 DEMO = Command("pretrain, look, probe and export on built-in digits, in minutes", _demo_flags, _demo)
 PRETRAIN = Command(
-    "pretrain a masked autoencoder on your images",
-    _pretrain_flags,
-    _pretrain,
-    ("data", "output"),
-    _check_pretrain,
+    "pretrain a masked autoencoder on your images", _pretrain_flags, _pretrain, ("data", "output"), _check_pretrain
 )
 RECONSTRUCT = Command(
     "draw what a pretrained model makes of masked images", _reconstruct_flags, _reconstruct, ("run",), _check_picture

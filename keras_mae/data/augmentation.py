@@ -97,11 +97,7 @@ def crop_draws(seed: ExampleSeed) -> tf.Tensor:
 
 
 def random_resized_crop(
-    image,
-    size: tuple[int, int],
-    draws,
-    scale: tuple[float, float] = (0.2, 1.0),
-    ratio: tuple[float, float] = RATIO,
+    image, size: tuple[int, int], draws, scale: tuple[float, float] = (0.2, 1.0), ratio: tuple[float, float] = RATIO
 ) -> tf.Tensor:
     """Cuts out a random rectangle and resizes it (bicubic, antialiased).
 

@@ -45,12 +45,9 @@ def mix_batch(
 
     Reference: arXiv 1710.09412, 1905.04899; arXiv 2111.06377, table 9.
     """
-    if not (mixup >= 0 and cutmix >= 0):
-        raise ValueError(f"mixup and cutmix are at least 0, got {mixup} and {cutmix}")
-    if num_classes < 1 or not 0 <= label_smoothing < 1:
-        raise ValueError(
-            f"num_classes is at least 1, label_smoothing lies in [0, 1); got {num_classes} and {label_smoothing}"
-        )
+    if not (mixup >= 0 and cutmix >= 0 and num_classes > 0 and 0 <= label_smoothing < 1):
+        given = f"mixup={mixup}, cutmix={cutmix}, num_classes={num_classes}, label_smoothing={label_smoothing}"
+        raise ValueError(f"mixup and cutmix are at least 0, num_classes is above 0, smoothing in [0, 1); got {given}")
     images = pixel_levels(images)
     targets = tf.one_hot(labels, num_classes) * (1 - label_smoothing) + label_smoothing / num_classes
     if not mixup and not cutmix:

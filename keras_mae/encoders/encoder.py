@@ -226,10 +226,7 @@ class Encoder(WithBlocks, ImageModel):
 
     def compute_output_shape(self, input_shape) -> dict[str, tuple]:
         batch = input_shape[0]
-        return {
-            "cls_token": (batch, self.hidden_dim),
-            "patch_tokens": (batch, self.num_patches, self.hidden_dim),
-        }
+        return {"cls_token": (batch, self.hidden_dim), "patch_tokens": (batch, self.num_patches, self.hidden_dim)}
 
     def call(self, inputs, training=False):
         tokens = self.encode(inputs, training=training)

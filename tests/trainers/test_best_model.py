@@ -31,7 +31,7 @@ def run(path, accuracies, stop_after=None, resumed_after=0, losses=None):
 
 def test_the_first_of_the_highest(tmp_path):
     best, saved, stopped = run(tmp_path, [0.5, 0.7, 0.6, 0.7, 0.2])
-    assert (best.epoch, best.accuracy, saved, stopped) == (2, 0.7, [1, 2], False)
+    assert (best.epoch, best.result["top1"], saved, stopped) == (2, 0.7, [1, 2], False)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_the_first_of_the_highest(tmp_path):
 def test_ties_are_broken_by_the_loss(tmp_path, accuracies, losses, saved):
     best, found, _ = run(tmp_path, accuracies, losses=losses)
     assert (found, best.epoch) == (saved, saved[-1])
-    assert (best.accuracy, best.loss) == (
+    assert (best.result["top1"], best.result["loss"]) == (
         pytest.approx(accuracies[saved[-1] - 1], abs=1e-6),  # six decimals
         pytest.approx(losses[saved[-1] - 1], abs=1e-6),
     )
@@ -55,7 +55,11 @@ def test_ties_are_broken_by_the_loss(tmp_path, accuracies, losses, saved):
 
 def test_no_epoch_of_finite_loss(tmp_path):
     best, saved, stopped = run(tmp_path, [0.2, 0.3, 0.4], 2, losses=[NAN] * 3)
-    assert (best.epoch, saved, stopped) == (1, [1], True) and math.isnan(best.accuracy) and math.isnan(best.loss)
+    assert (
+        (best.epoch, saved, stopped) == (1, [1], True)
+        and math.isnan(best.result["top1"])
+        and math.isnan(best.result["loss"])
+    )
 
 
 def test_a_lower_loss_is_worth_waiting_for(tmp_path):
@@ -66,7 +70,7 @@ def test_a_lower_loss_is_worth_waiting_for(tmp_path):
 
 def test_an_epoch_of_no_hits_is_the_best_so_far(tmp_path):
     best, saved, _ = run(tmp_path, [0.0, 0.0])
-    assert (best.epoch, best.accuracy, saved) == (1, 0.0, [1])
+    assert (best.epoch, best.result["top1"], saved) == (1, 0.0, [1])
     assert BestModel(print, "nowhere").epoch == 0
 
 
@@ -88,4 +92,4 @@ def test_a_resumed_run_ends_as_a_whole_one(tmp_path, resumed_after):
     lines = [{"epoch": i + 1, "val_accuracy": a, "val_loss": loss} for i, (a, loss) in enumerate(pairs)]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"epo')
     resumed, _, _ = run(tmp_path, accuracies, 3, resumed_after, losses)
-    assert (resumed.epoch, resumed.accuracy) == (whole.epoch, whole.accuracy)
+    assert (resumed.epoch, resumed.result["top1"]) == (whole.epoch, whole.result["top1"])
