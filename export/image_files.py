@@ -79,7 +79,7 @@ def png_files(images: np.ndarray, pixel_dtype: str) -> np.ndarray:
 
 
 def in_dtype(images: np.ndarray, dtype: str) -> np.ndarray:
-    """Images of uint8 (0 to 255) or uint16 (0 to 65535) in one of these dtypes; a `ValueError` for others."""
+    """Converts images between uint8 (0 to 255) and uint16 (0 to 65535); a `ValueError` for other dtypes."""
     if images.dtype not in ("uint8", "uint16"):
         raise ValueError(f"images to check an export with are uint8 or uint16, got {images.dtype}")
     if images.dtype == dtype:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import json
 import os
 import shutil
@@ -25,7 +24,6 @@ from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import verify_export
 from keras_mae.models import ImageClassifier
 from keras_mae.models.masked_image_model import MaskedImageModel
-from keras_mae.one_writer import lock_folder, released
 
 FORMATS = ("savedmodel", *exchange_formats.FILES)
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -164,7 +162,6 @@ def export_autoencoder(
     return _export(autoencoder, make, directory, version, images, dtype, "savedmodel")
 
 
-@released()
 def _export(
     model: Any,
     make: Callable[[Any], ServedModel],
@@ -210,15 +207,10 @@ def new_version(directory: str, version: int) -> str:
 def _new_version(directory: str, version: int) -> Iterator[tuple[str, str]]:
     """A hidden folder to write to, and `<directory>/<version>`, its name afterwards; an error leaves nothing behind."""
     final = new_version(directory, version)
-    for left in glob.glob(f"{glob.escape(directory)}/.[0-9]*.????????"):
-        with contextlib.suppress(ValueError, OSError):  # another process is writing it
-            lock_folder(left)
-            shutil.rmtree(left)
     aside = os.path.join(directory, f".{version}.{uuid.uuid4().hex[:8]}")  # TF Serving looks at numbers only
     made = _missing_folders(directory)
     try:
         os.makedirs(aside)
-        lock_folder(aside)
         yield aside, final
         os.rename(aside, new_version(directory, version))  # asked again: another export may have written it
     except BaseException:

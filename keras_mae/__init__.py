@@ -16,8 +16,8 @@ if not os.path.isdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "t
     __path__.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 _HOME = {
-    "Encoder": "keras_mae.encoders.encoder",
-    "ViTEncoder": "keras_mae.encoders.vit",
+    "Encoder": "keras_mae.encoders",
+    "ViTEncoder": "keras_mae.encoders",
     "MAEDecoder": "keras_mae.decoders.transformer",
     "LinearDecoder": "keras_mae.decoders.linear",
     "MaskedAutoencoder": "keras_mae.models.masked_autoencoder",

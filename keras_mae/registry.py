@@ -85,7 +85,7 @@ def near_names(word: object, known: Iterable[str], count: int = 2) -> list[str]:
 
 
 def did_you_mean(word: object, known: Iterable[str], count: int = 2) -> str:
-    """`; did you mean ...?` with the near names, and the words that a list of all names follows."""
+    """The text `; did you mean ...? There are:` with the near names; a list of all names follows it."""
     near = near_names(word, known, count)
     return f"; did you mean {' or '.join(near)}? There are:" if near else "; there are:"
 

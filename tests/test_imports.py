@@ -50,9 +50,16 @@ def test_importing_the_models_takes_at_most_300_ms_more_than_tensorflow_and_kera
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("module", ["layers", "masking", "targets", "data", "training", "models"])
-def test_another_backend_is_refused_before_keras_is_imported(module):
-    process = run_python("-c", f"import keras_mae.{module}", KERAS_BACKEND="jax")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        *(f"import keras_mae.{module}" for module in ("layers", "masking", "targets", "data", "training", "models")),
+        "from keras_mae import ViTEncoder",
+        "from keras_mae.encoders import Encoder",
+    ],
+)
+def test_another_backend_is_refused_before_keras_is_imported(statement):
+    process = run_python("-c", statement, KERAS_BACKEND="jax")
     assert process.returncode == 1
     last = process.stderr.strip().splitlines()[-1]
     assert last.startswith("ImportError: KERAS_BACKEND is 'jax'. keras_mae trains with tf.distribute")

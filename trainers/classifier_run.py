@@ -69,8 +69,8 @@ def train_classifier(
     """Trains a classifier and fills a run folder.
 
     Args:
-        build: from a config and the number of classes to the classifier.
-        prepare: from a classifier, its config, and the images to train and to test on to its data.
+        build: makes the classifier of a config and a number of classes.
+        prepare: makes the data of a classifier, its config, the images to train on, and the images to test on.
         config, data, output, resume, overwrite, strategy, tpu: see `finetune`, also for what it returns and raises.
     """
     scope = begin(config, data, output, strategy, tpu)

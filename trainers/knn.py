@@ -49,11 +49,14 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     begin = time.perf_counter()
     path = config.encoder.run
     trained = find_model(path)
-    of_run = {"crop_ratio": trained.crop_ratio, "background": trained.decoding.background}
+    decoding = trained.decoding
+    of_run = {
+        "crop_ratio": trained.crop_ratio, "background": decoding.background, "max_megapixels": decoding.max_pixels / 1e6
+    }  # fmt: skip
     taken = {name: value for name, value in of_run.items() if getattr(config.data, name) is None}
     if taken:
         shown = " ".join(f"--set {name}={value}" for name, value in taken.items())
-        say_if_outside(trained, f"taken is {shown}")
+        say_if_outside(trained, f"these settings are taken: {shown}")
         config = replaced(config, **taken)
     train, validation, num_classes = labelled_sources(config, data)
     encoder = load_encoder(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, ClassVar
 
-from keras_mae.trainers.ranges import Count, Layers, Level, Pooling, Positive, Range, Seed, ShareAbove0
+from keras_mae.trainers.ranges import Count, Layers, Level, Megapixels, Pooling, Positive, Range, Seed, ShareAbove0
 from keras_mae.trainers.settings import Config
 from keras_mae.trainers.training_parts import DecodedData, Labels
 
@@ -45,10 +45,13 @@ class KnnData(Labels, DecodedData):
     Attributes:
         crop_ratio: of the evaluation transform; None for the run's, or 0.875 for a file that lies in no run's folder.
         background: gray level behind transparent pixels, in [0, 255]; None for the run's, or 255 likewise.
+        max_megapixels: limit on the size of an image, in millions of pixels; None for the run's, or 100 likewise.
     """
 
     crop_ratio: ShareAbove0 | None = None
-    background: Level | None = None  # type: ignore[assignment]  # a number before images are decoded
+    # Numbers before images are decoded
+    background: Level | None = None  # type: ignore[assignment]
+    max_megapixels: Megapixels | None = None  # type: ignore[assignment]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +72,10 @@ class KnnConfig(Config):
     """An evaluation by nearest neighbours. Nothing is trained.
 
     Attributes:
-        encoder: and its features.
-        neighbours: that vote.
-        data: how images are decoded and labelled.
-        run: how the evaluation is computed.
+        encoder: the encoder, and the choice of its features.
+        neighbours: the neighbours that vote.
+        data: the decoding and the labels of images.
+        run: the computation of the evaluation.
     """
 
     program: ClassVar[str] = "knn"

@@ -1,4 +1,4 @@
-"""The memory that a training step needs, about, compared with the memory that there is."""
+"""An estimate of the memory that a training step needs, compared with the memory of the machine."""
 
 from __future__ import annotations
 

@@ -79,6 +79,8 @@ def check_value(key: str, value: Any, hint: Any) -> None:
         raise ValueError(f"{key} is of type {type_name(hint)}, got {got}{said}")
     if isinstance(value, str):
         raise ValueError(f"{key} is a name or a path, got {got}")
+    if value == ():
+        raise ValueError(f"{key} has one number or more, got ()")
     each = "every number of " if isinstance(value, tuple) else ""
     raise ValueError(f"{each}{key} lies in {limits}, got {key}={got}")
 

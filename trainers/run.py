@@ -9,6 +9,8 @@ import logging
 import os
 import shutil
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,12 +89,7 @@ class RunFolder:
             raise ValueError("--resume continues the run that is there, --overwrite discards it: give one of them")
         if resume:
             self.claim()
-            self._check_same(config, data, seen)
-            if loaded is not None and digest_of(loaded) != (before := self._record().get("loaded", digest_of(loaded))):
-                raise ValueError(
-                    f"{loaded} is another model than the one that the run in {self.path} was made from (digest "
-                    f"{before}): put it back, or begin a new run with another --output"
-                )
+            self._check_same(config, data, seen, loaded)
             return
         record: dict[str, Any] = {"data": data, "config": to_json(config)}
         if loaded is not None:
@@ -163,7 +160,7 @@ class RunFolder:
             raise ValueError(f"{self.path} holds no {name}: the run has not finished; continue it with --resume")
         return self / name
 
-    def _check_same(self, config: AnyConfig, data: str, seen: Seen | None) -> None:
+    def _check_same(self, config: AnyConfig, data: str, seen: Seen | None, loaded: str | None) -> None:
         config_there, data_there = self.config()
         if config_there.program != config.program:
             raise ValueError(f"the run in {self.path} is one of {config_there.program}, not of {config.program}")
@@ -178,6 +175,11 @@ class RunFolder:
             raise ValueError(
                 f"the data of the run in {self.path} have changed, and it cannot be resumed: {change}; put the data "
                 "back as they were, or begin a new run with another --output"
+            )
+        if loaded is not None and self._record().get("loaded", digest_of(loaded)) != digest_of(loaded):
+            raise ValueError(
+                f"{loaded} is another model than the one that the run in {self.path} was made from: put it back, or "
+                "begin a new run with another --output"
             )
         if changes:
             note = " (results may differ by round-off)" if _ROUND_OFF & set(changes) else ""
@@ -196,13 +198,15 @@ class RunFolder:
 
 
 def digest_of(path: str) -> str:
-    """A digest of a file, or of the names and contents of all files in a folder."""
-    names = [path] if os.path.isfile(path) else sorted(glob.glob(f"{glob.escape(path)}/**", recursive=True))
-    digest = hashlib.sha256()
-    for name in filter(os.path.isfile, names):
-        with open(name, "rb") as file:
-            digest.update(os.path.relpath(name, path).encode() + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:32]
+    """A digest of a model's contents: those of a `.keras` file but for its date, or of all files in a folder."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            contents = [(one.filename, one.CRC) for one in archive.infolist() if one.filename != "metadata.json"]
+    else:
+        names = sorted(glob.glob(f"{glob.escape(path)}/**", recursive=True))
+        files = [name for name in names if os.path.isfile(name)]
+        contents = [(os.path.relpath(name, path), zlib.crc32(Path(name).read_bytes())) for name in files]
+    return hashlib.sha256(repr(contents).encode()).hexdigest()[:32]
 
 
 def replace_file(path: str, write: Callable[[str], object]) -> None:

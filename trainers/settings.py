@@ -235,7 +235,7 @@ def _unknown(key: str, value: Any, known: list[str]) -> ValueError:
 
 
 def near_settings(word: str, known: Iterable[str]) -> list[str]:
-    """Those of the known settings that are spelled like a word, or that other libraries call so."""
+    """The known settings whose spelling is near to a word, or that other libraries call by this word."""
     word, known = word.lower().replace("-", "_"), list(known)
     if (dotted := word.replace("_", ".", 1)) in known:
         return [dotted]

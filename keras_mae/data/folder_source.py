@@ -139,20 +139,19 @@ def _shown_files(path: str) -> Iterator[str]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            is_link = entry.is_symlink()  # os.path follows it without an error, even a link to itself
-            is_dir = os.path.isdir(entry.path) if is_link else entry.is_dir()
+            is_dir = is_file = False
+            with contextlib.suppress(OSError):  # such as a link to itself
+                is_dir, is_file = entry.is_dir(), entry.is_file()
             if is_dir:
-                if is_link:
+                if entry.is_symlink():
                     target = os.path.realpath(entry.path)
                     if target in seen or f"{os.path.realpath(folder)}/".startswith(f"{target}/"):
                         continue  # a link that leads back up would never end
                     seen.add(target)
                 pending.append(entry.path)
-                continue
-            is_file = os.path.isfile(entry.path) if is_link else entry.is_file()
-            if is_file or not os.path.exists(entry.path):  # a link that leads nowhere is a missing image
+            elif is_file or not os.path.exists(entry.path):  # a link that leads nowhere is a missing image
                 yield entry.path
-            else:
+            elif _is_image(entry.name):
                 _log.warning("left out, is not a file: %s", _printable(entry.path))  # a pipe would be waited for
 
 

@@ -99,7 +99,7 @@ class RecordSource(Source):
 
     def required_labels(self) -> np.ndarray:
         if self._no_labels and not self.labelled:
-            wrong = f"{self.name}: a label is one integer, counted from 0; got such as {self._no_labels}"
+            wrong = f"{self.name}: a label is one integer, counted from 0; got {self._no_labels}"
             raise ValueError(f"{wrong}: write them as numbers")
         return super().required_labels()
 

@@ -22,4 +22,5 @@ _HOME = {"Encoder": "encoder", "Tokens": "encoder", "ViTEncoder": "vit"}
 def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    importlib.import_module("keras_mae._backend")  # refuses another backend
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

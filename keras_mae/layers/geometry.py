@@ -103,11 +103,11 @@ class AttachedLayer(keras.layers.Layer):
         Raises:
             ValueError: if the layer is attached to other sizes already.
         """
-        both = (self._geometry or geometry, geometry)
-        there, here = (", ".join(f"{name}={getattr(each, name)}" for name in self.sizes) for each in both)
-        if there != here:
+        self._geometry = self._geometry or geometry
+        both = [{name: getattr(each, name) for name in self.sizes} for each in (self._geometry, geometry)]
+        if both[0] != both[1]:
+            there, here = (", ".join(f"{name}={size}" for name, size in each.items()) for each in both)
             raise ValueError(
                 f"this {self.kind} belongs to a model with {there}, and cannot serve one with {here}; make another "
                 f"{self.kind}"
             )
-        self._geometry = geometry

@@ -91,7 +91,9 @@ def _config(path: str) -> dict[str, Any]:
             if sizes["config.json"] > _LARGEST_CONFIG or sum(sizes.values()) > 4 * os.path.getsize(path) + 2**20:
                 raise ValueError(f"{not_ours}: it unpacks to {sum(sizes.values()):,} bytes")
             text = archive.read("config.json")
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        if str(error).startswith(not_ours):
+            raise
         raise ValueError(
             f"{not_ours}, or is truncated ({str(error)[:80]}): get it again, and compare its size with the original's"
         ) from error

@@ -182,7 +182,7 @@ class GlobalBatchModel(CheckedModel):
         variables = [variable.value for variable in self.trainable_variables]
         parts = self.accumulation_steps
 
-        # with XLA for parts of a graph on a processor; it does not know the logical devices that replicas share one by
+        # They compile parts of a graph on a processor with XLA, which does not know the logical devices of replicas
         kernels = not (tf.executing_eagerly() or self.jit_compile or replicas > 1 or has_accelerator())
 
         def of(data, seed, count=1):

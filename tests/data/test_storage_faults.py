@@ -158,7 +158,7 @@ def test_records_whose_labels_are_no_integers(tmp_path, label, said):
     source = open_records(path)
     np.testing.assert_array_equal(source.image(tf.constant(2, tf.int64), 3), drawn(*SHAPE[:2], seed=2))
     assert not source.labelled
-    with pytest.raises(ValueError, match=rf"text.tfrecord: a label is one integer, counted from 0; got such as {said}"):
+    with pytest.raises(ValueError, match=rf"text.tfrecord: a label is one integer, counted from 0; got {said}"):
         source.required_labels()
 
 

@@ -61,7 +61,8 @@ def test_attaching_again_changes_nothing_or_is_refused():
     ours.attach(GEOMETRY)
     weights = [id(weight) for weight in ours.weights]
     ours.attach(GEOMETRY)
-    assert weights == [id(weight) for weight in ours.weights]
+    ours.attach(geometry(target_dim=np.int64(48)))
+    assert weights == [id(weight) for weight in ours.weights] and ours.geometry is GEOMETRY
     with pytest.raises(
         ValueError, match=r"hidden_dim=16, grid=\(2, 3\), .*target_dim=48, and cannot serve .*make another decoder"
     ):

@@ -1,6 +1,5 @@
 """The exported encoder: its signatures, its embeddings against the live encoder's, and what a failure leaves."""
 
-import fcntl
 import io
 import os
 
@@ -168,17 +167,6 @@ def test_a_failure_leaves_the_folders_that_were_there(tmp_path, monkeypatch):
             export_encoder(small_encoder(PLANES), str(directory))
     assert sorted(os.listdir(tmp_path)) == ["new", "old"]
     assert os.listdir(tmp_path / "new") == ["other"] and os.listdir(tmp_path / "old") == []
-
-
-def test_the_folder_of_a_killed_export_is_removed_and_that_of_a_running_one_stays(tmp_path, unverified):
-    killed, running = tmp_path / ".1.0123abcd", tmp_path / ".2.89abcdef"
-    for folder in (killed, running):
-        (folder / "variables").mkdir(parents=True)
-    held = os.open(running, os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
-    export_encoder(small_encoder(PLANES), str(tmp_path))
-    os.close(held)
-    assert sorted(os.listdir(tmp_path)) == [running.name, "1"]
 
 
 def test_a_model_that_needs_keras_mae_is_refused(tmp_path, monkeypatch):

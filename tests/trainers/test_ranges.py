@@ -113,6 +113,7 @@ def test_messages(setting, message):
         (["crop_scale=(1.0, 0.2)"], r"type --set 'crop_scale=\(0.2, 1.0\)'"),
         (["milestones=(700, 600)"], "milestones rise, and come after the warm-up"),
         (["milestones=(900,)"], "milestones lie within the run"),
+        (["milestones=()"], r"optimizer.milestones has one number or more, got \(\)"),
         (["batch_size=10", "accumulation_steps=4"], "type --set accumulation_steps=2, or another batch_size"),
         (["target=tokens"], "target=tokens needs a tokenizer"),
     ],

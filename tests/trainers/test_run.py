@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 
 import pytest
 
@@ -10,7 +11,7 @@ from keras_mae.data.seen import Seen
 from keras_mae.trainers import run
 from keras_mae.trainers.config import PretrainConfig, to_json
 from keras_mae.trainers.settings import replaced
-from tests.base import random_images
+from tests.base import fill_randomly, random_images, small_encoder
 from tests.drawn import write_pictures
 
 CONFIG = replaced(PretrainConfig(), epochs=3, image_size=(16, 20), crop_scale=None)
@@ -96,6 +97,23 @@ def test_resume_with_another_loaded_model_is_refused(tmp_path, name):
         start(folder.path, resume=True, loaded=loaded)
     start(folder.path, overwrite=True, loaded=loaded)
     start(folder.path, resume=True, loaded=loaded)
+
+
+def test_a_model_that_is_saved_again_is_the_same(tmp_path):
+    """A finished run that is resumed writes its model again, with another date."""
+    encoder, digests = small_encoder(), []
+    for number, date in enumerate(("2026-01-01@00:00:00", "2027-02-02@11:11:11", "2027-02-02@11:11:11")):
+        if number == 2:
+            fill_randomly(encoder, seed=7)
+        path = str(tmp_path / f"{number}.keras")
+        encoder.save(path)
+        with zipfile.ZipFile(path) as archive:
+            members = {one: archive.read(one) for one in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, text in {**members, "metadata.json": json.dumps({"date_saved": date})}.items():
+                archive.writestr(name, text)
+        digests.append(run.digest_of(path))
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_resume_with_another_config_shows_the_differences(taken):
