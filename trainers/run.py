@@ -203,8 +203,7 @@ def digest_of(path: str) -> str:
         with zipfile.ZipFile(path) as archive:
             contents = [(one.filename, one.CRC) for one in archive.infolist() if one.filename != "metadata.json"]
     else:
-        names = sorted(glob.glob(f"{glob.escape(path)}/**", recursive=True))
-        files = [name for name in names if os.path.isfile(name)]
+        files = sorted(filter(os.path.isfile, [path, *glob.glob(f"{glob.escape(path)}/**", recursive=True)]))
         contents = [(os.path.relpath(name, path), zlib.crc32(Path(name).read_bytes())) for name in files]
     return hashlib.sha256(repr(contents).encode()).hexdigest()[:32]
 
