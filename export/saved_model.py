@@ -58,7 +58,7 @@ def export_encoder(
     `keras_mae.export.mend_names`); these take float32 images too.
 
     It is written to a hidden folder, checked in a fresh process against the live encoder, and renamed, so that it
-    appears whole or not at all. The next export removes the hidden folder of one that was killed.
+    appears whole or not at all; an export that is killed leaves the hidden folder, which TF Serving passes over.
 
     Args:
         encoder: to export.

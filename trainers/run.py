@@ -176,7 +176,8 @@ class RunFolder:
                 f"the data of the run in {self.path} have changed, and it cannot be resumed: {change}; put the data "
                 "back as they were, or begin a new run with another --output"
             )
-        if loaded is not None and self._record().get("loaded", digest_of(loaded)) != digest_of(loaded):
+        known = self._record().get("loaded")
+        if loaded is not None and known not in (None, digest_of(loaded)):
             raise ValueError(
                 f"{loaded} is another model than the one that the run in {self.path} was made from: put it back, or "
                 "begin a new run with another --output"
