@@ -10,6 +10,7 @@ import keras
 import ml_dtypes
 import numpy as np
 
+from keras_mae.checkpoints.channels import adapted_kernel, note_on_channels
 from keras_mae.checkpoints.formats import FORMATS, suggestion
 from keras_mae.checkpoints.known_files import local_path
 from keras_mae.checkpoints.merge import Assignment, plan_merge
@@ -31,6 +32,7 @@ def load_checkpoint(
     skip: Sequence[str] = (),
     resize_positions: bool | tuple[int, int] = False,
     prefix: str | None = None,
+    channels_from: str | Sequence[int | None] | None = None,
 ) -> CheckpointReport:
     """Fills a model with published weights, or with weights of our own; strictly.
 
@@ -59,6 +61,10 @@ def load_checkpoint(
         prefix: the prefix of the names, such as `"teacher.backbone."`, if the file holds several sets of weights;
             None takes the one set that is there, or of several the first that is no average (EMA, teacher). One
             prefix is removed, and the report says which.
+        channels_from: for a patch projection of another number of channels, see `adapted_kernel`. None refuses it;
+            "mean" gives each of our channels the mean over the file's, scaled so that an image with equal channels
+            gives the same response; a sequence names the file's channel for each of ours, counted from 0, and None in
+            it the mean. Never changes mean and std.
 
     Returns:
         A report; `print` it.
@@ -82,8 +88,8 @@ def load_checkpoint(
         if file is None:
             raise ValueError(f"{path} is not in the format {format!r}. {suggestion(opened.shapes, path)}")
         if file.grid is None:
-            file.grid = fmt.grid_beside(path)
-        assignments, report = plan_merge(model, file, fmt, skip, resize_positions)
+            file.grid = file.fmt.grid_beside(path)
+        assignments, report = plan_merge(model, file, skip, resize_positions, channels_from)
         _check_values(file, assignments)
         notes = [f"{each.slot.name}: {note}" for each in assignments for note in _assign(file, each)]
     report = dataclasses.replace(report, notes=(*report.notes, *notes))
@@ -125,6 +131,9 @@ def _assign(file: TensorFile, assignment: Assignment) -> list[str]:
     if example is None:
         example = np.zeros([slot.variable.shape[-1] // len(read)], "float32")  # a bias of nothing but zeros
     pieces = [np.zeros_like(example) if piece is None else piece for piece in read]
+    if assignment.channels is not None:
+        pieces = [adapted_kernel(piece, slot.layout.patch_size, assignment.channels) for piece in pieces]
+        notes.append(note_on_channels(example, slot.layout.patch_size, assignment.channels))
     value = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1)
     if isinstance(slot.layout, (Table, Offsets)):
         layer, value = slot.layout.layer, value.astype("float32")

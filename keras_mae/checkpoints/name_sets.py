@@ -19,13 +19,15 @@ class NameSet(TensorFile):
     """The tensors of a file whose names begin with a prefix, under their names without it.
 
     Attributes:
+        fmt: the table of names that reads them.
         prefix: the removed prefix.
         others: the prefixes of the other sets in the file.
         outside: names of the file that do not belong to this set.
     """
 
-    def __init__(self, file: TensorFile, prefix: str, others: Collection[str]) -> None:
-        self.path, self.grid, self.prefix, self.others = file.path, file.grid, prefix, tuple(others)
+    def __init__(self, file: TensorFile, fmt: CheckpointFormat, prefix: str, others: Collection[str]) -> None:
+        self.path, self.grid, self.metadata, self.fmt = file.path, file.grid, file.metadata, fmt
+        self.prefix, self.others = prefix, tuple(others)
         self._file = file
         longer = tuple(other for other in others if len(other) > len(prefix))
         own = {name: None for name in file.shapes if name.startswith(prefix) and not name.startswith(longer)}
@@ -74,9 +76,10 @@ def choose_set(file: TensorFile, fmt: CheckpointFormat, prefix: str | None) -> N
     Raises:
         ValueError: if there is no set with this prefix.
     """
-    sets = prefixes_of(file.shapes, fmt)
-    if not sets:
+    found = [(member, each) for member in fmt.members() for each in prefixes_of(file.shapes, member)]
+    if not found:
         return None
+    sets = list(dict.fromkeys(each for _, each in found))
     if prefix is not None:
         asked = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
         if asked not in sets:
@@ -85,4 +88,5 @@ def choose_set(file: TensorFile, fmt: CheckpointFormat, prefix: str | None) -> N
                 f"{listed(map(repr, sets))}"
             )
         sets = [asked, *(each for each in sets if each != asked)]
-    return NameSet(file, sets[0], sets[1:])
+    member = next(member for member, each in found if each == sets[0])
+    return NameSet(file, member, sets[0], sets[1:])

@@ -40,10 +40,7 @@ class SimMIMTorchFormat(MAETorchFormat):
         "head": r"^head\.",
     }
     signature = r"^blocks\.\d+\.attn\.qkv\.weight$"
-
-    def recognises(self, names: Collection[str]) -> bool:
-        """Whether the names have biases of queries and values alone, or none."""
-        return CheckpointFormat.recognises(self, names) and not any(name.endswith(".attn.qkv.bias") for name in names)
+    foreign = r"\.attn\.qkv\.bias$|^(reg_token|register_tokens)$|\.(q_norm|k_norm)\."
 
     def canonical(self, name: str) -> str:
         return name.removeprefix("encoder.")
