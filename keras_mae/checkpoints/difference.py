@@ -181,7 +181,10 @@ def _causes(difference: Difference, fmt: CheckpointFormat, shapes: dict[str, Sha
     if any(misfit.slot.part == "head" for misfit in difference.misfits):
         causes.append("For another number of classes, keep the model's head as it is, with skip=('head.*',).")
     for misfit in difference.misfits:
-        if misfit.slot.owner in ("encoder.cls_token", "encoder.registers") and misfit.found[::2] == misfit.expected[::2]:
+        if (
+            misfit.slot.owner in ("encoder.cls_token", "encoder.registers")
+            and misfit.found[::2] == misfit.expected[::2]
+        ):
             argument = "num_cls_tokens" if misfit.slot.owner == "encoder.cls_token" else "num_registers"
             causes.append(f"Build the encoder with {argument}={misfit.found[1]}, as in the file.")
         if isinstance(misfit.slot.layout, Offsets) and misfit.found[-1:] != misfit.expected[-1:]:

@@ -86,7 +86,10 @@ class _Family(CheckpointFormat):
 
 
 class PixioNames(_Family):
-    """Files of `PixioModel`: a plain ViT with several class tokens, each of which has a position."""
+    """Files of `PixioModel`: a plain ViT with several class tokens, each of which has a position.
+
+    In memory, transformers 5 gives it the names of its ViT, which `HFFormat` reads.
+    """
 
     names = {
         **_EMBEDDINGS,
@@ -94,18 +97,6 @@ class PixioNames(_Family):
         "encoder.blocks.{}.norm1": "encoder.layer.{}.norm1",
         "encoder.blocks.{}.norm2": "encoder.layer.{}.norm2",
     }
-    renamed = (
-        (r"^pixio\.", ""),
-        (r"^layers\.", "encoder.layer."),
-        (r"(\.\d+)\.attention\.q_proj\.", r"\1.attention.attention.query."),
-        (r"(\.\d+)\.attention\.k_proj\.", r"\1.attention.attention.key."),
-        (r"(\.\d+)\.attention\.v_proj\.", r"\1.attention.attention.value."),
-        (r"(\.\d+)\.attention\.o_proj\.", r"\1.attention.output.dense."),
-        (r"(\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
-        (r"(\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
-        (r"\.layernorm_before\.", ".norm1."),
-        (r"\.layernorm_after\.", ".norm2."),
-    )
     signature = r"^encoder\.layer\.\d+\.norm1\.weight$"
     foreign = r"lambda1$"
     holds = {

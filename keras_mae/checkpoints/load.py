@@ -91,6 +91,7 @@ def load_checkpoint(
             file.grid = file.fmt.grid_beside(path)
         assignments, report = plan_merge(model, file, skip, resize_positions, channels_from)
         _check_values(file, assignments)
+        _check_key_biases(model, file, assignments)
         notes = [f"{each.slot.name}: {note}" for each in assignments for note in _assign(file, each)]
     report = dataclasses.replace(report, notes=(*report.notes, *notes))
     _log.info("%s", report)
@@ -112,6 +113,21 @@ def _check_values(file: TensorFile, assignments: list[Assignment]) -> None:
             f"{file.path} holds weights that are NaN or infinite: {listed(bad)}; nothing was loaded. Take an earlier "
             "checkpoint of that run, or leave these out with skip"
         )
+
+
+def _check_key_biases(model: keras.Model, file: TensorFile, assignments: list[Assignment]) -> None:
+    """Raises a ValueError if the file has biases of keys, and the model keeps them at zero."""
+    if getattr(getattr(model, "encoder", model), "key_bias", True):
+        return
+    for each in assignments:
+        if each.slot.owner.startswith("encoder.") and each.slot.name.endswith(".attention.qkv.bias"):
+            names = each.names if len(each.names) == 3 else each.names * 3
+            key = file.read(names[1]) if names[1] else np.zeros(1)
+            if np.any(key if len(each.names) == 3 else np.split(key, 3)[1]):
+                raise ValueError(
+                    f"{file.path} has biases of keys ({names[1]}), and the model has none: build the encoder with "
+                    "key_bias=True"
+                )
 
 
 def _is_finite(array: np.ndarray) -> bool:

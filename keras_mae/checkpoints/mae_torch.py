@@ -94,7 +94,7 @@ class MAETorchFormat(CheckpointFormat):
                 return other, []  # the merge lists the head as missing
             if not after_pooling:
                 remedy = "Build the ImageClassifier with pooling='mean', whose norm stands after pooling"
-            elif not model.encoder.use_cls_token:
+            elif not model.encoder.num_cls_tokens:
                 remedy = "Build the ImageClassifier with pooling='cls', which without a class token is that average"
             else:
                 remedy = (

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 import keras
 
-from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat, parts_of, slots_of
 from keras_mae.checkpoints.channels import chosen_channels
+from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat, parts_of, slots_of
 from keras_mae.checkpoints.difference import Difference, Misfit, explain
 from keras_mae.checkpoints.name_sets import NameSet
 from keras_mae.checkpoints.positions import grid_in_file
@@ -188,7 +188,9 @@ def _check_kind(model: keras.Model, fmt: CheckpointFormat, path: str) -> None:
 
 def _may_be_zeros(slot: Slot, absent: list[str], kinds: Collection[str]) -> bool:
     """Whether these are biases in the blocks that no block of the file has beside its matrix."""
-    if not (re.search(r"\.blocks\.\d+\.(attention\.qkv|attention\.projection|mlp_\w+)$", slot.owner) and slot.leaf == "bias"):
+    if not (
+        re.search(r"\.blocks\.\d+\.(attention\.qkv|attention\.projection|mlp_\w+)$", slot.owner) and slot.leaf == "bias"
+    ):
         return False
     for kind in map(_any_block, absent):
         matrix = re.sub(r"(\.[qkv]_bias|\.bias)$", ".weight", kind)

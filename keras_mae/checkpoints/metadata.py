@@ -57,4 +57,6 @@ def as_arguments(content: Any, kind: type[keras.layers.Layer]) -> dict[str, Any]
         return None
     known = own_arguments(kind)
     chosen = {name: value for name, value in content.items() if name in known}
-    return {name: tuple(value) if name in _PAIRS and isinstance(value, list) else value for name, value in chosen.items()}
+    return {
+        name: tuple(value) if name in _PAIRS and isinstance(value, list) else value for name, value in chosen.items()
+    }

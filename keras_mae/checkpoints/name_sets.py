@@ -76,17 +76,16 @@ def choose_set(file: TensorFile, fmt: CheckpointFormat, prefix: str | None) -> N
     Raises:
         ValueError: if there is no set with this prefix.
     """
-    found = [(member, each) for member in fmt.members() for each in prefixes_of(file.shapes, member)]
-    if not found:
+    by_member = {member: prefixes_of(file.shapes, member) for member in fmt.members()}
+    asked = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
+    sets = list(dict.fromkeys(each for sets in by_member.values() for each in sets))
+    if not sets:
         return None
-    sets = list(dict.fromkeys(each for _, each in found))
-    if prefix is not None:
-        asked = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
-        if asked not in sets:
-            raise ValueError(
-                f"{file.path} holds no weights of the format {fmt.name!r} under prefix={prefix!r}: there are "
-                f"{listed(map(repr, sets))}"
-            )
-        sets = [asked, *(each for each in sets if each != asked)]
-    member = next(member for member, each in found if each == sets[0])
-    return NameSet(file, member, sets[0], sets[1:])
+    if asked is not None and asked not in sets:
+        raise ValueError(
+            f"{file.path} holds no weights of the format {fmt.name!r} under prefix={prefix!r}: there are "
+            f"{listed(map(repr, sets))}"
+        )
+    member = next(member for member, own in by_member.items() if (own if asked is None else asked in own))
+    chosen = by_member[member][0] if asked is None else asked
+    return NameSet(file, member, chosen, [each for each in by_member[member] if each != chosen])

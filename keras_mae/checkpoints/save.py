@@ -162,9 +162,7 @@ def _sort_metadata(path: str) -> None:
             file.write(sorted_header)
 
 
-def _write_tensors(
-    path: str, tensors: dict[str, np.ndarray], wrapper: str | None, metadata: dict[str, str]
-) -> None:
+def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | None, metadata: dict[str, str]) -> None:
     if path.lower().endswith(SAFETENSORS):
         from safetensors.numpy import save_file
 

@@ -135,9 +135,7 @@ def _check_all_known(tensors: _Tensors) -> None:
     known += ["fc_norm", "rel_pos_bias.relative_position_bias_table", "blocks.{}.attn.relative_position_bias_table"]
     pattern = "|".join(re.escape(module).replace(r"\{\}", r"\d+") + r"(\.(weight|bias))?" for module in known)
     others = [
-        name
-        for name in tensors.shapes
-        if tensors.fmt.part_of(name) == "encoder" and not re.fullmatch(pattern, name)
+        name for name in tensors.shapes if tensors.fmt.part_of(name) == "encoder" and not re.fullmatch(pattern, name)
     ]
     if others:
         what = additions(others) or [f"tensors that no ViTEncoder has: {listed(others)}"]
