@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_mae.layers.slots import Slot
 from keras_mae.registry import Registry
@@ -89,6 +90,10 @@ class CheckpointFormat:
     def placed(self, slot: Slot) -> Slot:
         """The variable, with another layout where this format's tensor has other axes."""
         return slot
+
+    def unused(self, encoder: keras.Model) -> dict[str, np.ndarray]:
+        """Tensors that the library's class has and our encoder has no use for, to write with it."""
+        return {}
 
     def recognises(self, names: Collection[str]) -> bool:
         """Whether a file with these names looks like this format."""

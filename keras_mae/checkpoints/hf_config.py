@@ -76,7 +76,7 @@ def _vit(model: keras.Model) -> dict[str, Any]:
 
 
 def _dinov2(encoder: keras.Model) -> dict[str, Any]:
-    registers = {"num_register_tokens": encoder.num_registers} if encoder.num_registers else {"use_mask_token": False}
+    registers = {"num_register_tokens": encoder.num_registers} if encoder.num_registers else {}
     return {
         "architectures": ["Dinov2WithRegistersModel" if encoder.num_registers else "Dinov2Model"],
         "model_type": "dinov2_with_registers" if encoder.num_registers else "dinov2",

@@ -151,6 +151,9 @@ class Dinov2Names(_Family):
     def refusal(self, encoder: keras.Model) -> str | None:
         return _NO_LAYER_SCALE if encoder.layer_scale is None else super().refusal(encoder)
 
+    def unused(self, encoder: keras.Model) -> dict[str, np.ndarray]:
+        return {"embeddings.mask_token": np.zeros((1, encoder.hidden_dim), "float32")}
+
     def placed(self, slot: Slot) -> Slot:
         return dataclasses.replace(slot, layout=_Row()) if slot.owner == "mask_token" else slot
 
@@ -200,6 +203,9 @@ class DINOv3Names(_Family):
 
     def refusal(self, encoder: keras.Model) -> str | None:
         return _NO_LAYER_SCALE if encoder.layer_scale is None else super().refusal(encoder)
+
+    def unused(self, encoder: keras.Model) -> dict[str, np.ndarray]:
+        return {"embeddings.mask_token": np.zeros((1, 1, encoder.hidden_dim), "float32")}
 
     def file_names(self, slot: Slot) -> tuple[str, ...]:
         names = super().file_names(slot)

@@ -137,7 +137,7 @@ def _is_of_kind(fmt: CheckpointFormat, encoder: Any) -> bool:
 def _tensors(ours: list[Slot], fmt: CheckpointFormat, model: keras.Model) -> dict[str, np.ndarray]:
     encoder = getattr(model, "encoder", model)
     key_biases_count = encoder.rotary_temperature is not None or encoder.qk_norm
-    tensors: dict[str, np.ndarray] = {}
+    tensors = fmt.unused(encoder)
     for slot in ours:
         names = fmt.file_names(slot)
         pieces = np.split(slot.value, len(names), axis=-1)
