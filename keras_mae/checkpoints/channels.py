@@ -55,8 +55,9 @@ def adapted_kernel(kernel: np.ndarray, patch_size: tuple[int, int], channels: Ch
         channels: the file's channel for each of ours, None for the mean over all of them.
     """
     apart = kernel.reshape(*patch_size, -1, kernel.shape[-1])  # (ph, pw, c, D)
-    if None not in channels:
-        return apart[:, :, list(channels)].reshape(-1, kernel.shape[-1])
+    named = [each for each in channels if each is not None]
+    if len(named) == len(channels):
+        return apart[:, :, named].reshape(-1, kernel.shape[-1])
     mean = apart.astype("float64").mean(axis=2)
     pieces = [mean if each is None else apart[:, :, each].astype("float64") for each in channels]
     scaled = np.stack(pieces, axis=2) * (apart.shape[2] / len(channels))

@@ -27,7 +27,8 @@ class CheckpointFormat:
     Attributes:
         name: the format's name in calls.
         names: the module's name in the file by our owner, block numbers written `{}`; three names where queries, keys
-            and values are stored apart. The format has no place for an owner that is not in the table.
+            and values are stored apart, two for gate and value. A variable that is named otherwise than its module
+            stands with its own name. The format has no place for an owner that is not in the table.
         parts: regular expressions of the names that belong to the `decoder`, to the `head`, to a `mask_token` of a
             training with masks, and to `nothing` (counters, and heads of other tasks). All other names are the
             encoder's.
@@ -105,9 +106,11 @@ class CheckpointFormat:
     def file_names(self, slot: Slot) -> tuple[str, ...]:
         """The canonical names of a variable: one, three, or none if the format has no place for it; or `ZEROS`."""
         numbers = _NUMBER.findall(slot.owner)
-        named = self.names.get(_NUMBER.sub("{}", slot.owner), ())
+        owner, leaf = _NUMBER.sub("{}", slot.owner), f".{_LEAVES.get(slot.leaf, slot.leaf)}" if slot.leaf else ""
+        named = self.names.get(owner, ())
+        if slot.leaf and f"{owner}.{slot.leaf}" in self.names:
+            named, leaf = self.names[f"{owner}.{slot.leaf}"], ""
         modules = (named,) if isinstance(named, str) else named
-        leaf = f".{_LEAVES.get(slot.leaf, slot.leaf)}" if slot.leaf else ""
         return tuple(module.format(*numbers) + leaf for module in modules)
 
     def part_of(self, name: str) -> str:

@@ -199,7 +199,6 @@ class DINOv3Names(_Family):
     }
     rotary = True
     epsilon = 1e-5
-    has_key_bias = True
 
     def refusal(self, encoder: keras.Model) -> str | None:
         return _NO_LAYER_SCALE if encoder.layer_scale is None else super().refusal(encoder)
@@ -207,22 +206,19 @@ class DINOv3Names(_Family):
     def unused(self, encoder: keras.Model) -> dict[str, np.ndarray]:
         return {"embeddings.mask_token": np.zeros((1, 1, encoder.hidden_dim), "float32")}
 
-    def file_names(self, slot: Slot) -> tuple[str, ...]:
-        names = super().file_names(slot)
-        if slot.owner.endswith(".attention.qkv") and slot.leaf == "bias" and not self.has_key_bias:
-            return names[0], ZEROS, names[2]
-        return names
-
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
     ) -> tuple[CheckpointFormat, list[str]]:
         own, notes = super().for_model(model, found, skipped)
         encoder = getattr(model, "encoder", model)
         if found is None:
-            gated, own.has_key_bias = encoder.gated_mlp, encoder.key_bias
+            gated, has_key_bias = encoder.gated_mlp, encoder.key_bias
         else:
             gated = any(".mlp.gate_proj." in name for name in found)
-            own.has_key_bias = any(name.endswith(".attention.k_proj.bias") for name in found)
+            has_key_bias = any(name.endswith(".attention.k_proj.bias") for name in found)
+        if not has_key_bias:
+            query, value = (f"layer.{{}}.attention.{each}_proj.bias" for each in "qv")
+            own.names["encoder.blocks.{}.attention.qkv.bias"] = (query, ZEROS, value)
         if gated:
             own.names["encoder.blocks.{}.mlp_hidden"] = ("layer.{}.mlp.gate_proj", "layer.{}.mlp.up_proj")
         return own, notes

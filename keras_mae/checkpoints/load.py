@@ -18,7 +18,7 @@ from keras_mae.checkpoints.name_sets import choose_set
 from keras_mae.checkpoints.positions import note_on_kind, table_for
 from keras_mae.checkpoints.reading import TensorFile, open_tensors
 from keras_mae.checkpoints.report import CheckpointReport
-from keras_mae.layers.slots import Offsets, Table
+from keras_mae.layers.slots import Offsets, PatchKernel, Table
 from keras_mae.registry import listed
 
 _log = logging.getLogger("keras_mae")
@@ -147,7 +147,7 @@ def _assign(file: TensorFile, assignment: Assignment) -> list[str]:
     if example is None:
         example = np.zeros([slot.variable.shape[-1] // len(read)], "float32")  # a bias of nothing but zeros
     pieces = [np.zeros_like(example) if piece is None else piece for piece in read]
-    if assignment.channels is not None:
+    if assignment.channels is not None and isinstance(slot.layout, PatchKernel):
         pieces = [adapted_kernel(piece, slot.layout.patch_size, assignment.channels) for piece in pieces]
         notes.append(note_on_channels(example, slot.layout.patch_size, assignment.channels))
     value = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1)

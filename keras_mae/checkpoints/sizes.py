@@ -60,7 +60,7 @@ class _Tensors:
 
     def names(self, owner: str) -> list[str]:
         """The canonical names of an owner's tensors, of block 0 for a block's, all variants of its modules."""
-        modules = variants(self.fmt, owner) if self.fmt.names else [owner]
+        modules = variants(self.fmt, owner)
         prefixes = tuple(module.replace("{}", "0") for module in modules)
         return [name for name in self.shapes if name in prefixes or name.startswith(tuple(f"{p}." for p in prefixes))]
 
@@ -78,17 +78,16 @@ class _Tensors:
 
 
 # the other names of modules that depend on the model; see `for_model` of the formats
-_VARIANTS = {
+_VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
     "mlp_hidden": {"timm": ("mlp.fc1_g", "mlp.fc1_x"), "hf": ("mlp.gate_proj", "mlp.up_proj", "mlp.weights_in")},
     "mlp_output": {"hf": ("mlp.weights_out",)},
-    "attention.qkv": {"timm": ("attn.q_bias", "attn.v_bias"), "simmim_torch": ("attn.q_bias", "attn.v_bias")},
 }
 
 
 def variants(fmt: CheckpointFormat, owner: str) -> list[str]:
     """All modules that may hold an owner's tensors in a format, block numbers written `{}`."""
     named = fmt.names.get(owner, ())
-    modules = [named] if isinstance(named, str) else list(named)
+    modules = [named] if isinstance(named, str) else [name for name in named if name]
     block = re.match(r"(.*\.\{\}\.)", modules[0])[1] if modules and "{}" in modules[0] else ""  # type: ignore[index]
     for end, others in _VARIANTS.items():
         if block and owner.startswith("encoder.") and owner.endswith(f".{end}"):
@@ -150,7 +149,8 @@ def _measured(tensors: _Tensors, kernel: Shape) -> dict[str, Any]:
     hidden, output = tensors.shape(f"{block}.mlp_hidden", "weight"), tensors.shape(f"{block}.mlp_output", "weight")
     apart = len([name for name in tensors.names(f"{block}.mlp_hidden") if name.endswith(".weight")]) > 1
     width = (output or (0, 0))[1]
-    biases = [name for name in tensors.names(f"{block}.attention.qkv") if name.endswith(("bias"))]
+    qkv = (*tensors.names(f"{block}.attention.qkv"), *tensors.names(f"{block}.attention.qkv.bias"))
+    biases = [name for name in qkv if name.endswith("bias")]
     key = any(re.search(r"\.(qkv|key|k_proj)\.bias$", name) for name in biases)
     relative = [name for name in tensors.shapes if name.endswith("relative_position_bias_table")]
     return {

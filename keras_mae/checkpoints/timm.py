@@ -9,7 +9,6 @@ import keras
 
 from keras_mae.checkpoints.checkpoint_format import FORMATS, ZEROS, CheckpointFormat
 from keras_mae.checkpoints.mae_torch import ENCODER, LAYER_SCALE, MAETorchFormat
-from keras_mae.layers.slots import Slot
 
 _TOKENS_AND_NORMS = {
     "encoder.registers": "reg_token",
@@ -57,6 +56,7 @@ class EvaNames(TimmFormat):
 
     names = {
         **TimmFormat.names,
+        "encoder.blocks.{}.attention.qkv.bias": ("blocks.{}.attn.q_bias", ZEROS, "blocks.{}.attn.v_bias"),
         "encoder.blocks.{}.attention_scale.gamma": "blocks.{}.gamma_1",
         "encoder.blocks.{}.mlp_scale.gamma": "blocks.{}.gamma_2",
     }
@@ -65,13 +65,6 @@ class EvaNames(TimmFormat):
     holds = {"num_cls_tokens": (0, 1), "position_embedding": (None,), "relative_position_bias": (None,)}
     rotary = True
     epsilon = 1e-5
-
-    def file_names(self, slot: Slot) -> tuple[str, ...]:
-        names = super().file_names(slot)
-        if names and slot.owner.endswith(".attention.qkv") and slot.leaf == "bias":
-            module = names[0].removesuffix("qkv.bias")
-            return f"{module}q_bias", ZEROS, f"{module}v_bias"
-        return names
 
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
