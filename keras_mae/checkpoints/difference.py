@@ -219,11 +219,11 @@ def _of_rows(misfit: Misfit, model: keras.Model) -> str:
     if misfit.slot.owner == "encoder.positions.table":
         classes, both = encoder.num_cls_tokens, encoder.num_prefix_tokens
         counts = dict.fromkeys((encoder.positions.num_prefix_tokens, classes, 0, both))
-        fitting = [
-            each for each in counts if rows - each in (encoder.num_patches, math.isqrt(max(rows - each, 0)) ** 2)
-        ]
-        if fitting and fitting[0] != encoder.positions.num_prefix_tokens:
-            return f"Build the encoder with num_prefix_positions={fitting[0]}, as in the file."
+        exact = [each for each in counts if rows - each == encoder.num_patches]
+        square = [each for each in counts if rows > each and math.isqrt(rows - each) ** 2 == rows - each]
+        count = next(iter(exact or square), encoder.positions.num_prefix_tokens)
+        if count != encoder.positions.num_prefix_tokens:
+            return f"Build the encoder with num_prefix_positions={count}, as in the file."
     return f"{misfit.name}: {misfit.grid}."
 
 
@@ -233,7 +233,7 @@ _KEEP_HEAD = "keep the model's head as it is, with skip=('head.*',)."
 _MISSING = {
     "layer scale": "The file has no LayerScale: build the encoder with layer_scale=None.",
     "class token": "The file has no class token: build the encoder with num_cls_tokens=0.",
-    "registers": "The file has no register tokens: build the encoder with num_registers=0.",
+    "registers": "The file has no register tokens: build the encoder with num_registers=0 and num_prefix_positions=None.",
     "norms of queries": "The file has no norms of queries and keys: build the encoder with qk_norm=False.",
     "norm before": "The file has no norm before the first block: build the encoder with pre_norm=False.",
     "positions": "The file has no absolute positions: build the encoder with position_embedding=None.",
