@@ -95,7 +95,8 @@ def load_encoder(
     Args:
         source: a file, or what else `local_path` takes.
         format, prefix: as for `describe_checkpoint`.
-        image_shape: `(H, W, C)` if other than the file's; position embeddings are then resized.
+        image_shape: `(H, W, C)` if other than the file's; position embeddings are then resized. For a file that does
+            not tell it, the file's.
         channels_from: as for `load_checkpoint`, for another number of channels.
         dtype: the dtype policy of the encoder.
         **arguments: of `ViTEncoder`, to override or complete the description.
@@ -121,10 +122,8 @@ def load_encoder(
     if theirs is not None and own["image_shape"][2] != theirs[2]:
         own = {name: value for name, value in own.items() if name not in ("mean", "std") or name in given}
     encoder = ViTEncoder(**own, **({} if dtype is None else {"dtype": dtype}))
-    grid: bool | tuple[int, int] = True
-    if theirs is not None:
-        rows, columns = encoder.patch_size
-        grid = (theirs[0] // rows, theirs[1] // columns)
+    rows, columns = encoder.patch_size
+    grid = encoder.grid if theirs is None else (theirs[0] // rows, theirs[1] // columns)
     report = load_checkpoint(encoder, path, said.format, (), grid, said.prefix, channels_from)
     return encoder, dataclasses.replace(report, notes=(*said.notes, *report.notes))
 

@@ -129,14 +129,14 @@ def table_for_saving(fmt: CheckpointFormat, model: keras.Model) -> CheckpointFor
 
 def _is_of_kind(fmt: CheckpointFormat, encoder: Any) -> bool:
     """Whether a table is for encoders of this kind, if one has to say what is in the way."""
-    owners = {"encoder.registers": encoder.num_registers, "encoder.blocks.{}.mlp_scale.gamma": encoder.layer_scale}
-    has_all = all(owner in fmt.names for owner, value in owners.items() if value)
-    return has_all and fmt.rotary == (encoder.rotary_temperature is not None)
+    owners = {"num_registers": "encoder.registers", "layer_scale": "encoder.blocks.{}.mlp_scale.gamma"}
+    has_all = all(owner in fmt.names for name, owner in owners.items() if getattr(encoder, name, None))
+    return has_all and fmt.rotary == (getattr(encoder, "rotary_temperature", None) is not None)
 
 
 def _tensors(ours: list[Slot], fmt: CheckpointFormat, model: keras.Model) -> dict[str, np.ndarray]:
     encoder = getattr(model, "encoder", model)
-    key_biases_count = encoder.rotary_temperature is not None or encoder.qk_norm
+    key_biases_count = getattr(encoder, "rotary_temperature", None) is not None or getattr(encoder, "qk_norm", False)
     tensors = fmt.unused(encoder)
     for slot in ours:
         names = fmt.file_names(slot)
