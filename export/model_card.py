@@ -64,7 +64,7 @@ class ModelCard:
             f"# {self.name}\n\n{self.summary}",
             f"## Load it\n\n{self._lines(weights)}",
             f"## Data\n\n{_listed(self.data)}",
-            f"## Recipe\n\n{_listed(self.recipe)}\n\nThe command, with what differs from the recipe:\n\n```sh\n{self.command}\n```",
+            f"## Recipe\n\n{_listed(self.recipe)}\n\nWith what differs from the recipe:\n\n```sh\n{self.command}\n```",
             self._training(),
             self._quality(),
             f"## Licence of the weights\n\n{self._licence()}",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_mae.checkpoints import save_checkpoint
+from keras_mae.checkpoints.reading import LICENCE_FILE
 from keras_mae.encoders import Encoder, ViTEncoder
 from keras_mae.models import ImageClassifier
 
@@ -75,7 +77,9 @@ def write_weights(
     target: Any
     for target in [*whole, getattr(model, "encoder", model)]:
         timm = timm_config(target, class_names, crop_ratio)
-        formats = ["hf", *(["timm"] if timm else []), "simmim_torch"] if hasattr(target, "slots") else []
+        formats = ["hf", *(["timm"] if timm else [])]
+        if getattr(getattr(target, "encoder", target), "relative_position_bias", None) is not None:
+            formats.append("simmim_torch")
         for format in formats:
             if not _saved(target, os.path.join(folder, FILE), format, licence):
                 continue
@@ -92,7 +96,10 @@ def write_weights(
             return Weights(target, FILE, format, config)
     if os.path.exists(os.path.join(folder, FILE)):
         os.remove(os.path.join(folder, FILE))
-    save_checkpoint(target, os.path.join(folder, KERAS_FILE), "keras", licence)
+    target.save(os.path.join(folder, KERAS_FILE))
+    if licence is not None:
+        with zipfile.ZipFile(os.path.join(folder, KERAS_FILE), "a") as archive:
+            archive.writestr(LICENCE_FILE, licence)
     return Weights(target, KERAS_FILE, "keras", {})
 
 

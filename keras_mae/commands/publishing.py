@@ -225,8 +225,8 @@ def _summary(program: str, model: Any, kept: Any, best: bool) -> str:
     encoder = model.encoder
     height, width = encoder.patch_size
     sizes = (
-        f"a Vision Transformer, {encoder.num_layers} blocks deep and {encoder.hidden_dim} wide, with {encoder.num_heads} "
-        f"heads and patches of {height} x {width} pixels ({encoder.count_params():,} parameters)"
+        f"a Vision Transformer, {encoder.num_layers} blocks deep and {encoder.hidden_dim} wide, with "
+        f"{encoder.num_heads} heads and patches of {height} x {width} pixels ({encoder.count_params():,} parameters)"
         if hasattr(encoder, "num_heads")
         else f"a {type(encoder).__name__} ({encoder.count_params():,} parameters)"
     )
