@@ -24,6 +24,8 @@ from keras_mae.registry import listed
 SAFETENSORS = (".safetensors",)
 TORCH = (".pth", ".pt", ".bin")
 KERAS = (".keras",)
+LICENCE_KEY = "keras_mae.licence"  # in the metadata of our safetensors files, and of our PyTorch state dicts
+LICENCE_FILE = "licence.txt"  # in our .keras files, of which Keras reads its own members only
 _TORCH_VERSION = (2, 6)  # older ones can run code in a pickle in spite of weights_only=True: CVE-2025-32434
 _MOST_MAPPED_BYTES = 2**28
 
@@ -35,6 +37,7 @@ class TensorFile(abc.ABC):
         path: the file.
         shapes: the shape of each tensor.
         grid: the (rows, columns) of patches of its position embeddings, if the file states them.
+        licence: of its weights, if the file is of PyTorch and states it; see `keras_mae.checkpoints.licences`.
         metadata: texts by name that the file holds beside its tensors.
     """
 
@@ -42,6 +45,7 @@ class TensorFile(abc.ABC):
     shapes: dict[str, tuple[int, ...]]
     metadata: Mapping[str, Any] = MappingProxyType({})
     grid: tuple[int, int] | None = None
+    licence: str | None = None
 
     @abc.abstractmethod
     def read(self, name: str) -> np.ndarray:
@@ -129,6 +133,8 @@ class TorchFile(TensorFile):
         said = [_compat.note_of(each) for _, each in _dicts(content)]
         self.metadata = next((each for each in said if grid_of(each)), {})
         self.grid = grid_of(self.metadata)
+        licences = [_compat.note_of(each).get(LICENCE_KEY) for _, each in _dicts(content)]
+        self.licence = next((licence for licence in licences if isinstance(licence, str)), None)
 
 
 def import_torch(path: str) -> ModuleType:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from keras_mae.checkpoints.checkpoint_format import CheckpointFormat, slots_of
 from keras_mae.checkpoints.formats import FORMATS
 from keras_mae.checkpoints.hf_config import config_of
 from keras_mae.checkpoints.metadata import metadata_of
-from keras_mae.checkpoints.reading import KERAS, SAFETENSORS, TORCH, import_torch
+from keras_mae.checkpoints.reading import KERAS, LICENCE_FILE, LICENCE_KEY, SAFETENSORS, TORCH, import_torch
 from keras_mae.checkpoints.report import CheckpointReport
 from keras_mae.layers.slots import Slot
 from keras_mae.registry import listed
@@ -28,7 +29,7 @@ from keras_mae.training.uncompiled import uncompiled
 _log = logging.getLogger("keras_mae")
 
 
-def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointReport:
+def save_checkpoint(model: keras.Model, path: str, format: str, licence: str | None = None) -> CheckpointReport:
     """Writes a model's weights under the names of another library; exact to the bit.
 
     The write is atomic, and replaces an existing file.
@@ -38,6 +39,7 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
         path: a `.safetensors`, `.pth`, `.pt` or `.bin` file; `.keras` for the format `"keras"`.
         format: `"mae_torch"`, `"timm"`, `"hf"`, `"simmim_torch"` or `"keras"`. For Hugging Face, `config.json` is
             written beside the file, so that `from_pretrained(folder)` takes it if it is called `model.safetensors`.
+        licence: of the weights, such as `"cc-by-nc-4.0"`, which is written into the file and told when it is loaded.
 
     Returns:
         A report; `print` it.
@@ -71,8 +73,12 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
         if format == "keras":
             with uncompiled(model):
                 model.save(unfinished)
+            if licence is not None:
+                with zipfile.ZipFile(unfinished, "a") as archive:
+                    archive.writestr(LICENCE_FILE, licence)
         else:
-            _write_tensors(unfinished, tensors, fmt.wrapper, metadata_of(model))
+            note = metadata_of(model) | ({} if licence is None else {LICENCE_KEY: licence})
+            _write_tensors(unfinished, tensors, fmt.wrapper, note)
     if config is not None:
         with _atomic(config_path(path)) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
             json.dump(config, file, indent=2)
