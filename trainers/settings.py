@@ -69,6 +69,9 @@ _ELSEWHERE = {
     "accum_iter": "accumulation_steps",
     "sampler": "masking",
     "mask_unit": "unit",
+    "weights": "init",
+    "checkpoint": "init",
+    "pretrained": "init",
 }
 
 
