@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_mae.checkpoints.formats import suggestion
-from keras_mae.checkpoints.known_files import local_path
+from keras_mae.checkpoints.known_files import licence_of, local_path
 from keras_mae.checkpoints.load import load_checkpoint
 from keras_mae.checkpoints.reading import KerasFile, open_tensors
 from keras_mae.checkpoints.save import check_target, config_path, save_checkpoint
@@ -64,10 +64,11 @@ def convert_checkpoint(
             raise ValueError(
                 f"{source} is converted as the model that was saved; to fill another model with it, name a preset"
             )
-        with open_tensors(local_path(source)) as file:
+        path = local_path(source)
+        with open_tensors(path) as file:
             if not isinstance(file, KerasFile):
                 raise ValueError(f"{source} is not in the format 'keras'. {suggestion(file.shapes, source)}")
-            return str(save_checkpoint(file.model, output, output_format))
+            return str(save_checkpoint(file.model, output, output_format, licence_of(source, path)))
     model: keras.Model
     if num_classes is not None:
         model = ImageClassifier.from_preset(preset, num_classes, pooling, **overrides)
@@ -75,4 +76,5 @@ def convert_checkpoint(
         kinds: dict[str, Any] = {"mae": MaskedAutoencoder, "simmim": SimMIM}
         model = kinds.get(preset.partition("_")[0], ViTEncoder).from_preset(preset, **overrides)
     loaded = load_checkpoint(model, source, source_format, skip, resize_positions, prefix)
-    return f"{loaded}\n{save_checkpoint(model, output, output_format)}"
+    licence = licence_of(source, loaded.path)
+    return f"{loaded}\n{save_checkpoint(model, output, output_format, licence)}"

@@ -24,6 +24,8 @@ SAFETENSORS = (".safetensors",)
 TORCH = (".pth", ".pt", ".bin")
 KERAS = (".keras",)
 GRID_KEY = "keras_mae.grid"  # in the metadata of our safetensors files, and of our PyTorch state dicts, `_metadata`
+LICENCE_KEY = "keras_mae.licence"  # there, too
+LICENCE_FILE = "licence.txt"  # in our .keras files, of which Keras reads its own members only
 _TORCH_VERSION = (2, 6)  # older ones can run code in a pickle in spite of weights_only=True: CVE-2025-32434
 _MOST_MAPPED_BYTES = 2**28
 
@@ -35,11 +37,13 @@ class TensorFile(abc.ABC):
         path: the file.
         shapes: the shape of each tensor.
         grid: the (rows, columns) of patches of its position embeddings, if the file states them.
+        licence: of its weights, if the file is of PyTorch and states it; see `keras_mae.checkpoints.licences`.
     """
 
     path: str
     shapes: dict[str, tuple[int, ...]]
     grid: tuple[int, int] | None = None
+    licence: str | None = None
 
     @abc.abstractmethod
     def read(self, name: str) -> np.ndarray:
@@ -125,6 +129,8 @@ class TorchFile(TensorFile):
         self._tensors, self._bytes_read = _state_dict(content, self.path), 0
         said = [_compat.note_of(each).get(GRID_KEY) for _, each in _dicts(content)]
         self.grid = next((grid for grid in map(_grid, said) if grid), None)
+        licences = [_compat.note_of(each).get(LICENCE_KEY) for _, each in _dicts(content)]
+        self.licence = next((licence for licence in licences if isinstance(licence, str)), None)
 
 
 def import_torch(path: str) -> ModuleType:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from keras_mae import _compat
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat, slots_of
 from keras_mae.checkpoints.formats import FORMATS
 from keras_mae.checkpoints.hf import config_of
-from keras_mae.checkpoints.reading import GRID_KEY, KERAS, SAFETENSORS, TORCH, import_torch
+from keras_mae.checkpoints.reading import GRID_KEY, KERAS, LICENCE_FILE, LICENCE_KEY, SAFETENSORS, TORCH, import_torch
 from keras_mae.checkpoints.report import CheckpointReport
 from keras_mae.layers.slots import Slot
 from keras_mae.registry import listed
@@ -27,7 +28,7 @@ from keras_mae.training.uncompiled import uncompiled
 _log = logging.getLogger("keras_mae")
 
 
-def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointReport:
+def save_checkpoint(model: keras.Model, path: str, format: str, licence: str | None = None) -> CheckpointReport:
     """Writes a model's weights under the names of another library; exact to the bit.
 
     The write is atomic, and replaces an existing file.
@@ -37,6 +38,7 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
         path: a `.safetensors`, `.pth`, `.pt` or `.bin` file; `.keras` for the format `"keras"`.
         format: `"mae_torch"`, `"timm"`, `"hf"`, `"simmim_torch"` or `"keras"`. For Hugging Face, `config.json` is
             written beside the file, so that `from_pretrained(folder)` takes it if it is called `model.safetensors`.
+        licence: of the weights, such as `"cc-by-nc-4.0"`, which is written into the file and told when it is loaded.
 
     Returns:
         A report; `print` it.
@@ -68,9 +70,13 @@ def save_checkpoint(model: keras.Model, path: str, format: str) -> CheckpointRep
         if format == "keras":
             with uncompiled(model):
                 model.save(unfinished)
+            if licence is not None:
+                with zipfile.ZipFile(unfinished, "a") as archive:
+                    archive.writestr(LICENCE_FILE, licence)
         else:
-            grid = "{}x{}".format(*getattr(model, "encoder", model).grid)
-            _write_tensors(unfinished, _tensors(ours, fmt), fmt.wrapper, grid)
+            note = {GRID_KEY: "{}x{}".format(*getattr(model, "encoder", model).grid)}
+            note |= {} if licence is None else {LICENCE_KEY: licence}
+            _write_tensors(unfinished, _tensors(ours, fmt), fmt.wrapper, note)
     if config is not None:
         with _atomic(config_path(path)) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
             json.dump(config, file, indent=2)
@@ -128,13 +134,13 @@ def _sort_metadata(path: str) -> None:
             file.write(sorted_header)
 
 
-def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | None, grid: str) -> None:
+def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | None, note: dict[str, str]) -> None:
     if path.lower().endswith(SAFETENSORS):
         from safetensors.numpy import save_file
 
         contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
         # "format" tells Hugging Face and timm that the tensors are in PyTorch's layout
-        save_file(contiguous, path, {"format": "pt", GRID_KEY: grid})
+        save_file(contiguous, path, {"format": "pt", **note})
         _sort_metadata(path)
         return
     torch = import_torch(path)
@@ -146,7 +152,7 @@ def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | Non
         return torch.from_numpy(array)
 
     content = collections.OrderedDict((name, tensor(array)) for name, array in tensors.items())
-    _compat.set_note(content, {GRID_KEY: grid})
+    _compat.set_note(content, note)
     torch.save({wrapper: content} if wrapper else content, path)
 
 
