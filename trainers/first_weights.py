@@ -16,7 +16,8 @@ from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.registry import listed
 from keras_mae.trainers import recipes, run
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.model_parts import Transformer, ViT
+from keras_mae.trainers.encoder_parts import ViT
+from keras_mae.trainers.model_parts import Transformer
 from keras_mae.trainers.settings import ConfigT, changed, kind_of, replaced
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights

@@ -39,6 +39,7 @@ Level = Annotated[int, Range(0, 255)]
 Magnitude = Annotated[float, Range(0, 10)]  # of RandAugment
 Size = Annotated[int, Range(1, 65_536)]
 Channel = Annotated[int, Range(0, 65_535)]
+PrefixTokens = Annotated[int, Range(0, 1000)]
 Seed = Annotated[int, Range(0, 2**31 - 1)]  # what `ExampleSeed` takes
 Megapixels = Annotated[float, Range(0, 10_000, without=(0,))]
 Positive = Annotated[float, Range(0, 1_000_000_000, without=(0,))]
