@@ -46,16 +46,15 @@ class FirstWeights(NamedTuple):
     description: Description
     licence: str | None
 
-    def record(self, report: CheckpointReport | None, **more: Any) -> dict[str, Any]:
-        """For `config.json`: source, format, digest, what was loaded, licence."""
-        loaded = None if report is None else report.summary()
+    def record(self, report: CheckpointReport | None = None, **more: Any) -> dict[str, Any]:
+        """What `config.json` says of the weights; without a report all of them were loaded as they are."""
         return {
             "source": self.source,
             "format": self.description.format,
             "digest": run.digest_of(self.path),
-            "loaded": loaded,
-            **more,
             "licence": self.licence,
+            **({} if report is None else {"summary": report.summary()}),
+            **more,
         }
 
 
@@ -77,8 +76,6 @@ def find_weights(own: Weights, file: str = run.ENCODER) -> FirstWeights:
         path = local_path(source)
         licence = licence_of(source, path)
     description = describe_checkpoint(path, own.init_format, own.init_prefix)
-    for note in description.notes:
-        _log.info("%s", note)
     return FirstWeights(source, path, description, licence)
 
 
