@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from keras_mae.checkpoints.description import load_encoder as load_published
-from keras_mae.data import Source
+from keras_mae.data import Source, measure_stats
 from keras_mae.encoders import Encoder, ViTEncoder
 from keras_mae.encoders.presets import PRESETS
 from keras_mae.models.saved_files import load_model_file
@@ -70,6 +70,33 @@ def _published(config: ClassifierConfig, drop_path_rate: float) -> tuple[Encoder
     )  # fmt: skip
     _check_same(config, encoder, weights.source, besides=_OF_IMAGES)
     return encoder, weights.record(report)
+
+
+def published_encoder(own: Weights, source: Source | None) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder of published weights as they are, and what `config.json` says of them.
+
+    Args:
+        own: the weights.
+        source: images whose mean and std it gets where the weights' own are not known; None if there are none.
+
+    Raises:
+        ValueError: as `choose_encoder`; or without images, if mean and std are not known.
+    """
+    weights = find_weights(own)
+    said = weights.description.encoder
+    channels, measured = said.get("image_shape", (224, 224, 3))[2], {}
+    if channels != 3 and said.get("mean") is None:
+        if source is None:
+            raise ValueError(
+                f"{weights.source} does not tell mean and std of its {channels} channels: make a .keras file that "
+                "holds yours by keras-mae convert --set mean=... --set std=..., and name it with --run"
+            )
+        stats = measure_stats(source, channels)
+        measured = {"mean": stats.mean, "std": stats.std}
+        _log.info("mean %s and std %s, measured on %d images", stats.mean, stats.std, stats.num_images)
+    arguments = {**missing_arguments(own, weights), **measured}
+    encoder, report = load_published(weights.path, weights.description.format, own.init_prefix, **arguments)
+    return encoder, weights.record(report, **measured)
 
 
 def with_statistics_of(config: ConfigT, source: Source, folder: RunFolder, resume: bool) -> ConfigT:

@@ -64,6 +64,15 @@ def define_init(values: flags.FlagValues) -> None:
     )  # fmt: skip
 
 
+def check_model(values: flags.FlagValues) -> None:
+    """Refuses neither or both of `--run` and `--init`, and `--init_format` alone."""
+    from keras_mae.trainers.checks import check_source
+
+    if values.run is None and values.init is None:
+        raise ValueError("needs --run or --init, the model")
+    check_source(values.init, values.run, ["init_format"] if values.init_format else [])
+
+
 def check_init(values: flags.FlagValues, init: str | None) -> None:
     """Refuses what cannot go together with `--init`, or with `--resume`, before TensorFlow is imported.
 
