@@ -23,9 +23,7 @@ _OF_PRESET = ("patch_size", "hidden_dim", "num_layers", "num_heads")
 _OF_IMAGES = ("channels", "mean", "std")  # published weights are adapted to these
 
 
-def choose_encoder(
-    config: ClassifierConfig, drop_path_rate: float = 0.0
-) -> tuple[Encoder, dict[str, Any] | None]:
+def choose_encoder(config: ClassifierConfig, drop_path_rate: float = 0.0) -> tuple[Encoder, dict[str, Any] | None]:
     """The encoder that a config names, in its dtype policy and for its image size.
 
     Returns:
@@ -59,6 +57,7 @@ def record_of(own: Weights) -> dict[str, Any] | None:
 def _published(config: ClassifierConfig, drop_path_rate: float) -> tuple[Encoder, dict[str, Any]]:
     own = config.encoder
     weights = find_weights(own)
+    weights.say()
     said = weights.description
     arguments: dict[str, Any] = {"drop_path_rate": drop_path_rate, **missing_arguments(own, weights)}
     shape = said.encoder.get("image_shape", (224, 224, 3))
@@ -94,6 +93,7 @@ def published_encoder(own: Weights, source: Source | None) -> tuple[Encoder, dic
         stats = measure_stats(source, channels)
         measured = {"mean": stats.mean, "std": stats.std}
         _log.info("mean %s and std %s, measured on %d images", stats.mean, stats.std, stats.num_images)
+    weights.say()
     arguments = {**missing_arguments(own, weights), **measured}
     encoder, report = load_published(weights.path, weights.description.format, own.init_prefix, **arguments)
     return encoder, weights.record(report, **measured)

@@ -26,7 +26,16 @@ _log = logging.getLogger("keras_mae")
 RECIPES = {"mae": "mae_continue", "simmim": "simmim_continue"}
 # A run's own: they do not contradict the file
 _FREE = (
-    *("image_size", "channels", "mean", "std", "drop_path_rate", "position_embedding", "position_temperature", "preset"),
+    *(
+        "image_size",
+        "channels",
+        "mean",
+        "std",
+        "drop_path_rate",
+        "position_embedding",
+        "position_temperature",
+        "preset",
+    ),
     *("name", "dtype", "trainable"),
 )
 
@@ -45,6 +54,11 @@ class FirstWeights(NamedTuple):
     path: str
     description: Description
     licence: str | None
+
+    def say(self) -> None:
+        """Logs how format and sizes were found."""
+        for note in self.description.notes:
+            _log.info("%s: %s", self.source, note)
 
     def record(self, report: CheckpointReport | None = None, **more: Any) -> dict[str, Any]:
         """What `config.json` says of the weights; without a report all of them were loaded as they are."""
@@ -142,7 +156,9 @@ def with_statistics(
         stats = measure_stats(source, channels)
         known = {name: getattr(stats, name) for name in open_ones}
         shown = " ".join(f"--set '{name}={value}'" for name, value in known.items())
-        _log.info("measured on %d images, as they are no 8-bit photographs in three channels: %s", stats.num_images, shown)
+        _log.info(
+            "measured on %d images, as they are no 8-bit photographs in three channels: %s", stats.num_images, shown
+        )
     return replaced(config, **{f"encoder.{name}": value for name, value in known.items()})
 
 
@@ -158,6 +174,7 @@ def load_into(model: MaskedImageModel, config: PretrainConfig) -> tuple[Pretrain
     own = config.run
     weights = find_weights(own, run.MODEL)
     description = weights.description
+    weights.say()
     _check_same(model, weights)
     lacking = _why_fresh(model, config, description)
     report = load_checkpoint(
@@ -174,7 +191,11 @@ def load_into(model: MaskedImageModel, config: PretrainConfig) -> tuple[Pretrain
         _log.info(
             "the decoder starts fresh, as %s; %s", lacking, _said_of_frozen(config.optimizer.frozen_epochs or 0.0)
         )
-    return config, weights.record(report, fresh_decoder=lacking)
+    record = weights.record(report)
+    if lacking:
+        inside = {id(variable) for variable in model.encoder.weights}
+        record["summary"]["fresh"] += [v.path for v in model.trainable_variables if id(v) not in inside]
+    return config, record
 
 
 def _said_of_frozen(epochs: float) -> str:

@@ -40,7 +40,7 @@ def _check(values: flags.FlagValues, program: str) -> None:
     check_together(config)
     check_init(values, config.encoder.init)
     if program != "finetune" and config.encoder.run is None and config.encoder.init is None:
-        raise ValueError(f"needs --run or --init, the encoder; see keras-mae {program} --help")
+        raise ValueError(f"needs --run or --init; see keras-mae {program} --help")
 
 
 def _train(values: flags.FlagValues, program: str) -> None:

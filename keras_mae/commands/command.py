@@ -69,7 +69,7 @@ def check_model(values: flags.FlagValues) -> None:
     from keras_mae.trainers.checks import check_source
 
     if values.run is None and values.init is None:
-        raise ValueError("needs --run or --init, the model")
+        raise ValueError("needs --run or --init; see keras-mae export --help")
     check_source(values.init, values.run, ["init_format"] if values.init_format else [])
 
 

@@ -16,7 +16,6 @@ from keras_mae.commands.command import (
     define_run,
 )
 
-
 _CONTINUES = "_continue"  # the end of the names of recipes that need weights
 
 
@@ -49,7 +48,7 @@ def _pretrain_flags() -> flags.FlagValues:
 
 
 def _check_pretrain(values: flags.FlagValues) -> None:
-    """Refuses settings that cannot work; those in the files of `--stats` and `--init` are read after TensorFlow's import."""
+    """Refuses settings that cannot work; the files of `--stats` and `--init` are read after TensorFlow's import."""
     from keras_mae.trainers.checks import check_together, check_weights
 
     check_output(values)

@@ -136,7 +136,9 @@ def test_scales_of_what_stands_behind_the_encoder():
     from keras_mae.optimizers import layer_decay_scales
 
     simmim = small_simmim(name="simmim")
-    scales = {path.split("/")[-1 if "mask" in path else 1]: scale for path, scale in layer_decay_scales(simmim, 0.5).items()}
+    scales = {
+        path.split("/")[-1 if "mask" in path else 1]: scale for path, scale in layer_decay_scales(simmim, 0.5).items()
+    }
     assert scales.pop("mask_token") == 1.0 and scales.pop("norm") == 0.5
     assert (scales["patch_projection"], scales["block_0"]) == (0.125, 0.25)
 

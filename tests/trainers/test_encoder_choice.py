@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from keras_mae.models import ImageClassifier
+from keras_mae.trainers import encoder_choice
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers import encoder_choice
 from keras_mae.trainers.encoder_choice import load_encoder
 from keras_mae.trainers.run import RunFolder
 from keras_mae.trainers.settings import replaced
