@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags
 
-from keras_mae.commands import classifiers, converting, exporting, images, pretraining, recipes
+from keras_mae.commands import classifiers, converting, exporting, images, pretraining, publishing, recipes
 from keras_mae.commands.command import Command
 from keras_mae.registry import did_you_mean
 
@@ -39,6 +39,8 @@ COMMANDS: dict[str, Command] = {
     "reconstruct": pretraining.RECONSTRUCT,
     "export": exporting.EXPORT,
     "convert": converting.CONVERT,
+    "card": publishing.CARD,
+    "push": publishing.PUSH,
     "stats": images.STATS,
     "tfrecords": images.TFRECORDS,
     "recipes": recipes.RECIPES,
@@ -74,6 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _refuse(f"{name}: {said}")
     except (flags.Error, UnicodeError) as error:
         return _refuse(f"{name}: {_one_line(error)}; see keras-mae {name} --help")
+    if positional and command.positional is not None and values[command.positional].value is None:
+        values[command.positional].value = positional.pop(0)
     if positional:
         said = f"{name}: takes flags only, such as --output=DIR; got {positional[0]!r}"
         key, equals, _ = positional[0].partition("=")

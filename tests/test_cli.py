@@ -17,7 +17,9 @@ from tests.drawn import TINY, as_image, drawn, encoded, write, write_pictures
 from tests.typed import keras_mae, refused
 
 SETTINGS = [f"--set={setting}" for setting in TINY]
-NAMES = "demo, pretrain, finetune, linear-probe, knn, reconstruct, export, convert, stats, tfrecords, recipes"
+NAMES = (
+    "demo, pretrain, finetune, linear-probe, knn, reconstruct, export, convert, card, push, stats, tfrecords, recipes"
+)
 RECIPE = ["--recipe=mae_small_images", *SETTINGS]
 
 

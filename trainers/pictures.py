@@ -84,13 +84,15 @@ def _wrapped(text: str, width: int) -> list[str]:
     return lines
 
 
-def loss_curve(losses: Sequence[float], reference: Reference | None = None) -> Image.Image:
+def loss_curve(
+    losses: Sequence[float], reference: Reference | None = None, title: str = "pretraining loss (masked patches)"
+) -> Image.Image:
     """The loss of each epoch as a line, with gaps where it is not finite; the reference as a dashed line."""
     from matplotlib import figure, ticker
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure.Figure((6.4, 3.6), layout="constrained"))  # inches, of 100 pixels each
-    axes = canvas.figure.add_subplot(title="pretraining loss (masked patches)", xlabel="epoch", ymargin=0.1)
+    axes = canvas.figure.add_subplot(title=title, xlabel="epoch", ymargin=0.1)
     axes.set_xlim(0.5, len(losses) + 0.5)
     axes.xaxis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.grid(axis="y", color=_GRID)

@@ -20,6 +20,7 @@ class Command:
         run: runs the command.
         required: the flags that must be given.
         check: raises a `ValueError` for what cannot work, before TensorFlow is imported, which takes seconds.
+        positional: the flag that a word without `--` is for; None if the command takes flags only.
     """
 
     summary: str
@@ -27,6 +28,7 @@ class Command:
     run: Callable[[flags.FlagValues], None]
     required: tuple[str, ...] = ()
     check: Callable[[flags.FlagValues], None] = lambda values: None
+    positional: str | None = None
 
 
 def check_output(values: flags.FlagValues) -> None:

@@ -1,0 +1,196 @@
+"""What a model card says of a run: from its config, its log, its results and its pictures."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from keras_mae.checkpoints.known_files import licence_of
+from keras_mae.trainers import recipes
+from keras_mae.trainers.config import CONFIGS
+from keras_mae.trainers.run import BEST, CONFIG, LOG, PICTURES, RECONSTRUCTIONS, RESULTS, RunFolder, digest_of
+from keras_mae.trainers.settings import Config, short_names, values_of
+from keras_mae.trainers.trained_model import find_model
+
+_GIVEN = ("encoder.run",)  # by a flag, not by --set
+
+
+def licence_of_run(path: str) -> tuple[str | None, str | None]:
+    """The licence that came with the weights that a run began with, and where these came from.
+
+    Both are None for fresh weights; the licence alone is None if none is stated, or the weights are gone.
+
+    Args:
+        path: the folder of a run, or a `.keras` file.
+    """
+    if path.endswith(".keras") and os.path.isfile(path):
+        file, path = path, find_model(path).folder or path
+        if path == file:
+            return licence_of(file, file), shown_path(file)
+    if not os.path.isdir(path):
+        return None, shown_path(path)
+    folder = RunFolder(path)
+    config, _ = folder.config()
+    record = _record(folder)
+    init, before = record.get("init") or {}, getattr(getattr(config, "encoder", None), "run", None)
+    licence = record.get("licence") or init.get("licence")
+    if licence or before is None:
+        return licence, shown_path(init.get("source"))
+    return licence_of_run(before)
+
+
+def _record(folder: RunFolder) -> dict[str, Any]:
+    with open(folder / CONFIG, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def shown_path(source: str | None) -> str | None:
+    """A source of weights or images as a card shows it: without the folders above, which are nobody's business."""
+    if source is None:
+        return None
+    kind, colon, place = source.rpartition(":")
+    if "://" in source and not source.startswith("file:"):
+        return source
+    name = os.path.basename(place.rstrip("/"))
+    return f"{kind.rpartition(':')[2]}{colon}{name}" if colon else name
+
+
+def data_of(folder: RunFolder, encoder: Any) -> dict[str, str]:
+    """What a run was trained on, in words."""
+    _, data = folder.config()
+    seen, (height, width, channels) = folder.seen(), encoder.image_shape
+    pixels = encoder.normalize_pixels
+    count, classes = seen.get("num_images"), seen.get("class_names") or ()
+    return {
+        "source": f"`{shown_path(data)}`",
+        **({"images": f"{count:,}"} if isinstance(count, int) else {}),
+        **({"bits a channel": "16" if seen["dtype"] == "uint16" else "8"} if "dtype" in seen else {}),
+        **({"classes": f"{len(classes)}"} if classes else {}),
+        "size": f"{height} x {width} pixels, {channels} {'channel' if channels == 1 else 'channels'}",
+        "mean and std": f"{_rounded(pixels.mean)}, {_rounded(pixels.std)}, of pixels in [0, 1]",
+        **({"digest of what was seen": f"`{seen['digest']}`"} if "digest" in seen else {}),
+    }
+
+
+def nearest_recipe(config: Config) -> tuple[str | None, list[str]]:
+    """The recipe of a config's program that it differs least from, and the settings that differ, as `--set` takes them.
+
+    Without a recipe, as for kNN, the settings that differ from the defaults.
+    """
+    own = values_of(config)
+    typed = dict(zip(own, short_names(config), strict=True))
+
+    def differing(other: Config) -> list[str]:
+        theirs = values_of(other)
+        return [
+            f"{typed[name]}={_typed(value)}"
+            for name, value in own.items()
+            if name not in _GIVEN and (name not in theirs or theirs[name] != value)
+        ]
+
+    names = recipes.by_program().get(config.program, [])
+    if not names:
+        return None, differing(CONFIGS[config.program]())
+    found = {name: differing(recipes.load(name)) for name in names}
+    best = min(found, key=lambda name: len(found[name]))
+    return best, found[best]
+
+
+def command_of(config: Config, recipe: str | None, settings: Sequence[str]) -> str:
+    """The line that trains with this config; paths in it are left to the reader."""
+    encoder = getattr(config, "encoder", None)
+    words = ["keras-mae", config.program, "--data=DATA", "--output=RUN"]
+    words += ["--run=PRETRAINED"] if getattr(encoder, "run", None) is not None else []
+    words += [f"--recipe={recipe}"] if recipe else []
+    return " ".join([*words, *(f"--set {shlex.quote(setting)}" for setting in settings)])
+
+
+def recipe_of(config: Any, recipe: str | None, losses: Sequence[float]) -> dict[str, str]:
+    """How a run was trained, in words."""
+    optimizer = config.optimizer
+    return {
+        **({"recipe": f"`{recipe}`"} if recipe else {}),
+        "epochs": f"{len(losses) or optimizer.epochs}" + (f" of {optimizer.epochs}" if len(losses) else ""),
+        "images in a batch": f"{optimizer.batch_size:,}",
+        "peak learning rate": f"{optimizer.peak_learning_rate:.3g}",
+        **({"last loss": f"{losses[-1]:.4g}"} if losses else {}),
+    }
+
+
+def losses_of(folder: RunFolder) -> list[float]:
+    """The loss of each epoch; empty if there is no log."""
+    if not os.path.isfile(folder / LOG):
+        return []
+    with open(folder / LOG, encoding="utf-8") as file:
+        records = [json.loads(line) for line in file if line.endswith("\n")]
+    return [float("nan") if record.get("loss") is None else float(record["loss"]) for record in records]
+
+
+def pictures_of(folder: RunFolder) -> list[str]:
+    """The paths of a run's last picture of reconstructions, and of the one that `keras-mae reconstruct` has drawn."""
+    found = sorted(filter(os.path.isfile, glob.glob(os.path.join(glob.escape(folder / PICTURES), "*.png"))))
+    by_epoch = [path for path in found if os.path.basename(path) != RECONSTRUCTIONS]
+    drawn = [os.path.join(folder / PICTURES, RECONSTRUCTIONS), folder / RECONSTRUCTIONS]
+    drawn = list(filter(os.path.isfile, drawn))
+    return [*by_epoch[-1:], *drawn[:1]]
+
+
+def quality_of(folder: RunFolder, others: Sequence[str]) -> list[tuple[str, str]]:
+    """Rows of accuracies: the run's own, of its best epoch, and those of other runs that measure its encoder.
+
+    Raises:
+        ValueError: if another folder has no results, or measures another encoder.
+    """
+    rows = _rows(folder, os.path.isfile(folder / BEST)) if os.path.isfile(folder / RESULTS) else []
+    for path in others:
+        other = RunFolder(path)
+        config, _ = other.config()
+        _check_same_encoder(folder, other, getattr(getattr(config, "encoder", None), "run", None))
+        if not os.path.isfile(other / RESULTS):
+            raise ValueError(f"{path} has no {RESULTS}: the run has not finished")
+        rows += _rows(other)
+    return rows
+
+
+def _check_same_encoder(folder: RunFolder, other: RunFolder, measured: str | None) -> None:
+    """Refuses the results of a run on another encoder."""
+    home, real = os.path.realpath(folder.path), os.path.realpath(measured or os.curdir)
+    if measured is not None and (real == home or os.path.dirname(real) == home):
+        return
+    files = [path for path in glob.glob(os.path.join(glob.escape(folder.path), "*.keras")) if os.path.isfile(path)]
+    if _record(other).get("loaded") in [digest_of(path) for path in files]:
+        return
+    raise ValueError(f"the results in {other.path} are of {measured or 'fresh weights'}, and not of {folder.path}")
+
+
+def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
+    """The accuracies in a run's `results.json`: of its last epoch, or of the best, which these images have chosen."""
+    with open(folder / RESULTS, encoding="utf-8") as file:
+        results = json.load(file)
+    _, data = folder.config()
+    where = f"{results.get('program')}, {results.get('validation_images')} images of `{shown_path(data)}`"
+    best = results.get("best") if of_best else None
+    measured = {"top1": best["top1"]} if best else {name: results[name] for name in ("top1", "top5") if name in results}
+    chosen = f", the best of {results.get('epochs')} epochs on these images" if best else ""
+    rows = []
+    for name, value in measured.items():
+        by_k = value if isinstance(value, dict) else {None: value}
+        for k, share in by_k.items():
+            said = f"{name.replace('top', 'top-')}{'' if k is None else f', k = {k}'} ({where}{chosen})"
+            rows.append((said, f"{100 * share:.1f} %"))
+    if "majority_share" in results:
+        rows.append((f"always the largest class ({where})", f"{100 * results['majority_share']:.1f} %"))
+    return rows
+
+
+def _rounded(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
+
+
+def _typed(value: Any) -> str:
+    """A setting's value as `--set` reads it."""
+    return value if isinstance(value, str) else repr(value).replace(" ", "")
