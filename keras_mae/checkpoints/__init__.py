@@ -2,6 +2,7 @@
 
 from keras_mae import _backend  # noqa: F401
 from keras_mae.checkpoints.convert import convert_checkpoint
+from keras_mae.checkpoints.description import Description, describe_checkpoint, load_encoder
 from keras_mae.checkpoints.formats import FORMATS
 from keras_mae.checkpoints.known_files import KNOWN_FILES, KnownFile
 from keras_mae.checkpoints.load import load_checkpoint
@@ -12,8 +13,11 @@ __all__ = [
     "FORMATS",
     "KNOWN_FILES",
     "CheckpointReport",
+    "Description",
     "KnownFile",
     "convert_checkpoint",
+    "describe_checkpoint",
     "load_checkpoint",
+    "load_encoder",
     "save_checkpoint",
 ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 import keras
+import numpy as np
 
 from keras_mae.layers.slots import Slot
 from keras_mae.registry import Registry
@@ -25,18 +27,31 @@ class CheckpointFormat:
     Attributes:
         name: the format's name in calls.
         names: the module's name in the file by our owner, block numbers written `{}`; three names where queries, keys
-            and values are stored apart. The format has no place for an owner that is not in the table.
-        parts: regular expressions of the names that belong to the `decoder`, to the `head`, and to `nothing` (counters,
-            and heads of other tasks). All other names are the encoder's.
+            and values are stored apart, two for gate and value. A variable that is named otherwise than its module
+            stands with its own name. The format has no place for an owner that is not in the table.
+        parts: regular expressions of the names that belong to the `decoder`, to the `head`, to a `mask_token` of a
+            training with masks, and to `nothing` (counters, and heads of other tasks). All other names are the
+            encoder's.
         signature: regular expression of a name that every file in the format has.
+        foreign: regular expression of names that no file in the format has.
         wrapper: the key that PyTorch files hold the tensors under, if any.
+        families: further tables of the same format, for other kinds of models. The first of the format and its families
+            that recognises the names of a file reads it, and the first that can hold an encoder writes it.
+        holds: what an encoder has to be for this table: the values of its attributes that are allowed.
+        rotary: whether its models have rotary positions, which no tensor shows.
+        epsilon: LayerNorm's, where nothing else tells it.
     """
 
     name: str
-    names: dict[str, str | tuple[str, str, str]]
+    names: dict[str, str | tuple[str, ...]]
     parts: dict[str, str]
     signature: str
+    foreign: str | None = None
     wrapper: str | None = None
+    families: tuple[CheckpointFormat, ...] = ()
+    holds: dict[str, tuple[Any, ...]] = {}
+    rotary: bool = False
+    epsilon: float = 1e-6
 
     @property
     def patch_kernel(self) -> str:
@@ -51,20 +66,55 @@ class CheckpointFormat:
         """The grid of patches that a file beside `path` states, in formats that have such a file."""
         return None
 
+    def members(self) -> tuple[CheckpointFormat, ...]:
+        """The format's tables: itself, and its families."""
+        return (self, *self.families)
+
+    def refusal(self, encoder: keras.Model) -> str | None:
+        """What an encoder has that the table has no place for; None if nothing."""
+        temperature = getattr(encoder, "rotary_temperature", None)
+        if (temperature is not None) != self.rotary:
+            return f"rotary_temperature={temperature!r}, where its models have {'a number' if self.rotary else None}"
+        holds = dict(self.holds)
+        if getattr(encoder, "position_embedding", None) is not None:
+            holds["num_prefix_positions"] = self.position_rows(encoder)
+        for name, allowed in holds.items():
+            value = getattr(encoder, name, None)
+            if value not in allowed:
+                return f"{name}={value!r}, where its models have {' or '.join(map(repr, dict.fromkeys(allowed)))}"
+        return None
+
+    def position_rows(self, encoder: keras.Model) -> tuple[int, ...]:
+        """For how many prefix tokens of an encoder the table of positions may have a row."""
+        return (encoder.num_cls_tokens,)
+
+    def placed(self, slot: Slot) -> Slot:
+        """The variable, with another layout where this format's tensor has other axes."""
+        return slot
+
+    def unused(self, encoder: keras.Model) -> dict[str, np.ndarray]:
+        """Tensors that the library's class has and our encoder has no use for, to write with it."""
+        return {}
+
     def recognises(self, names: Collection[str]) -> bool:
         """Whether a file with these names looks like this format."""
-        return any(re.search(self.signature, self.canonical(name)) for name in names)
+        canonical = [self.canonical(name) for name in names]
+        if self.foreign is not None and any(re.search(self.foreign, name) for name in canonical):
+            return False
+        return any(re.search(self.signature, name) for name in canonical)
 
     def file_names(self, slot: Slot) -> tuple[str, ...]:
         """The canonical names of a variable: one, three, or none if the format has no place for it; or `ZEROS`."""
         numbers = _NUMBER.findall(slot.owner)
-        named = self.names.get(_NUMBER.sub("{}", slot.owner), ())
-        modules: tuple[str, ...] = (named,) if isinstance(named, str) else named
-        leaf = f".{_LEAVES.get(slot.leaf, slot.leaf)}" if slot.leaf else ""
+        owner, leaf = _NUMBER.sub("{}", slot.owner), f".{_LEAVES.get(slot.leaf, slot.leaf)}" if slot.leaf else ""
+        named = self.names.get(owner, ())
+        if slot.leaf and f"{owner}.{slot.leaf}" in self.names:
+            named, leaf = self.names[f"{owner}.{slot.leaf}"], ""
+        modules = (named,) if isinstance(named, str) else named
         return tuple(module.format(*numbers) + leaf for module in modules)
 
     def part_of(self, name: str) -> str:
-        """`encoder`, `decoder`, `head` or `nothing`: what a canonical name belongs to."""
+        """`encoder`, `decoder`, `head`, `mask_token` or `nothing`: what a canonical name belongs to."""
         return next((part for part, pattern in self.parts.items() if re.search(pattern, name)), "encoder")
 
     def for_model(
@@ -106,5 +156,5 @@ def slots_of(model: keras.Model) -> list[Slot]:
 
 def parts_of(slots: Iterable[Slot]) -> set[str]:
     """The parts of a file that a model with these weights has a place for."""
-    belongs = {"mask_token": "decoder", "batch_norm": "head"}
-    return {belongs.get(slot.part, slot.part) for slot in slots}
+    parts = {slot.part for slot in slots}
+    return parts | ({"head"} if "batch_norm" in parts else set()) | ({"decoder"} if "mask_token" in parts else set())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -92,19 +93,23 @@ def explain(
     return "\n".join([*lines, *(remedies or ["skip=(patterns of names,) leaves what is missing untrained."])])
 
 
-def _size(fmt: CheckpointFormat, shapes: dict[str, Shape], part: str) -> dict[str, int | None]:
+def _size(fmt: CheckpointFormat, shapes: dict[str, Shape], part: str) -> dict[str, Any]:
     """Number and widths of the blocks of an encoder or a decoder in the file, by the constructors' names."""
 
     def tensors(owner: str, leaf: str) -> list[Shape]:
         named = fmt.names.get(f"{part}.{owner}", f"{part}.{owner}")
-        pattern = re.escape(str(named)).replace(r"\{\}", r"\d+") + rf"\.({leaf})"
+        modules = "|".join(map(re.escape, [named] if isinstance(named, str) else named)).replace(r"\{\}", r"\d+")
+        pattern = rf"({modules})\.({leaf})"
         return [shape for name, shape in shapes.items() if re.fullmatch(pattern, name) and shape]
 
     norms, hidden = tensors("blocks.{}.norm1", "weight|gamma"), tensors("blocks.{}.mlp_hidden", "weight|kernel")
+    output = tensors("blocks.{}.mlp_output", "weight|kernel")
+    width = output[0][-1] if output else None
     return {
         "hidden_dim": norms[0][-1] if norms else None,
         "num_layers": len(norms) or None,
-        "mlp_dim": hidden[0][0] if hidden else None,
+        "mlp_dim": width,
+        "gated_mlp": None if not hidden or width is None else len(hidden) > len(output) or hidden[0][0] == 2 * width,
     }
 
 
@@ -112,7 +117,7 @@ def _sizes(fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]) 
     """For each part of another size, a sentence with the arguments to build it with."""
     encoder, decoder = getattr(model, "encoder", model), getattr(model, "decoder", None)
     theirs: dict[str, Any] = _size(fmt, shapes, "encoder")
-    ours = {name: getattr(encoder, name) for name in theirs}
+    ours = {name: getattr(encoder, name, None) for name in theirs}
     kernel = shapes.get(fmt.patch_kernel, ())
     if len(kernel) == 4:
         theirs |= {"patch_size": kernel[2:], "image_shape": f"(height, width, {kernel[1]})"}
@@ -120,7 +125,7 @@ def _sizes(fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]) 
     parts = [("encoder", theirs, ours)]
     if getattr(decoder, "num_layers", None) is not None:
         theirs = _size(fmt, shapes, "decoder")
-        parts.append(("decoder", theirs, {name: getattr(decoder, name) for name in theirs}))
+        parts.append(("decoder", theirs, {name: getattr(decoder, name, theirs[name]) for name in theirs}))
     sentences = []
     for part, theirs, ours in parts:
         words = [f"{name}={value}" for name, value in theirs.items() if value not in (None, ours[name])]
@@ -128,24 +133,31 @@ def _sizes(fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]) 
     return sentences
 
 
-# what a file may have in addition to a model, and the remedy
+# what a file may have that no model has
 _CANNOT = "which no model here has: leaving them out would compute something else, so take another checkpoint"
-_ADDITIONS = {
-    r"(^|\.)(reg_token|register_tokens)$": f"register tokens, {_CANNOT}",
+_FOREIGN = {
     r"(^|\.)(dist_token|distillation_token|head_dist\..*|distillation_classifier\..*)$": "a distillation token, "
     + _CANNOT,
-    r"\.(q_norm|k_norm)\.": f"norms of queries and keys, {_CANNOT}",
-    r"(^|\.)(norm_pre|pre_layrnorm)\.": f"a norm before the first block, {_CANNOT}",
     r"(^|\.)attn_pool\.": f"attention pooling, {_CANNOT}",
+    r"\.(attn|mlp)\.norm\.": f"norms inside of attention or MLPs, {_CANNOT}",
     r"(^|\.)(lora_[AB]|lora_(a|b))(\.|$)": f"LoRA matrices, {_CANNOT}",
     r"relative_position_bias(_table|\.)": f"relative positions, which the format has no place for; {_CANNOT}",
-    r"\.(q_bias|v_bias)$": "separate biases of queries and values, as SimMIM and BEiT have them, which this format "
-    "has not: try format='simmim_torch'",
-    r"^(cls_token|vit\.embeddings\.cls_token|encoder\.cls_token)$": "a class token: build the encoder with "
-    "num_cls_tokens=1",
+    r"^(norm|fc_norm)\.(weight|bias)$": "two final norms, and the models here have one: take another checkpoint",
+}
+# what a file may have that this model has not, and the remedy
+_ADDITIONS = {
+    r"(^|\.)(reg_token|register_tokens|encoder\.registers)$": "register tokens: build the encoder with "
+    "num_registers={count}",
+    r"\.(q_norm|k_norm)\.": "norms of queries and keys: build the encoder with qk_norm=True",
+    r"(^|\.)(norm_pre|pre_layrnorm)\.": "a norm before the first block: build the encoder with pre_norm=True",
+    r"\.(attn\.qkv|attention\.qkv|query|key|value|[qkv]_proj)\.bias$|\.(q_bias|v_bias)$": "biases of queries, keys or "
+    "values: build the encoder with qkv_bias=True",
+    r"^patch_embed\.proj\.bias$|patch_embeddings(\.projection)?\.bias$": "a bias of the patch projection: build the "
+    "encoder with pre_norm=False",
+    r"^(cls_token|(vit\.)?embeddings\.cls_token|encoder\.cls_token)$": "a class token: build the encoder with "
+    "num_cls_tokens={count}",
     r"(^|\.)(pos_embed|position_embeddings|positions\.table)$": "absolute positions: build the encoder with "
     "position_embedding='learned'",
-    r"^(norm|fc_norm)\.(weight|bias)$": "two final norms, and the models here have one: take another checkpoint",
 }
 _LAYER_SCALE = r"(\.(ls[12]\.gamma|gamma_[12]|lambda_[12]|layer_scale[12]\.lambda1|(attention|mlp)_scale\.gamma))$"
 _OTHER_ROWS = r"(reg_token|register_tokens|dist\w*_token|cls_token)$"
@@ -155,7 +167,12 @@ def _causes(difference: Difference, fmt: CheckpointFormat, shapes: dict[str, Sha
     def has_unexpected(pattern: str) -> bool:
         return any(re.search(pattern, name) for name in difference.unexpected)
 
-    causes = [f"The file has {what}." for pattern, what in _ADDITIONS.items() if has_unexpected(pattern)]
+    causes = [f"The file has {what}." for what in additions(difference.unexpected)]
+    for pattern, what in _ADDITIONS.items():
+        name = next((name for name in difference.unexpected if re.search(pattern, name)), None)
+        if name is not None:
+            count = next((shapes[each][1] for each in (name, fmt.canonical(name)) if len(shapes.get(each, ())) > 1), 1)
+            causes.append(f"The file has {what.format(count=count)}.")
     if has_unexpected(_LAYER_SCALE):
         known = any(name.endswith("attention_scale.gamma") for name in (*fmt.names, *difference.unexpected))
         remedy = "build the encoder with layer_scale=1.0, which the file's gains replace"
@@ -164,6 +181,12 @@ def _causes(difference: Difference, fmt: CheckpointFormat, shapes: dict[str, Sha
     if any(misfit.slot.part == "head" for misfit in difference.misfits):
         causes.append("For another number of classes, keep the model's head as it is, with skip=('head.*',).")
     for misfit in difference.misfits:
+        if (
+            misfit.slot.owner in ("encoder.cls_token", "encoder.registers")
+            and misfit.found[::2] == misfit.expected[::2]
+        ):
+            argument = "num_cls_tokens" if misfit.slot.owner == "encoder.cls_token" else "num_registers"
+            causes.append(f"Build the encoder with {argument}={misfit.found[1]}, as in the file.")
         if isinstance(misfit.slot.layout, Offsets) and misfit.found[-1:] != misfit.expected[-1:]:
             causes.append(f"Build the encoder with num_heads={misfit.found[-1]}, as in the file.")
     # with other prefix tokens the table has other rows for that reason, which resizing does not mend
@@ -172,12 +195,21 @@ def _causes(difference: Difference, fmt: CheckpointFormat, shapes: dict[str, Sha
     return causes
 
 
+def additions(names: Iterable[str]) -> list[str]:
+    """What the names of tensors are of that no model here has, in words."""
+    names = list(names)
+    return [what for pattern, what in _FOREIGN.items() if any(re.search(pattern, name) for name in names)]
+
+
 # what a file may lack, and the remedy
 _KEEP_DECODER = "keep the model's decoder as it is, with skip=('decoder.*',)."
 _KEEP_HEAD = "keep the model's head as it is, with skip=('head.*',)."
 _MISSING = {
     "layer scale": "The file has no LayerScale: build the encoder with layer_scale=None.",
     "class token": "The file has no class token: build the encoder with num_cls_tokens=0.",
+    "registers": "The file has no register tokens: build the encoder with num_registers=0.",
+    "norms of queries": "The file has no norms of queries and keys: build the encoder with qk_norm=False.",
+    "norm before": "The file has no norm before the first block: build the encoder with pre_norm=False.",
     "positions": "The file has no absolute positions: build the encoder with position_embedding=None.",
     "offsets": "The file has no relative positions: build the encoder with relative_position_bias=None.",
     "norm": "The file has no final norm, and every encoder here has one, so that it computes something else: take "
@@ -203,6 +235,9 @@ def _what_is_missing(difference: Difference, fmt: CheckpointFormat, shapes: dict
     applies = {
         "layer scale": any(owner.endswith("_scale.gamma") for owner in owners),
         "class token": "encoder.cls_token" in owners,
+        "registers": "encoder.registers" in owners,
+        "norms of queries": any(owner.endswith(".attention.q_norm") for owner in owners),
+        "norm before": "encoder.norm_pre" in owners,
         "positions": any(isinstance(slot.layout, Table) and slot.part == "encoder" for slot in slots),
         "offsets": any(isinstance(slot.layout, Offsets) for slot in slots),
         "norm": names >= {"encoder.norm.gamma", "encoder.norm.beta"},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from keras_mae.checkpoints import hf, mae_torch, simmim_torch  # noqa: F401  they register themselves
+import keras
+
+from keras_mae.checkpoints import hf, mae_torch, simmim_torch, timm  # noqa: F401  they register themselves
 from keras_mae.checkpoints.checkpoint_format import FORMATS, CheckpointFormat
 from keras_mae.checkpoints.name_sets import prefixes_of
 from keras_mae.layers.slots import Slot
@@ -27,6 +29,9 @@ class KerasFormat(CheckpointFormat):
     def patch_kernel(self) -> str:
         return "encoder.patch_projection.kernel"
 
+    def refusal(self, encoder: keras.Model) -> None:
+        """None: every encoder has its place."""
+
     def file_names(self, slot: Slot) -> tuple[str, ...]:
         return (slot.name,)
 
@@ -36,7 +41,7 @@ FORMATS.register("keras")(KerasFormat())
 
 def suggestion(names: Collection[str], path: str) -> str:
     """A sentence that names the formats with names like these."""
-    likely = [fmt.name for fmt in FORMATS.values() if prefixes_of(names, fmt)]
+    likely = [fmt.name for fmt in FORMATS.values() if any(prefixes_of(names, each) for each in fmt.members())]
     shown = f"its names ({listed(names, 3)})"
     if not likely:
         return f"{path} looks like none of them: {shown} are not those of a Vision Transformer that this package knows"

@@ -1,30 +1,17 @@
-"""The names of Hugging Face's ViTMAE and ViT."""
+"""The names of Hugging Face's Vision Transformers: ViT, ViTMAE and those in `hf_families`."""
 
 from __future__ import annotations
 
-import json
-import os
+import copy
 import re
 from collections.abc import Callable, Collection
-from typing import Any
 
 import keras
 
 from keras_mae.checkpoints.checkpoint_format import FORMATS, CheckpointFormat
-from keras_mae.models import ImageClassifier, MaskedAutoencoder
-
-
-def _blocks(owner: str, module: str) -> dict[str, str | tuple[str, str, str]]:
-    attention = f"{module}.{{}}.attention.attention"
-    return {
-        f"{owner}.{{}}.norm1": f"{module}.{{}}.layernorm_before",
-        f"{owner}.{{}}.attention.qkv": (f"{attention}.query", f"{attention}.key", f"{attention}.value"),
-        f"{owner}.{{}}.attention.projection": f"{module}.{{}}.attention.output.dense",
-        f"{owner}.{{}}.norm2": f"{module}.{{}}.layernorm_after",
-        f"{owner}.{{}}.mlp_hidden": f"{module}.{{}}.intermediate.dense",
-        f"{owner}.{{}}.mlp_output": f"{module}.{{}}.output.dense",
-    }
-
+from keras_mae.checkpoints.config_beside import read_config
+from keras_mae.checkpoints.hf_families import Dinov2Names, DINOv3Names, PixioNames, hf_blocks
+from keras_mae.models import ImageClassifier
 
 # From the names of transformers 5, in memory and in part in its files, to those of published files
 _RENAMED = [
@@ -41,12 +28,12 @@ _RENAMED = [
 
 
 class HFFormat(CheckpointFormat):
-    """Files of Hugging Face's `ViTMAEForPreTraining`, `ViTMAEModel`, `ViTModel` and `ViTForImageClassification`.
+    """Files of Hugging Face's `ViT*` and `ViTMAE*` classes, `ViTForMaskedImageModeling` for a SimMIM included.
 
     It reads the names of published files and of transformers 5, and writes the published ones, which every version
     reads. Its classifier takes the class token; the pooler (a dense layer with tanh on top of the class token) is not
-    part of any model here. No file states LayerNorm's epsilon: Hugging Face's default is `layer_norm_epsilon=1e-12`,
-    ours and the official code's 1e-6.
+    part of any model here. No file states LayerNorm's epsilon, but the `config.json` beside it: Hugging Face's default
+    is `layer_norm_epsilon=1e-12`, ours and the official code's 1e-6.
     """
 
     name = "hf"
@@ -54,12 +41,14 @@ class HFFormat(CheckpointFormat):
         "encoder.cls_token": "vit.embeddings.cls_token",
         "encoder.positions.table": "vit.embeddings.position_embeddings",
         "encoder.patch_projection": "vit.embeddings.patch_embeddings.projection",
-        **_blocks("encoder.blocks", "vit.encoder.layer"),
+        **hf_blocks("encoder.blocks", "vit.encoder.layer"),
         "encoder.norm": "vit.layernorm",
+        "mask_token": "vit.embeddings.mask_token",
+        "decoder.projection": "decoder.0",
         "decoder.mask_token": "decoder.mask_token",
         "decoder.positions.table": "decoder.decoder_pos_embed",
         "decoder.embedding": "decoder.decoder_embed",
-        **_blocks("decoder.blocks", "decoder.decoder_layers"),
+        **hf_blocks("decoder.blocks", "decoder.decoder_layers"),
         "decoder.norm": "decoder.decoder_norm",
         "decoder.head": "decoder.decoder_pred",
         "head": "classifier",
@@ -69,7 +58,17 @@ class HFFormat(CheckpointFormat):
         "nothing": r"^vit\.pooler\.",
         "head": r"^classifier\.",
     }
-    signature = r"^vit\.encoder\.layer\.\d+\.attention\.attention\.query\.weight$"
+    signature = r"^vit\.encoder\.layer\.\d+\.layernorm_before\.weight$"
+    families = (PixioNames(), Dinov2Names(), DINOv3Names())
+    holds = {
+        "num_cls_tokens": (0, 1),
+        "layer_scale": (None,),
+        "num_registers": (0,),
+        "qk_norm": (False,),
+        "pre_norm": (False,),
+        "gated_mlp": (False,),
+    }
+    epsilon = 1e-12
 
     def canonical(self, name: str) -> str:
         for pattern, replacement in _RENAMED:
@@ -77,13 +76,7 @@ class HFFormat(CheckpointFormat):
         return name
 
     def grid_beside(self, path: str) -> tuple[int, int] | None:
-        try:
-            with open(os.path.join(os.path.dirname(os.path.abspath(path)), "config.json"), encoding="utf-8") as file:
-                config = json.load(file)
-            image, patch = (_pair(config[name]) for name in ("image_size", "patch_size"))
-            return image[0] // patch[0], image[1] // patch[1]
-        except (OSError, ValueError, TypeError, KeyError, ZeroDivisionError, RecursionError):
-            return None  # the config is optional
+        return read_config(path).grid
 
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
@@ -95,57 +88,7 @@ class HFFormat(CheckpointFormat):
                     "of the patch tokens: build it with pooling='cls'; or, to load, take the encoder alone with "
                     "skip=('head.*',), or, to save, choose the format 'timm'"
                 )
-        return self, []
+        return copy.copy(self), []
 
 
 FORMATS.register("hf")(HFFormat())
-
-
-def _pair(size: Any) -> tuple[int, int]:
-    """Height and width of a size in Hugging Face's form: a number, or two."""
-    height, width = size if isinstance(size, list) else (size, size)
-    return int(height), int(width)
-
-
-def config_of(model: keras.Model) -> dict[str, Any] | None:
-    """Hugging Face's `config.json` of a model; None if no class there can hold it.
-
-    ViTMAE takes square images and patches only, and every ViT there has a class token.
-    """
-    encoder = getattr(model, "encoder", model)
-    height, width, channels = encoder.image_shape
-    is_square = height == width and encoder.patch_size[0] == encoder.patch_size[1]
-    is_mae = isinstance(model, MaskedAutoencoder)
-    if not encoder.num_cls_tokens or encoder.position_embedding is None or (is_mae and not is_square):
-        return None
-    config: dict[str, Any] = {
-        "architectures": ["ViTMAEForPreTraining" if is_mae else "ViTModel"],
-        "model_type": "vit_mae" if is_mae else "vit",
-        "hidden_size": encoder.hidden_dim,
-        "num_hidden_layers": encoder.num_layers,
-        "num_attention_heads": encoder.num_heads,
-        "intermediate_size": encoder.mlp_dim,
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "layer_norm_eps": encoder.layer_norm_epsilon,
-        "image_size": height if is_square else [height, width],
-        "patch_size": encoder.patch_size[0] if is_square else list(encoder.patch_size),
-        "num_channels": channels,
-        "qkv_bias": True,
-    }
-    if is_mae:
-        decoder = model.decoder
-        config |= {
-            "decoder_hidden_size": decoder.hidden_dim,
-            "decoder_num_hidden_layers": decoder.num_layers,
-            "decoder_num_attention_heads": decoder.num_heads,
-            "decoder_intermediate_size": decoder.mlp_dim,
-            "mask_ratio": model.masking.mask_ratio,
-            "norm_pix_loss": bool(getattr(model.target, "normalize", False)),
-        }
-    if isinstance(model, ImageClassifier):
-        config["architectures"] = ["ViTForImageClassification"]
-        config["id2label"] = {str(index): f"LABEL_{index}" for index in range(model.num_classes)}
-        config["label2id"] = {label: int(index) for index, label in config["id2label"].items()}
-    return config

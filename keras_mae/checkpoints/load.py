@@ -10,6 +10,7 @@ import keras
 import ml_dtypes
 import numpy as np
 
+from keras_mae.checkpoints.channels import adapted_kernel, note_on_channels
 from keras_mae.checkpoints.formats import FORMATS, suggestion
 from keras_mae.checkpoints.known_files import local_path
 from keras_mae.checkpoints.merge import Assignment, plan_merge
@@ -17,7 +18,7 @@ from keras_mae.checkpoints.name_sets import choose_set
 from keras_mae.checkpoints.positions import note_on_kind, table_for
 from keras_mae.checkpoints.reading import TensorFile, open_tensors
 from keras_mae.checkpoints.report import CheckpointReport
-from keras_mae.layers.slots import Offsets, Table
+from keras_mae.layers.slots import Offsets, PatchKernel, Table
 from keras_mae.registry import listed
 
 _log = logging.getLogger("keras_mae")
@@ -31,6 +32,7 @@ def load_checkpoint(
     skip: Sequence[str] = (),
     resize_positions: bool | tuple[int, int] = False,
     prefix: str | None = None,
+    channels_from: str | Sequence[int | None] | None = None,
 ) -> CheckpointReport:
     """Fills a model with published weights, or with weights of our own; strictly.
 
@@ -59,6 +61,10 @@ def load_checkpoint(
         prefix: the prefix of the names, such as `"teacher.backbone."`, if the file holds several sets of weights;
             None takes the one set that is there, or of several the first that is no average (EMA, teacher). One
             prefix is removed, and the report says which.
+        channels_from: for a patch projection of another number of channels, see `adapted_kernel`. None refuses it;
+            "mean" gives each of our channels the mean over the file's, scaled so that an image with equal channels
+            gives the same response; a sequence names the file's channel for each of ours, counted from 0, and None in
+            it the mean. Never changes mean and std.
 
     Returns:
         A report; `print` it.
@@ -82,9 +88,10 @@ def load_checkpoint(
         if file is None:
             raise ValueError(f"{path} is not in the format {format!r}. {suggestion(opened.shapes, path)}")
         if file.grid is None:
-            file.grid = fmt.grid_beside(path)
-        assignments, report = plan_merge(model, file, fmt, skip, resize_positions)
+            file.grid = file.fmt.grid_beside(path)
+        assignments, report = plan_merge(model, file, skip, resize_positions, channels_from)
         _check_values(file, assignments)
+        _check_key_biases(model, file, assignments)
         notes = [f"{each.slot.name}: {note}" for each in assignments for note in _assign(file, each)]
     report = dataclasses.replace(report, notes=(*report.notes, *notes))
     _log.info("%s", report)
@@ -108,6 +115,21 @@ def _check_values(file: TensorFile, assignments: list[Assignment]) -> None:
         )
 
 
+def _check_key_biases(model: keras.Model, file: TensorFile, assignments: list[Assignment]) -> None:
+    """Raises a ValueError if the file has biases of keys, and the model keeps them at zero."""
+    if getattr(getattr(model, "encoder", model), "key_bias", True):
+        return
+    for each in assignments:
+        if each.slot.owner.startswith("encoder.") and each.slot.name.endswith(".attention.qkv.bias"):
+            names = each.names if len(each.names) == 3 else each.names * 3
+            key = file.read(names[1]) if names[1] else np.zeros(1)
+            if np.any(key if len(each.names) == 3 else np.split(key, 3)[1]):
+                raise ValueError(
+                    f"{file.path} has biases of keys ({names[1]}), and the model has none: build the encoder with "
+                    "key_bias=True"
+                )
+
+
 def _is_finite(array: np.ndarray) -> bool:
     if array.dtype != np.float32:
         return bool(np.isfinite(array.astype("float64")).all())
@@ -125,6 +147,9 @@ def _assign(file: TensorFile, assignment: Assignment) -> list[str]:
     if example is None:
         example = np.zeros([slot.variable.shape[-1] // len(read)], "float32")  # a bias of nothing but zeros
     pieces = [np.zeros_like(example) if piece is None else piece for piece in read]
+    if assignment.channels is not None and isinstance(slot.layout, PatchKernel):
+        pieces = [adapted_kernel(piece, slot.layout.patch_size, assignment.channels) for piece in pieces]
+        notes.append(note_on_channels(example, slot.layout.patch_size, assignment.channels))
     value = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=-1)
     if isinstance(slot.layout, (Table, Offsets)):
         layer, value = slot.layout.layer, value.astype("float32")

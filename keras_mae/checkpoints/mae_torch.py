@@ -1,9 +1,8 @@
-"""The names of the official MAE checkpoints, of classifiers fine-tuned from them, and of timm's models."""
+"""The names of the official MAE checkpoints, and of classifiers fine-tuned from them."""
 
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Collection
 
 import keras
@@ -58,10 +57,15 @@ class MAETorchFormat(CheckpointFormat):
     parts = {"decoder": r"^(decoder_|mask_token$)", "nothing": r"\.num_batches_tracked$", "head": r"^head\."}
     probe_names = {"batch_norm": "head.0", "head": "head.1"}
     signature = r"^blocks\.\d+\.attn\.qkv\.weight$"
+    foreign = r"\.attn\.q_bias$|^(reg_token|register_tokens)$|\.(q_norm|k_norm)\."
+    holds = {
+        "num_cls_tokens": (0, 1),
+        "num_registers": (0,),
+        "qk_norm": (False,),
+        "pre_norm": (False,),
+        "gated_mlp": (False,),
+    }
     wrapper: str | None = "model"
-
-    def recognises(self, names: Collection[str]) -> bool:
-        return super().recognises(names) and not any(re.search(r"\.attn\.q_bias$", name) for name in names)
 
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
@@ -106,23 +110,3 @@ class MAETorchFormat(CheckpointFormat):
 
 
 FORMATS.register("mae_torch")(MAETorchFormat())
-
-
-class TimmFormat(MAETorchFormat):
-    """Files of timm's `VisionTransformer`: the names of the official code, without a decoder.
-
-    `global_pool="token"` has `norm`, `global_pool="avg"` has `fc_norm`; without a head, either may come. Models without
-    a class token need `num_cls_tokens=0`. LayerScale is `ls1` and `ls2`; registers are unexpected names.
-    """
-
-    name = "timm"
-    names = {**ENCODER, **LAYER_SCALE, "head": "head"}
-    parts = {"head": r"^head\."}
-    probe_names = {}
-    wrapper = None
-
-    def recognises(self, names: Collection[str]) -> bool:
-        return super().recognises(names) and not any(name.startswith("decoder_") for name in names)
-
-
-FORMATS.register("timm")(TimmFormat())

@@ -9,15 +9,17 @@ from collections.abc import Collection, Iterable, Sequence
 
 import keras
 
+from keras_mae.checkpoints.channels import chosen_channels
 from keras_mae.checkpoints.checkpoint_format import ZEROS, CheckpointFormat, parts_of, slots_of
 from keras_mae.checkpoints.difference import Difference, Misfit, explain
 from keras_mae.checkpoints.name_sets import NameSet
 from keras_mae.checkpoints.positions import grid_in_file
 from keras_mae.checkpoints.report import CheckpointReport
-from keras_mae.layers.slots import Offsets, Slot, Table
+from keras_mae.layers.slots import Offsets, PatchKernel, Slot, Table
 from keras_mae.registry import listed
 
 Grid = tuple[int, int]
+Channels = tuple[int | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,16 +31,28 @@ class Assignment:
         names: the tensors, by their names in the file; or `ZEROS`.
         old_grid: the file's grid, for position embeddings that have to change; else None.
         lacking: how many rows of position embeddings, of prefix tokens, the file lacks; they become zeros.
+        channels: for the patch projection, the file's channel for each of ours, None for the mean of the file's; None
+            if nothing has to change.
     """
 
     slot: Slot
     names: tuple[str, ...]
     old_grid: Grid | None = None
     lacking: int = 0
+    channels: Channels | None = None
+
+    @property
+    def resizes(self) -> bool:
+        """Whether the variable gets other numbers than the file's."""
+        return self.old_grid is not None or self.channels is not None
 
 
 def plan_merge(
-    model: keras.Model, file: NameSet, fmt: CheckpointFormat, skip: str | Sequence[str], resize: bool | Grid
+    model: keras.Model,
+    file: NameSet,
+    skip: str | Sequence[str],
+    resize: bool | Grid,
+    channels_from: str | Sequence[int | None] | None,
 ) -> tuple[list[Assignment], CheckpointReport]:
     """Gives every tensor of a file and every variable of a model exactly one place, before any variable changes.
 
@@ -48,9 +62,9 @@ def plan_merge(
     Args:
         model: the model to load into.
         file: the file; only its position embeddings are read here.
-        fmt: the file's format.
         skip: patterns (`fnmatch`) of names, the file's or ours.
         resize: `resize_positions` of `load_checkpoint`.
+        channels_from: as for `load_checkpoint`.
 
     Returns:
         An assignment for each variable to load, and the report of the load.
@@ -58,7 +72,8 @@ def plan_merge(
     Raises:
         ValueError: with both differences listed, if there are any; or for a pattern that matches nothing.
     """
-    shapes = file.shapes
+    shapes, fmt = file.shapes, file.fmt
+    _check_kind(model, fmt, file.path)
     found = _canonical_names(shapes, fmt, file.path)
     ours = slots_of(model)
     skipping = _Selector(skip)
@@ -67,15 +82,17 @@ def plan_merge(
     assignments: list[Assignment] = []
     difference = Difference()
     skipped: list[str] = []
+    fresh: list[str] = []
     kinds = {_any_block(name) for name in found}
     zero_biases: dict[str, None] = {}
     left = dict(found)  # what no variable has taken yet
-    for slot in ours:
+    for slot in map(fmt.placed, ours):
         canonical = fmt.file_names(slot)
         names = tuple(left.pop(name) if name in left else ZEROS for name in canonical)
         present, absent = [name for name in names if name], [name for name in canonical if name and name not in found]
         if skipping.matches([slot.name, *filter(None, canonical), *present]):
             skipped += [slot.name, *present]
+            fresh.append(slot.name)
         elif not canonical or (absent and not _may_be_zeros(slot, absent, kinds)):
             difference.missing.append((slot, absent))
         elif isinstance(slot.layout, (Table, Offsets)):
@@ -83,9 +100,13 @@ def plan_merge(
         else:
             zero_biases |= dict.fromkeys(map(_any_block, absent))
             expected = slot.file_shape(len(names))
+            channels = None
+            if isinstance(slot.layout, PatchKernel) and present:
+                channels = chosen_channels(channels_from, slot.layout.channels, shapes[present[0]])
+                expected = (expected[0], shapes[present[0]][1], *expected[2:]) if channels else expected
             wrong = (name for name in present if shapes[name] != expected)
             difference.misfits += [Misfit(slot, name, shapes[name], expected) for name in wrong]
-            assignments.append(Assignment(slot, names))
+            assignments.append(Assignment(slot, names, channels=channels))
     if zero_biases:
         notes = [*notes, f"the file has no {listed(zero_biases)}: these biases are zeros, which compute the same"]
 
@@ -111,8 +132,10 @@ def plan_merge(
         {each.slot.name: tuple(filter(None, each.names)) for each in assignments},
         tuple(skipped),
         (*dropped, *file.outside),
-        encoder_only={fmt.part_of(name) for name in found} <= {"encoder", "nothing"},
+        encoder_only={fmt.part_of(name) for name in found} <= {"encoder", "mask_token", "nothing"},
         notes=(*file.notes(), *notes),
+        fresh=tuple(fresh),
+        resized=tuple(each.slot.name for each in assignments if each.resizes),
     )
 
 
@@ -151,9 +174,23 @@ def _positions(
     return Assignment(slot, (name,), None if there.grid == layer.grid else there.grid, there.lacking)
 
 
+def _check_kind(model: keras.Model, fmt: CheckpointFormat, path: str) -> None:
+    """Raises a ValueError if one of file and encoder has rotary positions, of which there is no tensor."""
+    encoder = getattr(model, "encoder", model)
+    temperature = getattr(encoder, "rotary_temperature", None)
+    if fmt.names and fmt.rotary != (temperature is not None):
+        remedy = "rotary_temperature=100.0 (DINOv3's)" if fmt.rotary else "rotary_temperature=None"
+        raise ValueError(
+            f"{path} is of a model {'with' if fmt.rotary else 'without'} rotary positions, by its names, and this "
+            f"{type(model).__name__} has rotary_temperature={temperature}: build the encoder with {remedy}"
+        )
+
+
 def _may_be_zeros(slot: Slot, absent: list[str], kinds: Collection[str]) -> bool:
-    """Whether these are biases of queries, keys and values that no block of the file has beside its matrix."""
-    if not (slot.owner.endswith(".attention.qkv") and slot.leaf == "bias"):
+    """Whether these are biases in the blocks that no block of the file has beside its matrix."""
+    if not (
+        re.search(r"\.blocks\.\d+\.(attention\.qkv|attention\.projection|mlp_\w+)$", slot.owner) and slot.leaf == "bias"
+    ):
         return False
     for kind in map(_any_block, absent):
         matrix = re.sub(r"(\.[qkv]_bias|\.bias)$", ".weight", kind)

@@ -19,13 +19,15 @@ class NameSet(TensorFile):
     """The tensors of a file whose names begin with a prefix, under their names without it.
 
     Attributes:
+        fmt: the table of names that reads them.
         prefix: the removed prefix.
         others: the prefixes of the other sets in the file.
         outside: names of the file that do not belong to this set.
     """
 
-    def __init__(self, file: TensorFile, prefix: str, others: Collection[str]) -> None:
-        self.path, self.grid, self.prefix, self.others = file.path, file.grid, prefix, tuple(others)
+    def __init__(self, file: TensorFile, fmt: CheckpointFormat, prefix: str, others: Collection[str]) -> None:
+        self.path, self.grid, self.metadata, self.fmt = file.path, file.grid, file.metadata, fmt
+        self.prefix, self.others = prefix, tuple(others)
         self._file = file
         longer = tuple(other for other in others if len(other) > len(prefix))
         own = {name: None for name in file.shapes if name.startswith(prefix) and not name.startswith(longer)}
@@ -74,15 +76,16 @@ def choose_set(file: TensorFile, fmt: CheckpointFormat, prefix: str | None) -> N
     Raises:
         ValueError: if there is no set with this prefix.
     """
-    sets = prefixes_of(file.shapes, fmt)
+    by_member = {member: prefixes_of(file.shapes, member) for member in fmt.members()}
+    asked = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
+    sets = list(dict.fromkeys(each for sets in by_member.values() for each in sets))
     if not sets:
         return None
-    if prefix is not None:
-        asked = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
-        if asked not in sets:
-            raise ValueError(
-                f"{file.path} holds no weights of the format {fmt.name!r} under prefix={prefix!r}: there are "
-                f"{listed(map(repr, sets))}"
-            )
-        sets = [asked, *(each for each in sets if each != asked)]
-    return NameSet(file, sets[0], sets[1:])
+    if asked is not None and asked not in sets:
+        raise ValueError(
+            f"{file.path} holds no weights of the format {fmt.name!r} under prefix={prefix!r}: there are "
+            f"{listed(map(repr, sets))}"
+        )
+    member = next(member for member, own in by_member.items() if (own if asked is None else asked in own))
+    chosen = by_member[member][0] if asked is None else asked
+    return NameSet(file, member, chosen, [each for each in by_member[member] if each != chosen])

@@ -73,7 +73,7 @@ def grid_in_file(
         return FileGrid(known, lacking)
     grid = said if lacking_of(said) is not None else None
     if grid is None and isinstance(layer, PositionEmbedding):
-        grid = _grid_of_sincos(layer, table)
+        grid = sincos_grid(table, layer.num_prefix_tokens, layer.temperature, layer.grid)
     guessed = grid is None
     if guessed:
         squares = [(side, side) for side in range(1, math.isqrt(rows) + 2)]
@@ -105,13 +105,16 @@ def num_rows(layer: PlacedLayer, grid: Grid) -> int:
     return relative_position_rows(grid, layer.num_prefix_tokens)
 
 
-def _grid_of_sincos(layer: PositionEmbedding, table: np.ndarray) -> Grid | None:
-    count = len(table) - layer.num_prefix_tokens
+def sincos_grid(
+    table: np.ndarray, num_prefix_tokens: int, temperature: float = 10000.0, first: Grid | None = None
+) -> Grid | None:
+    """The grid of a sin-cos table, `first` if that is one; None for any other table."""
+    count = len(table) - num_prefix_tokens
     if count < 1 or table.shape[1] % 4:
         return None
     grids = [(rows, count // rows) for rows in range(1, count + 1) if count % rows == 0]
-    grids.sort(key=lambda grid: (grid != layer.grid, abs(grid[0] - grid[1])))
-    return next((grid for grid in grids if _is_sincos(table, grid, layer)), None)
+    grids.sort(key=lambda grid: (grid != first, abs(grid[0] - grid[1])))
+    return next((grid for grid in grids if is_sincos(table, grid, num_prefix_tokens, temperature)), None)
 
 
 def _text(grid: Grid) -> str:
@@ -132,17 +135,18 @@ def table_for(layer: PlacedLayer, table: np.ndarray, old_grid: Grid) -> tuple[np
     if isinstance(layer, RelativePositionBias):
         new = resize_relative_position_bias(table, old_grid, layer.grid)
         return new, f"relative positions resized from a grid of {grids} (bicubic)"
-    if layer.kind == "sincos" and _is_sincos(table, old_grid, layer):
+    if layer.kind == "sincos" and _is_of(layer, table, old_grid):
         note = f"sin-cos position embeddings computed anew, from a grid of {grids}"
         _log.info(note)
-        return _sincos(layer, layer.grid, table.shape[1]), note
+        new = sincos_position_embedding(layer.grid, table.shape[1], layer.num_prefix_tokens, layer.temperature)
+        return new, note
     new = resize_position_embedding(table, old_grid, layer.grid, layer.num_prefix_tokens)
     return new, f"position embeddings resized from a grid of {grids} (bicubic)"
 
 
 def note_on_kind(layer: PlacedLayer, table: np.ndarray) -> str | None:
     """A sentence for the report if the layer is sin-cos and the table is not, else None."""
-    if not isinstance(layer, PositionEmbedding) or layer.kind != "sincos" or _is_sincos(table, layer.grid, layer):
+    if not isinstance(layer, PositionEmbedding) or layer.kind != "sincos" or _is_of(layer, table, layer.grid):
         return None
     return (
         "the file's position embeddings are not the sin-cos table of this model: they are used as they are, and not "
@@ -150,10 +154,13 @@ def note_on_kind(layer: PlacedLayer, table: np.ndarray) -> str | None:
     )
 
 
-def _sincos(layer: PositionEmbedding, grid: Grid, dim: int) -> np.ndarray:
-    return sincos_position_embedding(grid, dim, layer.num_prefix_tokens, layer.temperature)
+def is_sincos(table: np.ndarray, grid: Grid, num_prefix_tokens: int, temperature: float = 10000.0) -> bool:
+    """Whether a table `(rows, D)` is the sin-cos one of a grid."""
+    if table.shape[1] % 4 or len(table) != num_prefix_tokens + grid[0] * grid[1]:
+        return False
+    expected = sincos_position_embedding(grid, table.shape[1], num_prefix_tokens, temperature)
+    return bool(np.abs(np.asarray(table, "float32") - expected).max() < _SINCOS_TOLERANCE)
 
 
-def _is_sincos(table: np.ndarray, grid: Grid, layer: PositionEmbedding) -> bool:
-    difference = np.abs(np.asarray(table, "float32") - _sincos(layer, grid, table.shape[1]))
-    return bool(difference.max() < _SINCOS_TOLERANCE)
+def _is_of(layer: PositionEmbedding, table: np.ndarray, grid: Grid) -> bool:
+    return is_sincos(table, grid, layer.num_prefix_tokens, layer.temperature)

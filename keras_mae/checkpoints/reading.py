@@ -8,8 +8,8 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import ml_dtypes
@@ -17,14 +17,14 @@ import numpy as np
 
 from keras_mae import _compat
 from keras_mae.checkpoints.checkpoint_format import slots_of
+from keras_mae.checkpoints.metadata import grid_of
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.registry import listed
 
 SAFETENSORS = (".safetensors",)
 TORCH = (".pth", ".pt", ".bin")
 KERAS = (".keras",)
-GRID_KEY = "keras_mae.grid"  # in the metadata of our safetensors files, and of our PyTorch state dicts, `_metadata`
-LICENCE_KEY = "keras_mae.licence"  # there, too
+LICENCE_KEY = "keras_mae.licence"  # in the metadata of our safetensors files, and of our PyTorch state dicts
 LICENCE_FILE = "licence.txt"  # in our .keras files, of which Keras reads its own members only
 _TORCH_VERSION = (2, 6)  # older ones can run code in a pickle in spite of weights_only=True: CVE-2025-32434
 _MOST_MAPPED_BYTES = 2**28
@@ -38,10 +38,12 @@ class TensorFile(abc.ABC):
         shapes: the shape of each tensor.
         grid: the (rows, columns) of patches of its position embeddings, if the file states them.
         licence: of its weights, if the file is of PyTorch and states it; see `keras_mae.checkpoints.licences`.
+        metadata: texts by name that the file holds beside its tensors.
     """
 
     path: str
     shapes: dict[str, tuple[int, ...]]
+    metadata: Mapping[str, Any] = MappingProxyType({})
     grid: tuple[int, int] | None = None
     licence: str | None = None
 
@@ -85,7 +87,8 @@ class SafetensorsFile(TensorFile):
         except SafetensorError as error:
             raise _damaged(path, "a safetensors file") from error
         self.shapes = {name: tuple(self._file.get_slice(name).get_shape()) for name in self._file.keys()}
-        self.grid = _grid((self._file.metadata() or {}).get(GRID_KEY))
+        self.metadata = self._file.metadata() or {}
+        self.grid = grid_of(self.metadata)
 
     def read(self, name: str) -> np.ndarray:
         return self._file.get_tensor(name)
@@ -127,8 +130,9 @@ class TorchFile(TensorFile):
         except Exception as error:  # unpickling other bytes may raise anything
             raise _damaged(self.path, "a file of torch.save") from error
         self._tensors, self._bytes_read = _state_dict(content, self.path), 0
-        said = [_compat.note_of(each).get(GRID_KEY) for _, each in _dicts(content)]
-        self.grid = next((grid for grid in map(_grid, said) if grid), None)
+        said = [_compat.note_of(each) for _, each in _dicts(content)]
+        self.metadata = next((each for each in said if grid_of(each)), {})
+        self.grid = grid_of(self.metadata)
         licences = [_compat.note_of(each).get(LICENCE_KEY) for _, each in _dicts(content)]
         self.licence = next((licence for licence in licences if isinstance(licence, str)), None)
 
@@ -187,12 +191,6 @@ def _state_dict(content: Any, path: str) -> dict[str, Any]:
             f"{listed(map(str, content))}; save model.state_dict()"
         )
     return tensors
-
-
-def _grid(text: Any) -> tuple[int, int] | None:
-    """The grid in a text such as 14x14; None for anything else."""
-    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text) if isinstance(text, str) else None
-    return (int(match[1]), int(match[2])) if match else None
 
 
 def _refused(path: str, error: Exception) -> ValueError:

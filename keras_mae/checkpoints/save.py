@@ -18,8 +18,9 @@ import numpy as np
 from keras_mae import _compat
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat, slots_of
 from keras_mae.checkpoints.formats import FORMATS
-from keras_mae.checkpoints.hf import config_of
-from keras_mae.checkpoints.reading import GRID_KEY, KERAS, LICENCE_FILE, LICENCE_KEY, SAFETENSORS, TORCH, import_torch
+from keras_mae.checkpoints.hf_config import config_of
+from keras_mae.checkpoints.metadata import metadata_of
+from keras_mae.checkpoints.reading import KERAS, LICENCE_FILE, LICENCE_KEY, SAFETENSORS, TORCH, import_torch
 from keras_mae.checkpoints.report import CheckpointReport
 from keras_mae.layers.slots import Slot
 from keras_mae.registry import listed
@@ -55,7 +56,8 @@ def save_checkpoint(model: keras.Model, path: str, format: str, licence: str | N
     path = os.fspath(path)
     check_target(path, format)
     ours = slots_of(model)
-    fmt, _ = FORMATS[format].for_model(model, None, lambda name: False)
+    fmt = table_for_saving(FORMATS[format], model)
+    ours = [fmt.placed(slot) for slot in ours]
     names = {slot.name: tuple(filter(None, fmt.file_names(slot))) for slot in ours}
     homeless = [name for name, theirs in names.items() if not theirs]
     if homeless:
@@ -63,7 +65,8 @@ def save_checkpoint(model: keras.Model, path: str, format: str, licence: str | N
             f"the format {format!r} has no place for {listed(homeless, 1)} of this {type(model).__name__}: save its "
             "encoder (model.encoder), or choose another format, such as 'keras'"
         )
-    config = config_of(model) if format == "hf" else None
+    config = config_of(model, fmt) if format == "hf" else None
+    tensors = {} if format == "keras" else _tensors(ours, fmt, model)
     if config is not None:
         _check_config(config_path(path))
     with _atomic(path) as unfinished:
@@ -74,9 +77,8 @@ def save_checkpoint(model: keras.Model, path: str, format: str, licence: str | N
                 with zipfile.ZipFile(unfinished, "a") as archive:
                     archive.writestr(LICENCE_FILE, licence)
         else:
-            note = {GRID_KEY: "{}x{}".format(*getattr(model, "encoder", model).grid)}
-            note |= {} if licence is None else {LICENCE_KEY: licence}
-            _write_tensors(unfinished, _tensors(ours, fmt), fmt.wrapper, note)
+            note = metadata_of(model) | ({} if licence is None else {LICENCE_KEY: licence})
+            _write_tensors(unfinished, tensors, fmt.wrapper, note)
     if config is not None:
         with _atomic(config_path(path)) as unfinished, open(unfinished, "w", encoding="utf-8") as file:
             json.dump(config, file, indent=2)
@@ -113,11 +115,43 @@ def _check_config(path: str) -> None:
             )
 
 
-def _tensors(ours: list[Slot], fmt: CheckpointFormat) -> dict[str, np.ndarray]:
-    tensors: dict[str, np.ndarray] = {}
+def table_for_saving(fmt: CheckpointFormat, model: keras.Model) -> CheckpointFormat:
+    """The format's table that has a place for all that the model's encoder is.
+
+    Raises:
+        ValueError: if there is none, with what is in the way.
+    """
+    encoder = getattr(model, "encoder", model)
+    refusals = {member: member.refusal(encoder) for member in fmt.members()}
+    able = [member for member, refusal in refusals.items() if refusal is None]
+    if not able:
+        closest = next((member for member in reversed(fmt.members()) if _is_of_kind(member, encoder)), fmt)
+        raise ValueError(
+            f"the format {fmt.name!r} cannot hold this {type(model).__name__}: it has {refusals[closest]}; choose "
+            "another format, such as 'keras'"
+        )
+    return able[0].for_model(model, None, lambda name: False)[0]
+
+
+def _is_of_kind(fmt: CheckpointFormat, encoder: Any) -> bool:
+    """Whether a table is for encoders of this kind, if one has to say what is in the way."""
+    owners = {"encoder.registers": encoder.num_registers, "encoder.blocks.{}.mlp_scale.gamma": encoder.layer_scale}
+    has_all = all(owner in fmt.names for owner, value in owners.items() if value)
+    return has_all and fmt.rotary == (encoder.rotary_temperature is not None)
+
+
+def _tensors(ours: list[Slot], fmt: CheckpointFormat, model: keras.Model) -> dict[str, np.ndarray]:
+    encoder = getattr(model, "encoder", model)
+    key_biases_count = encoder.rotary_temperature is not None or encoder.qk_norm
+    tensors = fmt.unused(encoder)
     for slot in ours:
         names = fmt.file_names(slot)
         pieces = np.split(slot.value, len(names), axis=-1)
+        if key_biases_count and any(np.any(piece) for name, piece in zip(names, pieces, strict=True) if not name):
+            raise ValueError(
+                f"{slot.name} has a bias of the keys, which the format {fmt.name!r} has no place for, and which counts "
+                "with rotary positions or norms of keys: choose the format 'keras' or 'hf'"
+            )
         tensors |= {name: slot.layout.to_file(piece) for name, piece in zip(names, pieces, strict=True) if name}
     return tensors
 
@@ -134,13 +168,13 @@ def _sort_metadata(path: str) -> None:
             file.write(sorted_header)
 
 
-def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | None, note: dict[str, str]) -> None:
+def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | None, metadata: dict[str, str]) -> None:
     if path.lower().endswith(SAFETENSORS):
         from safetensors.numpy import save_file
 
         contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
         # "format" tells Hugging Face and timm that the tensors are in PyTorch's layout
-        save_file(contiguous, path, {"format": "pt", **note})
+        save_file(contiguous, path, {"format": "pt", **metadata})
         _sort_metadata(path)
         return
     torch = import_torch(path)
@@ -152,7 +186,7 @@ def _write_tensors(path: str, tensors: dict[str, np.ndarray], wrapper: str | Non
         return torch.from_numpy(array)
 
     content = collections.OrderedDict((name, tensor(array)) for name, array in tensors.items())
-    _compat.set_note(content, note)
+    _compat.set_note(content, metadata)
     torch.save({wrapper: content} if wrapper else content, path)
 
 

@@ -9,7 +9,6 @@ import keras
 
 from keras_mae.checkpoints.checkpoint_format import FORMATS, ZEROS, CheckpointFormat
 from keras_mae.checkpoints.mae_torch import ENCODER, MAETorchFormat
-from keras_mae.layers.slots import Slot
 from keras_mae.models import SimMIM
 
 _SHARED = "rel_pos_bias.relative_position_bias_table"
@@ -28,6 +27,7 @@ class SimMIMTorchFormat(MAETorchFormat):
     name = "simmim_torch"
     names = {
         **ENCODER,
+        "encoder.blocks.{}.attention.qkv.bias": ("blocks.{}.attn.q_bias", ZEROS, "blocks.{}.attn.v_bias"),
         "encoder.blocks.{}.attention_scale.gamma": "blocks.{}.gamma_1",
         "encoder.blocks.{}.mlp_scale.gamma": "blocks.{}.gamma_2",
         "mask_token": "mask_token",
@@ -40,20 +40,10 @@ class SimMIMTorchFormat(MAETorchFormat):
         "head": r"^head\.",
     }
     signature = r"^blocks\.\d+\.attn\.qkv\.weight$"
-
-    def recognises(self, names: Collection[str]) -> bool:
-        """Whether the names have biases of queries and values alone, or none."""
-        return CheckpointFormat.recognises(self, names) and not any(name.endswith(".attn.qkv.bias") for name in names)
+    foreign = r"\.attn\.qkv\.bias$|^(reg_token|register_tokens)$|\.(q_norm|k_norm)\."
 
     def canonical(self, name: str) -> str:
         return name.removeprefix("encoder.")
-
-    def file_names(self, slot: Slot) -> tuple[str, ...]:
-        names = super().file_names(slot)
-        if names and slot.owner.endswith(".attention.qkv") and slot.leaf == "bias":
-            module = names[0].removesuffix("qkv.bias")
-            return f"{module}q_bias", ZEROS, f"{module}v_bias"
-        return names
 
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]
@@ -67,11 +57,17 @@ class SimMIMTorchFormat(MAETorchFormat):
             _check_kind(kind, found)
         elif isinstance(model, SimMIM):  # as in its pretrained files
             ours = ("decoder.projection",)
-            own.names = {key: name if key in ours else f"encoder.{name}" for key, name in own.names.items()}
+            own.names = {key: name if key in ours else _in_encoder(name) for key, name in own.names.items()}
         return own, notes
 
 
 FORMATS.register("simmim_torch")(SimMIMTorchFormat())
+
+
+def _in_encoder(name: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    if isinstance(name, tuple):
+        return tuple(f"encoder.{each}" if each else ZEROS for each in name)
+    return f"encoder.{name}"
 
 
 def _check_kind(kind: str | None, found: Collection[str]) -> None:

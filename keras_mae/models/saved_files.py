@@ -64,19 +64,28 @@ def load_model_file(path: str) -> keras.Model:
     return model
 
 
+def read_parts(path: str) -> list[tuple[str, dict[str, Any]]]:
+    """Class and constructor arguments of each object in a `.keras` file, the model's own first; nothing is built.
+
+    Raises:
+        ValueError: in one line, if the file is damaged, is something else, or names a class that could run code.
+    """
+    parts = list(_objects(_config(path)))
+    for part in parts:
+        _check_object(part, path)
+    return [(str(part.get("registered_name")), part.get("config") or {}) for part in parts]
+
+
 def read_encoder_arguments(path: str) -> dict[str, Any]:
     """The constructor arguments of the encoder in a `.keras` file.
 
     Raises:
         ValueError: in one line, if the file is damaged, is something else, or holds no encoder.
     """
-    parts = list(_objects(_config(path)))
-    for part in parts:
-        _check_object(part, path)
-    for part in parts:
-        kind = keras.saving.get_registered_object(str(part.get("registered_name")))
+    for name, arguments in read_parts(path):
+        kind = keras.saving.get_registered_object(name)
         if isinstance(kind, type) and issubclass(kind, Encoder):
-            return part["config"]
+            return arguments
     raise ValueError(f"{path} holds no encoder")
 
 

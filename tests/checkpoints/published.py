@@ -4,6 +4,7 @@ Every tensor holds seeded random numbers, tokens and position embeddings include
 zeros mixed up are not seen.
 """
 
+import pathlib
 import re
 
 import numpy as np
@@ -105,6 +106,7 @@ def pixels_for(encoder, images):
 def write(path, tensors, wrapper=None):
     """Writes tensors as the libraries do, without any code of ours; returns the path as a string."""
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+    pathlib.Path(path).parent.mkdir(exist_ok=True)
     if str(path).endswith(".safetensors"):
         save_file(tensors, str(path))
     else:

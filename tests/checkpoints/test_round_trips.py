@@ -85,8 +85,8 @@ def test_theirs_and_back(format, tmp_path):
         np.testing.assert_array_equal(written[name], tensor.numpy(), err_msg=name)
 
 
-def hugging_face_reads(folder, kind):
-    model, info = kind.from_pretrained(folder, output_loading_info=True)
+def hugging_face_reads(folder, kind, **options):
+    model, info = kind.from_pretrained(folder, output_loading_info=True, **options)
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")), info
     return model.eval()
 

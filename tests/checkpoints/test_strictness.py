@@ -195,7 +195,7 @@ def test_an_unknown_format_is_refused_with_a_suggestion(files):
         small_encoder(),
         files["encoder", "hf"],
         "huggingface",
-        "'hf', 'mae_torch', 'timm', 'simmim_torch', 'keras'",
+        "'hf', 'mae_torch', 'simmim_torch', 'timm', 'keras'",
         "format='hf'",
     )
     with pytest.raises(ValueError, match="no format is called 'pytorch'"):

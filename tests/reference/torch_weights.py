@@ -2,6 +2,8 @@
 
 import torch
 
+from tests.reference import torchvision_operators  # noqa: F401  before timm or transformers import torchvision
+
 
 def randomize(module, seed=0):
     """Fills every parameter with seeded random numbers of a sensible size; the module, in evaluation mode."""

@@ -1,0 +1,112 @@
+"""What a `config.json` beside a file of weights says of its model: Hugging Face's, or timm's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+_SAME_ACTIVATIONS = ("gelu", "gelu_python")  # both by the error function
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """What the configs in a folder say.
+
+    Attributes:
+        name: the model's type or architecture, None without a config of Hugging Face or timm.
+        encoder: arguments of `ViTEncoder`.
+        decoder: arguments of `MAEDecoder`.
+        refusal: what the model has that no model here has, or "".
+    """
+
+    name: str | None = None
+    encoder: dict[str, Any] = dataclasses.field(default_factory=dict)
+    decoder: dict[str, Any] = dataclasses.field(default_factory=dict)
+    refusal: str = ""
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """The (rows, columns) of patches, if the config states them."""
+        image, patch = self.encoder.get("image_shape"), self.encoder.get("patch_size")
+        return (image[0] // patch[0], image[1] // patch[1]) if image and patch else None
+
+
+def read_config(path: str) -> Beside:
+    """What the configs beside a file say; nothing where there are none, or they are damaged or another program's."""
+    folder = os.path.dirname(os.path.abspath(path))
+    config = _json(os.path.join(folder, "config.json"))
+    try:
+        if isinstance(config.get("model_type"), str):
+            return _of_hugging_face(config, _json(os.path.join(folder, "preprocessor_config.json")))
+        if isinstance(config.get("architecture"), str):
+            return _of_timm(config)
+    except (TypeError, ValueError, KeyError, ZeroDivisionError, AttributeError, IndexError):
+        pass  # the config is optional
+    return Beside()
+
+
+def _json(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _pair(size: Any) -> tuple[int, int]:
+    """Height and width of a size in Hugging Face's form: a number, or two."""
+    height, width = size if isinstance(size, (list, tuple)) else (size, size)
+    return int(height), int(width)
+
+
+def _of_hugging_face(config: dict[str, Any], images: dict[str, Any]) -> Beside:
+    names = {
+        "hidden_dim": "hidden_size",
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "layer_norm_epsilon": "layer_norm_eps",
+    }
+    encoder = {ours: config[theirs] for ours, theirs in names.items() if theirs in config}
+    if "rope_theta" in config:
+        encoder["rotary_temperature"] = float(config["rope_theta"])
+    if "image_size" in config and "patch_size" in config:
+        encoder["patch_size"] = _pair(config["patch_size"])
+        encoder["image_shape"] = (*_pair(config["image_size"]), int(config.get("num_channels", 3)))
+    if len(images.get("image_mean") or ()) == len(images.get("image_std") or (None,)):
+        encoder |= {"mean": tuple(images["image_mean"]), "std": tuple(images["image_std"])}
+    decoder = {
+        ours: config[f"decoder_{theirs}"]
+        for ours, theirs in {**names, "mlp_dim": "intermediate_size"}.items()
+        if f"decoder_{theirs}" in config
+    }
+    if decoder and "layer_norm_epsilon" in encoder:
+        decoder["layer_norm_epsilon"] = encoder["layer_norm_epsilon"]
+    return Beside(config["model_type"], encoder, decoder, _other_activation(config))
+
+
+def _other_activation(config: dict[str, Any]) -> str:
+    act = config.get("hidden_act", "gelu")
+    if config.get("use_swiglu_ffn"):  # SwiGLU, whatever the config says
+        return ""
+    allowed = ("silu", "swish") if config.get("use_gated_mlp") else _SAME_ACTIVATIONS
+    kind = "gated MLPs" if config.get("use_gated_mlp") else "MLPs"
+    return "" if act in allowed else f"{kind} with {act!r}, and those here have {allowed[0]!r}"
+
+
+def _of_timm(config: dict[str, Any]) -> Beside:
+    name, own = config["architecture"], config.get("model_args") or {}
+    pretrained = config.get("pretrained_cfg") or {}
+    encoder: dict[str, Any] = {}
+    if "num_heads" in own:
+        encoder["num_heads"] = int(own["num_heads"])
+    size = pretrained.get("input_size")
+    if size:
+        height, width = _pair(own.get("img_size", size[1:]))
+        encoder["image_shape"] = (height, width, int(own.get("in_chans", size[0])))
+    if pretrained.get("mean") and pretrained.get("std"):
+        encoder |= {"mean": tuple(pretrained["mean"]), "std": tuple(pretrained["std"])}
+    quick = "quickgelu" in name
+    return Beside(name, encoder, refusal="MLPs with 'quick_gelu', and those here have 'gelu'" if quick else "")
