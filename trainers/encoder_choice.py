@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from keras_mae.checkpoints.description import load_encoder as load_published
@@ -59,15 +60,17 @@ def _published(config: ClassifierConfig, drop_path_rate: float) -> tuple[Encoder
     weights = find_weights(own)
     weights.say()
     said = weights.description
-    arguments: dict[str, Any] = {"drop_path_rate": drop_path_rate, **missing_arguments(own, weights)}
-    shape = said.encoder.get("image_shape", (224, 224, 3))
+    missing = missing_arguments(own, weights, "type --set {}=...")
+    _check_same(config, {**said.encoder, **missing}, weights.source, besides=_OF_IMAGES)
+    arguments: dict[str, Any] = {"drop_path_rate": drop_path_rate, **missing}
+    shape = said.encoder.get("image_shape", (224, 224, 3))  # of which the size is set, if it is not told
     image_shape = (*(own.image_size or shape[:2]), own.channels or shape[2])
-    arguments |= {name: getattr(own, name) for name in ("mean", "std") if getattr(own, name) is not None}
+    others = ("mean", "std", "position_temperature")
+    arguments |= {name: getattr(own, name) for name in others if getattr(own, name) is not None}
     encoder, report = load_published(
         weights.path, said.format, own.init_prefix, image_shape, own.init_channels or "mean",
         config.run.dtype_policy, **arguments,
     )  # fmt: skip
-    _check_same(config, encoder, weights.source, besides=_OF_IMAGES)
     return encoder, weights.record(report)
 
 
@@ -94,7 +97,8 @@ def published_encoder(own: Weights, source: Source | None) -> tuple[Encoder, dic
         measured = {"mean": stats.mean, "std": stats.std}
         _log.info("mean %s and std %s, measured on %d images", stats.mean, stats.std, stats.num_images)
     weights.say()
-    arguments = {**missing_arguments(own, weights), **measured}
+    by_hand = "make a .keras file of it by keras-mae convert --preset=... --set {}=..., and name that with --run"
+    arguments = {**missing_arguments(own, weights, by_hand), **measured}
     encoder, report = load_published(weights.path, weights.description.format, own.init_prefix, **arguments)
     return encoder, weights.record(report, **measured)
 
@@ -111,19 +115,29 @@ def with_statistics_of(config: ConfigT, source: Source, folder: RunFolder, resum
     return with_statistics(config, source, channels, folder, resume, known)
 
 
-def missing_arguments(own: Any, weights: FirstWeights) -> dict[str, Any]:
-    """The arguments of the encoder that its file does not tell, from the settings."""
-    of_preset = PRESETS.get(getattr(own, "preset", None) or "", {})
-    return {
-        name: value
-        for name in weights.description.unknown
-        if name in _OF_PRESET and (value := getattr(own, name, None) or of_preset.get(name)) is not None
-    }
+def missing_arguments(own: Any, weights: FirstWeights, remedy: str) -> dict[str, Any]:
+    """The arguments of the encoder that its file does not tell, from the settings.
+
+    Raises:
+        ValueError: if one is not set either; `remedy` says how to give it, with a `{}` for its name.
+    """
+    of_preset, found = PRESETS.get(getattr(own, "preset", None) or "", {}), {}
+    for name in weights.description.unknown:
+        setting = "image_size" if name == "image_shape" else name
+        value = getattr(own, setting, None) or of_preset.get(name if name in _OF_PRESET else "")
+        if value is None and "." not in name:
+            raise ValueError(f"{weights.source} does not tell {name} of its model: {remedy.format(setting)}")
+        if name in _OF_PRESET:
+            found[name] = value
+    return found
 
 
 def _from_run(config: ClassifierConfig, trained: str, drop_path_rate: float) -> Encoder:
     source = load_encoder(trained)
-    _check_same(config, source, trained)
+    found = {name: getattr(source, name, None) for name in (*_OF_PRESET, "position_temperature")}
+    pixels = source.normalize_pixels
+    found |= {"channels": source.image_shape[-1], "mean": pixels.mean, "std": pixels.std}
+    _check_same(config, found, trained)
     settings = {**source.get_config(), "dtype": config.run.dtype_policy}
     if "drop_path_rate" in settings:
         settings["drop_path_rate"] = drop_path_rate
@@ -160,20 +174,17 @@ def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> Encoder:
     return ViTEncoder.from_preset(own.preset, **own.arguments(), drop_path_rate=drop_path_rate, dtype=dtype)
 
 
-def _check_same(config: ClassifierConfig, encoder: Encoder, source: str, besides: tuple[str, ...] = ()) -> None:
+def _check_same(config: ClassifierConfig, found: Mapping[str, Any], source: str, besides: tuple[str, ...] = ()) -> None:
     """Refuses an encoder that differs from the config or from its preset, but in the settings `besides`."""
     asked = {name: getattr(config.encoder, name) for name in _OWN}
     if config.encoder.preset is not None:
         preset = PRESETS[config.encoder.preset]
         of_preset = {**preset, "patch_size": (preset["patch_size"],) * 2}
         asked |= {name: of_preset[name] for name in _OF_PRESET if asked[name] is None}
-    found = {name: getattr(encoder, name, None) for name in (*_OF_PRESET, "position_temperature")}
-    found["channels"] = encoder.image_shape[-1]
-    found["mean"], found["std"] = encoder.normalize_pixels.mean, encoder.normalize_pixels.std
     differing = [
         f"{name}: {found[name]!r} there, {asked[name]!r} asked for"
         for name in _OWN
-        if name not in besides and asked[name] is not None and asked[name] != found[name]
+        if name in found and name not in besides and asked[name] is not None and asked[name] != found[name]
     ]
     if differing:
         raise ValueError(

@@ -18,7 +18,7 @@ from keras_mae.trainers import recipes, run
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.encoder_parts import ViT
 from keras_mae.trainers.model_parts import Transformer
-from keras_mae.trainers.settings import ConfigT, changed, kind_of, replaced
+from keras_mae.trainers.settings import ConfigT, changed, kind_of, names_in, replaced
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights
 
@@ -106,20 +106,27 @@ def continued(own: Weights, settings: Sequence[str], recipe: str | None = None) 
     Raises:
         ValueError: as `find_weights` and `changed`.
     """
-    description = find_weights(own, run.MODEL).description
+    found = find_weights(own, run.MODEL)
+    description = found.description
     base = recipes.load(recipe or RECIPES[description.method or "mae"], PretrainConfig)
     parts: dict[str, Any] = {"encoder": _encoder_settings(description, base.encoder)}
     if description.decoder is not None and isinstance(base.decoder, Transformer):
         names = {field.name for field in dataclasses.fields(Transformer)} & set(description.decoder)
         parts["decoder"] = Transformer(**{name: description.decoder[name] for name in names})
     weights = {f"run.{field.name}": getattr(own, field.name) for field in dataclasses.fields(Weights)}
-    return changed(replaced(base, **parts, **weights), settings)
+    config = changed(replaced(base, **parts, **weights), settings)
+    given = names_in(config, settings)
+    for name in found.description.unknown:
+        key = name if "." in name else "encoder.image_size" if name == "image_shape" else f"encoder.{name}"
+        if key not in given and getattr(config, key.partition(".")[0]) is not None:
+            raise ValueError(f"{found.source} does not tell {name} of its model: type --set {key}=..., as it has")
+    return config
 
 
 def _encoder_settings(description: Description, before: Any) -> ViT:
     """The settings of the encoder in a file; those that no file tells are the recipe's."""
     known = {name: _plain(value) for name, value in description.encoder.items()}
-    height, width, channels = known.pop("image_shape")
+    height, width, channels = known.pop("image_shape", ViT().image_shape)
     names = {field.name for field in dataclasses.fields(ViT)} - {"mean", "std", "drop_path_rate", "preset"}
     settings = {name: value for name, value in known.items() if name in names}
     sizes = ("hidden_dim", "num_layers", "num_heads")
@@ -237,7 +244,7 @@ def _why_fresh(model: MaskedImageModel, config: PretrainConfig, description: Des
         return f"the file's is one of {description.method}, and the method is {method}"
     if getattr(config.method, "mask_tokens_in_encoder", False):
         return "the encoder sees the mask tokens"
-    channels = description.encoder["image_shape"][-1]
+    channels = description.encoder.get("image_shape", model.encoder.image_shape)[-1]
     if channels != model.encoder.image_shape[-1]:
         return f"the file's predicts {channels} channels"
     if not model.target.has_pixels or model.target.dim != model.encoder.geometry.values_per_patch:

@@ -129,7 +129,7 @@ def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int] | 
         arguments = of_this_version(read_encoder_arguments(find_model(trained).path))
     elif own.init is not None:
         weights = find_weights(own)
-        arguments = {**weights.description.encoder, **missing_arguments(own, weights)}
+        arguments = {**weights.description.encoder, **missing_arguments(own, weights, "type --set {}=...")}
     elif own.preset is not None:
         arguments = encoder_arguments(own.preset, own.arguments())
     else:

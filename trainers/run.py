@@ -222,8 +222,8 @@ class RunFolder:
             )
         if source is not None and began is None:
             raise ValueError(
-                f"the run in {self.path} did not begin with --init, and --resume takes weights from its checkpoint: leave "
-                "out --init to continue it, or begin a new run with another --output"
+                f"the run in {self.path} did not begin with --init, and --resume takes the weights of its checkpoint: "
+                "leave out --init to continue it, or begin a new run with another --output"
             )
         if source != began:
             raise ValueError(

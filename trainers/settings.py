@@ -133,6 +133,12 @@ def changed(config: ConfigT, settings: Sequence[str]) -> ConfigT:
     return _with(config, _split(settings), parse=True)
 
 
+def names_in(config: Config, settings: Sequence[str]) -> set[str]:
+    """The full names of the settings that `key=value` settings set, kinds of parts left out; errors as `changed`."""
+    kinds = {name for name, hint in hints_of(type(config)).items() if registry_of(hint) is not None}
+    return {_full_name(config, key, value) for key, value in _split(settings).items() if key not in kinds}
+
+
 def parsed(settings: Sequence[str], hints: dict[str, Any]) -> dict[str, Any]:
     """The values of `key=value` settings, each parsed by the type in `hints`; errors as `changed`."""
     values: dict[str, Any] = _split(settings)

@@ -28,7 +28,7 @@ class TrainedModel:
         config: the run's config, or None.
         data: the run's data specification, or None.
         seen: a summary of the run's data, see `RunFolder.seen`; empty without a run.
-        licence: of the weights that the run's encoder began with; None if they were fresh, or it is not known.
+        init: what the run's first weights were, see `RunFolder.init`; empty without a run.
     """
 
     path: str
@@ -36,7 +36,14 @@ class TrainedModel:
     config: AnyConfig | None = None
     data: str | None = None
     seen: dict[str, Any] = dataclasses.field(default_factory=dict)
-    licence: str | None = None
+    init: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def licence(self) -> str | None:
+        """The licence that came with the run's first weights, or that the file states; None for neither."""
+        from keras_mae.checkpoints.licences import licence_inside
+
+        return self.init.get("licence") or licence_inside(self.path)
 
     @property
     def crop_ratio(self) -> float:
@@ -84,7 +91,7 @@ def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:
 
 
 def _of_run(path: str, folder: run.RunFolder, config: AnyConfig, data: str) -> TrainedModel:
-    return TrainedModel(path, folder.path, config, data, folder.seen(), folder.init().get("licence"))
+    return TrainedModel(path, folder.path, config, data, folder.seen(), folder.init())
 
 
 def is_ours(source: str) -> bool:

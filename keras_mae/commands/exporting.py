@@ -202,7 +202,7 @@ def _load_published(values: flags.FlagValues) -> tuple[Any, TrainedModel]:
     from keras_mae.trainers.training_parts import Weights
 
     encoder, init = published_encoder(Weights(values.init, values.init_format), None)
-    return encoder, TrainedModel(values.init, licence=init["licence"])
+    return encoder, TrainedModel(values.init, init=init)
 
 
 def _load_for_export(path: str, kind: str):
