@@ -249,7 +249,7 @@ def _why_fresh(model: MaskedImageModel, config: PretrainConfig, description: Des
         return f"the file's predicts {channels} channels"
     if not model.target.has_pixels or model.target.dim != model.encoder.geometry.values_per_patch:
         return "the file's predicts pixels"
-    here = model.decoder.get_config()
+    here = model.decoder.get_config() if description.decoder else {}
     differing = [
         f"{name} {value}"
         for name, value in (description.decoder or {}).items()
