@@ -160,6 +160,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             value = each["value"]
             if each["key"] == "file":
                 self.server.repositories[name][value["path"]] = base64.b64decode(value["content"])
+            if each["key"] == "deletedFile":
+                del self.server.repositories[name][value["path"]]
             if each["key"] == "lfsFile":
                 self.server.repositories[name][value["path"]] = self.server.blobs[value["oid"]]
         url = f"{self.server.url}/{name}/commit/{COMMIT}"

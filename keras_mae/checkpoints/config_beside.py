@@ -47,6 +47,23 @@ def read_config(path: str) -> Beside:
     return Beside()
 
 
+def config_for(path: str, hidden_dim: int) -> Beside:
+    """As `read_config`, for a model of this width; nothing if the config is of another file in the folder.
+
+    Raises:
+        ValueError: if the model has what no model here has, with what that is.
+    """
+    beside = read_config(path)
+    if beside.encoder.get("hidden_dim", hidden_dim) != hidden_dim:
+        return Beside()
+    if beside.refusal:
+        raise ValueError(
+            f"{path} is of a model that has {beside.refusal}, by the config beside it ({beside.name}): here it would "
+            "compute something else, so take another checkpoint"
+        )
+    return beside
+
+
 def _json(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:

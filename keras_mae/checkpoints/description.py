@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_mae.checkpoints.config_beside import Beside, read_config
 from keras_mae.checkpoints.formats import FORMATS, suggestion
 from keras_mae.checkpoints.known_files import local_path
 from keras_mae.checkpoints.load import load_checkpoint
@@ -79,9 +78,7 @@ def describe_checkpoint(
         file = choose_set(opened, FORMATS[format], prefix)
         if file is None:
             raise ValueError(f"{path} is not in the format {format!r}. {suggestion(opened.shapes, path)}")
-        beside = read_config(path)
-        sizes = sizes_of(file, beside)
-        return _described(file, format, [*notes, *file.notes()], sizes, beside, dict(encoder or {}))
+        return _described(file, format, [*notes, *file.notes()], sizes_of(file), dict(encoder or {}))
 
 
 def load_encoder(
@@ -146,19 +143,16 @@ def _format_of(file: TensorFile, format: str | None, path: str) -> tuple[str, li
     # files of an encoder without any bias of queries look like SimMIM's too, which have relative positions or a decoder
     if len(likely) > 1 and not any(re.search(r"relative_position|decoder\.0\.", name) for name in file.shapes):
         likely = [name for name in likely if name != "simmim_torch"]
-    if set(likely) == {"mae_torch", "timm"}:
+    if {"mae_torch", "timm"} <= set(likely):
         is_probe = any(re.search(r"(^|\.)head\.[01]\.", name) for name in file.shapes)
-        likely = ["mae_torch" if is_probe else "timm"]
+        likely.remove("timm" if is_probe else "mae_torch")
     if len(likely) > 1:
-        raise ValueError(f"{path} may be in several formats, by its names: choose format= {' or '.join(likely)}")
+        ways = " or ".join(f"format={name!r}" for name in likely)
+        raise ValueError(f"{path} may be in several formats, by its names: choose {ways}")
     return likely[0], [f"its format is {likely[0]!r}, by the names of its tensors"]
 
 
-def _described(
-    file: NameSet, format: str, notes: list[str], sizes: Sizes, beside: Beside, given: dict[str, Any]
-) -> Description:
-    if beside.refusal:
-        raise ValueError(f"{file.path} is of a model that has {beside.refusal}, by its config ({beside.name})")
+def _described(file: NameSet, format: str, notes: list[str], sizes: Sizes, given: dict[str, Any]) -> Description:
     ours = arguments_of(file.metadata, ENCODER_KEY)
     known = {**sizes.encoder, **given}
     if ours is not None:

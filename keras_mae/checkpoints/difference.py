@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +12,7 @@ import keras
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.name_sets import NameSet
-from keras_mae.layers.slots import Offsets, Slot, Table
+from keras_mae.layers.slots import Offsets, PatchKernel, Slot, Table
 from keras_mae.registry import listed
 
 Shape = tuple[int, ...]
@@ -84,7 +85,7 @@ def explain(
         lines.append(f"Unexpected in the file ({len(difference.unexpected)}): {listed(difference.unexpected)}.")
     if file.outside and difference.missing:
         lines.append(f"Not under the prefix {file.prefix!r}, so not read: {listed(file.outside, 4)}.")
-    remedies = [*_sizes(fmt, model, shapes), *_causes(difference, fmt, shapes)]
+    remedies = [*_sizes(fmt, model, shapes), *_causes(difference, fmt, model, shapes)]
     if not remedies and difference.unexpected:
         remedies = [
             "The models here have no part for what is unexpected: skip=(patterns of names,) leaves it out, and a model "
@@ -163,7 +164,7 @@ _LAYER_SCALE = r"(\.(ls[12]\.gamma|gamma_[12]|lambda_[12]|layer_scale[12]\.lambd
 _OTHER_ROWS = r"(reg_token|register_tokens|dist\w*_token|cls_token)$"
 
 
-def _causes(difference: Difference, fmt: CheckpointFormat, shapes: dict[str, Shape]) -> list[str]:
+def _causes(difference: Difference, fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]) -> list[str]:
     def has_unexpected(pattern: str) -> bool:
         return any(re.search(pattern, name) for name in difference.unexpected)
 
@@ -180,18 +181,11 @@ def _causes(difference: Difference, fmt: CheckpointFormat, shapes: dict[str, Sha
     causes += _what_is_missing(difference, fmt, shapes)
     if any(misfit.slot.part == "head" for misfit in difference.misfits):
         causes.append("For another number of classes, keep the model's head as it is, with skip=('head.*',).")
-    for misfit in difference.misfits:
-        if (
-            misfit.slot.owner in ("encoder.cls_token", "encoder.registers")
-            and misfit.found[::2] == misfit.expected[::2]
-        ):
-            argument = "num_cls_tokens" if misfit.slot.owner == "encoder.cls_token" else "num_registers"
-            causes.append(f"Build the encoder with {argument}={misfit.found[1]}, as in the file.")
-        if isinstance(misfit.slot.layout, Offsets) and misfit.found[-1:] != misfit.expected[-1:]:
-            causes.append(f"Build the encoder with num_heads={misfit.found[-1]}, as in the file.")
+    causes += [cause for cause in map(_of_misfit, difference.misfits) if cause]
     # with other prefix tokens the table has other rows for that reason, which resizing does not mend
-    if not has_unexpected(_OTHER_ROWS) and all(slot.owner != "encoder.cls_token" for slot, _ in difference.missing):
-        causes += dict.fromkeys(f"{each.name}: {each.grid}." for each in difference.misfits if each.grid)
+    tokens = {each.owner for each, _ in difference.missing} | {each.slot.owner for each in difference.misfits}
+    if not has_unexpected(_OTHER_ROWS) and not tokens & set(_COUNTS):
+        causes += dict.fromkeys(_of_rows(each, model) for each in difference.misfits if each.grid)
     return causes
 
 
@@ -201,13 +195,45 @@ def additions(names: Iterable[str]) -> list[str]:
     return [what for pattern, what in _FOREIGN.items() if any(re.search(pattern, name) for name in names)]
 
 
+_COUNTS = {"encoder.cls_token": "num_cls_tokens", "encoder.registers": "num_registers"}
+
+
+def _of_misfit(misfit: Misfit) -> str | None:
+    """The remedy for another shape, if there is a particular one."""
+    slot, found, expected = misfit.slot, misfit.found, misfit.expected
+    if isinstance(slot.layout, PatchKernel) and found[:1] + found[2:] == expected[:1] + expected[2:]:
+        return (
+            f"For images of {expected[1]} channels, adapt the file's projection of {found[1]} with "
+            "channels_from='mean', or with a sequence of the file's channels."
+        )
+    if slot.owner in _COUNTS and found[::2] == expected[::2]:
+        return f"Build the encoder with {_COUNTS[slot.owner]}={found[1]}, as in the file."
+    if isinstance(slot.layout, Offsets) and found[-1:] != expected[-1:]:
+        return f"Build the encoder with num_heads={found[-1]}, as in the file."
+    return None
+
+
+def _of_rows(misfit: Misfit, model: keras.Model) -> str:
+    """The remedy for a table of positions: of other prefix tokens, or of another grid."""
+    encoder, rows = getattr(model, "encoder", model), misfit.found[-2]
+    if misfit.slot.owner == "encoder.positions.table":
+        classes, both = encoder.num_cls_tokens, encoder.num_prefix_tokens
+        counts = dict.fromkeys((encoder.positions.num_prefix_tokens, classes, 0, both))
+        exact = [each for each in counts if rows - each == encoder.num_patches]
+        square = [each for each in counts if rows > each and math.isqrt(rows - each) ** 2 == rows - each]
+        count = next(iter(exact or square), encoder.positions.num_prefix_tokens)
+        if count != encoder.positions.num_prefix_tokens:
+            return f"Build the encoder with num_prefix_positions={count}, as in the file."
+    return f"{misfit.name}: {misfit.grid}."
+
+
 # what a file may lack, and the remedy
 _KEEP_DECODER = "keep the model's decoder as it is, with skip=('decoder.*',)."
 _KEEP_HEAD = "keep the model's head as it is, with skip=('head.*',)."
 _MISSING = {
     "layer scale": "The file has no LayerScale: build the encoder with layer_scale=None.",
     "class token": "The file has no class token: build the encoder with num_cls_tokens=0.",
-    "registers": "The file has no register tokens: build the encoder with num_registers=0.",
+    "registers": "The file has no register tokens: build the encoder with num_registers=0 and num_prefix_positions=None.",
     "norms of queries": "The file has no norms of queries and keys: build the encoder with qk_norm=False.",
     "norm before": "The file has no norm before the first block: build the encoder with pre_norm=False.",
     "positions": "The file has no absolute positions: build the encoder with position_embedding=None.",

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from keras_mae.checkpoints.channels import adapted_kernel, note_on_channels
+from keras_mae.checkpoints.config_beside import config_for
 from keras_mae.checkpoints.formats import FORMATS, suggestion
 from keras_mae.checkpoints.known_files import local_path
 from keras_mae.checkpoints.merge import Assignment, plan_merge
@@ -87,6 +88,8 @@ def load_checkpoint(
         file = choose_set(opened, fmt, prefix)
         if file is None:
             raise ValueError(f"{path} is not in the format {format!r}. {suggestion(opened.shapes, path)}")
+        if file.fmt.names:
+            config_for(path, getattr(getattr(model, "encoder", model), "hidden_dim", 0))
         if file.grid is None:
             file.grid = file.fmt.grid_beside(path)
         assignments, report = plan_merge(model, file, skip, resize_positions, channels_from)

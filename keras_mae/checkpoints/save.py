@@ -125,7 +125,7 @@ def table_for_saving(fmt: CheckpointFormat, model: keras.Model) -> CheckpointFor
     refusals = {member: member.refusal(encoder) for member in fmt.members()}
     able = [member for member, refusal in refusals.items() if refusal is None]
     if not able:
-        closest = next((member for member in reversed(fmt.members()) if _is_of_kind(member, encoder)), fmt)
+        closest = next((member for member in fmt.members() if _is_of_kind(member, encoder)), fmt)
         raise ValueError(
             f"the format {fmt.name!r} cannot hold this {type(model).__name__}: it has {refusals[closest]}; choose "
             "another format, such as 'keras'"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
-from keras_mae.checkpoints.config_beside import Beside
+from keras_mae.checkpoints.config_beside import Beside, config_for
 from keras_mae.checkpoints.difference import additions
 from keras_mae.checkpoints.name_sets import NameSet
 from keras_mae.checkpoints.positions import is_sincos, sincos_grid
@@ -95,7 +95,7 @@ def variants(fmt: CheckpointFormat, owner: str) -> list[str]:
     return modules
 
 
-def sizes_of(file: NameSet, beside: Beside) -> Sizes:
+def sizes_of(file: NameSet) -> Sizes:
     """What the tensors of a file, the config beside it and publications say of its model.
 
     Raises:
@@ -107,8 +107,7 @@ def sizes_of(file: NameSet, beside: Beside) -> Sizes:
         raise ValueError(f"{file.path} is not of a Vision Transformer on images: {fmt.patch_kernel} is {kernel}")
     _check_all_known(tensors)
     measured = _measured(tensors, kernel)
-    if beside.encoder.get("hidden_dim", kernel[0]) != kernel[0]:
-        beside = Beside()  # of another file in the folder
+    beside = config_for(file.path, kernel[0])
     found, notes = dict(measured), {}
     found["rotary_temperature"] = beside.encoder.get("rotary_temperature", _ROTARY_TEMPERATURE) if fmt.rotary else None
     if fmt.rotary and "rotary_temperature" not in beside.encoder:

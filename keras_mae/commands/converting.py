@@ -11,7 +11,7 @@ from keras_mae.commands.command import Command
 
 
 def _convert_flags() -> flags.FlagValues:
-    formats = ["hf", "mae_torch", "timm", "simmim_torch", "keras"]
+    formats = ["hf", "mae_torch", "simmim_torch", "timm", "keras"]
     values = flags.FlagValues()
     flags.DEFINE_string(
         "checkpoint", None, "a .safetensors, .pth, .pt, .bin or .keras file, or a URL of one", flag_values=values

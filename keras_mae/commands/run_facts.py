@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from keras_mae.trainers.run import BEST, CONFIG, LOG, PICTURES, RECONSTRUCTIONS,
 from keras_mae.trainers.settings import Config, short_names, values_of
 from keras_mae.trainers.trained_model import find_model
 
-_GIVEN = ("encoder.run",)  # by a flag, not by --set
+_GIVEN = ("encoder.run", "encoder.init", "run.init")  # settings with a flag of their own
 
 
 def licence_of_run(path: str) -> tuple[str | None, str | None]:
@@ -25,22 +26,25 @@ def licence_of_run(path: str) -> tuple[str | None, str | None]:
     Both are None for fresh weights; the licence alone is None if none is stated, or the weights are gone.
 
     Args:
-        path: the folder of a run, or a `.keras` file.
+        path: the folder of a run, or any source of weights.
     """
+    file = path
     if path.endswith(".keras") and os.path.isfile(path):
-        file, path = path, find_model(path).folder or path
-        if path == file:
-            return licence_of(file, file), shown_path(file)
-    if not os.path.isdir(path):
-        return None, shown_path(path)
-    folder = RunFolder(path)
-    config, _ = folder.config()
-    record = _record(folder)
-    init, before = record.get("init") or {}, getattr(getattr(config, "encoder", None), "run", None)
-    licence = record.get("licence") or init.get("licence")
-    if licence or before is None:
-        return licence, shown_path(init.get("source"))
-    return licence_of_run(before)
+        path = find_model(path).folder or path
+    folder = RunFolder(os.path.abspath(path))
+    if not os.path.isfile(folder / CONFIG) or "config" not in _record(folder):
+        inside = os.path.join(path, "model.safetensors") if os.path.isdir(path) else path
+        return licence_of(file, inside), shown_path(file)
+    init = _record(folder).get("init") or {}
+    source = init.get("source") or _first_weights(folder.config()[0])
+    if init.get("licence") or source is None:
+        return init.get("licence"), shown_path(source)
+    return licence_of_run(source)
+
+
+def _first_weights(config: Config) -> str | None:
+    """The setting that names the weights that a run began with."""
+    return next((str(value) for name, value in values_of(config).items() if name in _GIVEN and value), None)
 
 
 def _record(folder: RunFolder) -> dict[str, Any]:
@@ -49,14 +53,17 @@ def _record(folder: RunFolder) -> dict[str, Any]:
 
 
 def shown_path(source: str | None) -> str | None:
-    """A source of weights or images as a card shows it: without the folders above, which are nobody's business."""
-    if source is None:
-        return None
-    kind, colon, place = source.rpartition(":")
-    if "://" in source and not source.startswith("file:"):
-        return source
-    name = os.path.basename(place.rstrip("/"))
-    return f"{kind.rpartition(':')[2]}{colon}{name}" if colon else name
+    """A source of weights as a card shows it: without the folders above it, which are nobody's business."""
+    return source if source is None or "://" in source else os.path.basename(source.rstrip("/"))
+
+
+def shown_data(data: str) -> str:
+    """A data specification as a card shows it, likewise."""
+    kind, _, place = re.sub(r"^(memory:|disk:.*?:(?=[a-z]+:))+", "", data).partition(":")
+    if kind == "tfds":
+        return f"{kind}:{place.partition('@')[0]}"
+    names = [os.path.basename(part.rstrip("/")) for part in place.split(",")]
+    return f"{kind}:{','.join(names)}" if place else kind
 
 
 def data_of(folder: RunFolder, encoder: Any) -> dict[str, str]:
@@ -66,7 +73,7 @@ def data_of(folder: RunFolder, encoder: Any) -> dict[str, str]:
     pixels = encoder.normalize_pixels
     count, classes = seen.get("num_images"), seen.get("class_names") or ()
     return {
-        "source": f"`{shown_path(data)}`",
+        "source": f"`{shown_data(data)}`",
         **({"images": f"{count:,}"} if isinstance(count, int) else {}),
         **({"bits a channel": "16" if seen["dtype"] == "uint16" else "8"} if "dtype" in seen else {}),
         **({"classes": f"{len(classes)}"} if classes else {}),
@@ -101,10 +108,11 @@ def nearest_recipe(config: Config) -> tuple[str | None, list[str]]:
 
 
 def command_of(config: Config, recipe: str | None, settings: Sequence[str]) -> str:
-    """The line that trains with this config; paths in it are left to the reader."""
-    encoder = getattr(config, "encoder", None)
+    """The line that trains with this config; paths of data and runs are left to the reader."""
     words = ["keras-mae", config.program, "--data=DATA", "--output=RUN"]
-    words += ["--run=PRETRAINED"] if getattr(encoder, "run", None) is not None else []
+    for name, value in values_of(config).items():
+        if name in _GIVEN and value is not None:
+            words.append(f"--{name.rpartition('.')[2]}={shlex.quote(shown_path(value) or '')}")
     words += [f"--recipe={recipe}"] if recipe else []
     return " ".join([*words, *(f"--set {shlex.quote(setting)}" for setting in settings)])
 
@@ -114,7 +122,9 @@ def recipe_of(config: Any, recipe: str | None, losses: Sequence[float]) -> dict[
     optimizer = config.optimizer
     return {
         **({"recipe": f"`{recipe}`"} if recipe else {}),
-        "epochs": f"{len(losses) or optimizer.epochs}" + (f" of {optimizer.epochs}" if len(losses) else ""),
+        "epochs": f"{len(losses)} of {optimizer.epochs}"
+        if 0 < len(losses) < optimizer.epochs
+        else f"{optimizer.epochs}",
         "images in a batch": f"{optimizer.batch_size:,}",
         "peak learning rate": f"{optimizer.peak_learning_rate:.3g}",
         **({"last loss": f"{losses[-1]:.4g}"} if losses else {}),
@@ -172,7 +182,7 @@ def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
     with open(folder / RESULTS, encoding="utf-8") as file:
         results = json.load(file)
     _, data = folder.config()
-    where = f"{results.get('program')}, {results.get('validation_images')} images of `{shown_path(data)}`"
+    where = f"{results.get('program')}, {results.get('validation_images')} images of `{shown_data(data)}`"
     best = results.get("best") if of_best else None
     measured = {"top1": best["top1"]} if best else {name: results[name] for name in ("top1", "top5") if name in results}
     chosen = f", the best of {results.get('epochs')} epochs on these images" if best else ""
