@@ -11,7 +11,7 @@ from keras_mae.encoders.prefix import prefix_sizes
 from keras_mae.export import export_encoder
 from keras_mae.layers.rotary_positions import RotaryPositions
 from keras_mae.models import ImageClassifier, ViTEncoder
-from tests.base import random_images, small_encoder, small_mae, small_simmim, weights_of, without_keys
+from tests.base import PLANES, random_images, small_encoder, small_mae, small_simmim, weights_of, without_keys
 from tests.contracts import EncoderContract
 
 IMAGES = random_images(3, (8, 12, 3))
@@ -202,15 +202,18 @@ def test_steps_in_a_graph_and_compiled_whole():
 
 
 @pytest.mark.slow
-def test_serving_files(tmp_path):
-    encoder = TestManyOfThem().make()
-    expected = encoder(IMAGES)
-    export_encoder(encoder, str(tmp_path / "saved"))
-    served = tf.saved_model.load(str(tmp_path / "saved" / "1")).signatures["features"](images=tf.constant(IMAGES))
-    for name in ("cls_token", "patch_tokens"):
-        np.testing.assert_allclose(served[name], expected[name], atol=1e-5)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("format", ["savedmodel", "onnx", "litert"])
+def test_serving_files(format, tmp_path):
+    encoder, images = made_of_them_all(functools.partial(small_encoder, PLANES, num_layers=2)), random_images(3, PLANES)
+    path = export_encoder(encoder, str(tmp_path), format=format)  # compares the other formats' files with the encoder
+    if format == "savedmodel":
+        served = tf.saved_model.load(path).signatures["features"](images=tf.constant(images))
+        for name, expected in encoder(images).items():
+            np.testing.assert_allclose(served[name], expected, atol=1e-5)
 
 
+@pytest.mark.medium
 def test_blocks_that_compute_their_activations_twice_have_the_same_gradients():
     encoder, ids = made_of_them_all(small_encoder), np.array([[4, 0, 5], [1, 2, 3], [5, 4, 0]], "int32")
     variables, gradients = [variable.value for variable in encoder.trainable_variables], []
