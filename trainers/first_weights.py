@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from keras_mae.checkpoints import CheckpointReport, load_checkpoint
@@ -24,20 +24,9 @@ from keras_mae.trainers.training_parts import Weights
 
 _log = logging.getLogger("keras_mae")
 RECIPES = {"mae": "mae_continue", "simmim": "simmim_continue"}
-# A run's own: they do not contradict the file
-_FREE = (
-    *(
-        "image_size",
-        "channels",
-        "mean",
-        "std",
-        "drop_path_rate",
-        "position_embedding",
-        "position_temperature",
-        "preset",
-    ),
-    *("name", "dtype", "trainable"),
-)
+# What of an encoder is a run's own, and contradicts no file
+_FREE = ("image_shape", "image_size", "channels", "mean", "std", "position_embedding", "position_temperature")
+_FREE += ("drop_path_rate", "preset", "name", "dtype", "trainable")
 
 
 class FirstWeights(NamedTuple):
@@ -116,6 +105,8 @@ def continued(own: Weights, settings: Sequence[str], recipe: str | None = None) 
     weights = {f"run.{field.name}": getattr(own, field.name) for field in dataclasses.fields(Weights)}
     config = changed(replaced(base, **parts, **weights), settings)
     given = names_in(config, settings)
+    of_encoder = vars(config.encoder).items()
+    _refuse_others({name: value for name, value in of_encoder if f"encoder.{name}" in given}, found)
     for name in found.description.unknown:
         key = name if "." in name else "encoder.image_size" if name == "image_shape" else f"encoder.{name}"
         if key not in given and getattr(config, key.partition(".")[0]) is not None:
@@ -213,17 +204,27 @@ def _said_of_frozen(epochs: float) -> str:
 
 def _check_same(model: MaskedImageModel, weights: FirstWeights) -> None:
     """Refuses an encoder that is another than the file's."""
-    there, here = weights.description.encoder, model.encoder.get_config()
-    unknown = [name for name in there if name not in here and name != "image_shape"]
-    differing = [
-        f"{name} is {there[name]!r} there, and {here.get(name)!r} here"
-        for name in there
-        if name not in (*_FREE, "image_shape") and not _alike(name, there[name], here.get(name))
-    ]
-    if differing or unknown:
+    here = model.encoder.get_config()
+    unknown = [name for name in weights.description.encoder if name not in here]
+    if unknown:
         raise ValueError(
-            f"the encoder in {weights.source} is another than this run's: {'; '.join(differing) or listed(unknown)}; "
-            "leave these settings out, as the file tells them, or begin without --init"
+            f"the encoder in {weights.source} is no {type(model.encoder).__name__}: it has {listed(unknown)}"
+        )
+    _refuse_others(here, weights)
+
+
+def _refuse_others(here: Mapping[str, Any], weights: FirstWeights) -> None:
+    """Refuses arguments of an encoder that contradict the file, but for those that are a run's own."""
+    there = weights.description.encoder
+    differing = [
+        f"{name} is {there[name]!r} there, and {here[name]!r} here"
+        for name in there
+        if name in here and name not in _FREE and not _alike(name, there[name], here[name])
+    ]
+    if differing:
+        raise ValueError(
+            f"the encoder in {weights.source} is another than this run's: {'; '.join(differing)}; leave these settings "
+            "out, as the file tells them, or begin without --init"
         )
 
 
@@ -253,6 +254,6 @@ def _why_fresh(model: MaskedImageModel, config: PretrainConfig, description: Des
     differing = [
         f"{name} {value}"
         for name, value in (description.decoder or {}).items()
-        if not name.startswith("position") and name not in _FREE and here.get(name) != value
+        if name not in (*_FREE, "layer_norm_epsilon") and here.get(name) != value
     ]
     return f"the file's has {listed(differing)}" if differing else None
