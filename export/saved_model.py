@@ -41,6 +41,7 @@ def export_encoder(
     format: str = "savedmodel",
     pixel_dtype: str = "auto",
     decoding: Decoding = Decoding(),
+    licence: str | None = None,
 ) -> str:
     """Writes `<directory>/<version>/`, a SavedModel for TF Serving and for fine-tuning in other programs.
 
@@ -78,6 +79,7 @@ def export_encoder(
             decoded to it, and it is the dtype of `images`. `"auto"`: a file of 16 bits a channel is decoded and
             resized in 16 bits, another in 8, and `images` are uint8.
         decoding: of image files, as in the source: their largest size, and the background of transparent pixels.
+        licence: of the weights, for `metadata.json`; None if they are your own.
 
     Returns:
         The path `<directory>/<version>`.
@@ -90,7 +92,7 @@ def export_encoder(
     def make(model: Encoder) -> ServedModel:
         return ServedEncoder(model, pooling, crop_ratio, normalize, pixel_dtype, decoding)
 
-    return _export(encoder, make, directory, version, images, dtype, format)
+    return _export(encoder, make, directory, version, images, dtype, format, licence)
 
 
 def export_classifier(
@@ -104,6 +106,7 @@ def export_classifier(
     format: str = "savedmodel",
     pixel_dtype: str = "auto",
     decoding: Decoding = Decoding(),
+    licence: str | None = None,
 ) -> str:
     """Writes `<directory>/<version>/`, as `export_encoder` does.
 
@@ -115,7 +118,7 @@ def export_classifier(
 
     Args:
         classifier: to export.
-        directory, version, crop_ratio, images, dtype, pixel_dtype, decoding: as for `export_encoder`.
+        directory, version, crop_ratio, images, dtype, pixel_dtype, decoding, licence: as for `export_encoder`.
         labels: the names of the classes in order, also written to `assets/labels.txt`; None for `"0"`, `"1"`, ...
         format: as for `export_encoder`; ONNX and LiteRT files give `logits` and `probabilities`.
 
@@ -129,7 +132,7 @@ def export_classifier(
     def make(model: ImageClassifier) -> ServedModel:
         return ServedClassifier(model, labels, crop_ratio, pixel_dtype, decoding)
 
-    return _export(classifier, make, directory, version, images, dtype, format)
+    return _export(classifier, make, directory, version, images, dtype, format, licence)
 
 
 def export_autoencoder(
@@ -139,6 +142,7 @@ def export_autoencoder(
     images: np.ndarray | None = None,
     dtype: str | None = None,
     pixel_dtype: str = "auto",
+    licence: str | None = None,
 ) -> str:
     """Writes `<directory>/<version>/`, as `export_encoder` does, for reconstructions.
 
@@ -147,7 +151,7 @@ def export_autoencoder(
 
     Args:
         autoencoder: to export, a `MaskedAutoencoder` or a `SimMIM`.
-        directory, version, images, dtype, pixel_dtype: as for `export_encoder`.
+        directory, version, images, dtype, pixel_dtype, licence: as for `export_encoder`.
 
     Returns:
         The path `<directory>/<version>`.
@@ -159,7 +163,7 @@ def export_autoencoder(
     def make(model: MaskedImageModel) -> ServedModel:
         return ServedAutoencoder(model, pixel_dtype)
 
-    return _export(autoencoder, make, directory, version, images, dtype, "savedmodel")
+    return _export(autoencoder, make, directory, version, images, dtype, "savedmodel", licence)
 
 
 def _export(
@@ -170,12 +174,14 @@ def _export(
     images: np.ndarray | None,
     dtype: str | None,
     format: str,
+    licence: str | None,
 ) -> str:
     if format not in FORMATS:
         raise ValueError(f"a format is one of {', '.join(FORMATS)}; got {format!r}")
     with _new_version(directory, version) as (aside, final):
         live, converted = make(model), _in_dtype(model, dtype)
         served = live if converted is model else make(converted)
+        served.licence = licence
         if format == "savedmodel":
             _write_saved_model(served, aside, os.path.basename(os.path.abspath(directory)))
             verify_export(live, aside, images, served.compute_dtype)

@@ -32,8 +32,10 @@ class ServedModel(tf.Module):
         variables, trainable_variables: lists of `tf.Variable`. A layer that was frozen for a linear probe is trainable
             here: a TensorFlow variable keeps the flag that it was made with.
         regularization_losses: empty.
+        licence: of the weights, for the metadata; None if it is not known.
     """
 
+    licence: str | None = None
     of_images: tuple[str, ...] = ()  # names of the functions of images alone; ONNX has the first
 
     # These replace tf.Module's properties, which a SavedModel does not keep
@@ -98,6 +100,7 @@ class ServedModel(tf.Module):
             "decoding": dataclasses.asdict(self._decoding()),
             "compute_dtype": self.compute_dtype,
             "parameters": model.count_params(),
+            **({} if self.licence is None else {"licence": self.licence}),
             "encoder": {key: value for key, value in encoder.get_config().items() if key not in ("name", "dtype")},
         }
 

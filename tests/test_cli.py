@@ -104,7 +104,7 @@ def test_help_and_refused_settings_import_neither_tensorflow_nor_keras():
         ),
         (["pretrain"], "pretrain: needs --data and --output; see keras-mae pretrain --help"),
         (["pretrain", "--data=digits"], "pretrain: needs --output; see keras-mae pretrain --help"),
-        (["export", "--output=x"], "export: needs --run; see keras-mae export --help"),
+        (["export", "--output=x"], "export: needs --run or --init; see keras-mae export --help"),
         (["pretrain", "digits", "--output=x"], "pretrain: takes flags only, such as --output=DIR; got 'digits'"),
         (["recipes", "all"], "recipes: takes flags only, such as --output=DIR; got 'all'"),
         (["demo", "--seed=many"], "demo: flag --seed=many: invalid literal for int()"),

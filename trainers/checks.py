@@ -15,6 +15,7 @@ def check_together(config: Config) -> None:
         ValueError: if two of them exclude each other; with what to type instead.
     """
     settings = values_of(config)
+    check_weights(config)
     _check_model(settings)
     _check_training(settings)
 
@@ -57,6 +58,31 @@ def _check_model(settings: dict[str, Any]) -> None:
     trained = settings.get("head.num_trainable_layers")
     if trained is not None and 2 * trained != int(2 * trained):
         raise ValueError(f"num_trainable_layers is a multiple of 0.5, got {trained:g}")
+
+
+def check_weights(config: Config) -> None:
+    """Checks the settings of the weights that a run begins with; a part of `check_together`."""
+    settings = values_of(config)
+    part = "run" if "run.init" in settings else "encoder"
+    idle = [name for name in ("init_format", "init_prefix", "init_channels") if settings.get(f"{part}.{name}")]
+    check_source(settings.get(f"{part}.init"), settings.get("encoder.run"), idle)
+    frozen, epochs = (settings.get(f"optimizer.{key}") for key in ("frozen_epochs", "epochs"))
+    if frozen is not None and frozen >= epochs:
+        raise ValueError(
+            f"the encoder must learn before the run ends: got frozen_epochs={frozen:g} of epochs={epochs}; type --set "
+            f"frozen_epochs={epochs / 10:g}, or train for more epochs"
+        )
+
+
+def check_source(init: str | None, run: str | None, further: list[str]) -> None:
+    """Refuses `--init` with `--run`, and further settings of `--init` without it."""
+    if init is not None and run is not None:
+        raise ValueError(
+            f"--run={run} and --init={init} both name the encoder: give one of them, --run for a run of keras-mae or "
+            "its .keras file, --init for published weights, too"
+        )
+    if init is None and further:
+        raise ValueError(f"{further[0]} is for the file of --init, which is not given: name it, or leave this out")
 
 
 def _check_training(settings: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from keras_mae.trainers.ranges import (
     Size,
 )
 from keras_mae.trainers.settings import Config
-from keras_mae.trainers.training_parts import AdamWOptimizer, CroppedData, Labels, Optimizer, Run
+from keras_mae.trainers.training_parts import AdamWOptimizer, CroppedData, Labels, Optimizer, Run, Weights
 
 if TYPE_CHECKING:
     from keras_mae.data import Augmentation, FineTuningAugmentation
@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedEncoder:
+class TrainedEncoder(Weights):
     """A trained encoder, or one of fresh weights.
 
-    With a run, None stands for the run's value, and another value is an error, but for `image_size`: positions are
-    resized for it. Without a run a preset is needed, and None stands for its sizes.
+    With a run or `init`, None stands for the value there, and another value is an error, but for `image_size`:
+    positions are resized for it. With published weights, `channels`, `mean` and `std` may be others, too. Without
+    weights a preset is needed, and None stands for its sizes.
 
     Attributes:
         run: the folder of a pretraining run, or a `.keras` file; None for fresh weights.

@@ -19,6 +19,7 @@ from keras_mae.models import ImageClassifier
 from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
+from keras_mae.trainers.encoder_choice import with_statistics_of
 from keras_mae.trainers.evaluation import majority_shares
 from keras_mae.trainers.labelled_data import labelled_sources
 from keras_mae.trainers.loop import train
@@ -56,7 +57,7 @@ def with_validation(
 
 
 def train_classifier(
-    build: Callable[[Any, int], ImageClassifier],
+    build: Callable[[Any, int], tuple[ImageClassifier, dict[str, Any] | None]],
     prepare: Callable[[ImageClassifier, Any, Source, Source], ClassifierData],
     config: FinetuneConfig | ProbeConfig,
     data: str,
@@ -69,20 +70,21 @@ def train_classifier(
     """Trains a classifier and fills a run folder.
 
     Args:
-        build: makes the classifier of a config and a number of classes.
+        build: makes the classifier of a config and a number of classes, and the record of its first weights.
         prepare: makes the data of a classifier, its config, the images to train on, and the images to test on.
         config, data, output, resume, overwrite, strategy, tpu: see `finetune`, also for what it returns and raises.
     """
     scope = begin(config, data, output, strategy, tpu)
+    folder = run.RunFolder(output)
     source, validation, num_classes = labelled_sources(config, data)
     steps = steps_per_epoch(config, source.num_images)
+    config = with_statistics_of(config, source, folder, resume)
     with scope.scope():
-        classifier = build(config, num_classes)
+        classifier, init = build(config, num_classes)
         compile_model(classifier, config, steps)
     prepared, start = prepare(classifier, config, source, validation), time.perf_counter()
-    folder = run.RunFolder(output)
     loaded = None if config.encoder.run is None else find_model(config.encoder.run).path
-    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source, validation), loaded))
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source, validation), loaded, init))
     tested, shares = len(prepared.tested_labels), majority_shares(prepared.tested_labels, num_classes)
 
     def save_best() -> None:

@@ -9,9 +9,20 @@ from keras_mae.encoders.presets import of_this_version
 from keras_mae.trainers import encoder_parts, model_parts
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.knn_config import KnnConfig
-from keras_mae.trainers.ranges import Count, Positive, Range, Rate, Share, ShareBelow1, hints_of, shown
+from keras_mae.trainers.ranges import (
+    AtLeast0,
+    Count,
+    Positive,
+    Range,
+    Rate,
+    Share,
+    ShareAbove0,
+    ShareBelow1,
+    hints_of,
+    shown,
+)
 from keras_mae.trainers.settings import Config, kind_of, parts_of, registry_of
-from keras_mae.trainers.training_parts import AdamWOptimizer, CroppedData, Run
+from keras_mae.trainers.training_parts import AdamWOptimizer, CroppedData, Run, Weights
 
 if TYPE_CHECKING:
     from keras_mae.optimizers import WarmupCosine, WarmupMultiStep
@@ -35,6 +46,11 @@ class PretrainOptimizer(AdamWOptimizer):
     Attributes:
         milestones: epochs at which the learning rate, constant after the warm-up, falls to a tenth; None for half a
             cosine.
+        layer_decay: factor of the learning rate from a layer of the encoder to the one below, and from the decoder to
+            the encoder; None for one rate.
+        frozen_epochs: epochs at the start in which the encoder stays as it is, and all else learns; then its learning
+            rate rises for as long as the warm-up. None: a tenth of the epochs if `init` has an encoder and no decoder,
+            else 0.
     """
 
     epochs: Count = 800
@@ -43,6 +59,8 @@ class PretrainOptimizer(AdamWOptimizer):
     base_learning_rate: Rate = 1.5e-4
     beta_2: ShareBelow1 = 0.95
     milestones: tuple[Positive, ...] | None = None
+    layer_decay: ShareAbove0 | None = None
+    frozen_epochs: AtLeast0 | None = None
 
     def schedule(self, steps: int) -> WarmupCosine | WarmupMultiStep:
         """The learning rate by step, as `Optimizer.schedule`, or with drops at the milestones."""
@@ -55,7 +73,7 @@ class PretrainOptimizer(AdamWOptimizer):
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainRun(Run):
+class PretrainRun(Run, Weights):
     """Computation and files of a run.
 
     Attributes:

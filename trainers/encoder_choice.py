@@ -1,30 +1,143 @@
-"""The encoder of a classifier: from a run, from a file, or of fresh weights."""
+"""The encoder of a classifier: from a run, from published weights, or of fresh ones."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
+from keras_mae.checkpoints.description import load_encoder as load_published
+from keras_mae.data import Source, measure_stats
 from keras_mae.encoders import Encoder, ViTEncoder
 from keras_mae.encoders.presets import PRESETS
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
-from keras_mae.trainers.trained_model import find_model
+from keras_mae.trainers.first_weights import FirstWeights, find_weights, with_statistics
+from keras_mae.trainers.run import RunFolder
+from keras_mae.trainers.settings import ConfigT
+from keras_mae.trainers.trained_model import find_model, is_ours
+from keras_mae.trainers.training_parts import Weights
 
 _log = logging.getLogger("keras_mae")
 _OWN = ("channels", "patch_size", "hidden_dim", "num_layers", "num_heads", "position_temperature", "mean", "std")
 _OF_PRESET = ("patch_size", "hidden_dim", "num_layers", "num_heads")
+_OF_IMAGES = ("channels", "mean", "std")  # published weights are adapted to these
 
 
-def choose_encoder(config: ClassifierConfig, drop_path_rate: float = 0.0) -> Encoder:
+def choose_encoder(config: ClassifierConfig, drop_path_rate: float = 0.0) -> tuple[Encoder, dict[str, Any] | None]:
     """The encoder that a config names, in its dtype policy and for its image size.
+
+    Returns:
+        The encoder, and what `config.json` says of its weights, see `RunFolder.start`; None for fresh ones.
 
     Raises:
         ValueError: if there is none, or it differs from what the config says of it; all differences are listed.
     """
-    if config.encoder.run is None:
-        return _from_scratch(config, drop_path_rate)
-    source = load_encoder(config.encoder.run)
-    _check_same(config, source)
+    own = config.encoder
+    trained = run_of(own)
+    if trained is not None:
+        return _from_run(config, trained, drop_path_rate), record_of(own)
+    return (_from_scratch(config, drop_path_rate), None) if own.init is None else _published(config, drop_path_rate)
+
+
+def run_of(own: Weights) -> str | None:
+    """The run's folder, or the `.keras` file, that `run` or `init` names; None for other weights and fresh ones."""
+    trained = getattr(own, "run", None)
+    return own.init if trained is None and own.init is not None and is_ours(own.init) else trained
+
+
+def record_of(own: Weights) -> dict[str, Any] | None:
+    """What `config.json` says of a trained model's weights: the digest if it begins with `init`, and the licence."""
+    if own.init is not None:
+        return find_weights(own).record()
+    source = run_of(own)
+    licence = None if source is None else find_model(source).licence
+    return None if licence is None else {"source": source, "licence": licence}
+
+
+def _published(config: ClassifierConfig, drop_path_rate: float) -> tuple[Encoder, dict[str, Any]]:
+    own = config.encoder
+    weights = find_weights(own)
+    weights.say()
+    said = weights.description
+    missing = missing_arguments(own, weights, "type --set {}=...")
+    _check_same(config, {**said.encoder, **missing}, weights.source, besides=_OF_IMAGES)
+    arguments: dict[str, Any] = {"drop_path_rate": drop_path_rate, **missing}
+    shape = said.encoder.get("image_shape", (224, 224, 3))  # of which the size is set, if it is not told
+    image_shape = (*(own.image_size or shape[:2]), own.channels or shape[2])
+    others = ("mean", "std", "position_temperature")
+    arguments |= {name: getattr(own, name) for name in others if getattr(own, name) is not None}
+    encoder, report = load_published(
+        weights.path, said.format, own.init_prefix, image_shape, own.init_channels or "mean",
+        config.run.dtype_policy, **arguments,
+    )  # fmt: skip
+    return encoder, weights.record(report)
+
+
+def published_encoder(own: Weights, source: Source | None) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder of published weights as they are, and what `config.json` says of them.
+
+    Args:
+        own: the weights.
+        source: images whose mean and std it gets where the weights' own are not known; None if there are none.
+
+    Raises:
+        ValueError: as `choose_encoder`; or without images, if mean and std are not known.
+    """
+    weights = find_weights(own)
+    said = weights.description.encoder
+    channels, measured = said.get("image_shape", (224, 224, 3))[2], {}
+    if channels != 3 and said.get("mean") is None:
+        if source is None:
+            raise ValueError(
+                f"{weights.source} does not tell mean and std of its {channels} channels: make a .keras file that "
+                "holds yours by keras-mae convert --set mean=... --set std=..., and name it with --run"
+            )
+        stats = measure_stats(source, channels)
+        measured = {"mean": stats.mean, "std": stats.std}
+        _log.info("mean %s and std %s, measured on %d images", stats.mean, stats.std, stats.num_images)
+    weights.say()
+    by_hand = "make a .keras file of it by keras-mae convert --preset=... --set {}=..., and name that with --run"
+    arguments = {**missing_arguments(own, weights, by_hand), **measured}
+    encoder, report = load_published(weights.path, weights.description.format, own.init_prefix, **arguments)
+    return encoder, weights.record(report, **measured)
+
+
+def with_statistics_of(config: ConfigT, source: Source, folder: RunFolder, resume: bool) -> ConfigT:
+    """The config with mean and std of the images, if its weights are published ones that are not known with theirs."""
+    own = config.encoder
+    if own.init is None or run_of(own) is not None:
+        return config
+    said = find_weights(own).description.encoder
+    theirs = said.get("image_shape", (224, 224, 3))[2]
+    channels = own.channels or theirs
+    known = channels == 3 or (channels == theirs and said.get("mean") is not None)
+    return with_statistics(config, source, channels, folder, resume, known)
+
+
+def missing_arguments(own: Any, weights: FirstWeights, remedy: str) -> dict[str, Any]:
+    """The arguments of the encoder that its file does not tell, from the settings.
+
+    Raises:
+        ValueError: if one is not set either; `remedy` says how to give it, with a `{}` for its name.
+    """
+    of_preset, found = PRESETS.get(getattr(own, "preset", None) or "", {}), {}
+    for name in weights.description.unknown:
+        setting = "image_size" if name == "image_shape" else name
+        value = getattr(own, setting, None) or of_preset.get(name if name in _OF_PRESET else "")
+        if value is None and "." not in name:
+            raise ValueError(f"{weights.source} does not tell {name} of its model: {remedy.format(setting)}")
+        if name in _OF_PRESET:
+            found[name] = value
+    return found
+
+
+def _from_run(config: ClassifierConfig, trained: str, drop_path_rate: float) -> Encoder:
+    source = load_encoder(trained)
+    found = {name: getattr(source, name, None) for name in (*_OF_PRESET, "position_temperature")}
+    pixels = source.normalize_pixels
+    found |= {"channels": source.image_shape[-1], "mean": pixels.mean, "std": pixels.std}
+    _check_same(config, found, trained)
     settings = {**source.get_config(), "dtype": config.run.dtype_policy}
     if "drop_path_rate" in settings:
         settings["drop_path_rate"] = drop_path_rate
@@ -61,23 +174,20 @@ def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> Encoder:
     return ViTEncoder.from_preset(own.preset, **own.arguments(), drop_path_rate=drop_path_rate, dtype=dtype)
 
 
-def _check_same(config: ClassifierConfig, encoder: Encoder) -> None:
-    """Refuses an encoder that differs from the config or from its preset."""
+def _check_same(config: ClassifierConfig, found: Mapping[str, Any], source: str, besides: tuple[str, ...] = ()) -> None:
+    """Refuses an encoder that differs from the config or from its preset, but in the settings `besides`."""
     asked = {name: getattr(config.encoder, name) for name in _OWN}
     if config.encoder.preset is not None:
         preset = PRESETS[config.encoder.preset]
         of_preset = {**preset, "patch_size": (preset["patch_size"],) * 2}
         asked |= {name: of_preset[name] for name in _OF_PRESET if asked[name] is None}
-    found = {name: getattr(encoder, name, None) for name in (*_OF_PRESET, "position_temperature")}
-    found["channels"] = encoder.image_shape[-1]
-    found["mean"], found["std"] = encoder.normalize_pixels.mean, encoder.normalize_pixels.std
     differing = [
         f"{name}: {found[name]!r} there, {asked[name]!r} asked for"
         for name in _OWN
-        if asked[name] is not None and asked[name] != found[name]
+        if name in found and name not in besides and asked[name] is not None and asked[name] != found[name]
     ]
     if differing:
         raise ValueError(
-            f"the encoder in {config.encoder.run} is another than the recipe's: {'; '.join(differing)}. Take a "
+            f"the encoder in {source} is another than the recipe's: {'; '.join(differing)}. Take a "
             "recipe for it, or --set each of these to None for the run's own (and preset=None)"
         )

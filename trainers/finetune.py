@@ -20,13 +20,18 @@ def build(config: FinetuneConfig, num_classes: int) -> ImageClassifier:
     With mean pooling the last LayerNorm starts from gain 1 and bias 0, as in the paper: the encoder's was fitted to
     single tokens, not to their mean.
     """
+    return _begin(config, num_classes)[0]
+
+
+def _begin(config: FinetuneConfig, num_classes: int) -> tuple[ImageClassifier, dict[str, Any] | None]:
+    """The classifier, and what `config.json` says of its first weights."""
     keras.utils.set_random_seed(config.run.seed)
-    encoder = choose_encoder(config, config.encoder.drop_path_rate)
+    encoder, init = choose_encoder(config, config.encoder.drop_path_rate)
     if config.encoder.relative_position_bias is not None:
         encoder = encoder.with_relative_position_bias(config.encoder.relative_position_bias)
     if config.head.pooling == "mean":
         encoder.reset_final_norm()
-    return ImageClassifier(
+    classifier = ImageClassifier(
         encoder,
         num_classes,
         config.head.pooling,
@@ -35,6 +40,7 @@ def build(config: FinetuneConfig, num_classes: int) -> ImageClassifier:
         seed=config.run.seed,
         dtype=config.run.dtype_policy,
     )
+    return classifier, init
 
 
 @released()
@@ -68,7 +74,7 @@ def finetune(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
-    return train_classifier(build, prepared, config, data, output, resume, overwrite, strategy, tpu)
+    return train_classifier(_begin, prepared, config, data, output, resume, overwrite, strategy, tpu)
 
 
 def prepared(classifier: ImageClassifier, config: FinetuneConfig, source: Source, validation: Source) -> ClassifierData:

@@ -11,13 +11,13 @@ from keras_mae.data.seen import Seen
 from keras_mae.one_writer import released
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
-from keras_mae.trainers.encoder_choice import load_encoder
+from keras_mae.trainers.encoder_choice import load_encoder, published_encoder, record_of, run_of
 from keras_mae.trainers.evaluation import knn_scores, majority_shares
 from keras_mae.trainers.features import features_of
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.labelled_data import labelled_sources
 from keras_mae.trainers.settings import replaced
-from keras_mae.trainers.trained_model import find_model, say_if_outside
+from keras_mae.trainers.trained_model import TrainedModel, find_model, say_if_outside
 
 _log = logging.getLogger("keras_mae")
 
@@ -40,15 +40,19 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
     Raises:
         ValueError: for bad data, no encoder, a k larger than the number of images, or an output that is taken.
     """
-    if config.encoder.run is None:
-        raise ValueError("kNN measures an encoder: name one with --run, the folder of a run or a .keras file")
+    own = config.encoder
+    if own.run is None and own.init is None:
+        raise ValueError(
+            "kNN measures an encoder: name one with --run, the folder of a run or a .keras file, or with --init, "
+            "published weights too"
+        )
     check_together(config)
     folder = None if output is None else run.RunFolder(output)
     if folder is not None:
         folder.claim()
     begin = time.perf_counter()
-    path = config.encoder.run
-    trained = find_model(path)
+    path = run_of(own)
+    trained = TrainedModel(own.init or "") if path is None else find_model(path)
     decoding = trained.decoding
     of_run = {
         "crop_ratio": trained.crop_ratio, "background": decoding.background, "max_megapixels": decoding.max_pixels / 1e6
@@ -59,11 +63,14 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         say_if_outside(trained, f"these settings are taken: {shown}")
         config = replaced(config, **taken)
     train, validation, num_classes = labelled_sources(config, data)
-    encoder = load_encoder(path)
+    if path is None:
+        encoder, init = published_encoder(own, train)
+    else:
+        encoder, init = load_encoder(path), record_of(own)
     if folder is not None:
-        folder.start(config, data, False, overwrite, Seen(train, validation))
+        folder.start(config, data, False, overwrite, Seen(train, validation), init=init)
     _log.info("features of %d and %d images", train.num_images, validation.num_images)
-    own, at_once, crop_ratio = config.encoder, config.run.batch_size, config.data.crop_ratio or trained.crop_ratio
+    at_once, crop_ratio = config.run.batch_size, config.data.crop_ratio or trained.crop_ratio
     (train_x, train_y), (test_x, test_y) = (
         features_of(encoder, each, own.pooling, crop_ratio, at_once, own.layer) for each in (train, validation)
     )

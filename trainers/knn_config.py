@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar
 
 from keras_mae.trainers.ranges import Count, Layers, Level, Megapixels, Pooling, Positive, Range, Seed, ShareAbove0
 from keras_mae.trainers.settings import Config
-from keras_mae.trainers.training_parts import DecodedData, Labels
+from keras_mae.trainers.training_parts import DecodedData, Labels, Weights
 
 
 @dataclasses.dataclass(frozen=True)
-class KnnEncoder:
+class KnnEncoder(Weights):
     """A trained encoder, and the features that are compared.
 
     Attributes:

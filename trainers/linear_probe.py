@@ -22,9 +22,15 @@ _log = logging.getLogger("keras_mae")
 
 def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
     """The probe of a config, before training: a frozen encoder, BatchNorm without affine parameters, a linear layer."""
+    return _begin(config, num_classes)[0]
+
+
+def _begin(config: ProbeConfig, num_classes: int) -> tuple[ImageClassifier, dict[str, Any] | None]:
+    """The probe, and what `config.json` says of its first weights."""
     keras.utils.set_random_seed(config.run.seed)
-    return ImageClassifier(
-        choose_encoder(config),
+    encoder, init = choose_encoder(config)
+    probe = ImageClassifier(
+        encoder,
         num_classes,
         config.head.pooling,
         num_trainable_layers=0,
@@ -32,6 +38,7 @@ def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
         layer=config.head.layer,
         dtype=config.run.dtype_policy,
     )
+    return probe, init
 
 
 @released()
@@ -58,7 +65,7 @@ def linear_probe(
     Raises:
         ValueError, OSError, Preempted: as `finetune`.
     """
-    return train_classifier(build, prepared, config, data, output, resume, overwrite, strategy, tpu)
+    return train_classifier(_begin, prepared, config, data, output, resume, overwrite, strategy, tpu)
 
 
 def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:

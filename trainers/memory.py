@@ -14,8 +14,10 @@ from keras_mae.encoders.presets import encoder_arguments, of_this_version
 from keras_mae.models.saved_files import read_encoder_arguments
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig, TrainingConfig
+from keras_mae.trainers.encoder_choice import missing_arguments, run_of
 from keras_mae.trainers.encoder_parts import ViT
 from keras_mae.trainers.features import ENCODED
+from keras_mae.trainers.first_weights import find_weights
 from keras_mae.trainers.free_memory import Memory, find_memory
 from keras_mae.trainers.model_parts import MAE, Transformer
 from keras_mae.trainers.settings import replaced
@@ -122,15 +124,19 @@ def _pretraining(config: PretrainConfig) -> tuple[int, int, int] | None:
 def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int] | None:
     """As `_pretraining`; images pass the blocks that are not trained one block at a time."""
     own = config.encoder
-    if own.run is not None:
-        arguments = of_this_version(read_encoder_arguments(find_model(own.run).path))
+    trained = run_of(own)
+    if trained is not None:
+        arguments = of_this_version(read_encoder_arguments(find_model(trained).path))
+    elif own.init is not None:
+        weights = find_weights(own)
+        arguments = {**weights.description.encoder, **missing_arguments(own, weights, "type --set {}=...")}
     elif own.preset is not None:
         arguments = encoder_arguments(own.preset, own.arguments())
     else:
         return None  # `choose_encoder` refuses it
-    if not {"patch_size", "hidden_dim", "num_layers", "num_heads"} <= set(arguments):
+    if not {"image_shape", "patch_size", "hidden_dim", "num_layers", "num_heads"} <= set(arguments):
         return None
-    if own.image_size is not None:
+    if own.image_size is not None and "image_shape" in arguments:
         arguments = {**arguments, "image_shape": (*own.image_size, arguments["image_shape"][-1])}
     encoder, pixels = _encoder(arguments)
     asked = 0 if isinstance(config, ProbeConfig) else config.head.num_trainable_layers

@@ -16,6 +16,7 @@ from keras_mae.trainers import memory, pictures, run
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.display import Display
+from keras_mae.trainers.first_weights import load_into, with_statistics
 from keras_mae.trainers.loop import train
 from keras_mae.trainers.programs import begin, compile_model, save_finished, steps_per_epoch
 from keras_mae.trainers.reference_loss import reference_loss
@@ -56,7 +57,9 @@ def pretrain(
     tpu: str = "local",
     data_service: str | None = None,
 ) -> MaskedImageModel:
-    """Trains a masked autoencoder or a SimMIM, and fills a run folder.
+    """Trains a masked autoencoder or a SimMIM, from fresh weights or from those of `config.run.init`.
+
+    It fills a run folder. `keras_mae.trainers.first_weights.continued` makes the config for weights of a file.
 
     Args:
         config: of the run.
@@ -79,9 +82,14 @@ def pretrain(
     scope = begin(config, data, output, strategy, tpu)
     folder = run.RunFolder(output)
     source, image_shape = open_source(data, decoding=config.data.decoding()), config.encoder.image_shape
-    steps = steps_per_epoch(config, source.num_images)
+    steps, init = steps_per_epoch(config, source.num_images), None
+    if config.run.init is not None:
+        photographs = image_shape[-1] == 3 and source.dtype == "uint8"
+        config = with_statistics(config, source, image_shape[-1], folder, resume, photographs)
     with scope.scope():
         model = build(config)
+        if config.run.init is not None:
+            config, init = load_into(model, config)
         compile_model(model, config, steps)
     if model.target.needs_fit:
         model.target.fit(sample_images(source, image_shape, _FITTED_ON, config.data.crop_ratio))
@@ -89,7 +97,7 @@ def pretrain(
     shown, reference = sample[:_SHOWN], reference_loss(model, sample)
 
     tokenizer = getattr(config.target, "tokenizer", None)
-    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source), tokenizer))
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source), tokenizer, init))
 
     batches = TrainingData(
         source,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.checkpoints.reading import LICENCE_FILE
 from keras_mae.data import CorruptImages
 from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
@@ -93,5 +95,13 @@ def save_finished(
 
 def save_model(model: keras.Model, folder: run.RunFolder, name: str) -> None:
     """Writes the model to the folder's file `name`, without its optimizer, which the checkpoints hold."""
-    with uncompiled(model):
-        folder.replace(name, model.save)
+    licence = folder.init().get("licence")
+
+    def save(path: str) -> None:
+        with uncompiled(model):
+            model.save(path)
+        if licence is not None:  # it goes with the file, wherever that is copied to
+            with zipfile.ZipFile(path, "a") as archive:
+                archive.writestr(LICENCE_FILE, licence)
+
+    folder.replace(name, save)

@@ -38,6 +38,7 @@ Layers = Annotated[int, Range(1, 1000)]
 Level = Annotated[int, Range(0, 255)]
 Magnitude = Annotated[float, Range(0, 10)]  # of RandAugment
 Size = Annotated[int, Range(1, 65_536)]
+Channel = Annotated[int, Range(0, 65_535)]
 PrefixTokens = Annotated[int, Range(0, 1000)]
 Seed = Annotated[int, Range(0, 2**31 - 1)]  # what `ExampleSeed` takes
 Megapixels = Annotated[float, Range(0, 10_000, without=(0,))]
@@ -50,6 +51,7 @@ ShareAbove0 = Annotated[float, Range(0, 1, without=(0,))]
 
 Preset = Annotated[str, tuple(PRESETS)]
 Pooling = Annotated[str, POOLINGS]
+WeightsFormat = Literal["hf", "mae_torch", "timm", "simmim_torch", "keras"]
 DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 

@@ -69,6 +69,7 @@ class RunFolder:
         overwrite: bool,
         seen: Seen | None = None,
         loaded: str | None = None,
+        init: dict[str, Any] | None = None,
     ) -> None:
         """Locks the folder for a run, so that no other process writes to it, and writes `config.json`.
 
@@ -80,6 +81,8 @@ class RunFolder:
             overwrite: discard the run that is there.
             seen: names and labels of the images, see `keras_mae.data.seen.Seen`.
             loaded: None, or the path of the model, a file or a folder, that the run's model was made from.
+            init: None, or what the run's first weights are, for `config.json`: `source`, `licence`, and for a run that
+                begins with `--init` the file's `digest`, what was loaded of it, and what was not.
 
         Raises:
             ValueError: if the folder holds something already and neither `resume` nor `overwrite` is set; if there
@@ -89,11 +92,13 @@ class RunFolder:
             raise ValueError("--resume continues the run that is there, --overwrite discards it: give one of them")
         if resume:
             self.claim()
-            self._check_same(config, data, seen, loaded)
+            self._check_same(config, data, seen, loaded, init or {})
             return
         record: dict[str, Any] = {"data": data, "config": to_json(config)}
         if loaded is not None:
             record["loaded"] = digest_of(loaded)
+        if init is not None:
+            record["init"] = init
         if seen is not None:
             record["seen"] = seen.summary
         if os.path.exists(self.path) and not os.path.isdir(self.path):
@@ -136,9 +141,17 @@ class RunFolder:
             raise ValueError(f"{self / CONFIG} is not the config of a run: it has no {missing[0]}")
         return from_json(record["config"]), record["data"]
 
+    def config_if_any(self) -> AnyConfig | None:
+        """The config of the run that is there, if there is one."""
+        return self.config()[0] if os.path.exists(self / CONFIG) else None
+
     def seen(self) -> dict[str, Any]:
         """The summary of the run's data; empty for a run of an earlier version."""
         return self._record().get("seen", {})
+
+    def init(self) -> dict[str, Any]:
+        """What the run's first weights were, as given to `start`; empty for fresh ones."""
+        return self._record().get("init", {})
 
     def _record(self) -> dict[str, Any]:
         try:
@@ -157,13 +170,23 @@ class RunFolder:
             ValueError: if the file is missing.
         """
         if not os.path.exists(self / name):
-            raise ValueError(f"{self.path} holds no {name}: the run has not finished; continue it with --resume")
+            raise ValueError(
+                f"{self.path} holds no {name}: the run has not finished; continue it with --resume, or wait for its end"
+            )
         return self / name
 
-    def _check_same(self, config: AnyConfig, data: str, seen: Seen | None, loaded: str | None) -> None:
+    def _check_same(
+        self, config: AnyConfig, data: str, seen: Seen | None, loaded: str | None, init: dict[str, Any]
+    ) -> None:
         config_there, data_there = self.config()
         if config_there.program != config.program:
             raise ValueError(f"the run in {self.path} is one of {config_there.program}, not of {config.program}")
+        self.check_init(init.get("source") if "digest" in init else None)
+        if (digest := self.init().get("digest")) != init.get("digest"):
+            raise ValueError(
+                f"{init['source']} holds other weights than those that the run in {self.path} began with (digest "
+                f"{digest} there, {init['digest']} now): put them back, or begin a new run with another --output"
+            )
         there, now = {"data": data_there, **values_of(config_there)}, {"data": data, **values_of(config)}
         pairs = {key: (there.get(key), now.get(key)) for key in now | there}
         changes = {key: f"{one!r} there, {other!r} now" for key, (one, other) in pairs.items() if one != other}
@@ -187,6 +210,26 @@ class RunFolder:
             shown = "; ".join(f"{key}: {change}" for key, change in changes.items())
             _log.info("resumed with other settings%s: %s", note, shown)
             self.write_json(CONFIG, {**self._record(), "config": to_json(config)})
+
+    def check_init(self, source: str | None) -> None:
+        """Refuses to resume a run that began with other weights, or with fresh ones; by the names of the sources."""
+        there = self.init()
+        began = there.get("source") if "digest" in there else None
+        if source is None and began is not None:
+            raise ValueError(
+                f"the run in {self.path} began with weights of {began}: continue it with the command line that began "
+                f"it, --init={began}, and --resume"
+            )
+        if source is not None and began is None:
+            raise ValueError(
+                f"the run in {self.path} did not begin with --init, and --resume takes the weights of its checkpoint: "
+                "leave out --init to continue it, or begin a new run with another --output"
+            )
+        if source != began:
+            raise ValueError(
+                f"the run in {self.path} began with weights of {began}, not of {source}: --resume continues it with "
+                f"--init={began}; to begin a new one, name another --output and leave out --resume"
+            )
 
     def write_json(self, name: str, record: Any) -> None:
         """Writes a JSON file in one step: if it fails, the file that was there stays."""

@@ -69,6 +69,9 @@ _ELSEWHERE = {
     "accum_iter": "accumulation_steps",
     "sampler": "masking",
     "mask_unit": "unit",
+    "weights": "init",
+    "checkpoint": "init",
+    "pretrained": "init",
 }
 
 
@@ -128,6 +131,12 @@ def changed(config: ConfigT, settings: Sequence[str]) -> ConfigT:
             that is not chosen; for a value of another type or out of range.
     """
     return _with(config, _split(settings), parse=True)
+
+
+def names_in(config: Config, settings: Sequence[str]) -> set[str]:
+    """The full names of the settings that `key=value` settings set, kinds of parts left out; errors as `changed`."""
+    kinds = {name for name, hint in hints_of(type(config)).items() if registry_of(hint) is not None}
+    return {_full_name(config, key, value) for key, value in _split(settings).items() if key not in kinds}
 
 
 def parsed(settings: Sequence[str], hints: dict[str, Any]) -> dict[str, Any]:

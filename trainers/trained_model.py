@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ class TrainedModel:
         config: the run's config, or None.
         data: the run's data specification, or None.
         seen: a summary of the run's data, see `RunFolder.seen`; empty without a run.
+        init: what the run's first weights were, see `RunFolder.init`; empty without a run.
     """
 
     path: str
@@ -34,6 +36,14 @@ class TrainedModel:
     config: AnyConfig | None = None
     data: str | None = None
     seen: dict[str, Any] = dataclasses.field(default_factory=dict)
+    init: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def licence(self) -> str | None:
+        """The licence that came with the run's first weights, or that the file states; None for neither."""
+        from keras_mae.checkpoints.licences import licence_inside
+
+        return self.init.get("licence") or licence_inside(self.path)
 
     @property
     def crop_ratio(self) -> float:
@@ -65,7 +75,7 @@ def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:
             )
         folder = run.RunFolder(path)
         config, data = folder.config()
-        return TrainedModel(folder.model_path(name), path, config, data, folder.seen())
+        return _of_run(folder.model_path(name), folder, config, data)
     if not os.path.isfile(path):
         raise ValueError(f"there is no file {path}")
     for file in (os.path.abspath(path), os.path.realpath(path)):  # a link may lie in the run's folder, or point there
@@ -76,8 +86,24 @@ def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:
             if "earlier version" in str(error):
                 _log.warning("%s: its crop ratio, bit depth and class names are not known here", error)
             continue
-        return TrainedModel(path, folder.path, config, data, folder.seen())
+        return _of_run(path, folder, config, data)
     return TrainedModel(path)
+
+
+def _of_run(path: str, folder: run.RunFolder, config: AnyConfig, data: str) -> TrainedModel:
+    return TrainedModel(path, folder.path, config, data, folder.seen(), folder.init())
+
+
+def is_ours(source: str) -> bool:
+    """Whether weights are those of a run's folder, or of a `.keras` file on this machine, which tell all of a model."""
+    if not os.path.isdir(source):
+        return source.endswith(".keras") and "://" not in source
+    try:
+        with open(os.path.join(source, run.CONFIG), encoding="utf-8") as file:
+            record = json.load(file)
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and not {"config", "program"}.isdisjoint(record)
 
 
 def say_if_outside(model: TrainedModel, defaults: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from keras_mae.trainers.ranges import (
     AtLeast0,
+    Channel,
     Count,
     DtypePolicy,
     Level,
@@ -17,6 +18,7 @@ from keras_mae.trainers.ranges import (
     Seed,
     ShareAbove0,
     ShareBelow1,
+    WeightsFormat,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +87,26 @@ class Labels:
 
 
 @dataclasses.dataclass(frozen=True)
+class Weights:
+    """Weights to begin with.
+
+    Attributes:
+        init: weights to begin with: the name of published ones, a file, a URL, `hf://OWNER/NAME`, or the folder of a
+            run; None for fresh ones.
+        init_format: format of that file, such as `timm`; None finds it out.
+        init_prefix: prefix of the weights to take from a file with several sets, such as `teacher.backbone.`; None
+            takes the one set, or of several the first that is no average.
+        init_channels: for each channel of the images, the channel of the file whose weights it gets, counted from 0, or
+            None for their mean over the file's channels; None for the mean in all, if the file has other channels.
+    """
+
+    init: str | None = None
+    init_format: WeightsFormat | None = None
+    init_prefix: str | None = None
+    init_channels: tuple[Channel | None, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Optimizer:
     """Batches, steps and learning rate.
 
@@ -137,8 +159,9 @@ class AdamWOptimizer(Optimizer):
         """The optimizer of a model; `steps` and errors as for `schedule`."""
         from keras_mae.optimizers import adamw
 
-        layer_decay = getattr(self, "layer_decay", None)
-        return adamw(model, self.schedule(steps), self.weight_decay, self.beta_2, layer_decay)
+        layer_decay, frozen_epochs = (getattr(self, name, None) for name in ("layer_decay", "frozen_epochs"))
+        frozen, rising = round((frozen_epochs or 0) * steps), round(self.warmup_epochs * steps)
+        return adamw(model, self.schedule(steps), self.weight_decay, self.beta_2, layer_decay, frozen, rising)
 
 
 @dataclasses.dataclass(frozen=True)

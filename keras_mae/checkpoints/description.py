@@ -155,7 +155,8 @@ def _described(file: NameSet, format: str, notes: list[str], sizes: Sizes, given
     ours = arguments_of(file.metadata, ENCODER_KEY)
     known = {**sizes.encoder, **given}
     if ours is not None:
-        wrong = [name for name, value in sizes.measured.items() if name in ours and ours[name] != value]
+        there = {**sizes.measured, "layer_scale": ours.get("layer_scale")}  # whose tensors are trained gains
+        wrong = [name for name, value in there.items() if name in ours and ours[name] != value]
         if wrong:
             raise ValueError(f"{file.path}: its metadata state another {listed(wrong)} than its tensors have")
         known = {**sizes.encoder, **ours, **given}

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from keras_mae.commands.command import Command, check_output, config_of, define_run
+from keras_mae.commands.command import Command, check_init, check_output, config_of, define_init, define_run
 
 
 def _flags(recipe: str | None, fresh: bool) -> flags.FlagValues:
@@ -16,9 +16,11 @@ def _flags(recipe: str | None, fresh: bool) -> flags.FlagValues:
     flags.DEFINE_string(
         "run",
         None,
-        "the encoder: the folder of a run, or a .keras file" + ("; fresh weights if not given" if fresh else ""),
+        "the encoder: the folder of a run, or a .keras file; or --init"
+        + ("; fresh weights if neither is given" if fresh else ""),
         flag_values=values,
     )
+    define_init(values)
     flags.DEFINE_string(
         "data", None,
         "the images with their labels, as for pretrain; a part of them is kept for the test if they have no such part",
@@ -34,7 +36,11 @@ def _check(values: flags.FlagValues, program: str) -> None:
     from keras_mae.trainers.checks import check_together
 
     check_output(values)
-    check_together(config_of(values, program))
+    config = config_of(values, program)
+    check_together(config)
+    check_init(values, config.encoder.init)
+    if program != "finetune" and config.encoder.run is None and config.encoder.init is None:
+        raise ValueError(f"needs --run or --init; see keras-mae {program} --help")
 
 
 def _train(values: flags.FlagValues, program: str) -> None:
@@ -71,10 +77,10 @@ def _majority(results: dict[str, Any]) -> str:
 
 
 def _command(summary: str, program: str, recipe: str | None, run: Callable, *required: str) -> Command:
-    """A program's command; it may start from fresh weights if `--run` is not required."""
+    """A program's command; fine-tuning may start from fresh weights."""
     return Command(
         summary,
-        lambda: _flags(recipe, "run" not in required),
+        lambda: _flags(recipe, program == "finetune"),
         lambda values: run(values, program),
         required,
         lambda values: _check(values, program),
@@ -84,6 +90,6 @@ def _command(summary: str, program: str, recipe: str | None, run: Callable, *req
 _SUMMARY = "train a classifier on a pretrained encoder, or its last blocks"
 FINETUNE = _command(_SUMMARY, "finetune", "finetune_vit_base", _train, "data", "output")
 LINEAR_PROBE = _command(
-    "train a linear layer on a frozen encoder", "linear-probe", "probe_vit_base", _train, "run", "data", "output"
+    "train a linear layer on a frozen encoder", "linear-probe", "probe_vit_base", _train, "data", "output"
 )
-KNN = _command("measure a frozen encoder by nearest neighbours", "knn", None, _knn, "run", "data")
+KNN = _command("measure a frozen encoder by nearest neighbours", "knn", None, _knn, "data")

@@ -41,11 +41,75 @@ def check_output(values: flags.FlagValues) -> None:
             f"--output={os.path.splitext(values.output)[0]}"
         )
     output = os.path.realpath(values.output)
-    for flag in ("data", "validation_data", "run"):
+    for flag in ("data", "validation_data", "run", "init"):
         given = str(values[flag].value or "") if flag in values else ""
-        path = given if flag == "run" else given.rpartition(":")[2]
+        path = given if flag in ("run", "init") else given.rpartition(":")[2]
         if path and os.path.realpath(path) == output:
-            raise ValueError(f"--output={values.output} is what --{flag} is read from; name another folder")
+            more = "; to continue the run that is there, give --resume in place of --init" if flag == "init" else ""
+            raise ValueError(f"--output={values.output} is what --{flag} is read from; name another folder{more}")
+
+
+def define_init(values: flags.FlagValues) -> None:
+    """Defines `--init` and `--init_format`."""
+    from keras_mae.trainers.ranges import WeightsFormat, names_of
+
+    flags.DEFINE_string(
+        "init",
+        None,
+        "weights to begin a new run with: published ones by name, such as mae_vit_base, a .safetensors, .pth, .bin or "
+        ".keras file, a URL, hf://OWNER/NAME, or the folder of a run; sizes come from there",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "init_format", None, list(names_of(WeightsFormat)),
+        "the names of the weights of --init; found out if not given", flag_values=values,
+    )  # fmt: skip
+
+
+def check_model(values: flags.FlagValues) -> None:
+    """Refuses neither or both of `--run` and `--init`, and `--init_format` alone."""
+    from keras_mae.trainers.checks import check_source
+
+    if values.run is None and values.init is None:
+        raise ValueError("needs --run or --init; see keras-mae export --help")
+    check_source(values.init, values.run, ["init_format"] if values.init_format else [])
+
+
+def check_init(values: flags.FlagValues, init: str | None) -> None:
+    """Refuses what cannot go together with `--init`, or with `--resume`, before TensorFlow is imported.
+
+    Args:
+        values: the flags.
+        init: of the config: `--init`, or the setting `init`.
+    """
+    from keras_mae.trainers import run
+    from keras_mae.trainers.trained_model import find_model, is_ours
+
+    folder = None if values.output is None else run.RunFolder(values.output)
+    there = folder is not None and os.path.exists(folder / run.CONFIG)
+    resume = "resume" in values and values.resume
+    if folder is not None and resume and there and (init or folder.init()):
+        folder.check_init(init)
+    if folder is not None and resume and init and not there:
+        raise ValueError(
+            f"--resume continues a run, and {values.output} holds none (no {run.CONFIG}): leave out --resume to begin "
+            f"one with --init={init}"
+        )
+    if init and there and not resume and not values.overwrite:
+        raise ValueError(
+            f"--init begins a new run, and {values.output} holds one: name another --output, or discard it with "
+            "--overwrite; --resume continues it"
+        )
+    if init and is_ours(init):
+        find_model(init)
+    elif init and _is_missing(init):
+        raise ValueError(f"--init={init}: there is no such file or folder")
+
+
+def _is_missing(init: str) -> bool:
+    """Whether something with a path's form is not there; names of published weights have no such form."""
+    is_path = os.sep in init or init.lower().endswith((".safetensors", ".pth", ".pt", ".bin"))
+    return "://" not in init and is_path and not os.path.exists(init)
 
 
 def define_data(values: flags.FlagValues) -> None:
@@ -104,6 +168,6 @@ def config_of(values: flags.FlagValues, program: str, settings: Sequence[str] = 
 
     kind = CONFIGS[program]
     config = changed(recipes.load(values.recipe, kind) if "recipe" in values else kind(), [*settings, *values.set])
-    given = {name: values[name].value for name in ("run", "validation_data") if name in values}
+    given = {n: values[n].value for n in ("run", "init", "init_format", "validation_data") if n in values}
     given = {name: value for name, value in given.items() if value is not None}
     return replaced(config, **given) if given else config

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from keras_mae.commands.command import Command
+from keras_mae.commands.command import Command, check_init, check_model, define_init
 
 if TYPE_CHECKING:
     from keras_mae.trainers.trained_model import TrainedModel
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 def _export_flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string("run", None, "the folder of a run, or a model's file: FILE.keras", flag_values=values)
+    flags.DEFINE_string(
+        "run", None, "the folder of a run, or a model's file: FILE.keras; or --init", flag_values=values
+    )
+    define_init(values)
     flags.DEFINE_string(
         "output", None,
         "the model's folder, whose name is the model's for TF Serving; versions are its subfolders, and a file "
@@ -88,15 +91,21 @@ def _check(values: flags.FlagValues) -> None:
         raise ValueError(f"an autoencoder is written as a SavedModel only, not as {values.format}")
     if values.labels and not os.path.isfile(values.labels):
         raise ValueError(f"--labels: there is no file {values.labels}")
-    _trained_model(values)
+    check_model(values)
+    check_init(values, values.init)
+    if _trained_model(values) is None and values.model != "encoder":
+        raise ValueError(f"--init={values.init} is an encoder, to be exported as --model=encoder; got {values.model}")
 
 
-def _trained_model(values: flags.FlagValues) -> TrainedModel:
-    """The model's file, and its run."""
+def _trained_model(values: flags.FlagValues) -> TrainedModel | None:
+    """The model's file, and its run; None for published weights."""
     from keras_mae.trainers import run
-    from keras_mae.trainers.trained_model import find_model
+    from keras_mae.trainers.trained_model import find_model, is_ours
 
-    return find_model(values.run, run.ENCODER if values.model == "encoder" else run.MODEL)
+    path = values.run or values.init
+    if values.run is None and not is_ours(path):
+        return None
+    return find_model(path, run.ENCODER if values.model == "encoder" else run.MODEL)
 
 
 def _export(values: flags.FlagValues) -> None:
@@ -138,12 +147,16 @@ def _write(values: flags.FlagValues, output: str) -> str:
     from keras_mae.trainers.trained_model import say_if_outside
 
     trained = _trained_model(values)
-    model, encoder = _load_for_export(trained.path, values.model)
+    if trained is None:
+        model, trained = _load_published(values)
+        encoder = model
+    else:
+        model, encoder = _load_for_export(trained.path, values.model)
     crop_ratio = trained.crop_ratio if values.crop_ratio is None else values.crop_ratio
     say_if_outside(trained, _taken(values, crop_ratio))
     images, trained = _look_at_data(values, trained, encoder.image_shape, crop_ratio)
     arguments: dict[str, Any] = {"version": values.version, "images": images, "dtype": values.dtype}
-    arguments["pixel_dtype"] = trained.seen.get("dtype") or "auto"
+    arguments |= {"pixel_dtype": trained.seen.get("dtype") or "auto", "licence": trained.licence}
     if values.model != "autoencoder":
         arguments |= {"crop_ratio": crop_ratio, "decoding": trained.decoding}
     if values.model == "encoder":
@@ -180,6 +193,16 @@ def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -
             "names in order with --labels=FILE, one a line"
         )
     return names
+
+
+def _load_published(values: flags.FlagValues) -> tuple[Any, TrainedModel]:
+    """The encoder of published weights, and its licence."""
+    from keras_mae.trainers.encoder_choice import published_encoder
+    from keras_mae.trainers.trained_model import TrainedModel
+    from keras_mae.trainers.training_parts import Weights
+
+    encoder, init = published_encoder(Weights(values.init, values.init_format), None)
+    return encoder, TrainedModel(values.init, init=init)
 
 
 def _load_for_export(path: str, kind: str):
@@ -230,6 +253,6 @@ EXPORT = Command(
     "write a run's encoder, or a whole model, for TF Serving and other programs",
     _export_flags,
     _export,
-    ("run", "output"),
+    ("output",),
     _check,
 )

@@ -6,7 +6,17 @@ import os
 
 from absl import flags
 
-from keras_mae.commands.command import Command, check_output, config_of, define_data, define_run
+from keras_mae.commands.command import (
+    Command,
+    check_init,
+    check_output,
+    config_of,
+    define_data,
+    define_init,
+    define_run,
+)
+
+_CONTINUES = "_continue"  # the end of the names of recipes that need weights
 
 
 def _demo_flags() -> flags.FlagValues:
@@ -29,6 +39,7 @@ def _pretrain_flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "stats", None, "a file that keras-mae stats has written: mean and std of the pixels", flag_values=values
     )
+    define_init(values)
     define_run(values, "mae_vit_base")
     flags.DEFINE_string(
         "data_service", None, "a tf.data service that prepares the images: grpc://HOST:PORT", flag_values=values
@@ -37,20 +48,30 @@ def _pretrain_flags() -> flags.FlagValues:
 
 
 def _check_pretrain(values: flags.FlagValues) -> None:
-    """Refuses settings that cannot work; the settings in the file of `--stats` are read after TensorFlow's import."""
-    from keras_mae.trainers.checks import check_together
+    """Refuses settings that cannot work; the files of `--stats` and `--init` are read after TensorFlow's import."""
+    from keras_mae.trainers.checks import check_together, check_weights
 
     check_output(values)
     config = config_of(values, "pretrain")
-    if values.stats is None:
+    check_weights(config)
+    check_init(values, config.run.init)
+    if config.run.init is None and values.recipe.endswith(_CONTINUES):
+        raise ValueError(f"--recipe={values.recipe} goes on from weights: name them with --init")
+    if values.stats is None and config.run.init is None:
         check_together(config)
 
 
 def _pretrain(values: flags.FlagValues) -> None:
     from keras_mae.trainers.pretrain import pretrain
 
+    config = config_of(values, "pretrain", settings := stats_settings(values.stats))
+    if config.run.init is not None:
+        from keras_mae.trainers.first_weights import continued
+
+        recipe = values.recipe if values["recipe"].present else None
+        config = continued(config.run, [*settings, *values.set], recipe)
     pretrain(
-        config_of(values, "pretrain", stats_settings(values.stats)),
+        config,
         values.data,
         values.output,
         resume=values.resume,

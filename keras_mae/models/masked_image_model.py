@@ -244,9 +244,9 @@ class MaskedImageModel(GlobalBatchModel):
         return self.target.weights
 
     def layer_groups(self) -> list[list[keras.Variable]]:
-        """The trainable variables by depth: the encoder's groups, mask token in the first, then the decoder."""
-        stem, *layers = self.encoder.layer_groups()
-        return [self.trained_of(group) for group in ([*stem, *self._own_tokens()], *layers, self.decoder.weights)]
+        """The trainable variables by depth: the encoder's groups, then decoder and mask token, fresh as that is."""
+        behind = [*self._own_tokens(), *self.decoder.weights]
+        return [self.trained_of(group) for group in (*self.encoder.layer_groups(), behind)]
 
     def no_weight_decay(self) -> list[keras.Variable]:
         """The trainable variables without weight decay: biases, norms, gains, tokens, position embeddings.

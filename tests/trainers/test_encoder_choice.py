@@ -5,12 +5,19 @@ import numpy as np
 import pytest
 
 from keras_mae.models import ImageClassifier
+from keras_mae.trainers import encoder_choice
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.encoder_choice import choose_encoder, load_encoder
+from keras_mae.trainers.encoder_choice import load_encoder
 from keras_mae.trainers.run import RunFolder
 from keras_mae.trainers.settings import replaced
 from tests.base import small_encoder, small_mae, weights_of
+
+
+def choose_encoder(config, drop_path_rate=0.0):
+    encoder, record = encoder_choice.choose_encoder(config, drop_path_rate)
+    assert record is None  # neither --init nor a licence
+    return encoder
 
 
 @pytest.fixture(scope="module")

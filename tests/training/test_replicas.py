@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.models import ImageClassifier
+from keras_mae.optimizers import adamw
 from tests.base import (
     LossPerStep,
     fill_randomly,
@@ -35,6 +36,7 @@ MORE = [
     *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 4)),
     *({"kind": "mae", "replicas": 1, "accumulation_steps": parts, **CLIPPED} for parts in (1, 4)),
     *({"kind": "mae", "replicas": replicas, "optimizer": "adamw"} for replicas in (1, 2, 4)),
+    *({"kind": "mae", "replicas": replicas, "optimizer": "late", "clip_norm": 0.3} for replicas in (1, 2)),
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "rematerialize": True},
     *({"kind": "simmim", "replicas": n, "accumulation_steps": n, "rematerialize": n > 1, **SGD} for n in (1, 2)),
     # no threads for replicas: the branch is taken in each replica's function, as on a TPU
@@ -56,7 +58,9 @@ def make_model(kind, dtype="float32"):
     return fill_randomly(ImageClassifier(small_encoder(), 4, num_trainable_layers=0 if kind == "probe" else None))
 
 
-def make_optimizer(name):
+def make_optimizer(name, model=None):
+    if name == "late":  # the encoder joins after three steps
+        return adamw(model, 1e-3, layer_decay=0.75, frozen_steps=3, rising_steps=2)
     if name == "adamw":
         return keras.optimizers.AdamW(1e-3, weight_decay=0.05)
     return keras.optimizers.SGD(0.1, momentum=0.9)
@@ -102,7 +106,7 @@ def one_run(case):
         for block in model.encoder.blocks:
             block.rematerialize = case.get("rematerialize", False)
         model.compile(
-            optimizer=make_optimizer(case["optimizer"]),
+            optimizer=make_optimizer(case["optimizer"], model),
             jit_compile=False,
             accumulation_steps=case.get("accumulation_steps", 1),
             clip_norm=case.get("clip_norm"),
@@ -276,6 +280,12 @@ def test_replicas_take_the_step_of_one_with_adamw(more_runs, replicas):
     """Every weight but the key biases, whose gradient is pure round-off that Adam normalises, to 2e-5."""
     one, several = (find(more_runs, MORE, replicas=count, optimizer="adamw") for count in (1, replicas))
     check(several, one, 2e-5, key_biases=False)
+
+
+@pytest.mark.slow
+def test_replicas_leave_a_frozen_encoder_alone(more_runs):
+    """The norm that clips, and the step from which the encoder is trained, are those of one replica."""
+    check(*(find(more_runs, MORE, optimizer="late", replicas=count) for count in (2, 1)), 2e-5, key_biases=False)
 
 
 @pytest.mark.medium

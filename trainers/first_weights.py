@@ -1,0 +1,259 @@
+"""The weights that a run begins with: their file, what it says of its model, and their way into the run's model."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from keras_mae.checkpoints import CheckpointReport, load_checkpoint
+from keras_mae.checkpoints.description import Description, describe_checkpoint
+from keras_mae.checkpoints.known_files import licence_of, local_path
+from keras_mae.data import Source, measure_stats
+from keras_mae.encoders.presets import PRESETS
+from keras_mae.models.masked_image_model import MaskedImageModel
+from keras_mae.registry import listed
+from keras_mae.trainers import recipes, run
+from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.encoder_parts import ViT
+from keras_mae.trainers.model_parts import Transformer
+from keras_mae.trainers.settings import ConfigT, changed, kind_of, names_in, replaced
+from keras_mae.trainers.trained_model import find_model, is_ours
+from keras_mae.trainers.training_parts import Weights
+
+_log = logging.getLogger("keras_mae")
+RECIPES = {"mae": "mae_continue", "simmim": "simmim_continue"}
+# What of an encoder is a run's own, and contradicts no file
+_FREE = ("image_shape", "image_size", "channels", "mean", "std", "position_embedding", "position_temperature")
+_FREE += ("drop_path_rate", "preset", "name", "dtype", "trainable")
+
+
+class FirstWeights(NamedTuple):
+    """What `--init` names.
+
+    Attributes:
+        source: as it was named.
+        path: of the file.
+        description: what the file says of its model.
+        licence: of the weights; None if it is not known.
+    """
+
+    source: str
+    path: str
+    description: Description
+    licence: str | None
+
+    def say(self) -> None:
+        """Logs how format and sizes were found."""
+        for note in self.description.notes:
+            _log.info("%s: %s", self.source, note)
+
+    def record(self, report: CheckpointReport | None = None, **more: Any) -> dict[str, Any]:
+        """What `config.json` says of the weights; without a report all of them were loaded as they are."""
+        return {
+            "source": self.source,
+            "format": self.description.format,
+            "digest": run.digest_of(self.path),
+            "licence": self.licence,
+            **({} if report is None else {"summary": report.summary()}),
+            **more,
+        }
+
+
+def find_weights(own: Weights, file: str = run.ENCODER) -> FirstWeights:
+    """Finds the weights, downloads them if they are not on this machine, and reads what they say of themselves.
+
+    Args:
+        own: the settings; `init` is not None.
+        file: of a run's folder, `model.keras` or `encoder.keras`.
+
+    Raises:
+        ValueError: in one line, if there are none, or they are not those of a Vision Transformer.
+    """
+    source = own.init or ""
+    if is_ours(source):
+        trained = find_model(source, file)
+        path, licence = trained.path, trained.licence
+    else:
+        path = local_path(source)
+        licence = licence_of(source, path)
+    description = describe_checkpoint(path, own.init_format, own.init_prefix)
+    return FirstWeights(source, path, description, licence)
+
+
+def continued(own: Weights, settings: Sequence[str], recipe: str | None = None) -> PretrainConfig:
+    """The config of a run that goes on from weights: a recipe, with the sizes that the file tells.
+
+    Mean and standard deviation are never the file's, but those of the images.
+
+    Args:
+        own: the weights.
+        settings: `key=value`, in place of the recipe's and of the file's.
+        recipe: its name; None for the one that goes on with the file's method.
+
+    Raises:
+        ValueError: as `find_weights` and `changed`.
+    """
+    found = find_weights(own, run.MODEL)
+    description = found.description
+    base = recipes.load(recipe or RECIPES[description.method or "mae"], PretrainConfig)
+    parts: dict[str, Any] = {"encoder": _encoder_settings(description, base.encoder)}
+    if description.decoder is not None and isinstance(base.decoder, Transformer):
+        names = {field.name for field in dataclasses.fields(Transformer)} & set(description.decoder)
+        parts["decoder"] = Transformer(**{name: description.decoder[name] for name in names})
+    weights = {f"run.{field.name}": getattr(own, field.name) for field in dataclasses.fields(Weights)}
+    config = changed(replaced(base, **parts, **weights), settings)
+    given = names_in(config, settings)
+    of_encoder = vars(config.encoder).items()
+    _refuse_others({name: value for name, value in of_encoder if f"encoder.{name}" in given}, found)
+    for name in found.description.unknown:
+        key = name if "." in name else "encoder.image_size" if name == "image_shape" else f"encoder.{name}"
+        if key not in given and getattr(config, key.partition(".")[0]) is not None:
+            raise ValueError(f"{found.source} does not tell {name} of its model: type --set {key}=..., as it has")
+    return config
+
+
+def _encoder_settings(description: Description, before: Any) -> ViT:
+    """The settings of the encoder in a file; those that no file tells are the recipe's."""
+    known = {name: _plain(value) for name, value in description.encoder.items()}
+    height, width, channels = known.pop("image_shape", ViT().image_shape)
+    names = {field.name for field in dataclasses.fields(ViT)} - {"mean", "std", "drop_path_rate", "preset"}
+    settings = {name: value for name, value in known.items() if name in names}
+    sizes = ("hidden_dim", "num_layers", "num_heads")
+    alike = [name for name, one in PRESETS.items() if all(one[size] == known.get(size) for size in sizes)]
+    preset = {"preset": alike[0]} if alike else {}
+    rate = getattr(before, "drop_path_rate", 0.0)
+    return ViT(**preset, image_size=(height, width), channels=channels, drop_path_rate=rate, **settings)
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def with_statistics(
+    config: ConfigT, source: Source, channels: int, folder: run.RunFolder | None, resume: bool, photographs: bool
+) -> ConfigT:
+    """The config with mean and standard deviation of the images, where it leaves them open and they are needed.
+
+    Args:
+        config: has `encoder.mean` and `encoder.std`.
+        source: the images, of which a sample is measured, always the same.
+        channels: of the model's images.
+        folder: of the run; with `resume` the numbers are those of its config, if it has one.
+        resume: whether the run is continued.
+        photographs: whether ImageNet's numbers hold.
+    """
+    open_ones = [name for name in ("mean", "std") if getattr(config.encoder, name) is None]
+    if photographs or not open_ones:
+        return config
+    there = folder.config_if_any() if resume and folder is not None else None
+    if there is not None and there.program == config.program:
+        known = {name: getattr(there.encoder, name) for name in open_ones}
+    else:
+        stats = measure_stats(source, channels)
+        known = {name: getattr(stats, name) for name in open_ones}
+        shown = " ".join(f"--set '{name}={value}'" for name, value in known.items())
+        _log.info(
+            "measured on %d images, as they are no 8-bit photographs in three channels: %s", stats.num_images, shown
+        )
+    return replaced(config, **{f"encoder.{name}": value for name, value in known.items()})
+
+
+def load_into(model: MaskedImageModel, config: PretrainConfig) -> tuple[PretrainConfig, dict[str, Any]]:
+    """Fills a model with the weights that its config names: all of it, or the encoder if the file has no such decoder.
+
+    Returns:
+        The config with the number of epochs in which the encoder is frozen, and the record for `config.json`.
+
+    Raises:
+        ValueError: if the file's encoder is another than the config's; what differs is named.
+    """
+    own = config.run
+    weights = find_weights(own, run.MODEL)
+    description = weights.description
+    weights.say()
+    _check_same(model, weights)
+    lacking = _why_fresh(model, config, description)
+    report = load_checkpoint(
+        model.encoder if lacking else model,
+        weights.path,
+        description.format,
+        resize_positions=True,
+        prefix=own.init_prefix,
+        channels_from=own.init_channels or "mean",
+    )
+    if config.optimizer.frozen_epochs is None:
+        config = replaced(config, frozen_epochs=config.optimizer.epochs / 10 if lacking else 0.0)
+    if lacking:
+        _log.info(
+            "the decoder starts fresh, as %s; %s", lacking, _said_of_frozen(config.optimizer.frozen_epochs or 0.0)
+        )
+    record = weights.record(report)
+    if lacking:
+        inside = {id(variable) for variable in model.encoder.weights}
+        record["summary"]["fresh"] += [v.path for v in model.trainable_variables if id(v) not in inside]
+    return config, record
+
+
+def _said_of_frozen(epochs: float) -> str:
+    if not epochs:
+        return "it is trained together with the encoder from the first step (--set frozen_epochs=0)"
+    return f"for the first {epochs:g} epochs it learns alone, and the encoder stays as it is (frozen_epochs)"
+
+
+def _check_same(model: MaskedImageModel, weights: FirstWeights) -> None:
+    """Refuses an encoder that is another than the file's."""
+    here = model.encoder.get_config()
+    unknown = [name for name in weights.description.encoder if name not in here]
+    if unknown:
+        raise ValueError(
+            f"the encoder in {weights.source} is no {type(model.encoder).__name__}: it has {listed(unknown)}"
+        )
+    _refuse_others(here, weights)
+
+
+def _refuse_others(here: Mapping[str, Any], weights: FirstWeights) -> None:
+    """Refuses arguments of an encoder that contradict the file, but for those that are a run's own."""
+    there = weights.description.encoder
+    differing = [
+        f"{name} is {there[name]!r} there, and {here[name]!r} here"
+        for name in there
+        if name in here and name not in _FREE and not _alike(name, there[name], here[name])
+    ]
+    if differing:
+        raise ValueError(
+            f"the encoder in {weights.source} is another than this run's: {'; '.join(differing)}; leave these settings "
+            "out, as the file tells them, or begin without --init"
+        )
+
+
+def _alike(name: str, one: Any, other: Any) -> bool:
+    if name == "layer_scale":  # the file has the gains themselves
+        return (one is None) == (other is None)
+    if name == "patch_size":
+        one, other = ((size, size) if isinstance(size, int) else tuple(size) for size in (one, other))
+    return bool(_plain(one) == _plain(other))
+
+
+def _why_fresh(model: MaskedImageModel, config: PretrainConfig, description: Description) -> str | None:
+    """Why the run's decoder cannot be the file's; None if it is."""
+    method = kind_of(config, "method")
+    if description.method is None:
+        return "the file has none"
+    if description.method != method:
+        return f"the file's is one of {description.method}, and the method is {method}"
+    if getattr(config.method, "mask_tokens_in_encoder", False):
+        return "the encoder sees the mask tokens"
+    channels = description.encoder.get("image_shape", model.encoder.image_shape)[-1]
+    if channels != model.encoder.image_shape[-1]:
+        return f"the file's predicts {channels} channels"
+    if not model.target.has_pixels or model.target.dim != model.encoder.geometry.values_per_patch:
+        return "the file's predicts pixels"
+    here = model.decoder.get_config() if description.decoder else {}
+    differing = [
+        f"{name} {value}"
+        for name, value in (description.decoder or {}).items()
+        if name not in (*_FREE, "layer_norm_epsilon") and here.get(name) != value
+    ]
+    return f"the file's has {listed(differing)}" if differing else None

@@ -1,0 +1,26 @@
+"""MAE that goes on from the weights of `--init` on images of one's own, whatever the encoder's size.
+
+Evidence: that it trains, by the tests.
+Command: `keras-mae pretrain --init=mae_vit_base --data=folder:/data/pictures --output=runs/continued`, which takes this
+recipe by itself. The sizes of the encoder, and of a decoder in the file, are the file's; `--set image_size=...` resizes
+positions, `--set channels=...` adapts the patch projection.
+The encoder has a lower rate than the decoder, by layer-wise decay. If the file has no decoder, the fresh one learns
+alone for the first tenth of the epochs, with the encoder frozen, as it would spoil the encoder otherwise; `--set
+frozen_epochs=0` trains both from the first step.
+Deviations from the paper, which pretrains from scratch: small batches, an eighth of the epochs, and the above.
+"""
+
+from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.settings import replaced
+
+
+def config() -> PretrainConfig:
+    """The paper's settings, shorter, in batches of 64; the peak learning rate is 1.5e-4 behind the encoder."""
+    return replaced(
+        PretrainConfig(),
+        epochs=100,
+        warmup_epochs=5.0,
+        batch_size=64,
+        base_learning_rate=6e-4,
+        layer_decay=0.75,
+    )
