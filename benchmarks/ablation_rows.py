@@ -66,7 +66,7 @@ ROWS = (
     Row("decoder 1/4 as wide (baseline 1/2)", "1b", ("decoder.hidden_dim={quarter}",), (73.5, 71.3)),
     Row("decoder as wide as the encoder", "1b", ("decoder.hidden_dim={whole}",), (73.5, 73.1)),
     Row("random, ratio 0.25", "Fig. 5", ("mask_ratio=0.25",), paper_sign=-1),
-    Row("no class token", "", ("use_cls_token=False",)),
+    Row("no class token", "", ("num_cls_tokens=0",)),
     Row("learned positions", "", ("position_embedding=learned",)),
     Row("fine-tuned: the last MLP", "Fig. 9", (), (73.5, 79.1), num_trainable_layers=0.5),
     Row("fine-tuned: the last block", "Fig. 9", (), (73.5, 81.0), num_trainable_layers=1),

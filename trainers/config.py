@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from keras_mae.trainers import model_parts
+from keras_mae.encoders.presets import of_this_version
+from keras_mae.trainers import encoder_parts, model_parts
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.ranges import Count, Positive, Range, Rate, Share, ShareBelow1, hints_of, shown
@@ -86,7 +87,7 @@ class PretrainConfig(Config):
     program: ClassVar[str] = "pretrain"
 
     method: Annotated[Any, model_parts.METHODS] = model_parts.MAE()
-    encoder: Annotated[Any, model_parts.ENCODERS] = model_parts.ViT()
+    encoder: Annotated[Any, encoder_parts.ENCODERS] = encoder_parts.ViT()
     masking: Annotated[Any, model_parts.MASKING] = model_parts.Random()
     target: Annotated[Any, model_parts.TARGETS] = model_parts.Pixels()
     loss: Annotated[Any, model_parts.LOSSES] = model_parts.Loss()
@@ -134,6 +135,7 @@ def from_json(record: dict[str, Any]) -> AnyConfig:
         }
         kinds = registry_of(hint)
         kind = hint if kinds is None else kinds[values.pop(_KIND, None)]
+        values = of_this_version(values) if kind is encoder_parts.ViT else values
         unknown += [f"{name}.{key}" for key in sorted(set(values) - set(hints_of(kind)))]
         parts[name] = (kind, values)
     if unknown:

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from keras_mae.encoders.presets import encoder_arguments
+from keras_mae.encoders.presets import encoder_arguments, of_this_version
 from keras_mae.models.saved_files import read_encoder_arguments
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig, TrainingConfig
+from keras_mae.trainers.encoder_parts import ViT
 from keras_mae.trainers.features import ENCODED
 from keras_mae.trainers.free_memory import Memory, find_memory
-from keras_mae.trainers.model_parts import MAE, Transformer, ViT
+from keras_mae.trainers.model_parts import MAE, Transformer
 from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import any_worker, is_multiworker
 from keras_mae.trainers.trained_model import find_model
@@ -26,28 +27,35 @@ _ON_PROCESSOR = 0.6  # of the estimate: the least that a step took on a processo
 
 
 class Blocks(NamedTuple):
-    """Transformer blocks: how many, how wide, and how many tokens they see."""
+    """Transformer blocks: how many, how wide, of what kind, and how many tokens they see."""
 
     layers: int
     dim: int
     mlp_dim: int
     heads: int
     tokens: int
+    gated: bool = False
+    has_rotation: bool = False
+    has_qk_norm: bool = False
 
     @property
     def weights(self) -> int:
         """Numbers in the weights."""
-        return self.layers * (4 * self.dim**2 + 2 * self.dim * self.mlp_dim + 9 * self.dim + self.mlp_dim)
+        hidden = (2 if self.gated else 1) * self.mlp_dim
+        return self.layers * (4 * self.dim**2 + self.dim * (hidden + self.mlp_dim) + 9 * self.dim + hidden)
 
     @property
     def kept(self) -> int:
         """Numbers that one block keeps for its gradient, for an image."""
-        return self.tokens * (16 * self.dim + 3 * self.mlp_dim + 2 * self.heads * self.tokens)
+        dims = 16 + 2 * self.has_rotation + 4 * self.has_qk_norm
+        hidden = (6 if self.gated else 3) * self.mlp_dim
+        return self.tokens * (dims * self.dim + hidden + 2 * self.heads * self.tokens)
 
     @property
     def passing(self) -> int:
         """Numbers that one block holds at once for an image if it keeps nothing: in attention, or in the MLP."""
-        return self.tokens * (2 * self.dim + max(2 * self.mlp_dim, 4 * self.dim + 2 * self.heads * self.tokens))
+        hidden = (4 if self.gated else 2) * self.mlp_dim
+        return self.tokens * (2 * self.dim + max(hidden, 4 * self.dim + 2 * self.heads * self.tokens))
 
 
 def estimate(config: TrainingConfig, replicas: int = 1) -> int | None:
@@ -55,9 +63,11 @@ def estimate(config: TrainingConfig, replicas: int = 1) -> int | None:
 
     For the backward pass a transformer block of width D keeps, for each of its N tokens, some 16 D numbers (norms,
     queries, keys and values and their reordered forms, residuals), the MLP's hidden layer three times (before, within
-    and after GELU), and the attention's logits and probabilities, N of each for each head. A rematerialised block
-    keeps its input (D), a frozen one nothing. TensorFlow itself and its scratch space come on top. On a processor,
-    where layers have their own gradients, a step takes less: two thirds of the estimate where it was measured.
+    and after GELU; a gated MLP its two halves twice, the gate and the product), and the attention's logits and
+    probabilities, N of each for each head. Rotary positions add 2 D, norms of queries and keys 4 D. A rematerialised
+    block keeps its input (D), a frozen one nothing. TensorFlow itself and its scratch space come on top. On a
+    processor, where layers have their own gradients, a step takes less: two thirds of the estimate where it was
+    measured.
 
     Args:
         config: of a run; the model is not built.
@@ -83,10 +93,11 @@ def _pretraining(config: PretrainConfig) -> tuple[int, int, int] | None:
     if not isinstance(vit, ViT) or not isinstance(decoder, Transformer | None):
         return None
     encoder, pixels = _encoder(encoder_arguments(vit.preset, vit.arguments()))
-    patches = encoder.tokens - vit.use_cls_token
+    prefix = vit.num_cls_tokens + vit.num_registers
+    patches = encoder.tokens - prefix
     fixed = 2 * vit.channels
     positions = encoder.tokens * encoder.dim
-    trainable = encoder.weights + (pixels + 4) * encoder.dim
+    trainable = encoder.weights + (pixels + 3 + prefix) * encoder.dim
     if vit.position_embedding == "learned":
         trainable += positions
     elif vit.position_embedding is not None:
@@ -101,7 +112,7 @@ def _pretraining(config: PretrainConfig) -> tuple[int, int, int] | None:
         fixed += encoder.tokens * width
         if isinstance(config.method, MAE) and not config.method.mask_tokens_in_encoder:
             visible = max(int(patches * (1 - getattr(config.masking, "mask_ratio", 0.0))), 1)
-            encoder = encoder._replace(tokens=visible + vit.use_cls_token)
+            encoder = encoder._replace(tokens=visible + prefix)
         parts = [encoder, blocks]
     again = config.run.rematerialize
     numbers = (p.layers * p.tokens * p.dim + p.kept if again else p.layers * p.kept for p in parts)
@@ -112,7 +123,7 @@ def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int] | 
     """As `_pretraining`; images pass the blocks that are not trained one block at a time."""
     own = config.encoder
     if own.run is not None:
-        arguments = read_encoder_arguments(find_model(own.run).path)
+        arguments = of_this_version(read_encoder_arguments(find_model(own.run).path))
     elif own.preset is not None:
         arguments = encoder_arguments(own.preset, own.arguments())
     else:
@@ -135,10 +146,19 @@ def _encoder(arguments: dict[str, Any]) -> tuple[Blocks, int]:
     height, width, channels = arguments["image_shape"]
     size = arguments["patch_size"]
     rows, columns = (size, size) if isinstance(size, int) else size
-    tokens = (height // rows) * (width // columns) + arguments.get("use_cls_token", True)
+    prefix = arguments.get("num_cls_tokens", 1) + arguments.get("num_registers", 0)
     dim = arguments["hidden_dim"]
-    mlp_dim = arguments.get("mlp_dim") or 4 * dim
-    return Blocks(arguments["num_layers"], dim, mlp_dim, arguments["num_heads"], tokens), rows * columns * channels
+    blocks = Blocks(
+        arguments["num_layers"],
+        dim,
+        arguments.get("mlp_dim") or 4 * dim,
+        arguments["num_heads"],
+        (height // rows) * (width // columns) + prefix,
+        gated=arguments.get("gated_mlp", False),
+        has_rotation=arguments.get("rotary_temperature") is not None,
+        has_qk_norm=arguments.get("qk_norm", False),
+    )
+    return blocks, rows * columns * channels
 
 
 def check_memory(config: TrainingConfig, strategy: tf.distribute.Strategy) -> None:

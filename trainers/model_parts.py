@@ -9,19 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from keras_mae.registry import Registry
 from keras_mae.trainers.ranges import (
-    AtLeast0,
     Count,
     Layers,
-    Positive,
-    Preset,
     Range,
-    Share,
-    ShareAbove0,
-    ShareBelow1,
     Size,
 )
 
@@ -29,7 +23,6 @@ if TYPE_CHECKING:
     from keras_mae import models, targets
 
 METHODS: Registry[type] = Registry("method")
-ENCODERS: Registry[type] = Registry("encoder")
 MASKING: Registry[type] = Registry("masking")
 TARGETS: Registry[type] = Registry("target")
 LOSSES: Registry[type] = Registry("loss")
@@ -46,66 +39,6 @@ class Part:
         """The object of these settings."""
         module, _, name = self.builds.rpartition(".")
         return getattr(importlib.import_module(f"keras_mae.{module}"), name)(**dataclasses.asdict(self))
-
-
-@ENCODERS.register("vit")
-@dataclasses.dataclass(frozen=True)
-class ViT:
-    """A Vision Transformer, `ViTEncoder`.
-
-    Attributes:
-        preset: named sizes, such as `vit_base_patch16`.
-        image_size: height and width of the model's images, in pixels.
-        channels: number of channels of the images; `mean` and `std` have as many numbers.
-        patch_size: height and width of a patch, in pixels.
-        hidden_dim: width of a token; None for the preset's.
-        num_layers: number of transformer blocks; None for the preset's.
-        num_heads: attention heads of a block; None for the preset's.
-        use_cls_token: whether there is a class token.
-        position_embedding: `sincos`, `learned` or None: absolute positions, also of the decoder (sin-cos for None).
-        position_temperature: of sin-cos positions: the longest wave spans 2 pi times as many patches.
-        relative_position_bias: `shared` by all blocks, `per_block`, or None.
-        layer_scale: initial value of LayerScale's gains; None for no LayerScale.
-        drop_path_rate: share of the examples that skip the last block; it grows linearly from 0 at the first block.
-        mean: of the pixels, a number in [0, 1] for each channel; None for ImageNet's (three channels) or 0.5.
-        std: of the pixels, as `mean`.
-    """
-
-    preset: Preset = "vit_base_patch16"
-    image_size: tuple[Size, Size] = (224, 224)
-    channels: Size = 3
-    patch_size: tuple[Size, Size] = (16, 16)
-    hidden_dim: Size | None = None
-    num_layers: Layers | None = None
-    num_heads: Size | None = None
-    use_cls_token: bool = True
-    position_embedding: Literal["sincos", "learned"] | None = "sincos"
-    position_temperature: Positive = 10000.0
-    relative_position_bias: Literal["shared", "per_block"] | None = None
-    layer_scale: AtLeast0 | None = None
-    drop_path_rate: ShareBelow1 = 0.0
-    mean: tuple[Share, ...] | None = None
-    std: tuple[ShareAbove0, ...] | None = None
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """`(H, W, C)`."""
-        return (*self.image_size, self.channels)
-
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of `ViTEncoder.from_preset` beside the preset."""
-        given = dataclasses.asdict(self)
-        del given["preset"], given["image_size"], given["channels"]
-        for size in ("hidden_dim", "num_layers", "num_heads"):
-            if given[size] is None:  # the preset's
-                del given[size]
-        return {"image_shape": self.image_shape, **given}
-
-    def build(self, dtype: str) -> models.ViTEncoder:
-        """The encoder, freshly initialised."""
-        from keras_mae import models
-
-        return models.ViTEncoder.from_preset(self.preset, **self.arguments(), dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True)

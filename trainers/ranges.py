@@ -38,6 +38,7 @@ Layers = Annotated[int, Range(1, 1000)]
 Level = Annotated[int, Range(0, 255)]
 Magnitude = Annotated[float, Range(0, 10)]  # of RandAugment
 Size = Annotated[int, Range(1, 65_536)]
+PrefixTokens = Annotated[int, Range(0, 1000)]
 Seed = Annotated[int, Range(0, 2**31 - 1)]  # what `ExampleSeed` takes
 Megapixels = Annotated[float, Range(0, 10_000, without=(0,))]
 Positive = Annotated[float, Range(0, 1_000_000_000, without=(0,))]

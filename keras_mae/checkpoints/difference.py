@@ -142,7 +142,7 @@ _ADDITIONS = {
     r"\.(q_bias|v_bias)$": "separate biases of queries and values, as SimMIM and BEiT have them, which this format "
     "has not: try format='simmim_torch'",
     r"^(cls_token|vit\.embeddings\.cls_token|encoder\.cls_token)$": "a class token: build the encoder with "
-    "use_cls_token=True",
+    "num_cls_tokens=1",
     r"(^|\.)(pos_embed|position_embeddings|positions\.table)$": "absolute positions: build the encoder with "
     "position_embedding='learned'",
     r"^(norm|fc_norm)\.(weight|bias)$": "two final norms, and the models here have one: take another checkpoint",
@@ -177,7 +177,7 @@ _KEEP_DECODER = "keep the model's decoder as it is, with skip=('decoder.*',)."
 _KEEP_HEAD = "keep the model's head as it is, with skip=('head.*',)."
 _MISSING = {
     "layer scale": "The file has no LayerScale: build the encoder with layer_scale=None.",
-    "class token": "The file has no class token: build the encoder with use_cls_token=False.",
+    "class token": "The file has no class token: build the encoder with num_cls_tokens=0.",
     "positions": "The file has no absolute positions: build the encoder with position_embedding=None.",
     "offsets": "The file has no relative positions: build the encoder with relative_position_bias=None.",
     "norm": "The file has no final norm, and every encoder here has one, so that it computes something else: take "

@@ -116,7 +116,7 @@ def config_of(model: keras.Model) -> dict[str, Any] | None:
     height, width, channels = encoder.image_shape
     is_square = height == width and encoder.patch_size[0] == encoder.patch_size[1]
     is_mae = isinstance(model, MaskedAutoencoder)
-    if not encoder.use_cls_token or encoder.position_embedding is None or (is_mae and not is_square):
+    if not encoder.num_cls_tokens or encoder.position_embedding is None or (is_mae and not is_square):
         return None
     config: dict[str, Any] = {
         "architectures": ["ViTMAEForPreTraining" if is_mae else "ViTModel"],

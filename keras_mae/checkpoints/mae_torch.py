@@ -90,7 +90,7 @@ class MAETorchFormat(CheckpointFormat):
                 return other, []  # the merge lists the head as missing
             if not after_pooling:
                 remedy = "Build the ImageClassifier with pooling='mean', whose norm stands after pooling"
-            elif not model.encoder.use_cls_token:
+            elif not model.encoder.num_cls_tokens:
                 remedy = "Build the ImageClassifier with pooling='cls', which without a class token is that average"
             else:
                 remedy = (
@@ -112,7 +112,7 @@ class TimmFormat(MAETorchFormat):
     """Files of timm's `VisionTransformer`: the names of the official code, without a decoder.
 
     `global_pool="token"` has `norm`, `global_pool="avg"` has `fc_norm`; without a head, either may come. Models without
-    a class token need `use_cls_token=False`. LayerScale is `ls1` and `ls2`; registers are unexpected names.
+    a class token need `num_cls_tokens=0`. LayerScale is `ls1` and `ls2`; registers are unexpected names.
     """
 
     name = "timm"

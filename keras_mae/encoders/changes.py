@@ -27,7 +27,7 @@ def with_image_shape(encoder: AnyEncoder, image_shape: tuple[int, int, int]) -> 
     if encoder.position_embedding == "learned":
         table = keras.ops.convert_to_numpy(encoder.positions.table)
         other.positions.table.assign(
-            resize_position_embedding(table, encoder.grid, other.grid, encoder.num_prefix_tokens)
+            resize_position_embedding(table, encoder.grid, other.grid, encoder.num_prefix_positions)
         )
     for target, source in zip(other.relative_positions, encoder.relative_positions, strict=True):
         table = keras.ops.convert_to_numpy(source.table)

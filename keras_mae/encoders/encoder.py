@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae.encoders.freezing import freeze_inside, frozen_parts, model_from_config
-from keras_mae.encoders.pooling import POOLINGS, class_token
+from keras_mae.encoders.pooling import POOLINGS
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import Checkpointed, PixelNormalization
 from keras_mae.layers.geometry import Geometry
@@ -27,7 +27,7 @@ class Tokens(NamedTuple):
     """The tokens of a batch of images.
 
     Attributes:
-        prefix: `(B, P, D)`, the tokens that belong to no patch; P may be 0.
+        prefix: `(B, P, D)`, the tokens that belong to no patch, class tokens first; P may be 0.
         patches: `(B, N, D)`, the tokens of the encoded patches, in the order of encoding.
     """
 
@@ -58,8 +58,8 @@ class Encoder(WithBlocks, ImageModel):
         training: whether drop path is active.
 
     Returns:
-        `{"cls_token": (B, D), "patch_tokens": (B, L, D)}` in the compute dtype, after the final norm. Without prefix
-        tokens, `cls_token` is the mean of the patch tokens.
+        `{"cls_token": (B, D), "patch_tokens": (B, L, D)}` in the compute dtype, after the final norm. `cls_token` is
+        the mean of several class tokens, or without any the mean of the patch tokens.
 
     Raises:
         ValueError: if the sizes do not divide, or the images have another shape than `image_shape`.
@@ -107,6 +107,11 @@ class Encoder(WithBlocks, ImageModel):
     def num_patches(self) -> int:
         """`L`, the number of patches of an image."""
         return self.geometry.num_patches
+
+    @functools.cached_property
+    def num_cls_tokens(self) -> int:
+        """How many of the prefix tokens are class tokens, which come first; here the first alone."""
+        return min(1, self.num_prefix_tokens)
 
     @functools.cached_property
     def num_layers(self) -> int:
@@ -174,15 +179,21 @@ class Encoder(WithBlocks, ImageModel):
 
         Args:
             images: as for `encode`.
-            pooling: `"mean"` of the patch tokens, `"cls"`, the class token, or `"both"`, `(B, 2 D)`.
+            pooling: `"mean"` of the patch tokens, `"cls"`, the class token (the mean of several), or `"both"`,
+                `(B, 2 D)`.
             layer: None for the output after the final norm, or a layer, counted from 1, for its tokens before that
                 norm. SimMIM's linear probe takes the 8th of 12.
             training, seed: as for `encode`.
         """
-        pool = POOLINGS[pooling]
         if layer is None:
-            return pool(self.encode(images, training=training, seed=seed))
-        return pool(self.tokens_of_layer(images, layer, training, seed))
+            return self.pool(self.encode(images, training=training, seed=seed), pooling)
+        return self.pool(self.tokens_of_layer(images, layer, training, seed), pooling)
+
+    def pool(self, tokens: Tokens, pooling: str) -> tf.Tensor:
+        """One vector an image, see `features`; prefix tokens that are no class tokens (registers) do not count."""
+        if tokens.prefix.shape[1] > self.num_cls_tokens:
+            tokens = tokens._replace(prefix=tokens.prefix[:, : self.num_cls_tokens])
+        return POOLINGS[pooling](tokens)
 
     def tokens_of_layer(self, images, layer: int, training=False, seed: ExampleSeed | None = None) -> Tokens:
         """The tokens after a layer, counted from 1, before the final norm."""
@@ -230,7 +241,7 @@ class Encoder(WithBlocks, ImageModel):
 
     def call(self, inputs, training=False):
         tokens = self.encode(inputs, training=training)
-        return {"cls_token": class_token(tokens), "patch_tokens": tokens.patches}
+        return {"cls_token": self.pool(tokens, "cls"), "patch_tokens": tokens.patches}
 
     def get_config(self) -> dict[str, Any]:
         own = {"image_shape": self.image_shape, "mean": self.normalize_pixels.mean, "std": self.normalize_pixels.std}

@@ -28,8 +28,16 @@ def mean_of_patches(tokens: Tokens) -> tf.Tensor:
 
 @POOLINGS.register("cls")
 def class_token(tokens: Tokens) -> tf.Tensor:
-    """The class token, `(B, D)`: the first before those of the patches, or without any the mean of the patch tokens."""
-    return mean_of_patches(tokens) if tokens.prefix.shape[1] == 0 else tokens.prefix[:, 0]
+    """The class token, `(B, D)`: the mean if there are several, or without any the mean of the patch tokens.
+
+    The prefix holds class tokens alone, see `Encoder.pool`.
+    """
+    import tensorflow as tf
+
+    count = tokens.prefix.shape[1]
+    if count == 0:
+        return mean_of_patches(tokens)
+    return tokens.prefix[:, 0] if count == 1 else tf.reduce_mean(tokens.prefix, axis=1)
 
 
 @POOLINGS.register("both")

@@ -48,6 +48,14 @@ SIMMIM_MASKS: dict[str, dict[str, Any]] = {
 }
 
 
+def of_this_version(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a `ViTEncoder`, or settings of one, in a file that an earlier version may have written."""
+    arguments = dict(arguments)
+    if "use_cls_token" in arguments:
+        arguments["num_cls_tokens"] = int(arguments.pop("use_cls_token"))
+    return arguments
+
+
 def encoder_arguments(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """The constructor arguments of the encoder preset `name`, updated by `overrides`.
 

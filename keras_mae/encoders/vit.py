@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,38 +12,55 @@ import tensorflow as tf
 from keras_mae.encoders import changes
 from keras_mae.encoders.encoder import Encoder, Tokens
 from keras_mae.encoders.freezing import outside_of_last_blocks
-from keras_mae.encoders.presets import encoder_arguments
+from keras_mae.encoders.prefix import prefix_sizes
+from keras_mae.encoders.presets import encoder_arguments, of_this_version
 from keras_mae.example_seed import ExampleSeed, Purpose
 from keras_mae.layers import LayerNorm, Patchify, PositionEmbedding
 from keras_mae.layers.patches import check_sizes
 from keras_mae.layers.pixel_range import with_shape
 from keras_mae.layers.relative_position_bias import relative_positions
+from keras_mae.layers.rotary_positions import RotaryPositions
 from keras_mae.layers.slots import Offsets, PatchKernel, Slot, Table, block_slots, dense_slots, norm_slots
 from keras_mae.layers.transformer_block import transformer_blocks
 
 _OWN = (
-    *("patch_size", "hidden_dim", "num_layers", "num_heads", "mlp_dim", "drop_path_rate", "use_cls_token"),
+    *("patch_size", "hidden_dim", "num_layers", "num_heads", "mlp_dim", "drop_path_rate", "num_cls_tokens"),
     *("position_embedding", "position_temperature", "relative_position_bias", "layer_scale", "layer_norm_epsilon"),
+    *("num_registers", "num_prefix_positions", "rotary_temperature", "qkv_bias", "key_bias", "qk_norm"),
+    *("gated_mlp", "pre_norm"),
 )
+_OF_BLOCKS = ("layer_norm_epsilon", "layer_scale", "qkv_bias", "key_bias", "qk_norm", "gated_mlp")
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
 class ViTEncoder(Encoder):
     """A Vision Transformer that turns images into one token for the image and one for each patch.
 
+    The defaults are the ViT of MAE; the other arguments make those of other papers: DINOv2 (LayerScale, registers,
+    SwiGLU), DINOv3 (rotary positions, no bias of the keys), Pixio (eight class tokens), CLIP (a norm before the
+    blocks). The sequence is class tokens, registers, patches.
+
     Args:
         image_shape, patch_size, hidden_dim, mean, std: see `Encoder`.
         num_layers: number of transformer blocks.
         num_heads: attention heads; must divide `hidden_dim`.
-        mlp_dim: width of the blocks' MLPs; None for `4 * hidden_dim`.
+        mlp_dim: width of the blocks' MLPs, of gated ones after the gate; None for `4 * hidden_dim`.
         drop_path_rate: drop path rate of the last block; it grows linearly from 0 at the first.
-        use_cls_token: whether there is a class token, the one prefix token.
+        num_cls_tokens: number of class tokens; 0 for none.
         position_embedding: `"sincos"` (fixed), `"learned"`, or None for no absolute positions.
         position_temperature: of the sin-cos table; 10,000 in the papers, a small one suits a grid of a few patches.
         relative_position_bias: None, or a learned bias of the attention for each offset between patches: `"shared"` by
             all blocks, or `"per_block"`.
         layer_scale: None, or the initial value of the learned gains of the residual branches, see `LayerScale`.
         layer_norm_epsilon: epsilon of every LayerNorm.
+        num_registers: number of register tokens, which take part in attention and belong to no output.
+        num_prefix_positions: for how many of the prefix tokens the table of absolute positions has a row: 0, all class
+            tokens, or all of them and the registers. None for the class tokens.
+        rotary_temperature: None, or the temperature of rotary positions (100 in DINOv3), see `rotary_angles`. They
+            come in addition to absolute positions, if there are any.
+        qkv_bias, key_bias, qk_norm: see `SelfAttention`.
+        gated_mlp: whether the MLPs are gated (SwiGLU), see `TransformerBlock`.
+        pre_norm: whether a LayerNorm comes before the first block; the patch projection then has no bias, as in CLIP.
 
     Call arguments, returns and errors are those of `Encoder`.
 
@@ -52,7 +70,8 @@ class ViTEncoder(Encoder):
     >>> encoder(np.zeros((2, 224, 224, 3), "uint8"))["patch_tokens"].shape
     TensorShape([2, 196, 192])
 
-    Reference: arXiv 2010.11929; arXiv 2111.06377, appendix A.1.
+    Reference: arXiv 2010.11929; arXiv 2111.06377, appendix A.1; arXiv 2309.16588 (registers); arXiv 2508.10104
+    (DINOv3); arXiv 2512.15715 (Pixio).
     """
 
     def __init__(
@@ -64,7 +83,7 @@ class ViTEncoder(Encoder):
         num_heads: int = 12,
         mlp_dim: int | None = None,
         drop_path_rate: float = 0.0,
-        use_cls_token: bool = True,
+        num_cls_tokens: int = 1,
         position_embedding: str | None = "sincos",
         position_temperature: float = 10000.0,
         relative_position_bias: str | None = None,
@@ -72,30 +91,47 @@ class ViTEncoder(Encoder):
         layer_norm_epsilon: float = 1e-6,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
+        num_registers: int = 0,
+        num_prefix_positions: int | None = None,
+        rotary_temperature: float | None = None,
+        qkv_bias: bool = True,
+        key_bias: bool = True,
+        qk_norm: bool = False,
+        gated_mlp: bool = False,
+        pre_norm: bool = False,
         name: str = "vit_encoder",
         **kwargs: Any,
     ) -> None:
-        super().__init__(image_shape, patch_size, hidden_dim, int(use_cls_token), mean, std, name=name, **kwargs)
+        num_prefix_tokens, of_prefix = prefix_sizes(num_cls_tokens, num_registers, num_prefix_positions)
+        super().__init__(image_shape, patch_size, hidden_dim, num_prefix_tokens, mean, std, name=name, **kwargs)
         mlp_dim = 4 * hidden_dim if mlp_dim is None else mlp_dim
         check_sizes(num_layers=num_layers, num_heads=num_heads, mlp_dim=mlp_dim)
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f"a drop path rate lies in [0, 1), got {drop_path_rate!r}")
         self.num_heads, self.mlp_dim, self.drop_path_rate = num_heads, mlp_dim, drop_path_rate
-        self.use_cls_token, self.layer_scale, self.layer_norm_epsilon = use_cls_token, layer_scale, layer_norm_epsilon
+        self.num_cls_tokens, self.num_registers, self.num_prefix_positions = num_cls_tokens, num_registers, of_prefix
+        self.layer_scale, self.layer_norm_epsilon = layer_scale, layer_norm_epsilon
         self.position_embedding, self.position_temperature = position_embedding, position_temperature
-        self.relative_position_bias = relative_position_bias
+        self.relative_position_bias, self.rotary_temperature = relative_position_bias, rotary_temperature
+        self.qkv_bias, self.key_bias, self.qk_norm = qkv_bias, key_bias, qk_norm
+        self.gated_mlp, self.pre_norm = gated_mlp, pre_norm
 
         policy = {"dtype": self.dtype_policy}
         self.patchify = Patchify(patch_size, name="patchify")
-        self.patch_projection = keras.layers.Dense(hidden_dim, name="patch_projection", **policy)
+        self.patch_projection = keras.layers.Dense(hidden_dim, use_bias=not pre_norm, name="patch_projection", **policy)
         self.positions = PositionEmbedding(
-            self.grid, self.num_prefix_tokens, position_embedding, position_temperature, name="positions", **policy
+            self.grid, of_prefix, position_embedding, position_temperature, name="positions", **policy
         )
         self.relative_positions = relative_positions(
             relative_position_bias, num_layers, self.grid, num_heads, self.num_prefix_tokens, self.dtype_policy
         )
-        own = {**policy, "layer_norm_epsilon": layer_norm_epsilon, "layer_scale": layer_scale}
+        if pre_norm:
+            self.norm_pre = LayerNorm(epsilon=layer_norm_epsilon, name="norm_pre", **policy)
+        own = {name: getattr(self, name) for name in _OF_BLOCKS} | policy
         self.blocks = transformer_blocks(num_layers, hidden_dim, num_heads, mlp_dim, drop_path_rate, **own)
+        if rotary_temperature is not None:
+            head_dim = hidden_dim // num_heads
+            self.rotary_positions = RotaryPositions(self.grid, head_dim, rotary_temperature, num_prefix_tokens)
         self.norm = LayerNorm(epsilon=layer_norm_epsilon, name="norm", **policy)
         self.build((None, *self.image_shape))
 
@@ -116,11 +152,13 @@ class ViTEncoder(Encoder):
         self.normalize_pixels.build(patches)
         self.patch_projection.build(patches)
         self.positions.build((None, self.num_patches, self.hidden_dim))
-        if self.use_cls_token:
-            normal = keras.initializers.RandomNormal(stddev=0.02)
-            self.cls_token = self.add_weight(shape=(1, 1, self.hidden_dim), initializer=normal, name="cls_token")
+        for name, count in (("cls_token", self.num_cls_tokens), ("registers", self.num_registers)):
+            if count:
+                normal = keras.initializers.RandomNormal(stddev=0.02)
+                setattr(self, name, self.add_weight((1, count, self.hidden_dim), initializer=normal, name=name))
         tokens = (None, self.num_prefix_tokens + self.num_patches, self.hidden_dim)
-        layers: list[keras.layers.Layer] = [*self.relative_positions, *self.blocks, self.norm]
+        before = [self.norm_pre] if self.pre_norm else []
+        layers: list[keras.layers.Layer] = [*self.relative_positions, *before, *self.blocks, self.norm]
         for layer in layers:
             layer.build(tokens)
         self._finish()
@@ -153,21 +191,37 @@ class ViTEncoder(Encoder):
             mask = tf.cast(mask, x.dtype)[..., None]
             x = x * (1 - mask) + tf.cast(mask_token, x.dtype) * mask
         x = self.positions(x, ids=ids_keep)
-        if self.use_cls_token:
-            prefix = tf.cast(self.cls_token, x.dtype) + tf.cast(self.positions.prefix(), x.dtype)  # (1, 1, D)
-            x = tf.concat([tf.repeat(prefix, tf.shape(x)[0], axis=0), x], axis=1)  # (B, 1 + N, D)
-        return x
+        if self.num_prefix_tokens:
+            x = tf.concat([tf.repeat(self._prefix(x.dtype), tf.shape(x)[0], axis=0), x], axis=1)  # (B, P + N, D)
+        return self.norm_pre(x) if self.pre_norm else x
+
+    def _prefix(self, dtype) -> tf.Tensor:
+        """The prefix tokens with their positions, `(1, P, D)`."""
+        tokens = [tf.cast(token, dtype) for token in self._prefix_weights()]
+        tokens = tokens[0] if len(tokens) == 1 else tf.concat(tokens, axis=1)
+        if self.position_embedding is None or not self.num_prefix_positions:
+            return tokens
+        without = self.num_prefix_tokens - self.num_prefix_positions
+        positions = tf.cast(self.positions.prefix(), dtype)
+        return tokens + (tf.pad(positions, [[0, without], [0, 0]]) if without else positions)
+
+    def _prefix_weights(self) -> list[keras.Variable]:
+        own = (("cls_token", self.num_cls_tokens), ("registers", self.num_registers))
+        return [getattr(self, name) for name, count in own if count]
 
     def _blocks(self, x, ids_keep=None, training=False, seed: ExampleSeed | None = None) -> Iterator[tf.Tensor]:
         """The output of each block, one after the other."""
         biases = [layer(ids=ids_keep) for layer in self.relative_positions] or [None]  # each (heads, N, N), or (B, ...)
+        rotation = None if self.rotary_temperature is None else self.rotary_positions(ids_keep)
         for index, block in enumerate(self.blocks):
             block_seed = None if seed is None else seed.fold_in(Purpose.DROP_PATH).fold_in(index)
-            x = block(x, bias=biases[index % len(biases)], training=training, seed=block_seed)
+            bias = biases[index % len(biases)]
+            x = block(x, bias=bias, training=training, seed=block_seed, rotation=rotation)
             yield x
 
     def _split(self, x) -> Tokens:
-        return Tokens(*tf.split(x, [self.num_prefix_tokens, -1], axis=1)) if self.use_cls_token else Tokens(x[:, :0], x)
+        count = self.num_prefix_tokens
+        return Tokens(*tf.split(x, [count, -1], axis=1)) if count else Tokens(x[:, :0], x)
 
     def tokens_of_layer(self, images, layer: int, training=False, seed: ExampleSeed | None = None) -> Tokens:
         return self._split(*self._leaving([layer], images, training, seed))
@@ -199,30 +253,36 @@ class ViTEncoder(Encoder):
 
     def layer_groups(self) -> list[list[keras.Variable]]:
         """As `Encoder.layer_groups`; a bias that all blocks share is in the norm's group, as in SimMIM's code."""
-        stem = [*self.patch_projection.weights, *self.positions.weights]
-        stem += [self.cls_token] if self.use_cls_token else []
+        stem = [*self.patch_projection.weights, *self.positions.weights, *self._prefix_weights()]
+        stem += self.norm_pre.weights if self.pre_norm else []
         blocks, last = [list(block.weights) for block in self.blocks], list(self.norm.weights)
         for index, layer in enumerate(self.relative_positions):
             (last if self.relative_position_bias == "shared" else blocks[index]).extend(layer.weights)
         return [[variable for variable in group if variable.trainable] for group in (stem, *blocks, last)]
 
     def no_weight_decay(self) -> list[keras.Variable]:
-        """Biases, norms, the class token and positions; relative ones are decayed, as in SimMIM's code."""
-        tokens = self.positions.weights + ([self.cls_token] if self.use_cls_token else [])
+        """Biases, norms, prefix tokens and positions; relative ones are decayed, as in SimMIM's code."""
+        tokens = self.positions.weights + self._prefix_weights()
         return [*super().no_weight_decay(), *(variable for variable in tokens if variable.trainable)]
 
     def slots(self) -> Iterator[Slot]:
-        if self.use_cls_token:
-            yield Slot("encoder.cls_token", "", self.cls_token)
+        for weight in self._prefix_weights():
+            yield Slot(f"encoder.{weight.name}", "", weight)
         if self.position_embedding is not None:
             yield Slot("encoder.positions.table", "", self.positions.table, Table(self.positions))
         for index, layer in enumerate(self.relative_positions):
             yield Slot(f"encoder.relative_positions.{index}.table", "", layer.table, Offsets(layer))
-        kernel, bias = dense_slots("encoder.patch_projection", self.patch_projection)
-        yield Slot(kernel.owner, kernel.leaf, kernel.variable, PatchKernel(self.patch_size, self.image_shape[-1]))
-        yield bias
+        kernel, *bias = dense_slots("encoder.patch_projection", self.patch_projection)
+        yield dataclasses.replace(kernel, layout=PatchKernel(self.patch_size, self.image_shape[-1]))
+        yield from bias
+        if self.pre_norm:
+            yield from norm_slots("encoder.norm_pre", self.norm_pre)
         yield from block_slots("encoder.blocks", self.blocks)
         yield from norm_slots("encoder.norm", self.norm)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **{name: getattr(self, name) for name in _OWN}}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> ViTEncoder:
+        return super().from_config(of_this_version(config))

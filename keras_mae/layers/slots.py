@@ -145,9 +145,10 @@ class Slot:
 
 
 def dense_slots(owner: str, layer: keras.layers.Dense) -> Iterator[Slot]:
-    """Kernel and bias of a linear layer."""
+    """Kernel and, if it has one, bias of a linear layer."""
     yield Slot(owner, "kernel", layer.kernel, Linear())
-    yield Slot(owner, "bias", layer.bias)
+    if layer.use_bias:
+        yield Slot(owner, "bias", layer.bias)
 
 
 def norm_slots(owner: str, layer: keras.layers.LayerNormalization) -> Iterator[Slot]:
@@ -162,6 +163,8 @@ def block_slots(owner: str, blocks: Sequence[TransformerBlock]) -> Iterator[Slot
         path = f"{owner}.{index}"
         yield from norm_slots(f"{path}.norm1", block.norm1)
         yield from dense_slots(f"{path}.attention.qkv", block.attention.qkv)
+        for name in ("q_norm", "k_norm") if block.qk_norm else ():
+            yield from norm_slots(f"{path}.attention.{name}", getattr(block.attention, name))
         yield from dense_slots(f"{path}.attention.projection", block.attention.projection)
         yield from norm_slots(f"{path}.norm2", block.norm2)
         yield from dense_slots(f"{path}.mlp_hidden", block.mlp_hidden)

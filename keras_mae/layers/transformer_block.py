@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.drop_path import DropPath
 from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.layer_scale import LayerScale
 from keras_mae.layers.processor_kernels import with_kernel
+from keras_mae.layers.rotary_positions import Rotation
 from keras_mae.layers.self_attention import SelfAttention
 
 
@@ -19,17 +21,23 @@ from keras_mae.layers.self_attention import SelfAttention
 class TransformerBlock(keras.layers.Layer):
     """`x + attention(norm(x))`, then `x + mlp(norm(x))`, with GELU (the exact one, with erf) in the MLP.
 
+    A gated MLP is SwiGLU, `W_output (silu(W_gate x) * W_value x)`, with `W_gate` and `W_value` side by side in one
+    matrix, in this order.
+
     Args:
         hidden_dim: width `D`.
         num_heads: attention heads; must divide `hidden_dim`.
-        mlp_dim: width of the MLP's hidden layer.
+        mlp_dim: width of the MLP's hidden layer; of a gated one, after the gate.
         drop_path_rate: probability, in [0, 1), that a residual branch is dropped for an example.
-        layer_norm_epsilon: epsilon of both LayerNorms.
+        layer_norm_epsilon: epsilon of the LayerNorms.
         layer_scale: None, or the initial value of the gains of both branches, see `LayerScale`.
+        qkv_bias, key_bias, qk_norm: see `SelfAttention`.
+        gated_mlp: whether the MLP is gated.
 
     Call arguments:
         x: tensor `(B, N, D)`.
         bias: None, or a bias of the attention's logits, broadcastable to `(B, heads, N, N)`.
+        rotation: None, or the `Rotation` of queries and keys.
         training: whether drop path is active.
         seed: None or an `ExampleSeed` for drop path.
 
@@ -40,7 +48,7 @@ class TransformerBlock(keras.layers.Layer):
         rematerialize: True, set before `compile`, computes the activations a second time for the gradient instead of
             keeping them: less memory, more time. No part of the config.
 
-    Reference: arXiv 2010.11929, equations 2 and 3.
+    Reference: arXiv 2010.11929, equations 2 and 3; arXiv 2002.05202, equation 6 (SwiGLU).
     """
 
     def __init__(
@@ -51,17 +59,24 @@ class TransformerBlock(keras.layers.Layer):
         drop_path_rate: float = 0.0,
         layer_norm_epsilon: float = 1e-6,
         layer_scale: float | None = None,
+        qkv_bias: bool = True,
+        key_bias: bool = True,
+        qk_norm: bool = False,
+        gated_mlp: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.hidden_dim, self.num_heads, self.mlp_dim = hidden_dim, num_heads, mlp_dim
         self.drop_path_rate, self.layer_norm_epsilon = drop_path_rate, layer_norm_epsilon
-        self.layer_scale = layer_scale
+        self.layer_scale, self.gated_mlp = layer_scale, gated_mlp
+        self.qkv_bias, self.key_bias, self.qk_norm = qkv_bias, key_bias, qk_norm
         policy = {"dtype": self.dtype_policy}
         self.norm1 = LayerNorm(epsilon=layer_norm_epsilon, name="norm1", **policy)
-        self.attention = SelfAttention(hidden_dim, num_heads, name="attention", **policy)
+        self.attention = SelfAttention(
+            hidden_dim, num_heads, qkv_bias, key_bias, qk_norm, layer_norm_epsilon, name="attention", **policy
+        )
         self.norm2 = LayerNorm(epsilon=layer_norm_epsilon, name="norm2", **policy)
-        self.mlp_hidden = keras.layers.Dense(mlp_dim, name="mlp_hidden", **policy)
+        self.mlp_hidden = keras.layers.Dense((2 if gated_mlp else 1) * mlp_dim, name="mlp_hidden", **policy)
         self.mlp_output = keras.layers.Dense(hidden_dim, name="mlp_output", **policy)
         self.drop_path = DropPath(drop_path_rate, name="drop_path", **policy)
         self.attention_scale, self.mlp_scale = (
@@ -78,24 +93,33 @@ class TransformerBlock(keras.layers.Layer):
         self.drop_path.build(input_shape)
         self.mlp_output.build((*input_shape[:-1], self.mlp_dim))
 
-    def call(self, x, bias=None, training=False, seed: ExampleSeed | None = None):
+    def call(self, x, bias=None, training=False, seed: ExampleSeed | None = None, rotation: Rotation | None = None):
         tensors = (x,) if bias is None else (x, bias)
         if self.rematerialize:  # in a graph, TensorFlow's recomputation takes no keywords
-            return keras.remat(lambda *tensors: self._transform(training, seed, *tensors))(*tensors)
-        return self._transform(training, seed, *tensors)
+            return keras.remat(lambda *tensors: self._transform(training, seed, rotation, *tensors))(*tensors)
+        return self._transform(training, seed, rotation, *tensors)
 
-    def _transform(self, training, seed: ExampleSeed | None, x, bias=None):
+    def _transform(self, training, seed: ExampleSeed | None, rotation: Rotation | None, x, bias=None):
         seeds = (None, None) if seed is None else (seed.fold_in(0), seed.fold_in(1))
-        attention = self.attention_scale(self.attention(self.norm1(x), bias=bias))
+        attention = self.attention_scale(self.attention(self.norm1(x), bias=bias, rotation=rotation))
         x = x + self.drop_path(attention, training=training, seed=seeds[0])
-        mlp = dense_of_gelu(self.mlp_output, self.mlp_hidden(self.norm2(x)))
-        return x + self.drop_path(self.mlp_scale(mlp), training=training, seed=seeds[1])
+        mlp = self.mlp_scale(self._mlp(self.norm2(x)))
+        return x + self.drop_path(mlp, training=training, seed=seeds[1])
+
+    def _mlp(self, x):
+        if not self.gated_mlp:
+            return dense_of_gelu(self.mlp_output, self.mlp_hidden(x))
+        gate, value = tf.split(self.mlp_hidden(x), 2, axis=-1)
+        return self.mlp_output(keras.activations.silu(gate) * value)
 
     def compute_output_shape(self, input_shape) -> tuple:
         return tuple(input_shape)
 
     def get_config(self) -> dict[str, Any]:
-        own = ("hidden_dim", "num_heads", "mlp_dim", "drop_path_rate", "layer_norm_epsilon", "layer_scale")
+        own = (
+            *("hidden_dim", "num_heads", "mlp_dim", "drop_path_rate", "layer_norm_epsilon", "layer_scale"),
+            *("qkv_bias", "key_bias", "qk_norm", "gated_mlp"),
+        )
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 

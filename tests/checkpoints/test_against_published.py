@@ -172,7 +172,7 @@ def test_timm(pool, class_token, image_size, tmp_path):
     tensors = timm_vit.random_tensors(image_size, pool, class_token)
     sizes = (timm_vit.WIDTH, timm_vit.DEPTH, timm_vit.HEADS, timm_vit.MLP)
     encoder = ViTEncoder(
-        (*image_size, 3), timm_vit.PATCH, *sizes, use_cls_token=class_token, position_embedding="learned"
+        (*image_size, 3), timm_vit.PATCH, *sizes, num_cls_tokens=int(class_token), position_embedding="learned"
     )
     classifier = ImageClassifier(encoder, timm_vit.CLASSES, "cls" if pool == "token" else "mean")
     path = published.write(tmp_path / "model.safetensors", tensors)

@@ -145,16 +145,16 @@ def test_additions_are_named_and_no_resizing_is_advised(extra, cause, tmp_path):
     assert "resize_positions" not in str(caught.value) and "skip=" not in str(caught.value)
 
 
-@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("ours", [1, 0])
 def test_the_class_token_is_the_cause(ours, tmp_path):
-    path = written(tmp_path, tensors(encoder(use_cls_token=not ours), tmp_path))
-    refused(encoder(use_cls_token=ours), path, "timm", f"use_cls_token={not ours}")
-    keras_mae.load_checkpoint(encoder(use_cls_token=not ours, seed=5), path, "timm")
+    path = written(tmp_path, tensors(encoder(num_cls_tokens=1 - ours), tmp_path))
+    refused(encoder(num_cls_tokens=ours), path, "timm", f"num_cls_tokens={1 - ours}")
+    keras_mae.load_checkpoint(encoder(num_cls_tokens=1 - ours, seed=5), path, "timm")
 
 
 def test_an_average_of_normalised_tokens(tmp_path):
     """Without a class token, pooling='cls' is that average."""
-    small = {"image_shape": SQUARE, "use_cls_token": False, "position_embedding": "learned"}
+    small = {"image_shape": SQUARE, "num_cls_tokens": 0, "position_embedding": "learned"}
     content = tensors(small_classifier("cls", **small), tmp_path)
     assert "norm.weight" in content
     path = written(tmp_path, content)

@@ -119,8 +119,8 @@ def test_a_trained_table_in_a_sincos_model_is_used_and_told_of(tmp_path):
 
 
 def test_models_without_a_class_token(tmp_path):
-    source = small_encoder(SQUARE, use_cls_token=False, position_embedding="learned")
-    model = fill_randomly(small_encoder(use_cls_token=False, position_embedding="learned"), seed=2)
+    source = small_encoder(SQUARE, num_cls_tokens=0, position_embedding="learned")
+    model = fill_randomly(small_encoder(num_cls_tokens=0, position_embedding="learned"), seed=2)
     keras_mae.load_checkpoint(model, saved(source, tmp_path, "timm"), "timm", resize_positions=True)
     expected = pytorch_bicubic(source.positions.table, (4, 4), (2, 3), num_prefix_tokens=0)
     np.testing.assert_allclose(model.positions.table, expected, atol=1e-5)

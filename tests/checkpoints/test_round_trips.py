@@ -18,7 +18,7 @@ from tests.checkpoints.small import small_classifier, small_encoder, small_mae
 
 MODELS = {
     "encoder": small_encoder,
-    "encoder without a class token": lambda: small_encoder(use_cls_token=False),
+    "encoder without a class token": lambda: small_encoder(num_cls_tokens=0),
     "encoder, learned positions": lambda: small_encoder(position_embedding="learned"),
     "mae": small_mae,
     "classifier, class token": small_classifier,

@@ -168,7 +168,7 @@ def test_a_pattern_that_matches_nothing_is_an_error(files):
         ({"mlp_dim": 32}, ("blocks.0.mlp.fc1.weight (24, 16) in the file, (32, 16) in the model",)),
         ({"patch_size": 2, "image_shape": (4, 6, 3)}, ("(16, 3, 4, 4) in the file, (16, 3, 2, 2) in the model",)),
         ({"image_shape": (8, 12, 1)}, ("(16, 3, 4, 4) in the file, (16, 1, 4, 4) in the model",)),
-        ({"use_cls_token": False}, ("cls_token", "(1, 7, 16) in the file, (1, 6, 16) in the model")),
+        ({"num_cls_tokens": 0}, ("cls_token", "(1, 7, 16) in the file, (1, 6, 16) in the model")),
     ],
 )
 def test_another_architecture(files, overrides, parts):

@@ -19,7 +19,7 @@ class TestViTEncoder(EncoderContract):
 class TestSimMIMsViT(EncoderContract):
     def make(self, **arguments):
         form = {"position_embedding": None, "relative_position_bias": "per_block", "layer_scale": 0.1}
-        return small_encoder(num_layers=2, use_cls_token=False, **form, **arguments)
+        return small_encoder(num_layers=2, num_cls_tokens=0, **form, **arguments)
 
 
 class TestConvEncoder(EncoderContract):

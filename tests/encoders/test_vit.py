@@ -54,7 +54,7 @@ def test_hidden_patches_have_no_influence():
 
 
 def test_without_a_class_token():
-    encoder = small_encoder(use_cls_token=False)
+    encoder = small_encoder(num_cls_tokens=0)
     outputs = encoder(IMAGES)
     assert encoder.num_prefix_tokens == 0 and encoder.positions.table.shape == (6, 16)
     np.testing.assert_allclose(outputs["cls_token"], np.mean(outputs["patch_tokens"], axis=1), rtol=1e-6, atol=1e-6)

@@ -87,7 +87,7 @@ def every_argument():
         num_heads=4,
         mlp_dim=24,
         drop_path_rate=0.1,
-        use_cls_token=False,
+        num_cls_tokens=0,
         position_embedding="learned",
         position_temperature=10.0,
         relative_position_bias="per_block",
@@ -156,7 +156,7 @@ def encoder():
 
 
 def learned_encoder():
-    return small_encoder(position_embedding="learned", use_cls_token=False, dtype="mixed_bfloat16")
+    return small_encoder(position_embedding="learned", num_cls_tokens=0, dtype="mixed_bfloat16")
 
 
 def mae():

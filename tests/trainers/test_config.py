@@ -9,10 +9,10 @@ from keras_mae.commands.recipes import explanations
 from keras_mae.trainers import recipes
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig, from_json, to_json
+from keras_mae.trainers.encoder_parts import ENCODERS
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.model_parts import (
     DECODERS,
-    ENCODERS,
     LOSSES,
     MASKING,
     METHODS,

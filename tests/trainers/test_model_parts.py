@@ -37,7 +37,7 @@ def test_every_target_by_name():
 
 
 def test_the_encoders_variants():
-    model = build(config("use_cls_token=False", "position_embedding=learned", "mask_tokens_in_encoder=True"))
+    model = build(config("num_cls_tokens=0", "position_embedding=learned", "mask_tokens_in_encoder=True"))
     assert model.encoder.num_prefix_tokens == 0 and model.mask_tokens_in_encoder
     for part in (model.encoder, model.decoder):
         assert part.positions.table.trainable

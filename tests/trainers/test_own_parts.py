@@ -18,9 +18,10 @@ from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig, from_json, to_json
 from keras_mae.trainers.encoder_choice import load_encoder
+from keras_mae.trainers.encoder_parts import ENCODERS
 from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.linear_probe import linear_probe
-from keras_mae.trainers.model_parts import DECODERS, ENCODERS, MASKING, METHODS, TARGETS
+from keras_mae.trainers.model_parts import DECODERS, MASKING, METHODS, TARGETS
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.ranges import Range
 from keras_mae.trainers.settings import changed

@@ -6,7 +6,8 @@ positions that suit a grid of 7 x 7 (the paper's leave the loss on a plateau for
 """
 
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.model_parts import Transformer, ViT
+from keras_mae.trainers.encoder_parts import ViT
+from keras_mae.trainers.model_parts import Transformer
 from keras_mae.trainers.settings import replaced
 
 

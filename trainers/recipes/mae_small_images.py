@@ -9,7 +9,8 @@ rate ten times the paper's, waves of the positions that suit a grid of 8 x 8, an
 """
 
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.model_parts import Transformer, ViT
+from keras_mae.trainers.encoder_parts import ViT
+from keras_mae.trainers.model_parts import Transformer
 from keras_mae.trainers.settings import replaced
 
 
