@@ -1,4 +1,4 @@
-"""Kernels with own gradients for layers: for train steps that run as a graph on a processor, or that XLA compiles whole.
+"""Kernels with own gradients for layers, in train steps that are a graph on a processor or compiled for an accelerator.
 
 Layers are plain; `with_kernel` marks their functions that have a kernel, and the step chooses the table of kernels. A
 kernel gives the same numbers, and keeps less for the backward pass than TensorFlow's gradient. In a graph it has XLA
@@ -83,7 +83,7 @@ def _layer_norm(plain: Callable, layer, inputs) -> tf.Tensor:
 
 @_in_one_pass
 def _layer_norm_forward(x, gain, offset, epsilon):
-    tokens, (gain, offset) = _rows(x), (tf.cast(tensor, tf.float32) for tensor in (gain, offset))
+    tokens, gain, offset = _rows(x), _wide(gain), _wide(offset)
     average = tf.ones_like(gain) / gain.shape[0]
     mean = tf.linalg.matvec(tokens, average)[:, None]
     centered = tokens - mean
@@ -93,7 +93,7 @@ def _layer_norm_forward(x, gain, offset, epsilon):
 
 @_in_one_pass
 def _layer_norm_backward(x, gain, mean, scale, gradient):
-    normalized, gradient, weights = (_rows(x) - mean) * scale, _rows(gradient), tf.cast(gain, tf.float32)
+    normalized, gradient, weights = (_rows(x) - mean) * scale, _rows(gradient), _wide(gain)
     product = gradient * normalized
     average = weights / weights.shape[0]
     along_mean, along_normalized = tf.linalg.matvec(gradient, average), tf.linalg.matvec(product, average)
@@ -107,8 +107,8 @@ def _rows(x):
 
 
 # Attention. Only queries, keys and values are kept, and the result; the backward pass computes the weights again
-# (arXiv 2205.14135). The gradient of a row's logits is `weights (of_weights - shift)`, with the sum `of_weights weights`
-# over the keys as shift, which is the sum `gradient y` over the much fewer numbers of a value.
+# (arXiv 2205.14135). The gradient of a row of logits is `weights (of_weights - shift)`; `shift` is the row's sum of
+# `of_weights weights`, which is that of `gradient y`, over the fewer numbers of a value.
 
 
 def _attention(plain: Callable, qkv, bias=None, compiled: bool = False) -> tf.Tensor:
@@ -187,7 +187,7 @@ _gelu_in_one_pass, _gelu_backward_in_one_pass = _in_one_pass(_gelu), _in_one_pas
 
 
 def _wide(x):
-    return tf.cast(x, tf.float32)
+    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
 
 
 # For a train step that runs as a graph on a processor
