@@ -242,10 +242,11 @@ def test_a_checkpoint_holds_the_count_of_skipped_steps(tmp_path):
     assert not any("skipped" in weight.path for weight in mae.weights)  # no weight of the model
 
 
-@pytest.mark.medium
 def test_which_kernels_a_step_has(monkeypatch):
     """On a processor those of a graph, in a graph alone; on an accelerator those of a compiled step, compiled alone."""
     mae, found = small_mae(num_layers=1), {}
+    mae.batch_loss = lambda data, seed, training: tf.reduce_sum(mae.trainable_variables[0].value)
+    optimizer = keras.optimizers.SGD(0.1)
 
     def noted(kernels):
         found[case] = kernels
@@ -256,7 +257,7 @@ def test_which_kernels_a_step_has(monkeypatch):
         monkeypatch.setattr(train_step, "has_accelerator", lambda device=device: device == "accelerator")
         for case in ((device, "graph"), (device, "compiled")):
             jit_compile = case[1] == "compiled"
-            mae.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+            mae.compile(optimizer=optimizer, jit_compile=jit_compile)
             mae.optimizer.build(mae.trainable_variables)
             step = tf.function(mae.train_step, autograph=False, jit_compile=jit_compile)
             step.get_concrete_function(tf.TensorSpec(IMAGES.shape, IMAGES.dtype))
