@@ -69,7 +69,7 @@ def _of(operation: tf.Operation) -> int:
 def of_step(size: Size, **model) -> int:
     """Operations per image of a train step, forward and backward, counted from the graph that `fit` gives to XLA.
 
-    Without XLA there are a few more: see `keras_mae.layers.processor_kernels`.
+    Without XLA, and on accelerators, there are a few more: see `keras_mae.layers.kernels`.
     """
     mae = our_model(size, **model)
     mae.compile(optimizer=adamw(mae, 1e-4), jit_compile=True)

@@ -11,10 +11,10 @@ from benchmarks.mae_step import against
 from benchmarks.our_step import our_step
 from benchmarks.turns import Side
 from keras_mae.cli import TENSORFLOW_ENVIRONMENT
-from keras_mae.layers.processor_kernels import KERNELS
+from keras_mae.layers.kernels import GRAPH_KERNELS
 from keras_mae.optimizers import AdamW
 
-PARTS = (*KERNELS, "adam_in_one_pass", "onednn")
+PARTS = (*GRAPH_KERNELS, "adam_in_one_pass", "onednn")
 
 
 def result(name: str = "vit_tiny", steps: int = 1, rounds: int = 7) -> str:
@@ -33,7 +33,7 @@ def _side(name: str, steps: int, without: str = "") -> Side:
 
 def turn(name: str, steps: int, without: str = "") -> Callable[[], None]:
     """`steps` steps of the graph, without one of `PARTS`; it changes its process for good."""
-    KERNELS.pop(without, None)
+    GRAPH_KERNELS.pop(without, None)
     if without == "adam_in_one_pass":
         AdamW.adam_in_one_pass = lambda self, gradient, variable, learning_rate, index: (
             keras.optimizers.Adam.update_step(self, gradient, variable, learning_rate)

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_mae.layers.processor_kernels import with_kernel
+from keras_mae.layers.kernels import with_kernel
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")

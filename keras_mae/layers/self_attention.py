@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.layers.kernels import with_kernel
 from keras_mae.layers.layer_norm import LayerNorm
-from keras_mae.layers.processor_kernels import with_kernel
 from keras_mae.layers.rotary_positions import Rotation
 
 

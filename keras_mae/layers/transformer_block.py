@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.drop_path import DropPath
+from keras_mae.layers.kernels import with_kernel
 from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.layer_scale import LayerScale
-from keras_mae.layers.processor_kernels import with_kernel
 from keras_mae.layers.rotary_positions import Rotation
 from keras_mae.layers.self_attention import SelfAttention
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_mae import _compat
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.processor_kernels import use_kernels
+from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, Kernels, use_kernels
 from keras_mae.training.batch_parts import UNEQUAL_SHARES, batch_size_of, split
 from keras_mae.training.checked_model import CheckedModel
 from keras_mae.training.guarded_update import guarded_update
@@ -185,11 +185,8 @@ class GlobalBatchModel(CheckedModel):
         variables = [variable.value for variable in self.trainable_variables]
         parts = self.accumulation_steps
 
-        # They compile parts of a graph on a processor with XLA, which does not know the logical devices of replicas
-        kernels = not (tf.executing_eagerly() or self.jit_compile or replicas > 1 or has_accelerator())
-
         def of(data, seed, count=1):
-            with use_kernels(kernels):
+            with use_kernels(self._kernels(replicas)):
                 with tf.GradientTape() as tape:
                     loss = self.batch_loss(data, seed, training=True) / tf.cast(replicas * count, tf.float32)
                     scaled_loss = self.optimizer.scale_loss(loss)
@@ -208,6 +205,15 @@ class GlobalBatchModel(CheckedModel):
         # a loop: unrolled, TensorFlow may hold the activations of all parts at once
         _, loss, *gradients = tf.while_loop(lambda part, *_: part < count, add, [0, *zeros], parallel_iterations=1)
         return loss, gradients
+
+    def _kernels(self, replicas: int) -> Kernels | None:
+        """Those of the layers in the step that is traced now."""
+        if tf.executing_eagerly():
+            return None
+        if has_accelerator():
+            return COMPILED_KERNELS if self.jit_compile else None
+        # They compile parts of a graph for a processor, and XLA does not know the logical devices of replicas
+        return None if self.jit_compile or replicas > 1 else GRAPH_KERNELS
 
     def _batch_norms(self) -> list[keras.layers.Layer]:
         return [layer for layer in self.layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -53,6 +53,11 @@ def test_products_take_operands_of_the_policy_bfloat16(exporter):
     assert len(operands) > 50 and set(operands) == {("bf16", "bf16")}
 
 
+def test_each_block_has_the_kernels_of_an_accelerator(exporter):
+    blocks = [*exporter.model.encoder.blocks, *exporter.model.decoder.blocks]
+    assert len(re.findall(r" opt-barrier\(", exporter.text)) == 2 * len(blocks)  # attention, MLP
+
+
 def test_files_hold_what_was_written(exporter, tmp_path):
     exported = ExportedStep(STEPS["small_float32"], exporter.inputs, exporter.loss, {"tensorflow": "2.21"})
     exported.write(str(tmp_path), "toy", b"hlo", {"losses": np.ones(3, "float32")})

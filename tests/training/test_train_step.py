@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
+from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, use_kernels
 from keras_mae.models import ImageClassifier, MaskedAutoencoder
-from keras_mae.training import StopOnSkippedSteps
+from keras_mae.training import StopOnSkippedSteps, train_step
 from tests.base import LossPerStep, fill_randomly, random_images, small_encoder, small_mae, weights_of
 
 IMAGES = random_images(8, (8, 12, 3))
@@ -239,3 +240,33 @@ def test_a_checkpoint_holds_the_count_of_skipped_steps(tmp_path):
     tf.train.Checkpoint(model=other, optimizer=other.optimizer).restore(path).expect_partial()
     assert int(other.skipped_steps) == 1 and int(other.batches_seen) == 2
     assert not any("skipped" in weight.path for weight in mae.weights)  # no weight of the model
+
+
+def test_which_kernels_a_step_has(monkeypatch):
+    """On a processor those of a graph, in a graph alone; on an accelerator those of a compiled step, compiled alone."""
+    mae, found = small_mae(num_layers=1), {}
+    mae.batch_loss = lambda data, seed, training: tf.reduce_sum(mae.trainable_variables[0].value)
+    optimizer = keras.optimizers.SGD(0.1)
+
+    def noted(kernels):
+        found[case] = kernels
+        return use_kernels(kernels)
+
+    monkeypatch.setattr(train_step, "use_kernels", noted)
+    for device in ("processor", "accelerator"):
+        monkeypatch.setattr(train_step, "has_accelerator", lambda device=device: device == "accelerator")
+        for case in ((device, "graph"), (device, "compiled")):
+            jit_compile = case[1] == "compiled"
+            mae.compile(optimizer=optimizer, jit_compile=jit_compile)
+            mae.optimizer.build(mae.trainable_variables)
+            step = tf.function(mae.train_step, autograph=False, jit_compile=jit_compile)
+            step.get_concrete_function(tf.TensorSpec(IMAGES.shape, IMAGES.dtype))
+    case = (device, "eager")
+    mae.train_step(IMAGES)
+    assert found == {
+        ("processor", "graph"): GRAPH_KERNELS,
+        ("processor", "compiled"): None,
+        ("accelerator", "graph"): None,
+        ("accelerator", "compiled"): COMPILED_KERNELS,
+        ("accelerator", "eager"): None,
+    }

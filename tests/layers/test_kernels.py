@@ -1,4 +1,4 @@
-"""The gradients that layers have in a train step on a processor: against float64, and against TensorFlow's own."""
+"""The gradients that layers have in a train step: against float64, and against TensorFlow's own."""
 
 import math
 
@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.layers import LayerNorm, SelfAttention, TransformerBlock
-from keras_mae.layers.processor_kernels import use_kernels
+from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, use_kernels
 from keras_mae.layers.transformer_block import dense_of_gelu
 
 X = np.concatenate([np.linspace(-12, 12, 401), [0.0, 1e-4, -1e-4]]).astype("float32")
 # bfloat16 has 8 bits: what is computed in float32 is rounded once
-TOLERANCE = {"float32": 1e-6, "bfloat16": 2**-8}
+TOLERANCE = {"float64": 1e-14, "float32": 1e-6, "bfloat16": 2**-8}
 
 
 def graph_of(function, *tensors):
@@ -34,7 +34,7 @@ def graph_of(function, *tensors):
 def both(function, *tensors):
     """Value and gradients by TensorFlow and by the kernels, in float64."""
     plain = graph_of(function, *tensors)(*tensors)
-    with use_kernels():
+    with use_kernels(GRAPH_KERNELS):
         fast = graph_of(function, *tensors)(*tensors)
     assert [tensor.dtype for tensor in fast] == [tensor.dtype for tensor in plain]
     return tuple([tensor.numpy().astype("float64") for tensor in tensors] for tensors in (plain, fast))
@@ -51,19 +51,20 @@ def unit(dtype):
     return dense
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 def test_gelu(dtype):
     x = tf.cast(X[:, None], dtype)
     rounded = x.numpy().astype("float64")[:, 0]
     phi = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in rounded])
     density = np.exp(-0.5 * rounded**2) / math.sqrt(2 * math.pi)
     dense = unit(dtype)
-    with use_kernels():
+    with use_kernels(GRAPH_KERNELS):
         y, gradient = graph_of(lambda x: dense_of_gelu(dense, x), x)(x)
     direction = tf.cast(tf.sin(tf.range(len(X), dtype=tf.float32)), dtype).numpy().astype("float64")
     for got, expected in ((y, rounded * phi), (gradient, direction * (phi + rounded * density))):
         assert got.dtype == x.dtype
-        np.testing.assert_allclose(got.numpy().astype("float64")[:, 0], expected, rtol=TOLERANCE[dtype], atol=2e-7)
+        atol = 2e-7 if dtype != "float64" else 1e-16
+        np.testing.assert_allclose(got.numpy().astype("float64")[:, 0], expected, rtol=TOLERANCE[dtype], atol=atol)
 
 
 def test_outside_of_a_train_step_gelu_is_that_of_keras():
@@ -75,11 +76,11 @@ def test_outside_of_a_train_step_gelu_is_that_of_keras():
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 8), (3, 8), (1, 2, 3, 8), (4, 1, 1)])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 def test_layer_norm(shape, dtype):
     rng = np.random.default_rng(0)
     x = tf.cast(rng.normal(3.0, 2.0, shape), dtype)
-    norm = LayerNorm(epsilon=1e-6, dtype="float32" if dtype == "float32" else "mixed_bfloat16")
+    norm = LayerNorm(epsilon=1e-6, dtype="mixed_bfloat16" if dtype == "bfloat16" else dtype)
     norm.build(shape)
     for weight in norm.trainable_variables:
         weight.assign(rng.normal(size=shape[-1]))
@@ -92,7 +93,7 @@ def test_layer_norm(shape, dtype):
         return y, *tape.gradient(y, [x, *norm.trainable_variables], output_gradients=direction)
 
     plain = tf.function(step, autograph=False)(x)
-    with use_kernels():
+    with use_kernels(GRAPH_KERNELS):
         fast = tf.function(step, autograph=False)(x)
     for got, expected in zip(fast, plain, strict=True):
         assert got.dtype == expected.dtype
@@ -106,7 +107,7 @@ def test_layer_norm_against_float64():
     x = rng.normal(100.0, 1.0, (64, 192))  # a mean that is large against the deviation
     norm = LayerNorm(epsilon=1e-6)
     norm.build(x.shape)
-    with use_kernels():
+    with use_kernels(GRAPH_KERNELS):
         y, _ = graph_of(norm, tf.constant(x, tf.float32))(tf.constant(x, tf.float32))
     rounded = x.astype("float32").astype("float64")
     expected = (rounded - rounded.mean(1, keepdims=True)) / np.sqrt(rounded.var(1, keepdims=True) + 1e-6)
@@ -124,36 +125,96 @@ def test_attention(length):
         np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
-@pytest.mark.medium
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_block(dtype):
-    """With every weight's gradient, and an unknown number of images."""
+def block_and_step(dtype, rematerialize=False):
+    """A block with random weights, and a function of its input to a loss and the gradients of all of them and of it."""
     block = TransformerBlock(12, 3, 24, dtype=dtype)
     block.build((None, 5, 12))
+    block.rematerialize = rematerialize
     for weight in block.trainable_variables:
         weight.assign(np.random.default_rng(len(weight.shape)).normal(scale=0.5, size=weight.shape))
 
     def step(x):
         with tf.GradientTape() as tape:
+            tape.watch(x)
             loss = tf.reduce_sum(tf.cast(block(x), tf.float32) ** 2)
-        return loss, *tape.gradient(loss, block.trainable_variables)
+        return loss, *tape.gradient(loss, [*block.trainable_variables, x])
 
-    x = tf.cast(np.random.default_rng(1).normal(size=(4, 5, 12)), block.compute_dtype)
+    return block, step
+
+
+BLOCK_INPUT = np.random.default_rng(1).normal(size=(4, 5, 12)).astype("float32")
+
+
+def assert_near(got, expected, names, bound):
+    for one, other, name in zip(got, expected, names, strict=True):
+        assert one.dtype == other.dtype
+        one, other = (np.asarray(tf.cast(tensor, tf.float64)) for tensor in (one, other))
+        assert np.abs(one - other).max() <= bound * max(np.abs(other).max(), 1), name
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_block(dtype):
+    """With every weight's gradient, and an unknown number of images."""
+    block, step = block_and_step(dtype)
+    x = tf.cast(BLOCK_INPUT, block.compute_dtype)
     signature = [tf.TensorSpec([None, 5, 12], x.dtype)]
     plain = tf.function(step, autograph=False, input_signature=signature)(x)
-    with use_kernels():
+    with use_kernels(GRAPH_KERNELS):
         fast = tf.function(step, autograph=False, input_signature=signature)(x)
-    for got, expected, weight in zip(fast[1:], plain[1:], block.trainable_variables, strict=True):
-        assert got.dtype == expected.dtype == weight.dtype
-        got, expected = np.asarray(got), np.asarray(expected)
-        bound = 1e-5 if dtype == "float32" else 0.02
-        assert np.abs(got - expected).max() <= bound * max(np.abs(expected).max(), 1), weight.path
+    names = ["loss", *(weight.path for weight in block.trainable_variables), "x"]
+    assert_near(fast[1:], plain[1:], names[1:], 1e-5 if dtype == "float32" else 0.02)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    ("dtype", "rematerialize", "bound"),
+    [
+        ("float32", False, 1e-5),
+        ("float32", True, 1e-5),
+        # sixteen roundings, to 8 and to 11 bits, of numbers that partly cancel
+        ("mixed_bfloat16", False, 16 * 2**-9),
+        ("mixed_float16", False, 16 * 2**-12),
+    ],
+)
+def test_block_compiled_whole(dtype, rematerialize, bound):
+    """The gradients of an accelerator's step, in XLA on a processor, against those of a plain block in float32."""
+    block, step = block_and_step(dtype, rematerialize)
+    _, plain = block_and_step("float32")
+    x = tf.cast(BLOCK_INPUT, block.compute_dtype)
+    with use_kernels(COMPILED_KERNELS):
+        got = tf.function(step, autograph=False, jit_compile=True)(x)
+    assert [gradient.dtype for gradient in got[1:]] == [*(w.dtype for w in block.trainable_variables), x.dtype]
+    expected = plain(tf.cast(x, tf.float32))
+    names = ["loss", *(weight.path for weight in block.trainable_variables), "x"]
+    assert_near([tf.cast(tensor, tf.float32) for tensor in got], expected, names, bound)
+
+
+@pytest.mark.parametrize("kernels", [GRAPH_KERNELS, COMPILED_KERNELS], ids=["graph", "compiled"])
+def test_attention_with_a_bias_is_plain(kernels):
+    attention = SelfAttention(12, 3)
+    attention.build((None, 5, 12))
+    bias = tf.random.normal((3, 5, 5))
+
+    def operations():
+        graph = graph_of(lambda x: attention(x, bias=bias), tf.zeros((2, 5, 12))).graph
+        return [operation.type for operation in graph.get_operations()]
+
+    plain = operations()
+    with use_kernels(kernels):
+        assert operations() == plain
+
+
+def test_the_kernels_around_stay():
+    with use_kernels(COMPILED_KERNELS), use_kernels(None):
+        graph = graph_of(SelfAttention(12, 3), tf.zeros((2, 5, 12))).graph
+    assert "XlaOptimizationBarrier" in {operation.type for operation in graph.get_operations()}
 
 
 def test_what_is_kept_for_the_backward_pass():
     """GELU's reads x, attention's the queries, keys and values: nothing that the forward pass computed from them."""
     dense = unit("float32")
-    with use_kernels():
+    with use_kernels(GRAPH_KERNELS):
         graph = graph_of(lambda x: dense_of_gelu(dense, x), tf.constant(X[:, None])).graph
     forward, backward = calls_into_xla(graph)
     again = backward.inputs[0].op
@@ -162,9 +223,33 @@ def test_what_is_kept_for_the_backward_pass():
 
     attention = SelfAttention(12, 3)
     attention.build((None, 5, 12))
-    with use_kernels():
+    with use_kernels(GRAPH_KERNELS):
         graph = graph_of(attention, tf.zeros((2, 5, 12))).graph
     weights = [op for op in graph.get_operations() if op.type == "Softmax"]
     assert len(weights) == 2
     assert {op.type for op in weights[0].outputs[0].consumers()} == {"BatchMatMulV2"}
     assert len(weights[0].outputs[0].consumers()) == 1
+
+
+def test_what_a_compiled_step_keeps_for_the_backward_pass():
+    """The same, and of attention the result; XLA may share all but what lies behind its barrier."""
+    dense, attention = unit("float32"), SelfAttention(12, 3)
+    attention.build((None, 5, 12))
+    with use_kernels(COMPILED_KERNELS):
+        mlp = graph_of(lambda x: dense_of_gelu(dense, x), tf.constant(X[:, None])).graph
+        graph = graph_of(attention, tf.zeros((2, 5, 12))).graph
+    assert not calls_into_xla(mlp)
+    (barrier,) = barriers(mlp)
+    assert barrier.inputs[1].op.inputs[0] is mlp.inputs[0]
+    of_x = [op for op in mlp.get_operations() if op.type == "Erfc"]
+    assert len(of_x) == 2
+
+    (barrier,) = barriers(graph)
+    weights = [op for op in graph.get_operations() if op.type == "Softmax"]
+    assert len(weights) == 2
+    assert [op.type for op in weights[0].outputs[0].consumers()] == ["BatchMatMulV2"]
+    assert barrier.inputs[1].shape == (2, 5, 3, 3, 4)
+
+
+def barriers(graph):
+    return [op for op in graph.get_operations() if op.type == "XlaOptimizationBarrier"]

@@ -1,0 +1,204 @@
+"""Kernels with own gradients for layers, in train steps that are a graph on a processor or compiled for an accelerator.
+
+Layers are plain; `with_kernel` marks their functions that have a kernel, and the step chooses the table of kernels. A
+kernel gives the same numbers, and keeps less for the backward pass than TensorFlow's gradient. In a graph it has XLA
+fuse elementwise operations into one pass, too. `python -m benchmarks --only=processor_kernels_vit_tiny` measures each
+kernel of a graph, `benchmarks.accelerator` the compiled step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from keras_mae import _compat
+
+_SQRT_HALF = 0.7071067811865476
+_DENSITY_AT_0 = 0.3989422804014327
+
+Kernels = Mapping[str, Callable[..., tf.Tensor]]
+
+_used: contextvars.ContextVar[Kernels] = contextvars.ContextVar("the kernels that layers use", default={})
+
+
+@contextlib.contextmanager
+def use_kernels(kernels: Kernels | None) -> Iterator[None]:
+    """Makes layers that are called, or traced, inside use these kernels; for forward and backward pass together.
+
+    Args:
+        kernels: `GRAPH_KERNELS`, `COMPILED_KERNELS`, or None for those that are used around, by default none.
+    """
+    token = _used.set(_used.get() if kernels is None else kernels)
+    try:
+        yield
+    finally:
+        _used.reset(token)
+
+
+def with_kernel(name: str) -> Callable[[Callable], Callable]:
+    """Decorates a plain function: within `use_kernels(kernels)`, `kernels[name](plain, *arguments)` replaces it."""
+
+    def decorate(plain: Callable) -> Callable:
+        @functools.wraps(plain)
+        def either(*arguments: Any, **keywords: Any) -> tf.Tensor:
+            kernel = _used.get().get(name)
+            return plain(*arguments, **keywords) if kernel is None else kernel(plain, *arguments, **keywords)
+
+        return either
+
+    return decorate
+
+
+def _in_one_pass(function: Callable) -> Callable:
+    """The function compiled by XLA, once for each shape."""
+    return functools.wraps(function)(tf.function(function, jit_compile=True, autograph=False))
+
+
+def _before_the_second_time(compiled: bool, gradient, x):
+    """`gradient` and `x`, for what the backward pass computes from `x` again: not before `gradient`, and not shared."""
+    if compiled:
+        return _compat.optimization_barrier(gradient, x)
+    with tf.control_dependencies([gradient]):  # else TensorFlow reuses, and keeps, what the forward pass computed
+        return gradient, tf.identity(x)
+
+
+# LayerNorm. TensorFlow's gradient makes some twenty passes over the tokens; this one makes five, and keeps `x`, the
+# mean and the inverse deviation of each token. Means over a row are products with a vector, for which XLA has fast
+# code; it sums a row one number after the other.
+
+
+def _layer_norm(plain: Callable, layer, inputs) -> tf.Tensor:
+    @tf.custom_gradient
+    def normalize(x, gain, offset):
+        y, mean, scale = _layer_norm_forward(x, gain, offset, layer.epsilon)
+        return y, lambda gradient: _layer_norm_backward(x, gain, mean, scale, gradient)
+
+    return normalize(inputs, tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta))
+
+
+@_in_one_pass
+def _layer_norm_forward(x, gain, offset, epsilon):
+    tokens, gain, offset = _rows(x), _wide(gain), _wide(offset)
+    average = tf.ones_like(gain) / gain.shape[0]
+    mean = tf.linalg.matvec(tokens, average)[:, None]
+    centered = tokens - mean
+    scale = tf.math.rsqrt(tf.linalg.matvec(centered * centered, average)[:, None] + epsilon)
+    return tf.cast(tf.reshape(centered * scale * gain + offset, tf.shape(x)), x.dtype), mean, scale
+
+
+@_in_one_pass
+def _layer_norm_backward(x, gain, mean, scale, gradient):
+    normalized, gradient, weights = (_rows(x) - mean) * scale, _rows(gradient), _wide(gain)
+    product = gradient * normalized
+    average = weights / weights.shape[0]
+    along_mean, along_normalized = tf.linalg.matvec(gradient, average), tf.linalg.matvec(product, average)
+    of_x = scale * (gradient * weights - along_mean[:, None] - normalized * along_normalized[:, None])
+    of_gain, of_offset = tf.reduce_sum(product, 0), tf.reduce_sum(gradient, 0)
+    return tf.cast(tf.reshape(of_x, tf.shape(x)), x.dtype), *(tf.cast(of, gain.dtype) for of in (of_gain, of_offset))
+
+
+def _rows(x):
+    return tf.reshape(_wide(x), [-1, x.shape[-1]])
+
+
+# Attention. Only queries, keys and values are kept, and the result; the backward pass computes the weights again
+# (arXiv 2205.14135). The gradient of a row of logits is `weights (of_weights - shift)`; `shift` is the row's sum of
+# `of_weights weights`, which is that of `gradient y`, over the fewer numbers of a value.
+
+
+def _attention(plain: Callable, qkv, bias=None, compiled: bool = False) -> tf.Tensor:
+    if bias is not None:
+        return plain(qkv, bias)
+
+    @tf.custom_gradient
+    def attend(qkv):
+        y = plain(qkv)
+
+        def gradient_of(gradient):
+            shift = tf.reduce_sum(_wide(gradient) * _wide(y), -1) if compiled else None  # (B, N, heads)
+            return _attention_backward(*_before_the_second_time(compiled, gradient, qkv), shift)
+
+        return y, gradient_of
+
+    return attend(qkv)
+
+
+def _attention_backward(gradient, qkv, shift=None):
+    q, k, v = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]), num=3)
+    scale = q.shape[-1] ** -0.5
+    weights = tf.nn.softmax(tf.matmul(q * scale, k, transpose_b=True))
+    gradient = tf.transpose(gradient, [0, 2, 1, 3])
+    of_v = tf.matmul(weights, gradient, transpose_a=True)
+    of_weights = tf.matmul(gradient, v, transpose_b=True)
+    if shift is None:  # in the dtype of the tokens, as a graph rounds and stores each of these tensors
+        of_logits = weights * (of_weights - tf.reduce_sum(of_weights * weights, -1, keepdims=True))
+    else:
+        of_logits = _wide(weights) * (_wide(of_weights) - tf.transpose(shift, [0, 2, 1])[..., None])
+        of_logits = tf.cast(of_logits, qkv.dtype)
+    of_q, of_k = tf.matmul(of_logits, k * scale), tf.matmul(of_logits, q * scale, transpose_a=True)
+    return tf.transpose(tf.stack([of_q, of_k, of_v]), [1, 3, 0, 2, 4])
+
+
+# GELU and the product after it. TensorFlow's gradient makes some fifteen passes over a tensor that is four times as
+# wide as the tokens, and keeps four such tensors. This one is `dy (Phi(x) + x phi(x))` and keeps `x` alone: `gelu(x)`,
+# which the product's gradient needs, is computed again in the same pass.
+
+
+def _dense_of_gelu(plain: Callable, dense, x, compiled: bool = False) -> tf.Tensor:
+    kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
+    y = _gelu_and_product(tf.reshape(x, [-1, x.shape[-1]]), kernel, compiled)
+    is_static, width = None not in x.shape[1:], y.shape[-1]
+    shape = [-1, *x.shape[1:-1], width] if is_static else tf.concat([tf.shape(x)[:-1], [width]], 0)
+    return tf.reshape(tf.nn.bias_add(y, bias), shape)
+
+
+def _gelu_and_product(x, kernel, compiled: bool) -> tf.Tensor:
+    gelu, gelu_backward = (_gelu, _gelu_backward) if compiled else (_gelu_in_one_pass, _gelu_backward_in_one_pass)
+
+    @tf.custom_gradient
+    def product(x, kernel):
+        def gradient_of(gradient):
+            gradient, again = _before_the_second_time(compiled, gradient, x)
+            of_x, activation = gelu_backward(again, tf.matmul(gradient, kernel, transpose_b=True))
+            return of_x, tf.matmul(activation, gradient, transpose_a=True)
+
+        return tf.matmul(gelu(x), kernel), gradient_of
+
+    return product(x, kernel)
+
+
+def _gelu(x):
+    return tf.cast(0.5 * _wide(x) * tf.math.erfc(-_SQRT_HALF * _wide(x)), x.dtype)
+
+
+def _gelu_backward(x, gradient):
+    wide = _wide(x)
+    share = 0.5 * tf.math.erfc(-_SQRT_HALF * wide)
+    slope = share + wide * (_DENSITY_AT_0 * tf.exp(-0.5 * wide * wide))
+    return tf.cast(_wide(gradient) * slope, x.dtype), tf.cast(wide * share, x.dtype)
+
+
+_gelu_in_one_pass, _gelu_backward_in_one_pass = _in_one_pass(_gelu), _in_one_pass(_gelu_backward)
+
+
+def _wide(x):
+    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
+
+
+# For a train step that runs as a graph on a processor
+GRAPH_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
+    "layer_norm": _layer_norm,
+    "attention": _attention,
+    "dense_of_gelu": _dense_of_gelu,
+}
+# For a train step that XLA compiles whole for an accelerator: XLA makes one pass of elementwise operations by itself,
+# and keeps no more of LayerNorm than that kernel. On a processor the digits recipe's step is 2 to 5 % slower with them.
+COMPILED_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
+    "attention": functools.partial(_attention, compiled=True),
+    "dense_of_gelu": functools.partial(_dense_of_gelu, compiled=True),
+}
