@@ -80,14 +80,3 @@ def graph_of(function_def: Any, input_shapes: Sequence[Any]) -> Any:
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
     return function_def_to_graph(function_def, input_shapes)
-
-
-def optimization_barrier(*tensors: Any) -> list[Any]:
-    """The same tensors. XLA computes what follows from any of them after all of them, and anew.
-
-    TensorFlow has it among its generated operations, and not in `tf.raw_ops`. A control dependency has no such effect
-    in XLA.
-    """
-    from tensorflow.compiler.tf2xla.ops.gen_xla_ops import xla_optimization_barrier
-
-    return xla_optimization_barrier(tensors)

@@ -255,16 +255,3 @@ def test_the_graph_of_a_function_in_a_library():
         "function_def_to_graph gives no static shapes any more: count operations in benchmarks/flops.py otherwise, "
         "such as from as_graph_def(add_shapes=True), and remove graph_of from _compat.py"
     )
-
-
-@pytest.mark.parametrize("jit_compile", [True, False], ids=["xla", "graph"])
-def test_a_barrier_passes_tensors_and_is_private(jit_compile):
-    def twice(x):
-        one, other = _compat.optimization_barrier(x, 2 * x)
-        return one + other
-
-    function = tf.function(twice, autograph=False, jit_compile=jit_compile)
-    np.testing.assert_array_equal(function(tf.constant([1.0, 2.0])), [3, 6])
-    assert not hasattr(tf.raw_ops, "XlaOptimizationBarrier"), (
-        "TensorFlow has the barrier in public: use it in optimization_barrier in _compat.py"
-    )

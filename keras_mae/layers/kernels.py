@@ -16,8 +16,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_mae import _compat
-
 _SQRT_HALF = 0.7071067811865476
 _DENSITY_AT_0 = 0.3989422804014327
 
@@ -59,14 +57,6 @@ def _in_one_pass(function: Callable) -> Callable:
     return functools.wraps(function)(tf.function(function, jit_compile=True, autograph=False))
 
 
-def _before_the_second_time(compiled: bool, gradient, x):
-    """`gradient` and `x`, for what the backward pass computes from `x` again: not before `gradient`, and not shared."""
-    if compiled:
-        return _compat.optimization_barrier(gradient, x)
-    with tf.control_dependencies([gradient]):  # else TensorFlow reuses, and keeps, what the forward pass computed
-        return gradient, tf.identity(x)
-
-
 # LayerNorm. TensorFlow's gradient makes some twenty passes over the tokens; this one makes five, and keeps `x`, the
 # mean and the inverse deviation of each token. Means over a row are products with a vector, for which XLA has fast
 # code; it sums a row one number after the other.
@@ -106,40 +96,64 @@ def _rows(x):
     return tf.reshape(_wide(x), [-1, x.shape[-1]])
 
 
-# Attention. Only queries, keys and values are kept, and the result; the backward pass computes the weights again
-# (arXiv 2205.14135). The gradient of a row of logits is `weights (of_weights - shift)`; `shift` is the row's sum of
-# `of_weights weights`, which is that of `gradient y`, over the fewer numbers of a value.
+# Attention. In a graph only queries, keys and values are kept; the backward pass computes the weights again (arXiv
+# 2205.14135). A compiled step keeps the weights, too, in the dtype of the tokens: on an H200 computing them again cost
+# more time than it was worth. The gradient of a row of logits is `weights (of_weights - shift)`; `shift` is the row's
+# sum of `of_weights weights`, which is that of `gradient y`, over the fewer numbers of a value.
 
 
-def _attention(plain: Callable, qkv, bias=None, compiled: bool = False) -> tf.Tensor:
+def _attention_in_graph(plain: Callable, qkv, bias=None) -> tf.Tensor:
     if bias is not None:
         return plain(qkv, bias)
 
     @tf.custom_gradient
     def attend(qkv):
-        y = plain(qkv)
-
         def gradient_of(gradient):
-            shift = tf.reduce_sum(_wide(gradient) * _wide(y), -1) if compiled else None  # (B, N, heads)
-            return _attention_backward(*_before_the_second_time(compiled, gradient, qkv), shift)
+            with tf.control_dependencies([gradient]):  # else TensorFlow reuses, and keeps, those of the forward pass
+                q, k, v, weights = _attention_weights(tf.identity(qkv))
+            of_weights, of_v = _of_weights_and_values(gradient, v, weights)
+            # in the dtype of the tokens, as a graph rounds and stores each of these tensors
+            of_logits = weights * (of_weights - tf.reduce_sum(of_weights * weights, -1, keepdims=True))
+            return _of_qkv(q, k, of_logits, of_v)
 
-        return y, gradient_of
+        return plain(qkv), gradient_of
 
     return attend(qkv)
 
 
-def _attention_backward(gradient, qkv, shift=None):
+def _attention_compiled(plain: Callable, qkv, bias=None) -> tf.Tensor:
+    if bias is not None:
+        return plain(qkv, bias)
+
+    @tf.custom_gradient
+    def attend(qkv):
+        q, k, v, weights = _attention_weights(qkv)
+        y = tf.matmul(weights, v)
+
+        def gradient_of(gradient):
+            of_weights, of_v = _of_weights_and_values(gradient, v, weights)
+            shift = tf.reduce_sum(_wide(tf.transpose(gradient, [0, 2, 1, 3])) * _wide(y), -1, keepdims=True)
+            of_logits = weights * tf.cast(_wide(of_weights) - shift, weights.dtype)
+            return _of_qkv(q, k, of_logits, of_v)
+
+        return tf.transpose(y, [0, 2, 1, 3]), gradient_of
+
+    return attend(qkv)
+
+
+def _attention_weights(qkv):
+    """Queries, keys and values, `(B, heads, N, head_dim)` each, and the weights, `(B, heads, N, N)`."""
     q, k, v = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]), num=3)
-    scale = q.shape[-1] ** -0.5
-    weights = tf.nn.softmax(tf.matmul(q * scale, k, transpose_b=True))
+    return q, k, v, tf.nn.softmax(tf.matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True))
+
+
+def _of_weights_and_values(gradient, v, weights):
     gradient = tf.transpose(gradient, [0, 2, 1, 3])
-    of_v = tf.matmul(weights, gradient, transpose_a=True)
-    of_weights = tf.matmul(gradient, v, transpose_b=True)
-    if shift is None:  # in the dtype of the tokens, as a graph rounds and stores each of these tensors
-        of_logits = weights * (of_weights - tf.reduce_sum(of_weights * weights, -1, keepdims=True))
-    else:
-        of_logits = _wide(weights) * (_wide(of_weights) - tf.transpose(shift, [0, 2, 1])[..., None])
-        of_logits = tf.cast(of_logits, qkv.dtype)
+    return tf.matmul(gradient, v, transpose_b=True), tf.matmul(weights, gradient, transpose_a=True)
+
+
+def _of_qkv(q, k, of_logits, of_v):
+    scale = q.shape[-1] ** -0.5
     of_q, of_k = tf.matmul(of_logits, k * scale), tf.matmul(of_logits, q * scale, transpose_a=True)
     return tf.transpose(tf.stack([of_q, of_k, of_v]), [1, 3, 0, 2, 4])
 
@@ -151,34 +165,41 @@ def _attention_backward(gradient, qkv, shift=None):
 
 def _dense_of_gelu(plain: Callable, dense, x, compiled: bool = False) -> tf.Tensor:
     kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
-    y = _gelu_and_product(tf.reshape(x, [-1, x.shape[-1]]), kernel, compiled)
+    product = _gelu_and_product_compiled if compiled else _gelu_and_product_in_graph
+    y = product(tf.reshape(x, [-1, x.shape[-1]]), kernel)
     is_static, width = None not in x.shape[1:], y.shape[-1]
     shape = [-1, *x.shape[1:-1], width] if is_static else tf.concat([tf.shape(x)[:-1], [width]], 0)
     return tf.reshape(tf.nn.bias_add(y, bias), shape)
 
 
-def _gelu_and_product(x, kernel, compiled: bool) -> tf.Tensor:
-    gelu, gelu_backward = (_gelu, _gelu_backward) if compiled else (_gelu_in_one_pass, _gelu_backward_in_one_pass)
+@tf.custom_gradient
+def _gelu_and_product_in_graph(x, kernel):
+    def gradient_of(gradient):
+        with tf.control_dependencies([gradient]):  # not before it is needed
+            of_x, activation = _gelu_backward_in_one_pass(tf.identity(x), tf.matmul(gradient, kernel, transpose_b=True))
+        return of_x, tf.matmul(activation, gradient, transpose_a=True)
 
-    @tf.custom_gradient
-    def product(x, kernel):
-        def gradient_of(gradient):
-            gradient, again = _before_the_second_time(compiled, gradient, x)
-            of_x, activation = gelu_backward(again, tf.matmul(gradient, kernel, transpose_b=True))
-            return of_x, tf.matmul(activation, gradient, transpose_a=True)
+    return tf.matmul(_gelu_in_one_pass(x), kernel), gradient_of
 
-        return tf.matmul(gelu(x), kernel), gradient_of
 
-    return product(x, kernel)
+@tf.custom_gradient
+def _gelu_and_product_compiled(x, kernel):
+    def gradient_of(gradient):
+        # erf, not erfc: XLA would find the forward pass' erfc, and keep it in float32
+        share = 0.5 * (1.0 + tf.math.erf(_SQRT_HALF * _wide(x)))
+        of_x, activation = _gelu_backward(x, tf.matmul(gradient, kernel, transpose_b=True), share)
+        return of_x, tf.matmul(activation, gradient, transpose_a=True)
+
+    return tf.matmul(_gelu(x), kernel), gradient_of
 
 
 def _gelu(x):
     return tf.cast(0.5 * _wide(x) * tf.math.erfc(-_SQRT_HALF * _wide(x)), x.dtype)
 
 
-def _gelu_backward(x, gradient):
+def _gelu_backward(x, gradient, share=None):
     wide = _wide(x)
-    share = 0.5 * tf.math.erfc(-_SQRT_HALF * wide)
+    share = 0.5 * tf.math.erfc(-_SQRT_HALF * wide) if share is None else share
     slope = share + wide * (_DENSITY_AT_0 * tf.exp(-0.5 * wide * wide))
     return tf.cast(_wide(gradient) * slope, x.dtype), tf.cast(wide * share, x.dtype)
 
@@ -193,12 +214,12 @@ def _wide(x):
 # For a train step that runs as a graph on a processor
 GRAPH_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
     "layer_norm": _layer_norm,
-    "attention": _attention,
+    "attention": _attention_in_graph,
     "dense_of_gelu": _dense_of_gelu,
 }
 # For a train step that XLA compiles whole for an accelerator: XLA makes one pass of elementwise operations by itself,
 # and keeps no more of LayerNorm than that kernel. On a processor the digits recipe's step is 2 to 5 % slower with them.
 COMPILED_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
-    "attention": functools.partial(_attention, compiled=True),
+    "attention": _attention_compiled,
     "dense_of_gelu": functools.partial(_dense_of_gelu, compiled=True),
 }
