@@ -68,6 +68,8 @@ def describe_checkpoint(
             none that a `ViTEncoder` can be.
     """
     if path.lower().endswith(KERAS) and format in (None, "keras"):
+        if prefix:
+            raise ValueError(f"{path} is one saved model, whose names have no prefix; got prefix={prefix!r}")
         found, decoder, method, has_head = arguments_of_keras_file(path)
         return Description(
             path, "keras", "", method, {**found, **(encoder or {})}, decoder, has_head, (),
@@ -121,7 +123,10 @@ def load_encoder(
     own = {**said.encoder, **given}
     if theirs is not None and own["image_shape"][2] != theirs[2]:
         own = {name: value for name, value in own.items() if name not in ("mean", "std") or name in given}
-    encoder = ViTEncoder(**own, **({} if dtype is None else {"dtype": dtype}))
+    try:
+        encoder = ViTEncoder(**own, **({} if dtype is None else {"dtype": dtype}))
+    except TypeError as error:  # a config may hold anything
+        raise ValueError(f"{path}: what it says of its model does not make a ViTEncoder ({error})") from error
     rows, columns = encoder.patch_size
     grid = encoder.grid if theirs is None else (theirs[0] // rows, theirs[1] // columns)
     report = load_checkpoint(encoder, path, said.format, (), grid, said.prefix, channels_from)

@@ -106,6 +106,8 @@ def sizes_of(file: NameSet) -> Sizes:
     if kernel is None or len(kernel) != 4 or not tensors.blocks("encoder.blocks"):
         raise ValueError(f"{file.path} is not of a Vision Transformer on images: {fmt.patch_kernel} is {kernel}")
     _check_all_known(tensors)
+    if tensors.shape("encoder.blocks.{}.mlp_output", "weight") is None:
+        raise ValueError(f"{file.path} is not of a Vision Transformer that is known here: its blocks have no MLPs")
     measured = _measured(tensors, kernel)
     beside = config_for(file.path, kernel[0])
     found, notes = dict(measured), {}
@@ -220,7 +222,8 @@ def _positions(
     classes, both = found["num_cls_tokens"], found["num_cls_tokens"] + found["num_registers"]
     counts = dict.fromkeys((classes, 0, both))
     if said is not None:
-        counts = {count: None for count in counts if len(table) == count + said[0] * said[1]}
+        fitting = {count: None for count in counts if len(table) == count + said[0] * said[1]}
+        said, counts = (said, fitting) if fitting else (None, counts)  # a config may be of another image size
     for count in counts:
         grid = said or sincos_grid(table, count)
         if grid is not None and is_sincos(table, grid, count):
