@@ -118,7 +118,8 @@ def load_encoder(
     said = describe_checkpoint(path, format, prefix, arguments)
     unknown = [name for name in said.unknown if "." not in name and name not in given]
     if unknown:
-        raise ValueError(f"{path} does not tell {' and '.join(unknown)} of its model: give {unknown[0]}=...")
+        known = "".join(f" ({note})" for note in said.notes if "num_heads" in unknown and "heads: no tensor" in note)
+        raise ValueError(f"{path} does not tell {' and '.join(unknown)} of its model: give {unknown[0]}=...{known}")
     theirs = said.encoder.get("image_shape")
     own = {**said.encoder, **given}
     if theirs is not None and own["image_shape"][2] != theirs[2]:
