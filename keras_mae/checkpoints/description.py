@@ -168,7 +168,7 @@ def _described(file: NameSet, format: str, notes: list[str], sizes: Sizes, given
         notes.append("the file states the arguments of its encoder")
     else:
         notes += [note for name, note in sizes.notes.items() if name not in given]
-    unknown = [name for name in ("image_shape", "num_heads", "position_embedding") if name not in known]
+    unknown = [name for name in ("image_shape", "num_heads") if name not in known]
     decoder = sizes.decoder
     if decoder is not None:
         decoder |= arguments_of(file.metadata, DECODER_KEY) or {}

@@ -166,6 +166,7 @@ def test_what_no_vit_encoder_is(extra, cause, tmp_path):
         ({"model_type": "vit", "hidden_act": "quick_gelu"}, "MLPs with 'quick_gelu'"),
         ({"model_type": "dinov3_vit", "hidden_act": "gelu", "use_gated_mlp": True}, "gated MLPs with 'gelu'"),
         ({"architecture": "vit_base_patch16_clip_quickgelu_224"}, "quick_gelu"),
+        ({"architecture": "vit_base_patch16_siglip_gap_224"}, "gelu_tanh"),
     ],
 )
 def test_a_config_that_says_another_activation(config, cause, tmp_path):
