@@ -12,9 +12,8 @@ from keras_mae.encoders import Encoder, ViTEncoder
 from keras_mae.encoders.presets import PRESETS
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
-from keras_mae.trainers.first_weights import FirstWeights, find_weights, with_statistics
+from keras_mae.trainers.first_weights import FirstWeights, TrainingT, find_weights, with_statistics
 from keras_mae.trainers.run import RunFolder
-from keras_mae.trainers.settings import ConfigT
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights
 
@@ -103,7 +102,7 @@ def published_encoder(own: Weights, source: Source | None) -> tuple[Encoder, dic
     return encoder, weights.record(report, **measured)
 
 
-def with_statistics_of(config: ConfigT, source: Source, folder: RunFolder, resume: bool) -> ConfigT:
+def with_statistics_of(config: TrainingT, source: Source, folder: RunFolder, resume: bool) -> TrainingT:
     """The config with mean and std of the images, if its weights are published ones that are not known with theirs."""
     own = config.encoder
     if own.init is None or run_of(own) is not None:
