@@ -13,7 +13,7 @@ from keras_mae.encoders.presets import PRESETS
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.first_weights import FirstWeights, TrainingT, find_weights, with_statistics
-from keras_mae.trainers.run import RunFolder
+from keras_mae.trainers.run import RunFolder, digest_of
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights
 
@@ -47,11 +47,13 @@ def run_of(own: Weights) -> str | None:
 
 def record_of(own: Weights) -> dict[str, Any] | None:
     """What `config.json` says of a trained model's weights: the digest if it begins with `init`, and the licence."""
-    if own.init is not None:
-        return find_weights(own).record()
     source = run_of(own)
-    licence = None if source is None else find_model(source).licence
-    return None if licence is None else {"source": source, "licence": licence}
+    if source is None:
+        return None
+    trained = find_model(source)
+    if own.init is None:
+        return None if trained.licence is None else {"source": source, "licence": trained.licence}
+    return {"source": source, "format": "keras", "digest": digest_of(trained.path), "licence": trained.licence}
 
 
 def _published(config: ClassifierConfig, drop_path_rate: float) -> tuple[Encoder, dict[str, Any]]:
