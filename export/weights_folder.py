@@ -13,20 +13,11 @@ import keras
 
 from keras_mae.checkpoints import save_checkpoint
 from keras_mae.checkpoints.reading import LICENCE_FILE
-from keras_mae.encoders import Encoder, ViTEncoder
+from keras_mae.encoders import Encoder
+from keras_mae.export.timm_config import timm_config
 from keras_mae.models import ImageClassifier
 
 FILE, TIMM_FILE, KERAS_FILE, CONFIG = "model.safetensors", "timm.safetensors", "encoder.keras", "config.json"
-# Arguments of newer encoders, with the values that timm's VisionTransformer has without further arguments
-_PLAIN = {
-    "relative_position_bias": None,
-    "rotary_temperature": None,
-    "num_registers": 0,
-    "num_prefix_positions": None,
-    "key_bias": True,
-    "gated_mlp": False,
-    "pre_norm": False,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,72 +92,6 @@ def write_weights(
         with zipfile.ZipFile(os.path.join(folder, KERAS_FILE), "a") as archive:
             archive.writestr(LICENCE_FILE, licence)
     return Weights(target, KERAS_FILE, "keras", {})
-
-
-def timm_config(
-    model: Encoder | ImageClassifier, class_names: Sequence[str] = (), crop_ratio: float = 0.875
-) -> dict[str, Any] | None:
-    """The `config.json` of a model in timm's form; None if its `VisionTransformer` cannot be this model.
-
-    The named architecture only tells the class: every size is among `model_args`.
-    """
-    encoder = getattr(model, "encoder", model)
-    if not isinstance(encoder, ViTEncoder) or encoder.layer_norm_epsilon != 1e-6:
-        return None
-    if any(getattr(encoder, name, plain) != plain for name, plain in _PLAIN.items()):
-        return None
-    num_tokens = encoder.num_prefix_tokens
-    pooling = model.pooling if isinstance(model, ImageClassifier) else "cls" if num_tokens else "mean"
-    if num_tokens > 1 or pooling not in ("mean", "cls") or (pooling == "cls" and not num_tokens):
-        return None
-    num_classes = model.num_classes if isinstance(model, ImageClassifier) else 0
-    height, width, channels = encoder.image_shape
-    arguments = {
-        "img_size": [height, width],
-        "patch_size": list(encoder.patch_size),
-        "in_chans": channels,
-        "embed_dim": encoder.hidden_dim,
-        "depth": encoder.num_layers,
-        "num_heads": encoder.num_heads,
-        "mlp_ratio": _ratio(encoder.mlp_dim, encoder.hidden_dim),
-        "qkv_bias": getattr(encoder, "qkv_bias", True),
-        "qk_norm": getattr(encoder, "qk_norm", False),
-        "init_values": encoder.layer_scale,
-        "class_token": bool(num_tokens),
-        "pos_embed": "none" if encoder.position_embedding is None else "learn",
-        "global_pool": "token" if pooling == "cls" else "avg",
-        "fc_norm": bool(num_classes) and pooling == "mean",
-    }
-    pixels = encoder.normalize_pixels
-    config = {
-        "architecture": "vit_base_patch16_224",
-        "num_classes": num_classes,
-        "num_features": encoder.hidden_dim,
-        "global_pool": arguments["global_pool"],
-        "model_args": {name: value for name, value in arguments.items() if value is not None},
-        "pretrained_cfg": {
-            "tag": "keras_mae",
-            "custom_load": False,
-            "input_size": [channels, height, width],
-            "fixed_input_size": True,
-            "interpolation": "bicubic",
-            "crop_pct": crop_ratio,
-            "crop_mode": "center",
-            "mean": list(pixels.mean),
-            "std": list(pixels.std),
-            "num_classes": num_classes,
-            "pool_size": None,
-            "first_conv": "patch_embed.proj",
-            "classifier": "head",
-        },
-    }
-    return {**config, **({"label_names": list(class_names)} if class_names and num_classes else {})}
-
-
-def _ratio(mlp_dim: int, hidden_dim: int) -> float:
-    """The ratio that timm multiplies the width with to get that of the MLP, whose fraction it cuts off."""
-    exact = mlp_dim / hidden_dim
-    return exact if int(hidden_dim * exact) == mlp_dim else (mlp_dim + 0.5) / hidden_dim
 
 
 def _saved(model: keras.Model, path: str, format: str, licence: str | None) -> bool:

@@ -10,10 +10,11 @@ import torch
 from keras_mae.checkpoints.licences import licence_beside, licence_inside
 from keras_mae.export.loading_lines import HERE, for_repository
 from keras_mae.export.model_card import ModelCard
-from keras_mae.export.weights_folder import timm_config, write_weights
+from keras_mae.export.timm_config import timm_config
+from keras_mae.export.weights_folder import write_weights
 from keras_mae.models import ImageClassifier
 from tests.base import fill_randomly, small_encoder
-from tests.export.torch_libraries import timm  # noqa: F401
+from tests.reference import torchvision_operators  # noqa: F401  timm needs it
 
 SQUARE = {"image_shape": (16, 16, 3), "mlp_dim": 25}
 
@@ -63,17 +64,55 @@ def cases():
     yield "classifier", "timm", "logits", lambda: classifier("mean")
     yield "classifier of the class token", "hf", "logits", lambda: classifier("cls")
     yield "other epsilon", "hf", "vit", lambda: small_encoder(**SQUARE, layer_norm_epsilon=1e-5)
+    yield "an epsilon of transformers", "hf", "vit", lambda: small_encoder(**SQUARE, layer_norm_epsilon=1e-12)
+    for name, (format, arguments) in KINDS.items():
+        yield name, format, "vit", lambda arguments=arguments: of_kind(arguments)
 
 
-NO_CLASS_TOKEN = {"use_cls_token": False}
+def of_kind(arguments):
+    """An encoder, in whose random weights a key's bias that stays zero in training is zero."""
+    encoder = small_encoder((16, 16, 3), **arguments)
+    for weight in encoder.weights if not encoder.key_bias else ():
+        if weight.path.endswith("qkv/bias"):
+            third = weight.shape[0] // 3
+            weight.assign(np.where(np.arange(3 * third) // third == 1, 0, weight))
+    return encoder
+
+
+_ROTARY = {"position_embedding": None, "rotary_temperature": 100.0, "layer_scale": 1.0, "layer_norm_epsilon": 1e-5}
+_DINOV2 = {"mlp_dim": 64, "layer_scale": 1.0}
+KINDS = {  # of published encoders: the format of the file, and arguments
+    "dinov2": ("hf", {**_DINOV2, "position_embedding": "learned"}),
+    "dinov2 with registers": ("hf", {**_DINOV2, "num_registers": 2, "position_embedding": "learned"}),
+    "timm's registers": ("timm", {**_DINOV2, "num_registers": 2, "num_prefix_positions": 0}),
+    "registers with positions": ("timm", {"num_registers": 2, "num_prefix_positions": 3}),
+    "gated": ("timm", {"gated_mlp": True, "layer_scale": 0.5, "mlp_dim": 23}),
+    "qk_norm": ("timm", {"qk_norm": True}),
+    "pre_norm": ("timm", {"pre_norm": True, "layer_norm_epsilon": 1e-5}),
+    "no bias": ("hf", {"qkv_bias": False}),
+    "dinov3": ("hf", {**_ROTARY, "num_registers": 4, "key_bias": False}),
+    "dinov3 plus": ("hf", {**_ROTARY, "num_registers": 4, "key_bias": False, "gated_mlp": True}),
+    "pixio": ("hf", {"num_cls_tokens": 3, "mlp_dim": 64, "position_embedding": "learned"}),
+}
+_NOT_IN_TIMM = {"an epsilon of transformers", "dinov2 with registers", "pixio"}
+
+
+NO_CLASS_TOKEN = {"num_cls_tokens": 0}
 
 
 def classifier(pooling, **arguments):
     return fill_randomly(ImageClassifier(small_encoder(**SQUARE), 3, pooling, **arguments), seed=2)
 
 
-@pytest.mark.parametrize(("format", "kind", "make"), [pytest.param(*case[1:], id=case[0]) for case in cases()])
-def test_the_lines_of_a_card_compute_what_the_model_does(format, kind, make, tmp_path, monkeypatch):
+_IN_EVERY_RUN = ("plain", "gains", "classifier", "classifier of the class token", "timm's registers", "dinov3")
+_PARAMETERS = [
+    pytest.param(*case, id=case[0], marks=() if case[0] in _IN_EVERY_RUN else pytest.mark.slow) for case in cases()
+]
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(("name", "format", "kind", "make"), _PARAMETERS)
+def test_the_lines_of_a_card_compute_what_the_model_does(name, format, kind, make, tmp_path, monkeypatch):
     model = make()
     weights = write_weights(model, str(tmp_path), "cc-by-nc-4.0", ["ash", "oak", "yew"] if kind == "logits" else [])
     assert weights.format == format
@@ -83,19 +122,26 @@ def test_the_lines_of_a_card_compute_what_the_model_does(format, kind, make, tmp
     )
     monkeypatch.chdir(tmp_path)
     found, images = executed(text)
-    expected = model(images)
-    if kind != "logits":
-        expected = np.concatenate([expected["cls_token"][:, None], expected["patch_tokens"]], axis=1)
-    no_token = getattr(model, "num_prefix_tokens", 1) == 0
-    lacks = {"timm"} if format == "hf" and getattr(model, "layer_norm_epsilon", 1e-6) != 1e-6 else set()
-    assert set(found) == {"Keras", "timm", "transformers"} - lacks
+    assert set(found) == {"Keras", "timm", "transformers"} - ({"timm"} if name in _NOT_IN_TIMM else set())
     for library, values in found.items():
-        own = np.asarray(expected)[:, 1:] if no_token and library != "Keras" else np.asarray(expected)
-        np.testing.assert_allclose(values, own, atol=1e-5, err_msg=library)
+        if kind == "logits":
+            expected = model(images)
+        elif library == "Keras":
+            expected = features_of(model, images)
+        else:
+            expected = np.concatenate(model.encode(images), axis=1)  # with all prefix tokens
+        np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=library)
     for name in {weights.file, weights.timm_file} - {None}:
         assert licence_inside(str(tmp_path / name)) == "cc-by-nc-4.0"
 
 
+def features_of(encoder, images):
+    """The class token, and then the patches."""
+    features = encoder(images)
+    return np.concatenate([features["cls_token"][:, None], features["patch_tokens"]], axis=1)
+
+
+@pytest.mark.medium
 def test_images_of_16_bits(tmp_path, monkeypatch):
     model = small_encoder((16, 16, 1), mean=(0.4,), std=(0.2,))
     weights = write_weights(model, str(tmp_path))
@@ -120,8 +166,7 @@ def test_what_other_libraries_do_not_have(kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found, images = executed(card().text(weights))
     assert set(found) == ({"Keras"} if kind == "relative positions" else {"Keras", "timm", "transformers"})
-    expected = np.concatenate([encoder(images)["cls_token"][:, None], encoder(images)["patch_tokens"]], axis=1)
-    np.testing.assert_allclose(found["Keras"], expected, atol=1e-6)
+    np.testing.assert_allclose(found["Keras"], features_of(encoder, images), atol=1e-6)
 
 
 def test_an_encoder_of_ones_own(tmp_path, monkeypatch):
