@@ -98,7 +98,7 @@ def published_encoder(own: Weights, source: Source | None) -> tuple[Encoder, dic
         measured = {"mean": stats.mean, "std": stats.std}
         _log.info("mean %s and std %s, measured on %d images", stats.mean, stats.std, stats.num_images)
     weights.say()
-    by_hand = "make a .keras file of it by keras-mae convert --preset=... --set {}=..., and name that with --run"
+    by_hand = "make a .keras file of it by keras-mae convert --set {}=..., and name that with --run"
     arguments = {**missing_arguments(own, weights, by_hand), **measured}
     encoder, report = load_published(weights.path, weights.description.format, own.init_prefix, **arguments)
     return encoder, weights.record(report, **measured)

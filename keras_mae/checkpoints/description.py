@@ -68,6 +68,8 @@ def describe_checkpoint(
             none that a `ViTEncoder` can be.
     """
     if path.lower().endswith(KERAS) and format in (None, "keras"):
+        if prefix:
+            raise ValueError(f"{path} is one saved model, whose names have no prefix; got prefix={prefix!r}")
         found, decoder, method, has_head = arguments_of_keras_file(path)
         return Description(
             path, "keras", "", method, {**found, **(encoder or {})}, decoder, has_head, (),
@@ -95,7 +97,8 @@ def load_encoder(
     Args:
         source: a file, or what else `local_path` takes.
         format, prefix: as for `describe_checkpoint`.
-        image_shape: `(H, W, C)` if other than the file's; position embeddings are then resized.
+        image_shape: `(H, W, C)` if other than the file's; position embeddings are then resized. For a file that does
+            not tell it, the file's.
         channels_from: as for `load_checkpoint`, for another number of channels.
         dtype: the dtype policy of the encoder.
         **arguments: of `ViTEncoder`, to override or complete the description.
@@ -115,16 +118,18 @@ def load_encoder(
     said = describe_checkpoint(path, format, prefix, arguments)
     unknown = [name for name in said.unknown if "." not in name and name not in given]
     if unknown:
-        raise ValueError(f"{path} does not tell {' and '.join(unknown)} of its model: give {unknown[0]}=...")
+        known = "".join(f" ({note})" for note in said.notes if "num_heads" in unknown and "heads: no tensor" in note)
+        raise ValueError(f"{path} does not tell {' and '.join(unknown)} of its model: give {unknown[0]}=...{known}")
     theirs = said.encoder.get("image_shape")
     own = {**said.encoder, **given}
     if theirs is not None and own["image_shape"][2] != theirs[2]:
         own = {name: value for name, value in own.items() if name not in ("mean", "std") or name in given}
-    encoder = ViTEncoder(**own, **({} if dtype is None else {"dtype": dtype}))
-    grid: bool | tuple[int, int] = True
-    if theirs is not None:
-        rows, columns = encoder.patch_size
-        grid = (theirs[0] // rows, theirs[1] // columns)
+    try:
+        encoder = ViTEncoder(**own, **({} if dtype is None else {"dtype": dtype}))
+    except TypeError as error:  # a config may hold anything
+        raise ValueError(f"{path}: what it says of its model does not make a ViTEncoder ({error})") from error
+    rows, columns = encoder.patch_size
+    grid = encoder.grid if theirs is None else (theirs[0] // rows, theirs[1] // columns)
     report = load_checkpoint(encoder, path, said.format, (), grid, said.prefix, channels_from)
     return encoder, dataclasses.replace(report, notes=(*said.notes, *report.notes))
 

@@ -270,7 +270,7 @@ def _what_is_missing(difference: Difference, fmt: CheckpointFormat, shapes: dict
         "norm": names >= {"encoder.norm.gamma", "encoder.norm.beta"},
         "decoder": "decoder" in no_part,
         "mask token": "decoder.mask_token" in names and no_blocks and "decoder" not in no_part,
-        "simmim": "mask_token" in parts or "decoder.projection" in owners,
+        "simmim": "mask_token" in parts or ("decoder.projection" in owners and "decoder" not in no_part),
         "head": "head" in no_part,
         "probe": "batch_norm" in parts and "head" not in no_part,
         "no probe": parts & {"head", "batch_norm"} == {"head"} and "head" not in no_part and in_two_parts,

@@ -10,11 +10,9 @@ import torch
 from keras_mae.layers import TransformerBlock
 from keras_mae.layers.rotary_positions import RotaryPositions, rotary_angles
 from tests.layers.test_transformer_block import tokens
-from tests.reference import torchvision_operators
 from tests.reference.torch_weights import randomize
 
-OPERATORS = torchvision_operators  # has to be imported before transformers
-dinov3 = importlib.import_module("transformers.models.dinov3_vit.modeling_dinov3_vit")
+dinov3 = importlib.import_module("transformers.models.dinov3_vit.modeling_dinov3_vit")  # after torch_weights
 GRID = (2, 3)
 
 
