@@ -108,8 +108,9 @@ def continued(own: Weights, settings: Sequence[str], recipe: str | None = None) 
     weights = {f"run.{field.name}": getattr(own, field.name) for field in dataclasses.fields(Weights)}
     config = changed(replaced(base, **parts, **weights), settings)
     given = names_in(config, settings)
-    of_encoder = vars(config.encoder).items()
-    _refuse_others({name: value for name, value in of_encoder if f"encoder.{name}" in given}, found)
+    here = PRESETS[config.encoder.preset] if "encoder.preset" in given else {}
+    here = here | {name: value for name, value in vars(config.encoder).items() if f"encoder.{name}" in given}
+    _refuse_others(here, found)
     for name in found.description.unknown:
         key = name if "." in name else "encoder.image_size" if name == "image_shape" else f"encoder.{name}"
         if key not in given and getattr(config, key.partition(".")[0]) is not None:
@@ -178,12 +179,13 @@ def load_into(model: MaskedImageModel, config: PretrainConfig) -> tuple[Pretrain
     weights.say()
     _check_same(model, weights)
     lacking = _why_fresh(model, config, description)
+    shape, (rows, columns) = description.encoder.get("image_shape"), model.encoder.patch_size
     report = load_checkpoint(
         model.encoder if lacking else model,
         weights.path,
         description.format,
-        resize_positions=True,
-        prefix=own.init_prefix,
+        resize_positions=True if shape is None else (shape[0] // rows, shape[1] // columns),
+        prefix=description.prefix,
         channels_from=own.init_channels or "mean",
     )
     if config.optimizer.frozen_epochs is None:

@@ -134,6 +134,10 @@ def test_why_a_decoder_is_fresh_is_said(place, models, caplog):
         (("encoder.num_heads=4",), "num_heads is 2 there, and 4 here"),
         (("patch_size=(8,8)",), r"patch_size is \(4, 4\) there, and \(8, 8\) here"),
         (("num_cls_tokens=0",), "num_cls_tokens is 1 there, and 0 here"),
+        (
+            ("preset=vit_tiny_patch16",),
+            r"patch_size is \(4, 4\) there, and 16 here; hidden_dim is 16 there, and 192 here",
+        ),
         (("layer_scale=0.1",), "layer_scale is None there, and 0.1 here"),
     ],
 )
