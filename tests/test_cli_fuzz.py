@@ -108,7 +108,7 @@ def flag_of(program, name):
         "recipe": st.sampled_from(["mae_small_images", "mae_digits", "finetune_digits", "probe_digits", "vit", ""]),
         "strategy": st.sampled_from(["auto", "single", "mirrored", "multiworker", "tpu", ""]),
     }
-    for path in ("run", "output", "validation_data", "checkpoint", "stats", "labels"):
+    for path in ("run", "init", "output", "validation_data", "checkpoint", "stats", "labels"):
         kinds[path] = st.sampled_from(PATHS)
     value = kinds.get(name, st.sampled_from(LITERALS))
     written = value.map(f"--{name}={{}}".format)
@@ -129,6 +129,8 @@ def command_lines(draw, quick=False):
         "output_format": "--output_format=timm",
     }
     arguments = [good[flag] for flag in command.required]
+    if name in ("linear-probe", "knn", "export"):
+        arguments.append(draw(st.sampled_from(["--run=run", "--run=run", "--init=run", "--init=run/encoder.keras"])))
     if name == "demo":
         arguments.append("--seed=x")  # it takes minutes, and is tested elsewhere
     if name in CONFIGS:
@@ -248,6 +250,11 @@ def check(world, arguments):
 
 
 def _is_log(line):
+    of_weights = (
+        r"loaded \d+ var|  |the decoder starts|position embeddings|measured on|mean \S+ and|\S+: (the file|its)"
+    )
+    if re.match(of_weights, line):
+        return True
     return re.match(r"features of \d+|\d+ of \d+ images|.* written with|checking with|the images of", line) is not None
 
 

@@ -74,3 +74,29 @@ def test_another_backend_in_keras_own_file_is_refused(tmp_path):
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import keras_mae._backend"
     process = run_python("-c", script, KERAS_BACKEND="tensorflow")
     assert "ImportError: Keras runs on the backend 'torch'. keras_mae trains with tf.distribute" in process.stderr
+
+
+@pytest.mark.slow
+def test_nothing_here_speaks_to_another_machine(tmp_path):
+    """No import and no command that reads local files looks up a host or connects to one: there is no telemetry."""
+    script = (
+        "import importlib, sys\n"
+        "def hook(event, arguments):\n"
+        "    address = arguments[1] if event == 'socket.connect' else arguments[0]\n"
+        "    if event == 'socket.getaddrinfo' or event == 'socket.connect' and isinstance(address, tuple):\n"
+        "        raise AssertionError(f'{event} {arguments}')\n"
+        "sys.addaudithook(hook)\n"
+        "import keras_mae, huggingface_hub, keras_cv, tensorflow_datasets\n"
+        "for name in (*keras_mae._SUBPACKAGES, 'cli', 'demo'):\n"
+        "    importlib.import_module(f'keras_mae.{name}')\n"
+        "from keras_mae import cli\n"
+        "from tests.drawn import TINY, write_pictures\n"
+        f"folder = {str(tmp_path)!r}\n"
+        "write_pictures(f'{folder}/images', 8)\n"
+        "settings = [f'--set={setting}' for setting in (*TINY, 'epochs=1', 'warmup_epochs=0')]\n"
+        "words = ['--recipe=mae_small_images', f'--data=folder:{folder}/images', f'--output={folder}/run', *settings]\n"
+        "assert cli.main(['pretrain', *words]) == 0\n"
+        "assert cli.main(['card', f'--run={folder}/run', f'--output={folder}/card']) == 0\n"
+        "assert cli.main(['export', f'--run={folder}/run', f'--output={folder}/model']) == 0\n"
+    )
+    output(script)

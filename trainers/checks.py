@@ -67,7 +67,7 @@ def check_weights(config: Config) -> None:
     idle = [name for name in ("init_format", "init_prefix", "init_channels") if settings.get(f"{part}.{name}")]
     check_source(settings.get(f"{part}.init"), settings.get("encoder.run"), idle)
     frozen, epochs = (settings.get(f"optimizer.{key}") for key in ("frozen_epochs", "epochs"))
-    if frozen is not None and frozen >= epochs:
+    if frozen is not None and epochs is not None and frozen >= epochs:
         raise ValueError(
             f"the encoder must learn before the run ends: got frozen_epochs={frozen:g} of epochs={epochs}; type --set "
             f"frozen_epochs={epochs / 10:g}, or train for more epochs"

@@ -12,9 +12,8 @@ from keras_mae.encoders import Encoder, ViTEncoder
 from keras_mae.encoders.presets import PRESETS
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
-from keras_mae.trainers.first_weights import FirstWeights, find_weights, with_statistics
-from keras_mae.trainers.run import RunFolder
-from keras_mae.trainers.settings import ConfigT
+from keras_mae.trainers.first_weights import FirstWeights, TrainingT, find_weights, with_statistics
+from keras_mae.trainers.run import RunFolder, digest_of
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights
 
@@ -48,11 +47,13 @@ def run_of(own: Weights) -> str | None:
 
 def record_of(own: Weights) -> dict[str, Any] | None:
     """What `config.json` says of a trained model's weights: the digest if it begins with `init`, and the licence."""
-    if own.init is not None:
-        return find_weights(own).record()
     source = run_of(own)
-    licence = None if source is None else find_model(source).licence
-    return None if licence is None else {"source": source, "licence": licence}
+    if source is None:
+        return None
+    trained = find_model(source)
+    if own.init is None:
+        return None if trained.licence is None else {"source": source, "licence": trained.licence}
+    return {"source": source, "format": "keras", "digest": digest_of(trained.path), "licence": trained.licence}
 
 
 def _published(config: ClassifierConfig, drop_path_rate: float) -> tuple[Encoder, dict[str, Any]]:
@@ -97,13 +98,13 @@ def published_encoder(own: Weights, source: Source | None) -> tuple[Encoder, dic
         measured = {"mean": stats.mean, "std": stats.std}
         _log.info("mean %s and std %s, measured on %d images", stats.mean, stats.std, stats.num_images)
     weights.say()
-    by_hand = "make a .keras file of it by keras-mae convert --preset=... --set {}=..., and name that with --run"
+    by_hand = "make a .keras file of it by keras-mae convert --set {}=..., and name that with --run"
     arguments = {**missing_arguments(own, weights, by_hand), **measured}
     encoder, report = load_published(weights.path, weights.description.format, own.init_prefix, **arguments)
     return encoder, weights.record(report, **measured)
 
 
-def with_statistics_of(config: ConfigT, source: Source, folder: RunFolder, resume: bool) -> ConfigT:
+def with_statistics_of(config: TrainingT, source: Source, folder: RunFolder, resume: bool) -> TrainingT:
     """The config with mean and std of the images, if its weights are published ones that are not known with theirs."""
     own = config.encoder
     if own.init is None or run_of(own) is not None:

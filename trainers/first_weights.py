@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from keras_mae.checkpoints import CheckpointReport, load_checkpoint
 from keras_mae.checkpoints.description import Description, describe_checkpoint
@@ -15,18 +15,21 @@ from keras_mae.encoders.presets import PRESETS
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.registry import listed
 from keras_mae.trainers import recipes, run
-from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.config import PretrainConfig, TrainingConfig
 from keras_mae.trainers.encoder_parts import ViT
 from keras_mae.trainers.model_parts import Transformer
-from keras_mae.trainers.settings import ConfigT, changed, kind_of, names_in, replaced
+from keras_mae.trainers.settings import changed, kind_of, names_in, replaced
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights
 
+TrainingT = TypeVar("TrainingT", bound=TrainingConfig)
 _log = logging.getLogger("keras_mae")
 RECIPES = {"mae": "mae_continue", "simmim": "simmim_continue"}
 # What of an encoder is a run's own, and contradicts no file
-_FREE = ("image_shape", "image_size", "channels", "mean", "std", "position_embedding", "position_temperature")
-_FREE += ("drop_path_rate", "preset", "name", "dtype", "trainable")
+_FREE = (
+    *("image_shape", "image_size", "channels", "mean", "std", "position_embedding", "position_temperature"),
+    *("drop_path_rate", "preset", "name", "dtype", "trainable"),
+)
 
 
 class FirstWeights(NamedTuple):
@@ -105,8 +108,9 @@ def continued(own: Weights, settings: Sequence[str], recipe: str | None = None) 
     weights = {f"run.{field.name}": getattr(own, field.name) for field in dataclasses.fields(Weights)}
     config = changed(replaced(base, **parts, **weights), settings)
     given = names_in(config, settings)
-    of_encoder = vars(config.encoder).items()
-    _refuse_others({name: value for name, value in of_encoder if f"encoder.{name}" in given}, found)
+    here = PRESETS[config.encoder.preset] if "encoder.preset" in given else {}
+    here = here | {name: value for name, value in vars(config.encoder).items() if f"encoder.{name}" in given}
+    _refuse_others(here, found)
     for name in found.description.unknown:
         key = name if "." in name else "encoder.image_size" if name == "image_shape" else f"encoder.{name}"
         if key not in given and getattr(config, key.partition(".")[0]) is not None:
@@ -122,9 +126,9 @@ def _encoder_settings(description: Description, before: Any) -> ViT:
     settings = {name: value for name, value in known.items() if name in names}
     sizes = ("hidden_dim", "num_layers", "num_heads")
     alike = [name for name, one in PRESETS.items() if all(one[size] == known.get(size) for size in sizes)]
-    preset = {"preset": alike[0]} if alike else {}
-    rate = getattr(before, "drop_path_rate", 0.0)
-    return ViT(**preset, image_size=(height, width), channels=channels, drop_path_rate=rate, **settings)
+    settings |= {"preset": alike[0]} if alike else {}
+    settings["drop_path_rate"] = getattr(before, "drop_path_rate", 0.0)
+    return ViT(image_size=(height, width), channels=channels, **settings)
 
 
 def _plain(value: Any) -> Any:
@@ -132,8 +136,8 @@ def _plain(value: Any) -> Any:
 
 
 def with_statistics(
-    config: ConfigT, source: Source, channels: int, folder: run.RunFolder | None, resume: bool, photographs: bool
-) -> ConfigT:
+    config: TrainingT, source: Source, channels: int, folder: run.RunFolder, resume: bool, photographs: bool
+) -> TrainingT:
     """The config with mean and standard deviation of the images, where it leaves them open and they are needed.
 
     Args:
@@ -147,7 +151,7 @@ def with_statistics(
     open_ones = [name for name in ("mean", "std") if getattr(config.encoder, name) is None]
     if photographs or not open_ones:
         return config
-    there = folder.config_if_any() if resume and folder is not None else None
+    there: Any = folder.config_if_any() if resume else None
     if there is not None and there.program == config.program:
         known = {name: getattr(there.encoder, name) for name in open_ones}
     else:
@@ -175,12 +179,13 @@ def load_into(model: MaskedImageModel, config: PretrainConfig) -> tuple[Pretrain
     weights.say()
     _check_same(model, weights)
     lacking = _why_fresh(model, config, description)
+    shape, (rows, columns) = description.encoder.get("image_shape"), model.encoder.patch_size
     report = load_checkpoint(
         model.encoder if lacking else model,
         weights.path,
         description.format,
-        resize_positions=True,
-        prefix=own.init_prefix,
+        resize_positions=True if shape is None else (shape[0] // rows, shape[1] // columns),
+        prefix=description.prefix,
         channels_from=own.init_channels or "mean",
     )
     if config.optimizer.frozen_epochs is None:

@@ -63,10 +63,7 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         say_if_outside(trained, f"these settings are taken: {shown}")
         config = replaced(config, **taken)
     train, validation, num_classes = labelled_sources(config, data)
-    if path is None:
-        encoder, init = published_encoder(own, train)
-    else:
-        encoder, init = load_encoder(path), record_of(own)
+    encoder, init = published_encoder(own, train) if path is None else (load_encoder(path), record_of(own))
     if folder is not None:
         folder.start(config, data, False, overwrite, Seen(train, validation), init=init)
     _log.info("features of %d and %d images", train.num_images, validation.num_images)

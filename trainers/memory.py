@@ -124,12 +124,12 @@ def _pretraining(config: PretrainConfig) -> tuple[int, int, int] | None:
 def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int] | None:
     """As `_pretraining`; images pass the blocks that are not trained one block at a time."""
     own = config.encoder
-    trained = run_of(own)
-    if trained is not None:
-        arguments = of_this_version(read_encoder_arguments(find_model(trained).path))
+    run = run_of(own)
+    if run is not None:
+        arguments = of_this_version(read_encoder_arguments(find_model(run).path))
     elif own.init is not None:
-        weights = find_weights(own)
-        arguments = {**weights.description.encoder, **missing_arguments(own, weights, "type --set {}=...")}
+        found = find_weights(own)
+        arguments = {**found.description.encoder, **missing_arguments(own, found, "type --set {}=...")}
     elif own.preset is not None:
         arguments = encoder_arguments(own.preset, own.arguments())
     else:

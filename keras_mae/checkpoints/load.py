@@ -49,8 +49,9 @@ def load_checkpoint(
 
     Args:
         model: a `ViTEncoder`, `MaskedAutoencoder`, `SimMIM` or `ImageClassifier`.
-        path: a `.safetensors`, `.pth`, `.pt`, `.bin` or `.keras` file, or a URL of one. PyTorch's files are read with
-            `weights_only=True`: code in them is refused.
+        path: a `.safetensors`, `.pth`, `.pt`, `.bin` or `.keras` file, or what stands for one: a URL, a folder, the
+            name of published weights such as `mae_vit_base`, or `hf://OWNER/NAME`, see `known_files.local_path`.
+            PyTorch's files are read with `weights_only=True`: code in them is refused.
         format: `"mae_torch"` (the official names), `"timm"`, `"hf"` (Hugging Face), `"simmim_torch"` (the names of
             SimMIM's code) or `"keras"` (ours).
         skip: patterns (as in `fnmatch`) of names to leave out, the file's or ours: `"head.*"`, `"decoder.*"`. A

@@ -14,7 +14,11 @@ def _convert_flags() -> flags.FlagValues:
     formats = ["hf", "mae_torch", "simmim_torch", "timm", "keras"]
     values = flags.FlagValues()
     flags.DEFINE_string(
-        "checkpoint", None, "a .safetensors, .pth, .pt, .bin or .keras file, or a URL of one", flag_values=values
+        "checkpoint",
+        None,
+        "a .safetensors, .pth, .pt, .bin or .keras file, a URL of one, a folder with one, hf://OWNER/NAME, or the name "
+        "of published weights, such as mae_vit_base",
+        flag_values=values,
     )
     flags.DEFINE_enum(
         "format", None, formats,

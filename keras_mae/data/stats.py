@@ -55,6 +55,8 @@ def measure_stats(source: Source, channels: int, count: int = 1000) -> PixelStat
         ValueError: if no image can be decoded, or more than 1 % of the sample cannot, or a channel is the same in every
             pixel.
     """
+    if not source.encoded:
+        source.pixels(source.read(0)["image"], channels)  # refuses other channels before a graph does
     chosen = random_subset(source, count)
     corrupt = CorruptImages(chosen)
 

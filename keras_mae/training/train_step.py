@@ -154,7 +154,7 @@ class GlobalBatchModel(CheckedModel):
             sums = [loss, tf.cast(batch_size, tf.float32), *gradients]
             loss, total, *gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
             loss = _with_equal_shares(loss, total, batch_size, replicas)
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if hasattr(inner, "without_frozen"):  # our AdamW: what is frozen is not part of the norm
             gradients = inner.without_frozen(gradients)
         norm = tf.linalg.global_norm(gradients)

@@ -14,7 +14,7 @@ from keras_mae.export.timm_config import timm_config
 from keras_mae.export.weights_folder import write_weights
 from keras_mae.models import ImageClassifier
 from tests.base import fill_randomly, small_encoder
-from tests.export.torch_libraries import timm  # noqa: F401
+from tests.reference import torchvision_operators  # noqa: F401  timm needs it
 
 SQUARE = {"image_shape": (16, 16, 3), "mlp_dim": 25}
 
@@ -104,8 +104,14 @@ def classifier(pooling, **arguments):
     return fill_randomly(ImageClassifier(small_encoder(**SQUARE), 3, pooling, **arguments), seed=2)
 
 
+_IN_EVERY_RUN = ("plain", "gains", "classifier", "classifier of the class token", "timm's registers", "dinov3")
+_PARAMETERS = [
+    pytest.param(*case, id=case[0], marks=() if case[0] in _IN_EVERY_RUN else pytest.mark.slow) for case in cases()
+]
+
+
 @pytest.mark.medium
-@pytest.mark.parametrize(("name", "format", "kind", "make"), [pytest.param(*case, id=case[0]) for case in cases()])
+@pytest.mark.parametrize(("name", "format", "kind", "make"), _PARAMETERS)
 def test_the_lines_of_a_card_compute_what_the_model_does(name, format, kind, make, tmp_path, monkeypatch):
     model = make()
     weights = write_weights(model, str(tmp_path), "cc-by-nc-4.0", ["ash", "oak", "yew"] if kind == "logits" else [])
@@ -135,6 +141,7 @@ def features_of(encoder, images):
     return np.concatenate([features["cls_token"][:, None], features["patch_tokens"]], axis=1)
 
 
+@pytest.mark.medium
 def test_images_of_16_bits(tmp_path, monkeypatch):
     model = small_encoder((16, 16, 1), mean=(0.4,), std=(0.2,))
     weights = write_weights(model, str(tmp_path))

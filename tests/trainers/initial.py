@@ -1,5 +1,6 @@
 """Small files of weights to begin runs with: an encoder, an autoencoder, a SimMIM; every tensor is random."""
 
+import keras
 import numpy as np
 
 from keras_mae.checkpoints import save_checkpoint
@@ -31,7 +32,7 @@ def write_weights(folder):
         "four": small_encoder(**{**SIZES, "image_shape": (16, 16, 4)}, mean=(0.5,) * 4, std=(0.5,) * 4),
     }
     for block in models["simmim"].encoder.blocks:  # SimMIM's names have no biases of keys
-        queries, keys, values = np.split(np.array(block.attention.qkv.bias), 3)
+        queries, keys, values = np.split(keras.ops.convert_to_numpy(block.attention.qkv.bias), 3)
         block.attention.qkv.bias.assign(np.concatenate([queries, 0 * keys, values]))
     save_checkpoint(models["encoder"], folder / "encoder.safetensors", "timm", licence=LICENCE)
     save_checkpoint(models["mae"], folder / "mae.safetensors", "mae_torch")

@@ -7,7 +7,7 @@ positions, `--set channels=...` adapts the patch projection.
 The encoder has a lower rate than the decoder, by layer-wise decay. If the file has no decoder, the fresh one learns
 alone for the first tenth of the epochs, with the encoder frozen, as it would spoil the encoder otherwise; `--set
 frozen_epochs=0` trains both from the first step.
-Deviations from the paper, which pretrains from scratch: small batches, an eighth of the epochs, and the above.
+Deviations from the paper: it pretrains from scratch; here batches are small, epochs an eighth, and the above.
 """
 
 from keras_mae.trainers.config import PretrainConfig
