@@ -50,7 +50,16 @@ def fill_randomly(model, seed=1):
         else:
             values *= 0.3
         variable.assign(values)
+    for block in getattr(getattr(model, "encoder", model), "blocks", ()):
+        if block.qkv_bias and not block.key_bias:
+            block.attention.qkv.bias.assign(without_keys(block.attention.qkv.bias.numpy()))
     return model
+
+
+def without_keys(bias):
+    """The bias of queries, keys and values with zeros for the keys."""
+    query, key, value = np.split(bias, 3)
+    return np.concatenate([query, 0 * key, value])
 
 
 PLANES = (8, 12, 2)  # of a model that takes no image files, which is exported in a third of the time

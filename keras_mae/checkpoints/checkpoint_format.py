@@ -79,7 +79,7 @@ class CheckpointFormat:
         if getattr(encoder, "position_embedding", None) is not None:
             holds["num_prefix_positions"] = self.position_rows(encoder)
         for name, allowed in holds.items():
-            value = getattr(encoder, name, None)
+            value = getattr(encoder, name, allowed[0])  # other encoders than the ViT lack some
             if value not in allowed:
                 return f"{name}={value!r}, where its models have {' or '.join(map(repr, dict.fromkeys(allowed)))}"
         return None

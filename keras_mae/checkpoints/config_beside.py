@@ -5,9 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 _SAME_ACTIVATIONS = ("gelu", "gelu_python")  # both by the error function
+# parts of timm's names of models that compute something else from tensors of the same names
+_OTHER_KINDS = {
+    "quickgelu": "MLPs with 'quick_gelu', and those here have 'gelu'",
+    "siglip": "MLPs with 'gelu_tanh', and those here have 'gelu'",
+    "eva02_enormous": "norms after attention and MLPs, and those here come before",
+}
+# our arguments by Hugging Face's names
+_NAMES: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "hidden_dim": ("hidden_size", int),
+    "num_layers": ("num_hidden_layers", int),
+    "num_heads": ("num_attention_heads", int),
+    "layer_norm_epsilon": ("layer_norm_eps", float),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,23 +94,18 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _of_hugging_face(config: dict[str, Any], images: dict[str, Any]) -> Beside:
-    names = {
-        "hidden_dim": "hidden_size",
-        "num_layers": "num_hidden_layers",
-        "num_heads": "num_attention_heads",
-        "layer_norm_epsilon": "layer_norm_eps",
-    }
-    encoder = {ours: config[theirs] for ours, theirs in names.items() if theirs in config}
+    encoder = {ours: kind(config[theirs]) for ours, (theirs, kind) in _NAMES.items() if theirs in config}
     if "rope_theta" in config:
         encoder["rotary_temperature"] = float(config["rope_theta"])
     if "image_size" in config and "patch_size" in config:
         encoder["patch_size"] = _pair(config["patch_size"])
         encoder["image_shape"] = (*_pair(config["image_size"]), int(config.get("num_channels", 3)))
     if len(images.get("image_mean") or ()) == len(images.get("image_std") or (None,)):
-        encoder |= {"mean": tuple(images["image_mean"]), "std": tuple(images["image_std"])}
+        encoder |= {"mean": tuple(map(float, images["image_mean"])), "std": tuple(map(float, images["image_std"]))}
+    of_decoder: dict[str, tuple[str, Callable[[Any], Any]]] = {**_NAMES, "mlp_dim": ("intermediate_size", int)}
     decoder = {
-        ours: config[f"decoder_{theirs}"]
-        for ours, theirs in {**names, "mlp_dim": "intermediate_size"}.items()
+        ours: kind(config[f"decoder_{theirs}"])
+        for ours, (theirs, kind) in of_decoder.items()
         if f"decoder_{theirs}" in config
     }
     if decoder and "layer_norm_epsilon" in encoder:
@@ -124,6 +133,5 @@ def _of_timm(config: dict[str, Any]) -> Beside:
         height, width = _pair(own.get("img_size", size[1:]))
         encoder["image_shape"] = (height, width, int(own.get("in_chans", size[0])))
     if pretrained.get("mean") and pretrained.get("std"):
-        encoder |= {"mean": tuple(pretrained["mean"]), "std": tuple(pretrained["std"])}
-    quick = "quickgelu" in name
-    return Beside(name, encoder, refusal="MLPs with 'quick_gelu', and those here have 'gelu'" if quick else "")
+        encoder |= {"mean": tuple(map(float, pretrained["mean"])), "std": tuple(map(float, pretrained["std"]))}
+    return Beside(name, encoder, refusal=next((what for part, what in _OTHER_KINDS.items() if part in name), ""))

@@ -8,11 +8,14 @@ from typing import Any
 
 import keras
 
+from keras_mae.checkpoints.description import describe_checkpoint
 from keras_mae.checkpoints.formats import suggestion
 from keras_mae.checkpoints.known_files import licence_of, local_path
 from keras_mae.checkpoints.load import load_checkpoint
 from keras_mae.checkpoints.reading import KerasFile, open_tensors
 from keras_mae.checkpoints.save import check_target, config_path, save_checkpoint
+from keras_mae.decoders import MAEDecoder
+from keras_mae.masking import RandomMasking
 from keras_mae.models import ImageClassifier, MaskedAutoencoder, SimMIM, ViTEncoder
 
 
@@ -38,8 +41,8 @@ def convert_checkpoint(
         output: the file to write.
         output_format: its format.
         preset: the model in `source`, such as `vit_base_patch16`, `mae_vit_base_patch16` or `simmim_vit_base_patch16`;
-            a `.keras` file needs none, as it holds its model.
-        num_classes: makes it a classifier on the encoder `preset`.
+            None takes the model that `describe_checkpoint` finds in the file; a `.keras` file holds its model.
+        num_classes: makes it a classifier on that encoder.
         pooling: the classifier's.
         skip, resize_positions, prefix: as for `load_checkpoint`.
         overwrite: whether to replace existing files: `output`, and for Hugging Face its `config.json`.
@@ -50,16 +53,15 @@ def convert_checkpoint(
         The reports of loading and saving, for printing.
 
     Raises:
-        ValueError: as `load_checkpoint` and `save_checkpoint`; if `preset` is missing; or if `output` exists.
+        ValueError: as `load_checkpoint` and `save_checkpoint`; if the file does not tell which model it is, and
+            `preset` is None; or if `output` exists.
     """
     check_target(output, output_format)
     written = [output, config_path(output)] if output_format == "hf" else [output]
     taken = [path for path in written if os.path.exists(path)]
     if taken and not overwrite:
         raise ValueError(f"{taken[0]} is there already: choose another output, or allow its replacement with overwrite")
-    if preset is None:
-        if source_format != "keras":
-            raise ValueError(f"a file in the format {source_format!r} does not say which model it is: name the preset")
+    if preset is None and source_format == "keras":
         if skip or resize_positions or prefix or overrides or num_classes is not None:
             raise ValueError(
                 f"{source} is converted as the model that was saved; to fill another model with it, name a preset"
@@ -70,7 +72,9 @@ def convert_checkpoint(
                 raise ValueError(f"{source} is not in the format 'keras'. {suggestion(file.shapes, source)}")
             return str(save_checkpoint(file.model, output, output_format, licence_of(source, path)))
     model: keras.Model
-    if num_classes is not None:
+    if preset is None:
+        model = _described_model(local_path(source), source_format, prefix, num_classes, pooling, skip, overrides)
+    elif num_classes is not None:
         model = ImageClassifier.from_preset(preset, num_classes, pooling, **overrides)
     else:
         kinds: dict[str, Any] = {"mae": MaskedAutoencoder, "simmim": SimMIM}
@@ -78,3 +82,28 @@ def convert_checkpoint(
     loaded = load_checkpoint(model, source, source_format, skip, resize_positions, prefix)
     licence = licence_of(source, loaded.path)
     return f"{loaded}\n{save_checkpoint(model, output, output_format, licence)}"
+
+
+def _described_model(
+    path: str,
+    format: str,
+    prefix: str | None,
+    num_classes: int | None,
+    pooling: str,
+    skip: Sequence[str],
+    overrides: dict[str, Any],
+) -> keras.Model:
+    """A fresh model of the kind that a file describes."""
+    said = describe_checkpoint(path, format, prefix, overrides)
+    if said.unknown:
+        raise ValueError(
+            f"{path} does not tell {' and '.join(said.unknown)} of its model: name the preset, or set them"
+        )
+    if said.has_head and num_classes is None and not skip:
+        raise ValueError(f"{path} holds a classifier: give num_classes, or take its encoder alone with skip='head.*'")
+    encoder = ViTEncoder(**said.encoder)
+    if num_classes is not None:
+        return ImageClassifier(encoder, num_classes, pooling)
+    if said.method == "mae":
+        return MaskedAutoencoder(encoder, MAEDecoder(**(said.decoder or {})))
+    return SimMIM(encoder, RandomMasking()) if said.method == "simmim" else encoder

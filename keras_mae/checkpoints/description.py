@@ -19,6 +19,12 @@ from keras_mae.checkpoints.sizes import Sizes, sizes_of
 from keras_mae.encoders import ViTEncoder
 from keras_mae.registry import listed
 
+# arguments that shapes alone determine: metadata cannot say otherwise
+_SHAPED = (
+    *("patch_size", "hidden_dim", "num_layers", "mlp_dim", "gated_mlp", "num_cls_tokens", "num_registers"),
+    *("qk_norm", "pre_norm"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Description:
@@ -68,6 +74,8 @@ def describe_checkpoint(
             none that a `ViTEncoder` can be.
     """
     if path.lower().endswith(KERAS) and format in (None, "keras"):
+        if prefix:
+            raise ValueError(f"{path} is one saved model, whose names have no prefix; got prefix={prefix!r}")
         found, decoder, method, has_head = arguments_of_keras_file(path)
         return Description(
             path, "keras", "", method, {**found, **(encoder or {})}, decoder, has_head, (),
@@ -95,7 +103,8 @@ def load_encoder(
     Args:
         source: a file, or what else `local_path` takes.
         format, prefix: as for `describe_checkpoint`.
-        image_shape: `(H, W, C)` if other than the file's; position embeddings are then resized.
+        image_shape: `(H, W, C)` if other than the file's; position embeddings are then resized. For a file that does
+            not tell it, the file's.
         channels_from: as for `load_checkpoint`, for another number of channels.
         dtype: the dtype policy of the encoder.
         **arguments: of `ViTEncoder`, to override or complete the description.
@@ -115,16 +124,18 @@ def load_encoder(
     said = describe_checkpoint(path, format, prefix, arguments)
     unknown = [name for name in said.unknown if "." not in name and name not in given]
     if unknown:
-        raise ValueError(f"{path} does not tell {' and '.join(unknown)} of its model: give {unknown[0]}=...")
+        known = "".join(f" ({note})" for note in said.notes if "num_heads" in unknown and "heads: no tensor" in note)
+        raise ValueError(f"{path} does not tell {' and '.join(unknown)} of its model: give {unknown[0]}=...{known}")
     theirs = said.encoder.get("image_shape")
     own = {**said.encoder, **given}
     if theirs is not None and own["image_shape"][2] != theirs[2]:
         own = {name: value for name, value in own.items() if name not in ("mean", "std") or name in given}
-    encoder = ViTEncoder(**own, **({} if dtype is None else {"dtype": dtype}))
-    grid: bool | tuple[int, int] = True
-    if theirs is not None:
-        rows, columns = encoder.patch_size
-        grid = (theirs[0] // rows, theirs[1] // columns)
+    try:
+        encoder = ViTEncoder(**own, **({} if dtype is None else {"dtype": dtype}))
+    except TypeError as error:  # a config may hold anything
+        raise ValueError(f"{path}: what it says of its model does not make a ViTEncoder ({error})") from error
+    rows, columns = encoder.patch_size
+    grid = encoder.grid if theirs is None else (theirs[0] // rows, theirs[1] // columns)
     report = load_checkpoint(encoder, path, said.format, (), grid, said.prefix, channels_from)
     return encoder, dataclasses.replace(report, notes=(*said.notes, *report.notes))
 
@@ -156,14 +167,14 @@ def _described(file: NameSet, format: str, notes: list[str], sizes: Sizes, given
     ours = arguments_of(file.metadata, ENCODER_KEY)
     known = {**sizes.encoder, **given}
     if ours is not None:
-        wrong = [name for name, value in sizes.measured.items() if name in ours and ours[name] != value]
+        wrong = [name for name in _SHAPED if name in ours and ours[name] != sizes.measured[name]]
         if wrong:
             raise ValueError(f"{file.path}: its metadata state another {listed(wrong)} than its tensors have")
         known = {**sizes.encoder, **ours, **given}
         notes.append("the file states the arguments of its encoder")
     else:
         notes += [note for name, note in sizes.notes.items() if name not in given]
-    unknown = [name for name in ("image_shape", "num_heads", "position_embedding") if name not in known]
+    unknown = [name for name in ("image_shape", "num_heads") if name not in known]
     decoder = sizes.decoder
     if decoder is not None:
         decoder |= arguments_of(file.metadata, DECODER_KEY) or {}

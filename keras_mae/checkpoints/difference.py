@@ -233,7 +233,8 @@ _KEEP_HEAD = "keep the model's head as it is, with skip=('head.*',)."
 _MISSING = {
     "layer scale": "The file has no LayerScale: build the encoder with layer_scale=None.",
     "class token": "The file has no class token: build the encoder with num_cls_tokens=0.",
-    "registers": "The file has no register tokens: build the encoder with num_registers=0 and num_prefix_positions=None.",
+    "registers": "The file has no register tokens: build the encoder with num_registers=0 and "
+    "num_prefix_positions=None.",
     "norms of queries": "The file has no norms of queries and keys: build the encoder with qk_norm=False.",
     "norm before": "The file has no norm before the first block: build the encoder with pre_norm=False.",
     "positions": "The file has no absolute positions: build the encoder with position_embedding=None.",
@@ -269,7 +270,7 @@ def _what_is_missing(difference: Difference, fmt: CheckpointFormat, shapes: dict
         "norm": names >= {"encoder.norm.gamma", "encoder.norm.beta"},
         "decoder": "decoder" in no_part,
         "mask token": "decoder.mask_token" in names and no_blocks and "decoder" not in no_part,
-        "simmim": "mask_token" in parts or "decoder.projection" in owners,
+        "simmim": "mask_token" in parts or ("decoder.projection" in owners and "decoder" not in no_part),
         "head": "head" in no_part,
         "probe": "batch_norm" in parts and "head" not in no_part,
         "no probe": parts & {"head", "batch_norm"} == {"head"} and "head" not in no_part and in_two_parts,

@@ -1,4 +1,27 @@
-"""All formats by name, and a suggestion for a file of another one."""
+"""All formats by name, and a suggestion for a file of another one.
+
+============  ==========================================================  =======
+format        models                                                      written
+============  ==========================================================  =======
+mae_torch     official MAE: pretrained, full, fine-tuned, probed          yes
+simmim_torch  SimMIM's code: pretrained, encoder, fine-tuned              yes
+timm          ViT and DeiT                                                yes
+timm          ViT without class token, biases, or the class' position     yes
+timm          ViT with norms of queries and keys, or before the blocks    yes
+timm          DINOv2, with and without registers, SwiGLU                  yes
+timm          DINOv3 and LingBot-Vision, with and without biases, SwiGLU  yes
+hf            ViT                                                         yes
+hf            ViTMAE                                                      yes
+hf            ViTForMaskedImageModeling                                   yes
+hf            Dinov2 and Dinov2WithRegisters, SwiGLU                      yes
+hf            DINOv3ViT, gated or not, with and without biases            yes
+hf            Pixio                                                       yes
+keras         any model of this package                                   yes
+============  ==========================================================  =======
+
+Refused, with the reason: a distilled DeiT (two class tokens of different kinds), attention pooling, EVA's norms inside
+of blocks, MLPs with another activation than GELU or SwiGLU where a config says so.
+"""
 
 from __future__ import annotations
 

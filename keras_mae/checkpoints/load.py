@@ -43,8 +43,9 @@ def load_checkpoint(
     a classifier, and an `ImageClassifier` leaves out a decoder; a `MaskedAutoencoder` without its decoder's weights is
     an error unless they are skipped.
 
-    No file states the number of heads, LayerNorm's epsilon (1e-6 in the official code and timm, 1e-12 by default in
-    Hugging Face), mean and std of the pixels, or the grid of a non-square image: the caller has to know them.
+    No tensor tells the number of heads, LayerNorm's epsilon (1e-6 in the official code and timm, 1e-12 by default in
+    Hugging Face), mean and std of the pixels, or the grid of a non-square image: the caller has to know them, or takes
+    `load_encoder`, which reads them in our own files and in configs, and otherwise knows what is published.
 
     Args:
         model: a `ViTEncoder`, `MaskedAutoencoder`, `SimMIM` or `ImageClassifier`.

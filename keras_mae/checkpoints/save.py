@@ -32,7 +32,8 @@ _log = logging.getLogger("keras_mae")
 def save_checkpoint(model: keras.Model, path: str, format: str, licence: str | None = None) -> CheckpointReport:
     """Writes a model's weights under the names of another library; exact to the bit.
 
-    The write is atomic, and replaces an existing file.
+    The write is atomic, and replaces an existing file. The arguments of encoder and decoder are in the file's metadata,
+    from which `describe_checkpoint` and `load_encoder` know all of it.
 
     Args:
         model: a `ViTEncoder`, `MaskedAutoencoder`, `SimMIM` or `ImageClassifier`.
@@ -46,8 +47,8 @@ def save_checkpoint(model: keras.Model, path: str, format: str, licence: str | N
 
     Raises:
         ValueError: for an unknown format or ending; a model that the format has no place for: a decoder in timm's, a
-            linear probe's BatchNorm outside the official names, average pooling in Hugging Face's; or for a
-            `config.json` in the folder that is not Hugging Face's.
+            linear probe's BatchNorm outside the official names, average pooling in Hugging Face's, an encoder of a kind
+            that the library does not have; or for a `config.json` in the folder that is not Hugging Face's.
 
     Example:
 
@@ -135,14 +136,14 @@ def table_for_saving(fmt: CheckpointFormat, model: keras.Model) -> CheckpointFor
 
 def _is_of_kind(fmt: CheckpointFormat, encoder: Any) -> bool:
     """Whether a table is for encoders of this kind, if one has to say what is in the way."""
-    owners = {"encoder.registers": encoder.num_registers, "encoder.blocks.{}.mlp_scale.gamma": encoder.layer_scale}
-    has_all = all(owner in fmt.names for owner, value in owners.items() if value)
-    return has_all and fmt.rotary == (encoder.rotary_temperature is not None)
+    owners = {"num_registers": "encoder.registers", "layer_scale": "encoder.blocks.{}.mlp_scale.gamma"}
+    has_all = all(owner in fmt.names for name, owner in owners.items() if getattr(encoder, name, None))
+    return has_all and fmt.rotary == (getattr(encoder, "rotary_temperature", None) is not None)
 
 
 def _tensors(ours: list[Slot], fmt: CheckpointFormat, model: keras.Model) -> dict[str, np.ndarray]:
     encoder = getattr(model, "encoder", model)
-    key_biases_count = encoder.rotary_temperature is not None or encoder.qk_norm
+    key_biases_count = getattr(encoder, "rotary_temperature", None) is not None or getattr(encoder, "qk_norm", False)
     tensors = fmt.unused(encoder)
     for slot in ours:
         names = fmt.file_names(slot)
@@ -212,6 +213,8 @@ def _notes(model: keras.Model, path: str, format: str, config: dict[str, Any] | 
         f"pixels are scaled to [0, 1], then normalised by mean {pixels.mean} and std {pixels.std}; {encoder.num_heads} "
         f"heads, LayerNorm epsilon {encoder.layer_norm_epsilon}"
     )
+    if getattr(encoder, "rotary_temperature", None) is not None:
+        yield f"rotary positions of temperature {encoder.rotary_temperature:g}, which are no tensor"
     if format == "simmim_torch":
         yield "biases of keys are left out: they have no influence"
     if config is not None:

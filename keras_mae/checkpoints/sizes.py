@@ -11,6 +11,7 @@ from typing import Any
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.config_beside import Beside, config_for
 from keras_mae.checkpoints.difference import additions
+from keras_mae.checkpoints.metadata import ENCODER_KEY
 from keras_mae.checkpoints.name_sets import NameSet
 from keras_mae.checkpoints.positions import is_sincos, sincos_grid
 from keras_mae.registry import listed
@@ -18,13 +19,14 @@ from keras_mae.registry import listed
 Shape = tuple[int, ...]
 
 # Heads by (width, blocks) of what is published: timm's vision_transformer.py and eva.py, and the papers of ViT, DeiT,
-# MAE, DINOv2, DINOv3 and LingBot-Vision. With rotary positions, DINOv3's huge has other heads than the others' huge.
-_HEADS = {(192, 12): 3, (384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 16, (1408, 40): 16, (1664, 48): 16}
-_HEADS_WITH_ROTARY = {(192, 12): 3, (384, 12): 6, (768, 12): 12, (1024, 24): 16, (1280, 32): 20, (1536, 40): 24}
-_HEADS_WITH_ROTARY |= {(4096, 40): 32}
+# MAE, DINOv2, DINOv3 and LingBot-Vision. DINOv3's huge, with rotary positions, has other heads than the others' huge.
+# Of plain ViTs, MAE-Lite's tiny and MoCo v3's small have 12 heads, which timm and DINOv2 have not. SigLIP has a giant
+# of DINOv2's size with 16 heads, whose MLPs are not gated.
+_HEADS: dict[tuple[int, int], tuple[int, ...]] = {(192, 12): (3, 12), (384, 12): (6, 12), (768, 12): (12,)}
+_HEADS |= {(1024, 24): (16,), (1280, 32): (16,), (1408, 40): (16,), (1536, 40): (24, 16), (1664, 48): (16,)}
+_HEADS_WITH_ROTARY: dict[tuple[int, int], tuple[int, ...]] = {(192, 12): (3,), (384, 12): (6,), (768, 12): (12,)}
+_HEADS_WITH_ROTARY |= {(1024, 24): (16,), (1280, 32): (20,), (1536, 40): (24,), (4096, 40): (32,)}
 _HEADS_OF_DECODERS = {(512, 8): 16}  # MAE's
-_DINOV2_GIANT = (1536, 40)  # 24 heads with gated MLPs; SigLIP's of this size, which are not gated, have 16
-_MOCO = re.compile(r"(^|\.)(base|momentum)_encoder\.")  # its ViT-S has 12 heads
 _PRE_NORM_EPSILON = 1e-5  # of all models in timm that have a norm before the first block
 _ROTARY_TEMPERATURE = 100.0  # DINOv3's; the periods are no weights
 
@@ -106,6 +108,8 @@ def sizes_of(file: NameSet) -> Sizes:
     if kernel is None or len(kernel) != 4 or not tensors.blocks("encoder.blocks"):
         raise ValueError(f"{file.path} is not of a Vision Transformer on images: {fmt.patch_kernel} is {kernel}")
     _check_all_known(tensors)
+    if tensors.shape("encoder.blocks.{}.mlp_output", "weight") is None:
+        raise ValueError(f"{file.path} is not of a Vision Transformer that is known here: its blocks have no MLPs")
     measured = _measured(tensors, kernel)
     beside = config_for(file.path, kernel[0])
     found, notes = dict(measured), {}
@@ -180,14 +184,16 @@ def _heads(found: dict[str, Any], notes: dict[str, str], tensors: _Tensors, besi
     elif "num_heads" in beside.encoder:
         found["num_heads"] = beside.encoder["num_heads"]
         notes["num_heads"] = f"num_heads={found['num_heads']}, by the config beside the file ({beside.name})"
-    elif not _MOCO.search(tensors.file.prefix):
+    else:
         table = _HEADS_WITH_ROTARY if tensors.fmt.rotary else _HEADS
-        heads = 24 if (width, depth) == _DINOV2_GIANT and found["gated_mlp"] else table.get((width, depth))
-        if heads is not None:
-            found["num_heads"] = heads
-            notes["num_heads"] = (
-                f"num_heads={heads}, as published models of {depth} blocks of width {width} have: no tensor tells it"
-            )
+        published = table.get((width, depth), ())
+        models = f"published models of {depth} blocks of width {width}"
+        of_timm_or_dino = found["layer_scale"] is not None or (beside.name is not None and width < 1536)
+        if len(published) == 1 or (published and of_timm_or_dino):
+            found["num_heads"] = published[0]
+            notes["num_heads"] = f"num_heads={published[0]}, as {models} have: no tensor tells it"
+        elif published:
+            notes["num_heads"] = f"{models} have {' or '.join(map(str, published))} heads: no tensor tells it"
 
 
 def _epsilon(found: dict[str, Any], notes: dict[str, str], fmt: CheckpointFormat, beside: Beside) -> None:
@@ -215,12 +221,18 @@ def _positions(
             return said or ((side, side) if (2 * side - 1) ** 2 == rows else None)
         if tensors.fmt.rotary:
             found["position_embedding"] = None
+        elif ENCODER_KEY not in tensors.file.metadata:
+            raise ValueError(
+                f"{tensors.file.path} has no positions: those of its model are no tensor, as rotary ones of other "
+                "kinds than DINOv3's are, and no ViTEncoder has them"
+            )
         return said
     table = tensors.read("encoder.positions.table")[0]
     classes, both = found["num_cls_tokens"], found["num_cls_tokens"] + found["num_registers"]
     counts = dict.fromkeys((classes, 0, both))
     if said is not None:
-        counts = {count: None for count in counts if len(table) == count + said[0] * said[1]}
+        fitting = {count: None for count in counts if len(table) == count + said[0] * said[1]}
+        said, counts = (said, fitting) if fitting else (None, counts)  # a config may be of another image size
     for count in counts:
         grid = said or sincos_grid(table, count)
         if grid is not None and is_sincos(table, grid, count):

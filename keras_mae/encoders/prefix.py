@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
-
 
 def prefix_sizes(num_cls_tokens: int, num_registers: int, num_prefix_positions: int | None) -> tuple[int, int]:
     """The number of prefix tokens, and of those that have a position.
@@ -15,7 +13,7 @@ def prefix_sizes(num_cls_tokens: int, num_registers: int, num_prefix_positions: 
         ValueError: for a negative number, or positions of some registers or class tokens alone.
     """
     for name, count in (("num_cls_tokens", num_cls_tokens), ("num_registers", num_registers)):
-        if not isinstance(count, numbers.Integral) or count < 0:
+        if not isinstance(count, int) or count < 0:
             raise ValueError(f"{name} is an integer from 0, got {count!r}")
     both = num_cls_tokens + num_registers
     positions = num_cls_tokens if num_prefix_positions is None else num_prefix_positions

@@ -220,8 +220,10 @@ class ViTEncoder(Encoder):
             yield x
 
     def _split(self, x) -> Tokens:
-        count = self.num_prefix_tokens
-        return Tokens(*tf.split(x, [count, -1], axis=1)) if count else Tokens(x[:, :0], x)
+        count, length = self.num_prefix_tokens, x.shape[1]
+        if not count:
+            return Tokens(x[:, :0], x)
+        return Tokens(*tf.split(x, [count, -1 if length is None else length - count], axis=1))
 
     def tokens_of_layer(self, images, layer: int, training=False, seed: ExampleSeed | None = None) -> Tokens:
         return self._split(*self._leaving([layer], images, training, seed))

@@ -1,12 +1,20 @@
 """Small models of ours with two blocks on a 2 x 3 grid, every weight random."""
 
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
-from tests.base import fill_randomly
+from tests.base import fill_randomly, without_keys
 
 
 def small_encoder(image_shape=(8, 12, 3), patch_size=4, seed=1, **overrides):
     sizes = {"hidden_dim": 16, "num_layers": 2, "num_heads": 2, "mlp_dim": 24}
     return fill_randomly(ViTEncoder(image_shape, patch_size, **{**sizes, **overrides}), seed)
+
+
+def vit_encoder(arguments, seed=1):
+    """A `ViTEncoder`, every weight random but the biases of keys, if it has none."""
+    encoder = fill_randomly(ViTEncoder(**arguments), seed)
+    for block in encoder.blocks if encoder.qkv_bias and not encoder.key_bias else ():
+        block.attention.qkv.bias.assign(without_keys(block.attention.qkv.bias.numpy()))
+    return encoder
 
 
 def small_mae(seed=1, decoder=None, **overrides):

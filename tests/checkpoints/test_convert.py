@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import keras_mae
 from keras_mae import cli
@@ -106,6 +106,23 @@ def test_another_image_size(size, flag, grid):
     np.testing.assert_array_equal(keras.saving.load_model("b.keras").positions.table, expected)
 
 
+def test_without_a_preset_the_file_says_its_model(capfd, empty_folder):
+    mae = small_mae()
+    keras_mae.save_checkpoint(mae, "a.pth", "mae_torch")
+    assert cli.main(convert("a.pth", "mae_torch", "b.keras", "keras")) == 0
+    same(keras.saving.load_model("b.keras"), mae)
+    keras_mae.save_checkpoint(small_classifier("cls"), "c.safetensors", "timm")
+    flags = ["--num_classes=5", "--pooling=cls"]
+    assert cli.main(convert("c.safetensors", "timm", "d.keras", "keras", *flags)) == 0
+    same(keras.saving.load_model("d.keras"), small_classifier("cls"))
+    save_file(load_file("c.safetensors"), "e.safetensors")  # without what ours say of themselves
+    line = refused(capfd, convert("e.safetensors", "timm", "f.keras", "keras", "--skip=head.*"))
+    assert "does not tell image_shape and num_heads of its model: name the preset, or set them" in line
+    flags = ["--skip=head.*", "--set=image_shape=(8,12,3)", "--set=num_heads=2", "--resize_positions=2x3"]
+    assert cli.main(convert("e.safetensors", "timm", "f.keras", "keras", *flags)) == 0
+    same(keras.saving.load_model("f.keras"), small_classifier("cls").encoder)
+
+
 def test_a_file_that_is_there_stays_unless_asked(capfd, empty_folder):
     small_encoder().save("a.keras")
     hf = convert("a.keras", "keras", "model.safetensors", "hf")
@@ -140,7 +157,7 @@ def test_a_failed_conversion_leaves_nothing(capfd, monkeypatch, empty_folder):
 @pytest.mark.parametrize(
     ("source", "flags", "message"),
     [
-        (("a.safetensors", "timm", "b.keras", "keras"), [], "does not say which model it is: name the preset"),
+        (("a.safetensors", "timm", "b.keras", "keras"), [], "holds a classifier: give num_classes"),
         (("a.keras", "keras", "b.pth", "timm"), ["--skip=head.*"], "to fill another model with it, name a preset"),
         (("a.keras", "keras", "b.pth", "timm"), PRESET[1:], "to fill another model with it, name a preset"),
         (("a.safetensors", "keras", "b.pth", "timm"), [], "format='mae_torch' or format='timm'"),

@@ -13,7 +13,7 @@ from keras_mae.masking import UnitMasking
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from tests.base import weights_of
 from tests.checkpoints import published
-from tests.checkpoints.small import small_classifier, small_encoder, small_mae
+from tests.checkpoints.small import small_classifier, small_encoder, small_mae, vit_encoder
 
 
 def stripped(path, into, rename=lambda name: name):
@@ -31,9 +31,10 @@ def arguments(encoder):
     "format, ending", [("timm", "safetensors"), ("hf", "pth"), ("mae_torch", "pth"), ("keras", "keras")]
 )
 def test_our_files_tell_everything(format, ending, tmp_path):
-    encoder = small_encoder(
-        mean=(0.1, 0.2, 0.3), drop_path_rate=0.1, position_temperature=50.0, layer_norm_epsilon=1e-4
-    )
+    sizes = {"image_shape": (8, 12, 3), "patch_size": 4, "hidden_dim": 16, "num_layers": 1, "num_heads": 2}
+    own = {} if format == "hf" else {"layer_scale": 0.1, "key_bias": False}
+    other = {"mean": (0.1, 0.2, 0.3), "drop_path_rate": 0.1, "position_temperature": 50.0, "layer_norm_epsilon": 1e-4}
+    encoder = vit_encoder({**sizes, **own, **other})
     path = str(tmp_path / f"file.{ending}")
     keras_mae.save_checkpoint(encoder, path, format)
     said = describe_checkpoint(path)
@@ -74,27 +75,22 @@ def test_a_stranger_s_full_file(tmp_path):
 
 def test_heads_are_told_only_where_publications_agree(tmp_path):
     tiny = {"hidden_dim": 192, "num_layers": 12, "num_heads": 3, "mlp_dim": 8, "position_embedding": "learned"}
-    encoder = ViTEncoder((8, 8, 3), 4, **tiny)
-    keras_mae.save_checkpoint(encoder, str(tmp_path / "a.safetensors"), "timm")
+    keras_mae.save_checkpoint(ViTEncoder((8, 8, 3), 4, **tiny), str(tmp_path / "a.safetensors"), "timm")
     path = stripped(tmp_path / "a.safetensors", tmp_path / "b")
     said = describe_checkpoint(path)
-    assert said.unknown == () and said.encoder["num_heads"] == 3
-    assert any("num_heads=3, as published models of 12 blocks of width 192" in note for note in said.notes)
-    assert any("layer_norm_epsilon=1e-06" in note for note in said.notes)
-    moco = stripped(tmp_path / "a.safetensors", tmp_path / "c", lambda name: f"module.base_encoder.{name}")
-    said = describe_checkpoint(moco)
-    assert (said.prefix, said.unknown) == ("module.base_encoder.", ("num_heads",))
-    with pytest.raises(ValueError, match=r"does not tell num_heads of its model: give num_heads=\.\.\."):
-        load_encoder(moco)
-    assert load_encoder(moco, num_heads=6)[0].num_heads == 6
-    config = {
-        "architecture": "vit_own",
-        "model_args": {"num_heads": 6},
-        "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3},
-    }
+    assert said.unknown == ("num_heads",) and any("layer_norm_epsilon=1e-06" in note for note in said.notes)
+    with pytest.raises(
+        ValueError, match=r"give num_heads=\.\.\. \(published models of 12 blocks .* have 3 or 12 heads"
+    ):
+        load_encoder(path)
+    assert load_encoder(path, num_heads=12)[0].num_heads == 12
+    config = {"architecture": "deit_tiny_patch16_224", "pretrained_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}
     (tmp_path / "b" / "config.json").write_text(json.dumps(config))
     said = describe_checkpoint(path)
-    assert said.encoder["num_heads"] == 6 and said.encoder["mean"] == (0.5, 0.5, 0.5)
+    assert (said.encoder["num_heads"], said.encoder["mean"], said.encoder["std"]) == (3, (0.5,) * 3, (0.25,) * 3)
+    assert any("num_heads=3, as published models of 12 blocks of width 192 have" in note for note in said.notes)
+    (tmp_path / "b" / "config.json").write_text(json.dumps(config | {"model_args": {"num_heads": 6}}))
+    assert describe_checkpoint(path).encoder["num_heads"] == 6
 
 
 def test_a_sincos_table_is_recognised_by_its_numbers(tmp_path):
@@ -171,6 +167,7 @@ def test_what_no_vit_encoder_is(extra, cause, tmp_path):
         ({"model_type": "vit", "hidden_act": "quick_gelu"}, "MLPs with 'quick_gelu'"),
         ({"model_type": "dinov3_vit", "hidden_act": "gelu", "use_gated_mlp": True}, "gated MLPs with 'gelu'"),
         ({"architecture": "vit_base_patch16_clip_quickgelu_224"}, "quick_gelu"),
+        ({"architecture": "vit_base_patch16_siglip_gap_224"}, "gelu_tanh"),
     ],
 )
 def test_a_config_that_says_another_activation(config, cause, tmp_path):
@@ -190,6 +187,45 @@ def test_a_classifier_and_a_config_of_another_file(tmp_path):
     path = stripped(tmp_path / "a.safetensors", tmp_path / "c")
     (tmp_path / "c" / "config.json").write_text(json.dumps(config))
     assert describe_checkpoint(path).unknown == ("num_heads",)
+
+
+@pytest.mark.parametrize(
+    "metadata, message",
+    [
+        ({"hidden_dim": 32}, "its metadata state another hidden_dim than its tensors have"),
+        ({"num_heads": "x"}, "num_heads is a positive integer, got 'x'"),
+        ({"num_heads": 2, "drop_path_rate": "x"}, "does not make a ViTEncoder"),
+        ([1, 2], "does not tell image_shape and num_heads of its model"),
+    ],
+)
+def test_metadata_of_others_may_hold_anything(metadata, message, tmp_path):
+    path = str(tmp_path / "a.safetensors")
+    keras_mae.save_checkpoint(small_encoder(position_embedding="learned"), path, "timm")
+    save_file(load_file(path), path, {"keras_mae.encoder": json.dumps(metadata)})
+    with pytest.raises(ValueError, match=message):
+        load_encoder(path, **({"image_shape": (8, 12, 3)} if isinstance(metadata, dict) else {}))
+
+
+def test_a_saved_model_has_no_prefix(tmp_path):
+    keras_mae.save_checkpoint(small_encoder(), str(tmp_path / "a.keras"), "keras")
+    with pytest.raises(ValueError, match="is one saved model, whose names have no prefix; got prefix='x'"):
+        load_encoder(str(tmp_path / "a.keras"), prefix="x")
+
+
+def test_the_names_of_dinov2_itself(tmp_path):
+    encoder = small_encoder((16, 16, 3), position_embedding="learned", layer_scale=1.0, gated_mlp=True)
+    keras_mae.save_checkpoint(encoder, str(tmp_path / "a.safetensors"), "timm")
+
+    def theirs(name):
+        return name.replace("mlp.fc1", "mlp.w12").replace("mlp.fc2", "mlp.w3")
+
+    path = stripped(tmp_path / "a.safetensors", tmp_path / "b", theirs)
+    registers, token = np.ones((1, 4, 16), "float32"), np.ones((1, 16), "float32")
+    save_file(load_file(path) | {"register_tokens": registers, "mask_token": token}, path)
+    other, report = load_encoder(path, num_heads=2)
+    assert (other.num_registers, other.num_prefix_positions, other.gated_mlp) == (4, 1, True)
+    assert report.dropped == ("mask_token",)
+    np.testing.assert_array_equal(other.blocks[1].mlp_hidden.kernel, encoder.blocks[1].mlp_hidden.kernel)
 
 
 @pytest.mark.medium

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 import keras_mae
 from keras_mae.checkpoints import describe_checkpoint, load_encoder
-from keras_mae.models import ViTEncoder
+from keras_mae.masking import UnitMasking
+from keras_mae.models import SimMIM, ViTEncoder
 from tests.base import random_images
 from tests.checkpoints import published
 from tests.checkpoints.test_against_published import TOLERANCE
@@ -61,3 +62,32 @@ def test_features_description_and_round_trip(kind, tmp_path):
     (tmp_path / "memory" / "config.json").write_text(json.dumps(of_theirs))
     again, _ = load_encoder(memory)
     np.testing.assert_array_equal(again.encode(images).patches, ours.patches)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("kind", ["dinov2", "dinov3"])
+def test_the_mask_token_of_their_training_goes_into_a_simmim(kind, tmp_path):
+    theirs = hf_model(kind)
+    theirs.save_pretrained(tmp_path)
+    path = str(tmp_path / "model.safetensors")
+    simmim = SimMIM(ViTEncoder(**describe_checkpoint(path).encoder), UnitMasking(unit=8))
+    report = keras_mae.load_checkpoint(simmim, path, "hf", skip=("decoder.*",))
+    assert not report.dropped and report.fresh == ("decoder.projection.kernel", "decoder.projection.bias")
+    images, mask = random_images(2, (16, 16, 3)), np.tile([0, 1], (2, 8)).astype("int32")
+    with torch.no_grad():
+        pixels = published.pixels_for(simmim.encoder, images)
+        expected = theirs(pixels, bool_masked_pos=torch.tensor(mask).bool()).last_hidden_state
+    ours = simmim.encoder.encode(images, mask=mask, mask_token=simmim.mask_token)
+    np.testing.assert_allclose(np.concatenate(ours, axis=1), expected, **TOLERANCE)
+
+
+@pytest.mark.medium
+def test_biases_that_its_config_leaves_out_are_zeros(tmp_path):
+    theirs = hf_model("dinov3", query_bias=False, proj_bias=False, mlp_bias=False)
+    theirs.save_pretrained(tmp_path)
+    encoder, report = load_encoder(str(tmp_path / "model.safetensors"))
+    assert any("these biases are zeros, which compute the same" in note for note in report.notes)
+    images = random_images(2, (16, 16, 3))
+    with torch.no_grad():
+        expected = theirs(published.pixels_for(encoder, images)).last_hidden_state
+    np.testing.assert_allclose(np.concatenate(encoder.encode(images), axis=1), expected, **TOLERANCE)

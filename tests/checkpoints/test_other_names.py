@@ -6,6 +6,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 import keras_mae
+from keras_mae.checkpoints import describe_checkpoint
 from keras_mae.layers import sincos_position_embedding
 from tests.base import random_images, weights_of
 from tests.checkpoints.small import small_classifier, small_encoder, small_mae
@@ -38,8 +39,17 @@ def same(model, expected):
         np.testing.assert_array_equal(variable, other)
 
 
-@pytest.mark.parametrize("format", ["timm", "mae_torch", "hf", "simmim_torch"])
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "backbone.", "student.backbone.", "state_dict."])
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "student.backbone.", "state_dict.")
+NESTED = ("model_ema.", "module._orig_mod.backbone.", "state_dict.model.encoder.", "student.module.backbone.", "net.0.")
+
+
+@pytest.mark.parametrize(
+    "prefix, format",
+    [
+        *((prefix, format) for prefix in PREFIXES for format in ("timm", "mae_torch", "hf", "simmim_torch")),
+        *((prefix, ("timm", "hf")[index % 2]) for index, prefix in enumerate(NESTED)),
+    ],
+)
 def test_one_prefix_is_taken_off_and_told_of(prefix, format, tmp_path):
     content = {f"{prefix}{name}": value for name, value in tensors(encoder(), tmp_path, format).items()}
     model = encoder(seed=5)
@@ -52,11 +62,16 @@ def test_one_prefix_is_taken_off_and_told_of(prefix, format, tmp_path):
             block.attention.qkv.bias.assign(bias)
     same(model, same_without_key_biases)
     assert repr(prefix) in str(report)
+    said = describe_checkpoint(str(tmp_path / "file.safetensors"), encoder={"num_heads": 2})
+    assert (said.format, said.prefix) == ("timm" if format == "mae_torch" else format, prefix) and said.unknown == ()
 
 
 @pytest.mark.parametrize(
     "plain, average",
-    [("model.", "model_ema."), ("student.", "teacher."), ("", "ema."), ("state_dict.", "state_dict_ema.")],
+    [
+        *(("model.", "model_ema."), ("student.", "teacher."), ("", "ema."), ("state_dict.", "state_dict_ema.")),
+        *(("student.backbone.", "teacher.backbone."), ("model.encoder.", "ema_model.module.encoder.")),
+    ],
 )
 @pytest.mark.parametrize("nested", [False, True])
 def test_of_two_sets_the_plain_one_is_taken_and_the_other_on_request(plain, average, nested, tmp_path):
@@ -66,7 +81,9 @@ def test_of_two_sets_the_plain_one_is_taken_and_the_other_on_request(plain, aver
         content = {"epoch": 3, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}}}
         for prefix, each in sets:
             each = {name: torch.tensor(value) for name, value in each.items()}
-            content |= {prefix.removesuffix("."): each} if prefix else each
+            for key in reversed(prefix.split(".")[:-1]):
+                each = {key: each}
+            content |= each
         path = str(tmp_path / "file.pth")
         torch.save(content, path)
     else:
@@ -76,6 +93,7 @@ def test_of_two_sets_the_plain_one_is_taken_and_the_other_on_request(plain, aver
     report = keras_mae.load_checkpoint(model, path, "timm")
     same(model, encoder())
     assert f"prefix={average!r} takes the other" in str(report)
+    assert (describe_checkpoint(path).prefix, describe_checkpoint(path, prefix=average).prefix) == (plain, average)
     keras_mae.load_checkpoint(model, path, "timm", prefix=average)
     same(model, encoder(seed=2))
     refused(model, path, "timm", "prefix='none'", repr(average), prefix="none")
@@ -128,10 +146,10 @@ def test_no_position_for_the_class_token(format, name, tmp_path):
 @pytest.mark.parametrize(
     "extra, cause",
     [
-        ({"reg_token": (1, 4, 16)}, "register tokens"),
-        ({"dist_token": (1, 1, 16)}, "distillation token"),
-        ({"blocks.0.attn.q_norm.weight": (8,)}, "norms of queries and keys"),
-        ({"norm_pre.weight": (16,)}, "a norm before the first block"),
+        ({"reg_token": (1, 4, 16)}, "register tokens: build the encoder with num_registers=4"),
+        ({"dist_token": (1, 1, 16)}, "distillation token, which no model here has"),
+        ({"blocks.0.attn.q_norm.weight": (8,)}, "norms of queries and keys: build the encoder with qk_norm=True"),
+        ({"norm_pre.weight": (16,)}, "a norm before the first block: build the encoder with pre_norm=True"),
     ],
 )
 def test_additions_are_named_and_no_resizing_is_advised(extra, cause, tmp_path):

@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import keras_mae
-from keras_mae.models import ViTEncoder
-from tests.base import fill_randomly, random_images
+from tests.base import random_images
+from tests.checkpoints.small import vit_encoder
 
 _SIZES = {"image_shape": (8, 8, 3), "patch_size": (4, 4), "hidden_dim": 16, "num_layers": 1, "num_heads": 2}
 _SIZES |= {"mlp_dim": 32, "position_embedding": "learned"}
@@ -40,12 +40,7 @@ _ARGUMENT = re.compile(r"(\w+)=(None|True|False|'\w+'|\(\d[^)]*\)|[\d.]+\d|\d+)"
 
 
 def model_of(arguments, seed=1):
-    encoder = fill_randomly(ViTEncoder(**{**_SIZES, **arguments}), seed)
-    if encoder.qkv_bias and not encoder.key_bias:
-        for block in encoder.blocks:
-            bias = np.split(block.attention.qkv.bias.numpy(), 3)
-            block.attention.qkv.bias.assign(np.concatenate([bias[0], 0 * bias[1], bias[2]]))
-    return encoder
+    return vit_encoder({**_SIZES, **arguments}, seed)
 
 
 def followed(path, format, arguments):
@@ -115,6 +110,7 @@ def test_biases_of_keys_into_a_model_without(tmp_path):
     "arguments, format, cause",
     [
         (_ROTARY, "timm", "a bias of the keys, which the format 'timm' has no place for"),
+        ({**_ROTARY, "num_registers": 0}, "timm", "num_registers=0, where its models with rotary positions have"),
         ({"num_cls_tokens": 3}, "timm", "num_cls_tokens=3, where its models have 0 or 1"),
         ({"num_registers": 4}, "timm", "num_prefix_positions=1, where its models have 0 or 5"),
         ({"num_registers": 4, "layer_scale": 1.0, "num_prefix_positions": 0}, "hf", "num_prefix_positions=0"),

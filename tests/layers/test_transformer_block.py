@@ -1,12 +1,16 @@
 """Attention and the block against NumPy, drop path, and shapes that are not static."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import torch
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import DropPath, SelfAttention, TransformerBlock
-from tests.base import fill_randomly
+from keras_mae.layers.rotary_positions import Rotation
+from tests.base import fill_randomly, without_keys
 from tests.reference import from_keras, numpy_mae
 
 
@@ -92,3 +96,37 @@ def test_both_branches_of_a_block_are_dropped_independently():
 def test_drop_path_rate(rate):
     with pytest.raises(ValueError, match=r"a drop path rate lies in \[0, 1\)"):
         DropPath(rate)
+
+
+def test_normalised_queries_and_keys_against_pytorch():
+    """Both norms precede the scale and the rotation: a rotation of all tokens by the same angles changes nothing."""
+    layer, x = SelfAttention(12, 3, qkv_bias=False, qk_norm=True, layer_norm_epsilon=1e-3), tokens()
+    layer.build((None, None, 12))
+    fill_randomly(layer)
+    assert len(layer.weights) == 1 + 2 + 2 * 2  # matrix of three, projection, two norms
+    qkv = torch.from_numpy(x @ layer.qkv.kernel.numpy()).reshape(2, 5, 3, 3, 4).permute(2, 0, 3, 1, 4)
+    norms = [
+        (torch.from_numpy(norm.gamma.numpy()), torch.from_numpy(norm.beta.numpy()))
+        for norm in (layer.q_norm, layer.k_norm)
+    ]
+    query, key = (layer_norm(each, (4,), *norm, eps=1e-3) for each, norm in zip(qkv[:2], norms, strict=True))
+    heads = scaled_dot_product_attention(query, key, qkv[2]).transpose(1, 2).reshape(2, 5, 12).numpy()
+    expected = heads @ layer.projection.kernel.numpy() + layer.projection.bias.numpy()
+    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+    wave = tf.fill((5, 2), 0.6), tf.fill((5, 2), 0.8)
+    np.testing.assert_allclose(layer(x, rotation=Rotation(*wave)), expected, atol=1e-5)
+
+
+def test_a_bias_of_the_keys_is_refused_where_it_is_none(tmp_path):
+    """Without rotation or norms it changes no output, with them it does."""
+    layers = [SelfAttention(12, 3, key_bias=key_bias) for key_bias in (True, False)]
+    for layer in layers:
+        layer.build((None, None, 12))
+    keras.Sequential([keras.Input((5, 12)), fill_randomly(layers[0])]).save_weights(tmp_path / "a.weights.h5")
+    other = keras.Sequential([keras.Input((5, 12)), layers[1]])
+    with pytest.raises(ValueError, match="the file has a bias of the attention's keys: build the model with key_bias"):
+        other.load_weights(tmp_path / "a.weights.h5")
+    bias = layers[0].qkv.bias
+    bias.assign(without_keys(bias.numpy()))
+    layers[1].set_weights(layers[0].get_weights())
+    np.testing.assert_array_equal(layers[1](tokens()), layers[0](tokens()))

@@ -34,9 +34,9 @@ EXAMPLES = {
     "Patchify": lambda: layers.Patchify((4, 2), name="cut"),
     "PixelNormalization": lambda: layers.PixelNormalization((0.1, 0.2), (0.3, 0.4), name="pixels"),
     "PositionEmbedding": lambda: layers.PositionEmbedding((2, 3), 1, "learned", 10.0, name="where"),
-    "SelfAttention": lambda: layers.SelfAttention(12, 3, name="look", dtype="mixed_bfloat16"),
+    "SelfAttention": lambda: layers.SelfAttention(12, 3, False, False, True, 1e-5, name="look", dtype="mixed_bfloat16"),
     "TransformerBlock": lambda: layers.TransformerBlock(
-        12, 3, 20, drop_path_rate=0.1, layer_norm_epsilon=1e-5, layer_scale=0.1, name="block", dtype="mixed_float16"
+        12, 3, 20, 0.1, 1e-5, 0.1, False, False, True, True, name="block", dtype="mixed_float16"
     ),
     "UnitMasking": lambda: masking.UnitMasking(16, 0.5),
     "BlockMasking": lambda: masking.BlockMasking(0.6),
@@ -95,6 +95,14 @@ def every_argument():
         layer_norm_epsilon=1e-5,
         mean=(0.1, 0.2),
         std=(0.3, 0.4),
+        num_registers=2,
+        num_prefix_positions=2,
+        rotary_temperature=100.0,
+        qkv_bias=False,
+        key_bias=False,
+        qk_norm=True,
+        gated_mlp=True,
+        pre_norm=True,
         name="encoder",
         dtype="mixed_bfloat16",
     )

@@ -133,6 +133,14 @@ def test_json_says_which_program(kind):
         from_json({"program": "sing"})
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_the_class_token_in_a_config_of_an_earlier_version(given):
+    record = to_json(CONFIG)
+    del record["encoder"]["num_cls_tokens"]
+    record["encoder"]["use_cls_token"] = given
+    assert from_json(record) == changed(CONFIG, [f"num_cls_tokens={int(given)}"])
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [

@@ -11,6 +11,7 @@ from keras_mae.trainers.pretrain import build
 from keras_mae.trainers.settings import changed, replaced
 from tests.base import random_images
 from tests.drawn import TINY
+from tests.trainers.test_model_parts import OTHER_KIND
 from tests.typed import refused
 
 CONFIG = changed(recipes.load("mae_small_images"), list(TINY))
@@ -32,6 +33,25 @@ def test_estimate_is_weights_slots_and_activations():
         expected = 4 * fixed + 16 * trainable + share * (encoder + decoder)
         # a few biases are not counted one by one
         assert memory.estimate(changed(CONFIG, settings), replicas) == pytest.approx(expected, rel=0.01)
+
+
+def test_weights_of_other_kinds_are_counted():
+    for settings in (OTHER_KIND, ["num_cls_tokens=0", "num_registers=4"]):
+        there = changed(CONFIG, [*settings, "encoder.num_layers=3"])
+        mae = build(there)
+        weights = sum(np.size(weight) for weight in mae.weights)
+        trainable = sum(np.size(variable) for variable in mae.trainable_variables)
+        # without activations, as those of one image differ by one image's from those of two
+        one, two = (memory.estimate(changed(there, [f"batch_size={size}"])) for size in (1, 2))
+        # gains of norms and of LayerScale are not counted one by one, and are many in blocks 16 wide
+        assert 2 * one - two == pytest.approx(4 * weights + 12 * trainable, rel=0.04)
+
+
+def test_a_gated_block_with_rotations_and_norms_by_hand():
+    there = [changed(CONFIG, [f"batch_size={size}", *OTHER_KIND]) for size in (1, 2)]
+    # 4 visible patches and 5 other tokens, 16 wide with 2 heads; in the decoder 21, 8 wide
+    numbers = 9 * (22 * 16 + 6 * 20 + 2 * 2 * 9) + 21 * (16 * 8 + 3 * 32 + 2 * 2 * 21)
+    assert memory.estimate(there[1]) - memory.estimate(there[0]) == 4 * numbers
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,20 @@ def test_the_encoders_variants():
         assert part.positions.table.trainable
 
 
+OTHER_KIND = [
+    *("num_cls_tokens=2", "num_registers=3", "num_prefix_positions=5", "rotary_temperature=100.0", "key_bias=False"),
+    *("qk_norm=True", "gated_mlp=True", "pre_norm=True", "layer_scale=0.1", "mlp_dim=20", "layer_norm_epsilon=1e-5"),
+]
+
+
+def test_every_setting_of_the_encoder_reaches_it():
+    settings = config(*OTHER_KIND, "qkv_bias=False").encoder
+    assert (
+        settings.build("float32").get_config().items()
+        >= {key: value for key, value in settings.arguments().items() if key not in ("mean", "std")}.items()
+    )
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
