@@ -10,9 +10,9 @@ from typing import Any
 from keras_mae.checkpoints.formats import FORMATS, suggestion
 from keras_mae.checkpoints.known_files import local_path
 from keras_mae.checkpoints.load import load_checkpoint
-from keras_mae.checkpoints.metadata import DECODER_KEY, ENCODER_KEY, arguments_of
+from keras_mae.checkpoints.metadata import DECODER_KEY, ENCODER_KEY, arguments_of, as_arguments
 from keras_mae.checkpoints.name_sets import NameSet, choose_set, prefixes_of
-from keras_mae.checkpoints.reading import KERAS, TensorFile, open_tensors
+from keras_mae.checkpoints.reading import KERAS, KerasHubFile, TensorFile, open_tensors
 from keras_mae.checkpoints.report import CheckpointReport
 from keras_mae.checkpoints.saved_arguments import arguments_of_keras_file
 from keras_mae.checkpoints.sizes import Sizes, sizes_of
@@ -82,6 +82,10 @@ def describe_checkpoint(
             ("the file is a saved model, which states all its arguments",),
         )  # fmt: skip
     with open_tensors(path) as opened:
+        if isinstance(opened, KerasHubFile):
+            found = as_arguments(opened.model.get_config(), ViTEncoder) or {}
+            note = "the folder is a preset of KerasHub, which states all arguments of its backbone"
+            return Description(path, "keras", "", None, {**found, **(encoder or {})}, None, False, (), (note,))
         format, notes = _format_of(opened, format, path)
         file = choose_set(opened, FORMATS[format], prefix)
         if file is None:

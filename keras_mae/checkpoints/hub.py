@@ -15,6 +15,7 @@ from keras_mae.registry import listed
 
 SCHEME = "hf://"
 _PREFERRED = ("model.safetensors", "pytorch_model.bin")
+_KERAS_HUB = "model.weights.h5"
 _FORM = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@(refs/\w+/[^/]+|[^/]+))?(?:/(.+))?")
 
 
@@ -57,6 +58,8 @@ def choose_file(names: Iterable[str], source: str) -> str:
         ValueError: if there is none, if there are several, or if the weights are in parts.
     """
     names = sorted(names)
+    if {_KERAS_HUB, "config.json"} <= set(names) and not set(_PREFERRED) & set(names):
+        return _KERAS_HUB
     for name in _PREFERRED:
         if name in names:
             return name
@@ -108,6 +111,7 @@ def download(source: str) -> str:
             raise errors.EntryNotFoundError(f"there is no file {file} among {listed(names)}")
         beside = posixpath.join(posixpath.dirname(file), "config.json")
         wanted = [glob.escape(name) for name in (file, beside, "README.md")]
+        wanted += ["*.json"] if file == _KERAS_HUB else []  # the image converter's, among others
         folder = hub.snapshot_download(named.repository, revision=named.revision, allow_patterns=wanted)
         return os.path.join(folder, *file.split("/"))
     except errors.GatedRepoError as error:

@@ -187,12 +187,10 @@ def _keras_hub_arguments(encoder: ViTEncoder, kind: str) -> dict[str, Any]:
             "another format, such as 'timm' or 'keras'"
         )
     sizes = {name: getattr(encoder, name) for name in _SIZES}
+    own: dict[str, Any]
     if kind == "ViTBackbone":
-        own = {
-            "mlp_dim": encoder.mlp_dim,
-            "layer_norm_epsilon": epsilon,
-            "use_class_token": encoder.num_cls_tokens == 1,
-        }
+        has_class_token = encoder.num_cls_tokens == 1
+        own = {"mlp_dim": encoder.mlp_dim, "layer_norm_epsilon": epsilon, "use_class_token": has_class_token}
         return {**sizes, **own}
     own = {"patch_size": rows, "num_register_tokens": encoder.num_registers, "intermediate_dim": encoder.mlp_dim}
     own["layer_scale_init_value"] = 1.0 if encoder.layer_scale is None else encoder.layer_scale

@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_mae import _compat
 from keras_mae.checkpoints.checkpoint_format import slots_of
+from keras_mae.checkpoints.keras_hub import from_keras_hub
 from keras_mae.checkpoints.metadata import grid_of
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.registry import listed
@@ -24,6 +25,7 @@ from keras_mae.registry import listed
 SAFETENSORS = (".safetensors",)
 TORCH = (".pth", ".pt", ".bin")
 KERAS = (".keras",)
+KERAS_HUB = (".weights.h5",)  # in the folder of a preset
 LICENCE_KEY = "keras_mae.licence"  # in the metadata of our safetensors files, and of our PyTorch state dicts
 LICENCE_FILE = "licence.txt"  # in our .keras files, of which Keras reads its own members only
 _TORCH_VERSION = (2, 6)  # older ones can run code in a pickle in spite of weights_only=True: CVE-2025-32434
@@ -59,13 +61,14 @@ class TensorFile(abc.ABC):
 
 
 def open_tensors(path: str) -> TensorFile:
-    """Opens a `.safetensors`, `.pth`, `.pt`, `.bin` or `.keras` file, by its ending.
+    """Opens a `.safetensors`, `.pth`, `.pt`, `.bin` or `.keras` file, or KerasHub's weights of a preset, by its ending.
 
     Raises:
         ValueError: if there is no such file, it is damaged or holds something else, or holds Python code.
     """
     endings = ", ".join((*SAFETENSORS, *TORCH, *KERAS))
     kinds: dict[tuple[str, ...], Any] = {SAFETENSORS: SafetensorsFile, TORCH: TorchFile, KERAS: KerasFile}
+    kinds[KERAS_HUB] = KerasHubFile
     kind = next((kind for its_endings, kind in kinds.items() if path.lower().endswith(its_endings)), None)
     if kind is None:
         raise ValueError(f"a checkpoint's name ends in {endings}, got {path}; rename or convert the file")
@@ -157,7 +160,7 @@ class KerasFile(TensorFile):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.model = load_model_file(path)
+        self.model = self._load(path)
         self._slots = {slot.name: slot for slot in slots_of(self.model)}
         self.grid = getattr(self.model, "encoder", self.model).grid
         self.shapes = {name: slot.file_shape() for name, slot in self._slots.items()}
@@ -165,6 +168,16 @@ class KerasFile(TensorFile):
     def read(self, name: str) -> np.ndarray:
         slot = self._slots[name]
         return slot.layout.to_file(slot.value)
+
+    def _load(self, path: str) -> Any:
+        return load_model_file(path)
+
+
+class KerasHubFile(KerasFile):
+    """The weights of KerasHub's preset in their folder, as the encoder that they become, `model`."""
+
+    def _load(self, path: str) -> Any:
+        return from_keras_hub(os.path.dirname(os.path.abspath(path)))
 
 
 def _dicts(content: Any, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

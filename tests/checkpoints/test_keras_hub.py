@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from keras_mae.checkpoints import from_keras_hub, to_keras_hub
+from keras_mae.checkpoints import convert_checkpoint, from_keras_hub, load_encoder, to_keras_hub
 from tests.base import fill_randomly, random_images
 from tests.checkpoints.small import small_encoder
 
@@ -111,6 +111,13 @@ def test_a_preset_on_disk_with_its_statistics(tmp_path):
     np.testing.assert_allclose(encoder.normalize_pixels.mean, mean, rtol=1e-6)
     np.testing.assert_allclose(encoder.normalize_pixels.std, std, rtol=1e-6)
     assert_same(backbone, encoder)
+    for source in (tmp_path, tmp_path / "model.weights.h5"):
+        loaded, report = load_encoder(source, dtype="float32")
+        assert report.format == "keras" and loaded.normalize_pixels.mean == encoder.normalize_pixels.mean
+        assert_same(backbone, loaded)
+    converted = convert_checkpoint(str(tmp_path), "keras", str(tmp_path / "encoder.safetensors"), "timm")
+    assert "saved" in converted
+    assert_same(backbone, load_encoder(tmp_path / "encoder.safetensors", format="timm")[0])
     written = tmp_path / "written"
     to_keras_hub(encoder).save_to_preset(str(written))  # KerasHub saves another table than it computes with
     assert_same(backbone, from_keras_hub(str(written), mean=tuple(mean), std=tuple(std)))
