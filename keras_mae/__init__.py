@@ -24,6 +24,7 @@ _HOME = {
     "SimMIM": "keras_mae.models.simmim",
     "ImageClassifier": "keras_mae.models.image_classifier",
     "load_checkpoint": "keras_mae.checkpoints.load",
+    "load_encoder": "keras_mae.checkpoints.description",
     "save_checkpoint": "keras_mae.checkpoints.save",
 }
 _SUBPACKAGES = (
