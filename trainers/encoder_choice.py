@@ -75,17 +75,19 @@ def _published(config: ClassifierConfig, drop_path_rate: float) -> tuple[Encoder
     return encoder, weights.record(report)
 
 
-def published_encoder(own: Weights, source: Source | None) -> tuple[Encoder, dict[str, Any]]:
+def published_encoder(
+    own: Weights, weights: FirstWeights, source: Source | None = None
+) -> tuple[Encoder, dict[str, Any]]:
     """The encoder of published weights as they are, and what `config.json` says of them.
 
     Args:
-        own: the weights.
+        own: the settings.
+        weights: that `find_weights` has found for them.
         source: images whose mean and std it gets where the weights' own are not known; None if there are none.
 
     Raises:
         ValueError: as `choose_encoder`; or without images, if mean and std are not known.
     """
-    weights = find_weights(own)
     said = weights.description.encoder
     channels, measured = said.get("image_shape", (224, 224, 3))[2], {}
     if channels != 3 and said.get("mean") is None:
