@@ -29,16 +29,19 @@ def check_folder(folder: str) -> None:
     hub.choose_file(os.listdir(folder), folder)
 
 
-def repository_of(target: str) -> str:
-    """The repository `OWNER/NAME` of an hf:// target.
+def check_access(target: str) -> tuple[Any, str]:
+    """The library of the Hub, and the repository `OWNER/NAME` of an hf:// target.
 
     Raises:
-        ValueError: for another form.
+        ValueError: for another form of target, without the library, or without a token.
     """
     named = hub.parse(target)
     if named.revision or named.file:
         raise ValueError(f"a repository to write to is hf://OWNER/NAME, without a revision or a file; got {target}")
-    return named.repository
+    library = hub.import_hub(f"to write {target}")
+    if library.get_token() is None:
+        raise ValueError("there is no token of the Hugging Face Hub: log in with hf auth login, or set HF_TOKEN")
+    return library, named.repository
 
 
 def upload(folder: str, target: str, private: bool = False) -> str:
@@ -59,10 +62,8 @@ def upload(folder: str, target: str, private: bool = False) -> str:
         ValueError: in one line, if there is no token, the Hub refuses it, the repository is public where a private one
             is asked for, or the connection is lost.
     """
-    library, repository = hub.import_hub(f"to write {target}"), repository_of(target)
     check_folder(folder)
-    if library.get_token() is None:
-        raise ValueError("there is no token of the Hugging Face Hub: log in with hf auth login, or set HF_TOKEN")
+    library, repository = check_access(target)
     api = library.HfApi()
     try:
         with tempfile.TemporaryDirectory() as aside:

@@ -9,6 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 _SAME_ACTIVATIONS = ("gelu", "gelu_python")  # both by the error function
+# parts of timm's names of models that compute something else from tensors of the same names
+_OTHER_KINDS = {
+    "quickgelu": "MLPs with 'quick_gelu', and those here have 'gelu'",
+    "siglip": "MLPs with 'gelu_tanh', and those here have 'gelu'",
+    "eva02_enormous": "norms after attention and MLPs, and those here come before",
+}
 # our arguments by Hugging Face's names
 _NAMES: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "hidden_dim": ("hidden_size", int),
@@ -96,7 +102,7 @@ def _of_hugging_face(config: dict[str, Any], images: dict[str, Any]) -> Beside:
         encoder["image_shape"] = (*_pair(config["image_size"]), int(config.get("num_channels", 3)))
     if len(images.get("image_mean") or ()) == len(images.get("image_std") or (None,)):
         encoder |= {"mean": tuple(map(float, images["image_mean"])), "std": tuple(map(float, images["image_std"]))}
-    of_decoder = {**_NAMES, "mlp_dim": ("intermediate_size", int)}
+    of_decoder: dict[str, tuple[str, Callable[[Any], Any]]] = {**_NAMES, "mlp_dim": ("intermediate_size", int)}
     decoder = {
         ours: kind(config[f"decoder_{theirs}"])
         for ours, (theirs, kind) in of_decoder.items()
@@ -128,5 +134,4 @@ def _of_timm(config: dict[str, Any]) -> Beside:
         encoder["image_shape"] = (height, width, int(own.get("in_chans", size[0])))
     if pretrained.get("mean") and pretrained.get("std"):
         encoder |= {"mean": tuple(map(float, pretrained["mean"])), "std": tuple(map(float, pretrained["std"]))}
-    quick = "quickgelu" in name
-    return Beside(name, encoder, refusal="MLPs with 'quick_gelu', and those here have 'gelu'" if quick else "")
+    return Beside(name, encoder, refusal=next((what for part, what in _OTHER_KINDS.items() if part in name), ""))

@@ -19,6 +19,12 @@ from keras_mae.checkpoints.sizes import Sizes, sizes_of
 from keras_mae.encoders import ViTEncoder
 from keras_mae.registry import listed
 
+# arguments that shapes alone determine: metadata cannot say otherwise
+_SHAPED = (
+    *("patch_size", "hidden_dim", "num_layers", "mlp_dim", "gated_mlp", "num_cls_tokens", "num_registers"),
+    *("qk_norm", "pre_norm"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Description:
@@ -161,15 +167,14 @@ def _described(file: NameSet, format: str, notes: list[str], sizes: Sizes, given
     ours = arguments_of(file.metadata, ENCODER_KEY)
     known = {**sizes.encoder, **given}
     if ours is not None:
-        there = {**sizes.measured, "layer_scale": ours.get("layer_scale")}  # whose tensors are trained gains
-        wrong = [name for name, value in there.items() if name in ours and ours[name] != value]
+        wrong = [name for name in _SHAPED if name in ours and ours[name] != sizes.measured[name]]
         if wrong:
             raise ValueError(f"{file.path}: its metadata state another {listed(wrong)} than its tensors have")
         known = {**sizes.encoder, **ours, **given}
         notes.append("the file states the arguments of its encoder")
     else:
         notes += [note for name, note in sizes.notes.items() if name not in given]
-    unknown = [name for name in ("image_shape", "num_heads", "position_embedding") if name not in known]
+    unknown = [name for name in ("image_shape", "num_heads") if name not in known]
     decoder = sizes.decoder
     if decoder is not None:
         decoder |= arguments_of(file.metadata, DECODER_KEY) or {}

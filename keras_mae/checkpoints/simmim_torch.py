@@ -42,6 +42,11 @@ class SimMIMTorchFormat(MAETorchFormat):
     signature = r"^blocks\.\d+\.attn\.qkv\.weight$"
     foreign = r"\.attn\.qkv\.bias$|^(reg_token|register_tokens)$|\.(q_norm|k_norm)\."
 
+    def recognises(self, names: Collection[str]) -> bool:
+        """Whether the names fit, absolute or relative positions included; rotary ones are no tensor."""
+        positions = re.compile(r"(^|\.)pos_embed$|relative_position_bias_table$")
+        return super().recognises(names) and any(positions.search(name) for name in names)
+
     def canonical(self, name: str) -> str:
         return name.removeprefix("encoder.")
 

@@ -11,6 +11,7 @@ from typing import Any
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.config_beside import Beside, config_for
 from keras_mae.checkpoints.difference import additions
+from keras_mae.checkpoints.metadata import ENCODER_KEY
 from keras_mae.checkpoints.name_sets import NameSet
 from keras_mae.checkpoints.positions import is_sincos, sincos_grid
 from keras_mae.registry import listed
@@ -220,6 +221,11 @@ def _positions(
             return said or ((side, side) if (2 * side - 1) ** 2 == rows else None)
         if tensors.fmt.rotary:
             found["position_embedding"] = None
+        elif ENCODER_KEY not in tensors.file.metadata:
+            raise ValueError(
+                f"{tensors.file.path} has no positions: those of its model are no tensor, as rotary ones of other "
+                "kinds than DINOv3's are, and no ViTEncoder has them"
+            )
         return said
     table = tensors.read("encoder.positions.table")[0]
     classes, both = found["num_cls_tokens"], found["num_cls_tokens"] + found["num_registers"]

@@ -50,6 +50,9 @@ class TimmFormat(MAETorchFormat):
 class EvaNames(TimmFormat):
     """Files of timm's `Eva` as DINOv3 and LingBot-Vision are: rotary positions, registers, no absolute positions.
 
+    timm has other models with rotary positions of other kinds, of which there is no tensor. They have not both a class
+    token and registers, or have absolute positions, and are not taken for these.
+
     Queries and values have a bias each and keys none, or there are no biases (`qkvb` in timm's names tells them apart).
     The gate of a gated MLP is `fc1_g`, its value `fc1_x`.
     """
@@ -60,11 +63,18 @@ class EvaNames(TimmFormat):
         "encoder.blocks.{}.attention_scale.gamma": "blocks.{}.gamma_1",
         "encoder.blocks.{}.mlp_scale.gamma": "blocks.{}.gamma_2",
     }
-    signature = r"\.attn\.q_bias$|\.gamma_1$"
+    signature = r"^reg_token$"
     foreign = r"(^|\.)pos_embed$|relative_position|\.attn\.qkv\.bias$|^decoder|\.(mlp|attn)\.norm\."
-    holds = {"num_cls_tokens": (0, 1), "position_embedding": (None,), "relative_position_bias": (None,)}
+    holds = {"num_cls_tokens": (1,), "position_embedding": (None,), "relative_position_bias": (None,)}
     rotary = True
     epsilon = 1e-5
+
+    def recognises(self, names: Collection[str]) -> bool:
+        return super().recognises(names) and any(self.canonical(name) == "cls_token" for name in names)
+
+    def refusal(self, encoder: keras.Model) -> str | None:
+        none = "num_registers=0, where its models with rotary positions have at least 1"
+        return super().refusal(encoder) or (None if encoder.num_registers else none)
 
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -100,6 +101,7 @@ def _check_run(values: flags.FlagValues) -> None:
 
 def _card(values: flags.FlagValues) -> None:
     parent = os.path.dirname(os.path.abspath(values.output))
+    made = _missing(parent)
     os.makedirs(parent, exist_ok=True)
     aside = tempfile.mkdtemp(prefix=".card-", dir=parent)
     try:
@@ -107,15 +109,30 @@ def _card(values: flags.FlagValues) -> None:
         os.chmod(aside, 0o777 & ~_umask())  # mkdtemp's folders are their owner's alone
         _check_free(values.output)  # once more: another process may have written it
         os.rename(aside, values.output)
-    finally:
+    except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
+        for folder in made:
+            with contextlib.suppress(OSError):  # another process may have put something there
+                os.rmdir(folder)
+        raise
     print(f"wrote {values.output}: {', '.join(written)}")
+
+
+def _missing(folder: str) -> list[str]:
+    """The folders that `os.makedirs` will make, the innermost first."""
+    missing = []
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    return missing
 
 
 def _push(values: flags.FlagValues) -> None:
     from keras_mae.export import hub_upload
 
-    repository = hub_upload.repository_of(values.to)
+    if values.folder is not None:
+        hub_upload.check_folder(values.folder)
+    _, repository = hub_upload.check_access(values.to)
     with tempfile.TemporaryDirectory() as aside:
         if values.run is not None:
             write_card(aside, values.run, repository.partition("/")[2], values)

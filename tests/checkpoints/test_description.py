@@ -13,7 +13,7 @@ from keras_mae.masking import UnitMasking
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from tests.base import weights_of
 from tests.checkpoints import published
-from tests.checkpoints.small import small_classifier, small_encoder, small_mae
+from tests.checkpoints.small import small_classifier, small_encoder, small_mae, vit_encoder
 
 
 def stripped(path, into, rename=lambda name: name):
@@ -31,9 +31,10 @@ def arguments(encoder):
     "format, ending", [("timm", "safetensors"), ("hf", "pth"), ("mae_torch", "pth"), ("keras", "keras")]
 )
 def test_our_files_tell_everything(format, ending, tmp_path):
-    encoder = small_encoder(
-        mean=(0.1, 0.2, 0.3), drop_path_rate=0.1, position_temperature=50.0, layer_norm_epsilon=1e-4
-    )
+    sizes = {"image_shape": (8, 12, 3), "patch_size": 4, "hidden_dim": 16, "num_layers": 1, "num_heads": 2}
+    own = {} if format == "hf" else {"layer_scale": 0.1, "key_bias": False}
+    other = {"mean": (0.1, 0.2, 0.3), "drop_path_rate": 0.1, "position_temperature": 50.0, "layer_norm_epsilon": 1e-4}
+    encoder = vit_encoder({**sizes, **own, **other})
     path = str(tmp_path / f"file.{ending}")
     keras_mae.save_checkpoint(encoder, path, format)
     said = describe_checkpoint(path)
@@ -166,6 +167,7 @@ def test_what_no_vit_encoder_is(extra, cause, tmp_path):
         ({"model_type": "vit", "hidden_act": "quick_gelu"}, "MLPs with 'quick_gelu'"),
         ({"model_type": "dinov3_vit", "hidden_act": "gelu", "use_gated_mlp": True}, "gated MLPs with 'gelu'"),
         ({"architecture": "vit_base_patch16_clip_quickgelu_224"}, "quick_gelu"),
+        ({"architecture": "vit_base_patch16_siglip_gap_224"}, "gelu_tanh"),
     ],
 )
 def test_a_config_that_says_another_activation(config, cause, tmp_path):

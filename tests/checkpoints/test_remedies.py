@@ -110,6 +110,7 @@ def test_biases_of_keys_into_a_model_without(tmp_path):
     "arguments, format, cause",
     [
         (_ROTARY, "timm", "a bias of the keys, which the format 'timm' has no place for"),
+        ({**_ROTARY, "num_registers": 0}, "timm", "num_registers=0, where its models with rotary positions have"),
         ({"num_cls_tokens": 3}, "timm", "num_cls_tokens=3, where its models have 0 or 1"),
         ({"num_registers": 4}, "timm", "num_prefix_positions=1, where its models have 0 or 5"),
         ({"num_registers": 4, "layer_scale": 1.0, "num_prefix_positions": 0}, "hf", "num_prefix_positions=0"),

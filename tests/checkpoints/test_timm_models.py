@@ -69,3 +69,22 @@ def test_features_description_and_round_trip(kind, tmp_path):
 def encoder_arguments(encoder):
     config = encoder.get_config()
     return {name: config[name] for name in config if name not in ("name", "trainable", "dtype")}
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rope_type": "cat", "rope_rotate_half": False, "class_token": False, "num_reg_tokens": 1},
+        {"rope_type": "cat", "rope_rotate_half": False, "num_reg_tokens": 0, "rope_grid_indexing": "xy"},
+        {"rope_type": "cat", "use_abs_pos_emb": True},
+        {"rope_type": "dinov3", "attn_type": "rope", "qkv_fused": False, "num_kv_heads": 2},
+    ],
+)
+def test_rotary_positions_of_other_kinds_are_not_taken_for_dinov3s(changes, tmp_path):
+    theirs = timm_model("dinov3 qkvb", **changes)
+    path = published.write(tmp_path / "model.safetensors", theirs.state_dict())
+    with pytest.raises(ValueError, match="looks like none of them|tensors that no ViTEncoder has|has no positions"):
+        describe_checkpoint(path)
+    with pytest.raises(ValueError, match="looks like none of them|does not fit"):
+        keras_mae.load_checkpoint(ViTEncoder(**our_arguments("dinov3 qkvb")), path, "timm")

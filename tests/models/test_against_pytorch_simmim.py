@@ -178,7 +178,7 @@ def test_files_that_do_not_fit(tmp_path):
         load_checkpoint(encoder_like("shared", True, False), path, "mae_torch")
     simmim = SimMIM(encoder_like("shared", True, False), UnitMasking(unit=8))
     for format in ("mae_torch", "timm", "hf"):
-        with pytest.raises(ValueError, match=f"format '{format}' has no place for encoder.relative_positions.0.table"):
+        with pytest.raises(ValueError, match=f"format '{format}' (has no place for encoder|.*relative_position)"):
             save_checkpoint(simmim, tmp_path / "no.pth", format)
     plain = SimMIM(encoder_like(None, False, True), UnitMasking(unit=8))
     with pytest.raises(ValueError, match="format 'mae_torch' has no place for mask_token"):
