@@ -169,7 +169,7 @@ def _measured(tensors: _Tensors, kernel: Shape) -> dict[str, Any]:
         "key_bias": key or not biases or not tensors.fmt.rotary,
         "qk_norm": bool(tensors.names(f"{block}.attention.q_norm")),
         "pre_norm": bool(tensors.names("encoder.norm_pre")),
-        "relative_position_bias": None if not relative else "shared" if len(relative) == 1 else "per_block",
+        "relative_position_bias": None if not relative else "per_block" if "blocks." in relative[0] else "shared",
     }
 
 

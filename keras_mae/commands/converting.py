@@ -29,7 +29,7 @@ def _convert_flags() -> flags.FlagValues:
     flags.DEFINE_enum("output_format", None, formats, "the format to write", flag_values=values)
     flags.DEFINE_string(
         "preset", None,
-        "the model in the checkpoint: vit_base_patch16, or mae_vit_base_patch16 with a decoder; not for a .keras file",
+        "the model in the checkpoint, if it does not tell: vit_base_patch16, or mae_vit_base_patch16 with a decoder",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_multi_string(

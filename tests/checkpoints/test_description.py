@@ -101,6 +101,19 @@ def test_a_sincos_table_is_recognised_by_its_numbers(tmp_path):
         assert said.encoder["position_embedding"] == kind and said.encoder["image_shape"] == shape
 
 
+@pytest.mark.parametrize("relative", ["shared", "per_block"])
+@pytest.mark.parametrize("method", [None, "simmim"])
+def test_a_stranger_s_relative_positions(relative, method, tmp_path):
+    own = {"position_embedding": None, "relative_position_bias": relative, "layer_scale": 0.1, "num_layers": 1}
+    encoder = vit_encoder({"image_shape": (16, 16, 3), "patch_size": 4, "hidden_dim": 16, "num_heads": 2, **own})
+    model = SimMIM(encoder, UnitMasking(unit=8)) if method else encoder
+    keras_mae.save_checkpoint(model, str(tmp_path / "a.safetensors"), "simmim_torch")
+    said = describe_checkpoint(stripped(tmp_path / "a.safetensors", tmp_path / "b"))
+    expected = {**own, "layer_scale": 1.0, "image_shape": (16, 16, 3), "num_heads": 2, "num_cls_tokens": 1}
+    assert {name: said.encoder[name] for name in expected} == expected
+    assert (said.format, said.method, said.unknown) == ("simmim_torch", method, ())
+
+
 def test_a_learned_table_of_no_square_grid_leaves_the_size_open(tmp_path):
     encoder = small_encoder(position_embedding="learned")  # 2 x 3
     keras_mae.save_checkpoint(encoder, str(tmp_path / "a.safetensors"), "timm")
