@@ -108,7 +108,8 @@ def flag_of(program, name):
         "recipe": st.sampled_from(["mae_small_images", "mae_digits", "finetune_digits", "probe_digits", "vit", ""]),
         "strategy": st.sampled_from(["auto", "single", "mirrored", "multiworker", "tpu", ""]),
     }
-    for path in ("run", "init", "output", "validation_data", "checkpoint", "stats", "labels", "folder", "results"):
+    paths = ("run", "init", "output", "validation_data", "checkpoint", "stats", "labels", "folder", "results")
+    for path in paths:
         kinds[path] = st.sampled_from(PATHS)
     value = kinds.get(name, st.sampled_from(LITERALS))
     written = value.map(f"--{name}={{}}".format)
@@ -251,11 +252,9 @@ def check(world, arguments):
 
 
 def _is_log(line):
-    of_weights = (
-        r"loaded \d+ var|  |the decoder starts|position embeddings|measured on|mean \S+ and|\S+: (the file|its)"
-    )
     training = r"features of \d+|\d+ of \d+ images|.* written with|checking with|the images of"
-    return re.match(rf"{of_weights}|{training}|the card |.* has no (log|pictures)", line) is not None
+    weights = r"loaded \d+ var|  |the decoder starts|position embeddings|measured on|mean \S+ and|\S+: (the file|its)"
+    return re.match(rf"{training}|{weights}|the card |.* has no (log|pictures)", line) is not None
 
 
 def main(examples, seed, quick):

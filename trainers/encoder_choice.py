@@ -12,7 +12,7 @@ from keras_mae.encoders import Encoder, ViTEncoder
 from keras_mae.encoders.presets import PRESETS
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
-from keras_mae.trainers.first_weights import FirstWeights, TrainingT, find_weights, with_statistics
+from keras_mae.trainers.first_weights import FirstWeights, TrainingT, channels_of, find_weights, with_statistics
 from keras_mae.trainers.run import RunFolder, digest_of
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights
@@ -69,23 +69,25 @@ def _published(config: ClassifierConfig, drop_path_rate: float) -> tuple[Encoder
     others = ("mean", "std", "position_temperature")
     arguments |= {name: getattr(own, name) for name in others if getattr(own, name) is not None}
     encoder, report = load_published(
-        weights.path, said.format, own.init_prefix, image_shape, own.init_channels or "mean",
+        weights.path, said.format, own.init_prefix, image_shape, channels_of(own, image_shape[-1]),
         config.run.dtype_policy, **arguments,
     )  # fmt: skip
     return encoder, weights.record(report)
 
 
-def published_encoder(own: Weights, source: Source | None) -> tuple[Encoder, dict[str, Any]]:
+def published_encoder(
+    own: Weights, weights: FirstWeights, source: Source | None = None
+) -> tuple[Encoder, dict[str, Any]]:
     """The encoder of published weights as they are, and what `config.json` says of them.
 
     Args:
-        own: the weights.
+        own: the settings.
+        weights: that `find_weights` has found for them.
         source: images whose mean and std it gets where the weights' own are not known; None if there are none.
 
     Raises:
         ValueError: as `choose_encoder`; or without images, if mean and std are not known.
     """
-    weights = find_weights(own)
     said = weights.description.encoder
     channels, measured = said.get("image_shape", (224, 224, 3))[2], {}
     if channels != 3 and said.get("mean") is None:

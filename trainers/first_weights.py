@@ -164,6 +164,16 @@ def with_statistics(
     return replaced(config, **{f"encoder.{name}": value for name, value in known.items()})
 
 
+def channels_of(own: Weights, channels: int) -> str | tuple[int | None, ...]:
+    """Where the weights of each of the images' channels come from, for `load_checkpoint`; a ValueError if one lacks."""
+    if own.init_channels is not None and len(own.init_channels) != channels:
+        raise ValueError(
+            f"init_channels has a channel of the file, or None for their mean, for each of the {channels} channels of "
+            f"the images: got {own.init_channels}"
+        )
+    return own.init_channels or "mean"
+
+
 def load_into(model: MaskedImageModel, config: PretrainConfig) -> tuple[PretrainConfig, dict[str, Any]]:
     """Fills a model with the weights that its config names: all of it, or the encoder if the file has no such decoder.
 
@@ -186,7 +196,7 @@ def load_into(model: MaskedImageModel, config: PretrainConfig) -> tuple[Pretrain
         description.format,
         resize_positions=True if shape is None else (shape[0] // rows, shape[1] // columns),
         prefix=description.prefix,
-        channels_from=own.init_channels or "mean",
+        channels_from=channels_of(own, model.encoder.image_shape[-1]),
     )
     if config.optimizer.frozen_epochs is None:
         config = replaced(config, frozen_epochs=config.optimizer.epochs / 10 if lacking else 0.0)

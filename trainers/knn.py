@@ -14,6 +14,7 @@ from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.encoder_choice import load_encoder, published_encoder, record_of, run_of
 from keras_mae.trainers.evaluation import knn_scores, majority_shares
 from keras_mae.trainers.features import features_of
+from keras_mae.trainers.first_weights import find_weights
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.labelled_data import labelled_sources
 from keras_mae.trainers.settings import replaced
@@ -52,6 +53,7 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         folder.claim()
     begin = time.perf_counter()
     path = run_of(own)
+    weights = find_weights(own) if path is None else None
     trained = TrainedModel(own.init or "") if path is None else find_model(path)
     decoding = trained.decoding
     of_run = {
@@ -63,7 +65,11 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         say_if_outside(trained, f"these settings are taken: {shown}")
         config = replaced(config, **taken)
     train, validation, num_classes = labelled_sources(config, data)
-    encoder, init = published_encoder(own, train) if path is None else (load_encoder(path), record_of(own))
+    init = record_of(own)
+    if weights is None:
+        encoder = load_encoder(path or "")
+    else:
+        encoder, init = published_encoder(own, weights, train)
     if folder is not None:
         folder.start(config, data, False, overwrite, Seen(train, validation), init=init)
     _log.info("features of %d and %d images", train.num_images, validation.num_images)

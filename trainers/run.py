@@ -150,8 +150,8 @@ class RunFolder:
         return self._record().get("seen", {})
 
     def init(self) -> dict[str, Any]:
-        """What the run's first weights were, as given to `start`; empty for fresh ones."""
-        return self._record().get("init", {})
+        """What the run's first weights were, as given to `start`; empty for fresh ones, and without a run."""
+        return self._record().get("init", {}) if os.path.exists(self / CONFIG) else {}
 
     def _record(self) -> dict[str, Any]:
         try:

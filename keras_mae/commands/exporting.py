@@ -198,10 +198,12 @@ def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -
 def _load_published(values: flags.FlagValues) -> tuple[Any, TrainedModel]:
     """The encoder of published weights, and its licence."""
     from keras_mae.trainers.encoder_choice import published_encoder
+    from keras_mae.trainers.first_weights import find_weights
     from keras_mae.trainers.trained_model import TrainedModel
     from keras_mae.trainers.training_parts import Weights
 
-    encoder, init = published_encoder(Weights(values.init, values.init_format), None)
+    own = Weights(values.init, values.init_format)
+    encoder, init = published_encoder(own, find_weights(own))
     return encoder, TrainedModel(values.init, init=init)
 
 

@@ -79,7 +79,11 @@ def test_needs_no_recipe_and_no_sizes(place, started, tmp_path):
         ("--init={}/encoder.safetensors --set=encoder.hidden_dim=24", "hidden_dim is 16 there, and 24 here; leave the"),
         ("--init={}/encoder.safetensors --recipe=finetune_digits", "finetune_digits is a recipe for keras-mae finetun"),
         ("--init={}/encoder.safetensors --set=frozen_epochs=100", "got frozen_epochs=100 of epochs=100; type --set fr"),
-        ("--init={}/encoder.safetensors --set=init_channels=(0,1,5)", "5"),
+        ("--init={}/encoder.safetensors --set=init_channels=(0,1,5)", "names channel 5, and the file's 3 channels are"),
+        (
+            "--init={}/encoder.safetensors --set=init_channels=(0,None)",
+            "for each of the 3 channels of the images: got (0",
+        ),
     ],
 )
 def test_what_cannot_begin(place, capfd, arguments, message):

@@ -14,7 +14,7 @@ from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.encoder_choice import choose_encoder, published_encoder, with_statistics_of
 from keras_mae.trainers.finetune import finetune
-from keras_mae.trainers.first_weights import continued, load_into, with_statistics
+from keras_mae.trainers.first_weights import continued, find_weights, load_into, with_statistics
 from keras_mae.trainers.knn_config import KnnEncoder
 from keras_mae.trainers.memory import estimate
 from keras_mae.trainers.model_parts import Transformer
@@ -166,7 +166,7 @@ def test_heads_that_no_file_tells_are_asked_for(place, models, tmp_path):
     encoder, _ = choose_encoder(replaced(small, num_heads=2))
     assert same(encoder, models["encoder"])
     with pytest.raises(ValueError, match="does not tell num_heads .*: make a .keras file of it by keras-mae convert"):
-        published_encoder(KnnEncoder(init=str(path)), None)
+        published_encoder(own := KnnEncoder(init=str(path)), find_weights(own))
 
 
 def without_metadata(path):
@@ -214,12 +214,12 @@ def test_a_classifier_on_published_weights(place, models):
 def test_statistics_that_nothing_tells(place, models, tmp_path):
     path = tmp_path / "four.safetensors"
     save_checkpoint(models["four"], path, "timm")
-    encoder, _ = published_encoder(KnnEncoder(init=str(path)), None)  # our own files tell them
+    encoder, _ = published_encoder(own := KnnEncoder(init=str(path)), find_weights(own))  # our own files tell them
     assert encoder.normalize_pixels.mean == (0.5,) * 4
     without_metadata(path)
     own = KnnEncoder(init=str(path))
     with pytest.raises(ValueError, match="does not tell mean and std of its 4 channels: make a .keras file that holds"):
-        published_encoder(own, None)
+        published_encoder(own, find_weights(own))
 
 
 def test_a_keras_file_is_as_good_as_a_run(place, models):
