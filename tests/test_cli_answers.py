@@ -43,7 +43,10 @@ GIVEN = ["pretrain", "--data=digits", "--output=o"]
         ([*GIVEN, "--set=epochs"], "a setting is written key=value, got 'epochs'; such as --set epochs=..."),
         ([*GIVEN, "batch_size=32"], "got 'batch_size=32'; a setting is given as --set batch_size=32"),
         ([*GIVEN, "stats=x"], "got 'stats=x'"),
-        ([*GIVEN, "--recipe=vit_base"], "did you mean mae_vit_base or simmim_vit_base? There are: mae_digits"),
+        (
+            [*GIVEN, "--recipe=vit_base"],
+            "did you mean mae_vit_base or simmim_vit_base? There are: mae_continue, mae_digits",
+        ),
         ([*GIVEN, "--recipe="], "--recipe is empty; give it a value, or leave it out"),
         (["pretrain", "--data=", "--output=o"], "--data is empty"),
         (["pretrain", "--data=digits", "--output=o.onnx"], "is a file's name, and a run is a folder; type --output=o"),
