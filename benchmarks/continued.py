@@ -29,10 +29,11 @@ from keras_mae.trainers.settings import changed, replaced
 from keras_mae.trainers.training_parts import Weights
 
 PER_CLASS, TESTED_PER_CLASS, FEW, DRAWS, NEIGHBOURS = 30, 100, 10, 5, 5
-# of the digits' model, whose peak rate is 1e-3, on images that are neither cropped nor mirrored
+# On letters; of the digits' model, whose peak rate is 1e-3, on images that are neither cropped nor mirrored
+LENGTH = ("epochs=300", "warmup_epochs=5")
 SMALL = (
-    *("epochs=100", "warmup_epochs=5", "batch_size=25", "base_learning_rate=0.01024", "normalize_target=False"),
-    *("crop_scale=None", "flip=False", "crop_ratio=1.0", "jit_compile=True", "pictures_every=100"),
+    *("batch_size=25", "base_learning_rate=0.01024", "normalize_target=False"),
+    *("crop_scale=None", "flip=False", "crop_ratio=1.0", "jit_compile=True", "pictures_every=300"),
 )
 DECODER = ("decoder.hidden_dim=64", "decoder.num_layers=1", "decoder.num_heads=2")
 # each way to train on the letters: the file of the digits' run to begin with, and settings
@@ -69,10 +70,10 @@ def measure(output: str, seed: int) -> dict[str, Accuracies]:
     }
     for way, (file, settings) in WAYS.items():
         if file is None:
-            config = changed(base, ["epochs=100", "warmup_epochs=5", *_statistics(train[0]), *settings])
+            config = changed(base, [*LENGTH, *_statistics(train[0]), *settings])
         else:
             config = continued(
-                Weights(init=os.path.join(digits, file)), [*SMALL, *settings, f"seed={seed}"], "mae_continue"
+                Weights(init=os.path.join(digits, file)), [*LENGTH, *SMALL, *settings, f"seed={seed}"], "mae_continue"
             )
         folder = os.path.join(output, "".join(letter if letter.isalnum() else "_" for letter in way))
         _run(folder, lambda folder, config=config: pretrain(config, f"npz:{data}", folder, overwrite=True))
