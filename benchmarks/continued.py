@@ -29,6 +29,7 @@ from keras_mae.trainers.settings import changed, replaced
 from keras_mae.trainers.training_parts import Weights
 
 PER_CLASS, TESTED_PER_CLASS, FEW, DRAWS, NEIGHBOURS = 30, 100, 10, 5, 5
+DIGITS: tuple[str, ...] = ()  # settings in place of the recipe's
 # On letters; of the digits' model, whose peak rate is 1e-3, on images that are neither cropped nor mirrored
 LENGTH = ("epochs=300", "warmup_epochs=5")
 SMALL = (
@@ -63,7 +64,7 @@ def measure(output: str, seed: int) -> dict[str, Accuracies]:
     np.savez(data, images=train[0], labels=train[1])
     digits = os.path.join(output, "digits")
     base = replaced(recipes.load("mae_digits"), seed=seed)
-    _run(digits, lambda folder: pretrain(base, "digits", folder, overwrite=True))
+    _run(digits, lambda folder: pretrain(changed(base, DIGITS), "digits", folder, overwrite=True))
     accuracies = {
         "not trained": _accuracies(build(base).encoder, train, test),
         UNTOUCHED: _accuracies(load_encoder(digits), train, test),

@@ -167,7 +167,10 @@ def config_of(values: flags.FlagValues, program: str, settings: Sequence[str] = 
     from keras_mae.trainers.settings import changed, replaced
 
     kind = CONFIGS[program]
-    config = changed(recipes.load(values.recipe, kind) if "recipe" in values else kind(), [*settings, *values.set])
+    config = recipes.load(values.recipe, kind) if "recipe" in values else kind()
+    if "recipe" in values and not values["recipe"].present and values.init and program != "pretrain":
+        config = replaced(config, preset=None)  # the default's, which is not asked for: the file tells the sizes
+    config = changed(config, [*settings, *values.set])
     given = {n: values[n].value for n in ("run", "init", "init_format", "validation_data") if n in values}
     given = {name: value for name, value in given.items() if value is not None}
     return replaced(config, **given) if given else config

@@ -95,13 +95,32 @@ def test_what_cannot_begin(place, capfd, arguments, message):
     assert not (place / "out").exists()
 
 
+def test_without_a_recipe_classifiers_have_the_sizes_of_the_file(place, monkeypatch, tmp_path):
+    """A recipe that is named keeps its own, and `--set` is heard in both."""
+    configs = []
+    for module, program in (("finetune", "finetune"), ("linear_probe", "linear_probe")):
+        result = {"top1": 0.5, "best": {"epoch": 1, "top1": 0.5}, "majority_share": 0.5, "validation_images": 2}
+        stand_in = lambda config, *_, **__: configs.append(config) or result  # noqa: E731
+        monkeypatch.setattr(f"keras_mae.trainers.{module}.{program}", stand_in)
+    common = [f"--init={place / 'encoder.safetensors'}", "--data=digits", f"--output={tmp_path / 'run'}"]
+    for more in ([], ["--recipe=finetune_vit_base"], ["--set=preset=vit_tiny_patch16"]):
+        assert cli.main(["finetune", *common, *more]) == 0
+    assert cli.main(["linear-probe", *common]) == 0
+    presets = [config.encoder.preset for config in configs]
+    assert presets == [None, "vit_base_patch16", "vit_tiny_patch16", None]
+    assert configs[0].optimizer.layer_decay == 0.65
+
+
 @pytest.mark.parametrize("program", ["finetune", "linear-probe", "knn"])
 def test_a_run_or_weights_and_not_both(place, capfd, program):
     common = [program, f"--data=npz:{place / '3.npz'}", f"--output={place / 'out'}"]
     line = refused(capfd, *common, f"--run={place / 'mae.keras'}", "--init=mae_vit_base")
     assert "mae.keras and --init=mae_vit_base both name the encoder: give one of them" in line
     if program == "finetune":
-        line = refused(capfd, *common, f"--init={place / 'encoder.safetensors'}", "--set=batch_size=8")
+        line = refused(
+            *(capfd, *common, f"--init={place / 'encoder.safetensors'}", "--set=batch_size=8"),
+            "--recipe=finetune_vit_base",
+        )
         assert "encoder.safetensors is another than the recipe's: patch_size: (4, 4) there, (16, 16) asked for" in line
     else:
         assert f"{program}: needs --run or --init; see keras-mae {program} --help" in refused(capfd, *common)
