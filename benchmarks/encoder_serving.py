@@ -73,7 +73,10 @@ def saved_model(name: str, batch_size: int, dtype: str, folder: str) -> Callable
 def torch_model(name: str, batch_size: int, dtype: str) -> Callable[[], None]:
     """Hugging Face's `ViTModel`, its weights in `dtype`; the mean of the patch tokens."""
     import torch
-    import transformers
+
+    from tests.reference import torchvision_operators  # noqa: F401  before transformers, which imports torchvision
+
+    import transformers  # isort: skip
 
     torch.set_num_threads(2)
     size = SIZES[name]

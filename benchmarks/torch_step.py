@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Callable
 
 import torch
-import transformers
 
 from benchmarks.sizes import SIZES, images_of
+from tests.reference import torchvision_operators  # noqa: F401  before transformers, which imports torchvision
+
+import transformers  # isort: skip  # noqa: E402
 
 
 def torch_step(
