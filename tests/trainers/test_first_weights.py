@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from keras_mae.checkpoints import save_checkpoint
-from keras_mae.checkpoints.known_files import has_plain_decoder
 from keras_mae.data import measure_stats, open_source
-from keras_mae.models import MaskedAutoencoder
-from keras_mae.targets import PixelTarget
 from keras_mae.trainers import first_weights, run
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
@@ -124,39 +121,6 @@ def test_why_a_decoder_is_fresh_is_said(place, models, caplog):
     assert any("its format is 'timm', by the names" in record.message for record in caplog.records)
     load_into(build(config), replaced(config, frozen_epochs=0.0))
     assert caplog.records[-1].message.endswith("together with the encoder from the first step (--set frozen_epochs=0)")
-
-
-@pytest.mark.parametrize("said", [True, False, None])
-def test_a_decoder_goes_on_with_the_target_that_it_was_trained_on(models, tmp_path, caplog, said):
-    """By Hugging Face's config; a setting that contradicts it makes the decoder fresh."""
-    caplog.set_level(logging.INFO, logger="keras_mae")
-    save_checkpoint(models["mae"], tmp_path / "model.safetensors", "hf")
-    content = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**content, "norm_pix_loss": said}))
-    config = config_of(tmp_path)
-    assert config.target.normalize_target == (said is not False)
-    load_into(model := build(config), config)
-    assert same(model.decoder, models["mae"].decoder)
-    assert ("does not tell whether its decoder predicts plain pixels" in caplog.text) == (said is None)
-
-    config = config_of(tmp_path, f"normalize_target={said is False}")
-    changed, _ = load_into(model := build(config), config)
-    assert same(model.decoder, models["mae"].decoder) == (said is None)
-    assert ("(normalize_target); for the first 0.3 epochs it learns alone" in caplog.text) == (said is not None)
-    assert changed.optimizer.frozen_epochs == pytest.approx(0.0 if said is None else 0.3)
-
-
-def test_targets_of_files_that_are_known(place, models, tmp_path):
-    for source, plain in {
-        "mae_vit_base_full": True, "https://dl.fbaipublicfiles.com/mae/visualize/mae_visualize_vit_large.pth": True,
-        "hf://facebook/vit-mae-huge": True, "mae_vit_base": False, "hf://timm/vit_base_patch16_224.mae": False,
-    }.items():  # fmt: skip
-        assert has_plain_decoder(source) == plain
-    assert not config_of(place / "mae.keras").target.normalize_target
-    assert not config_of(place / "simmim.pth").target.normalize_target
-    normalised = MaskedAutoencoder(models["mae"].encoder, models["mae"].decoder, target=PixelTarget(normalize=True))
-    normalised.save(tmp_path / "normalised.keras")
-    assert config_of(tmp_path / "normalised.keras", recipe="mae_digits").target.normalize_target
 
 
 @pytest.mark.parametrize(
