@@ -1,4 +1,4 @@
-"""A decoder of a file goes on with the target that it was trained on, or starts fresh, or the log says what it takes."""
+"""A decoder of a file goes on with the target that it was trained on, or starts fresh, or the log says so."""
 
 import json
 import logging
