@@ -38,7 +38,7 @@ def write(served: ServedModel, path: str, format: str) -> None:
     spec = served.images_spec()
     _NumbersOnly(served).export(file, format=format, input_signature=[spec], verbose=False)
     if format == "onnx":
-        _replace_erfc(file)
+        _finish_onnx(file, served.metadata().get("licence"))
     with open(os.path.join(path, "metadata.json"), "w", encoding="utf-8") as record:
         json.dump(served.metadata(), record, indent=2)
 
@@ -75,8 +75,8 @@ class _NumbersOnly(keras.Model):
         return {name: value for name, value in outputs.items() if value.dtype == tf.float32}
 
 
-def _replace_erfc(file: str) -> None:
-    """Replaces `Erfc(x)`, which ONNX does not have, by `1 - Erf(x)`.
+def _finish_onnx(file: str, licence: str | None) -> None:
+    """Replaces `Erfc(x)`, which ONNX does not have, by `1 - Erf(x)`, and writes the licence into the file's metadata.
 
     TensorFlow's exact GELU contains it, and tf2onnx writes it into a file that no runtime opens.
     """
@@ -94,6 +94,8 @@ def _replace_erfc(file: str) -> None:
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(1, "float32"), "one_of_erfc"))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+    if licence is not None:
+        onnx.helper.set_model_props(model, {"licence": licence})
     onnx.checker.check_model(model)
     onnx.save(model, file)
 

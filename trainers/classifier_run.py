@@ -19,9 +19,9 @@ from keras_mae.models import ImageClassifier
 from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
-from keras_mae.trainers.encoder_choice import with_statistics_of
+from keras_mae.trainers.encoder_choice import run_of, with_statistics_of
 from keras_mae.trainers.evaluation import majority_shares
-from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.labelled_data import check_channels, labelled_sources
 from keras_mae.trainers.loop import train
 from keras_mae.trainers.programs import begin, compile_model, save_finished, save_model, steps_per_epoch
 from keras_mae.trainers.strategy import on_chief
@@ -81,6 +81,8 @@ def train_classifier(
     config = with_statistics_of(config, source, folder, resume)
     with scope.scope():
         classifier, init = build(config, num_classes)
+        for each in (source, validation):
+            check_channels(each, classifier.encoder.image_shape[-1], settable=run_of(config.encoder) is None)
         compile_model(classifier, config, steps)
     prepared, start = prepare(classifier, config, source, validation), time.perf_counter()
     loaded = None if config.encoder.run is None else find_model(config.encoder.run).path

@@ -13,6 +13,7 @@ from keras_mae.encoders.presets import PRESETS
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.first_weights import FirstWeights, TrainingT, channels_of, find_weights, with_statistics
+from keras_mae.trainers.labelled_data import check_channels
 from keras_mae.trainers.run import RunFolder, digest_of
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights
@@ -61,7 +62,7 @@ def _published(config: ClassifierConfig, drop_path_rate: float) -> tuple[Encoder
     weights = find_weights(own)
     weights.say()
     said = weights.description
-    missing = missing_arguments(own, weights, "type --set {}=...")
+    missing = missing_arguments(own, weights, "type {}")
     _check_same(config, {**said.encoder, **missing}, weights.source, besides=_OF_IMAGES)
     arguments: dict[str, Any] = {"drop_path_rate": drop_path_rate, **missing}
     shape = said.encoder.get("image_shape", (224, 224, 3))  # of which the size is set, if it is not told
@@ -90,6 +91,8 @@ def published_encoder(
     """
     said = weights.description.encoder
     channels, measured = said.get("image_shape", (224, 224, 3))[2], {}
+    if source is not None:
+        check_channels(source, channels)
     if channels != 3 and said.get("mean") is None:
         if source is None:
             raise ValueError(
@@ -100,7 +103,7 @@ def published_encoder(
         measured = {"mean": stats.mean, "std": stats.std}
         _log.info("mean %s and std %s, measured on %d images", stats.mean, stats.std, stats.num_images)
     weights.say()
-    by_hand = "make a .keras file of it by keras-mae convert --set {}=..., and name that with --run"
+    by_hand = "make a .keras file of it by keras-mae convert {}, and name that with --run"
     arguments = {**missing_arguments(own, weights, by_hand), **measured}
     encoder, report = load_published(weights.path, weights.description.format, own.init_prefix, **arguments)
     return encoder, weights.record(report, **measured)
@@ -114,7 +117,9 @@ def with_statistics_of(config: TrainingT, source: Source, folder: RunFolder, res
     said = find_weights(own).description.encoder
     theirs = said.get("image_shape", (224, 224, 3))[2]
     channels = own.channels or theirs
-    known = channels == 3 or (channels == theirs and said.get("mean") is not None)
+    check_channels(source, channels, settable=True)
+    stated = channels == theirs and said.get("mean") is not None
+    known = source.dtype == "uint8" if channels == 3 else stated  # 16 bits are no photographs, as in pretraining
     return with_statistics(config, source, channels, folder, resume, known)
 
 
@@ -122,16 +127,19 @@ def missing_arguments(own: Any, weights: FirstWeights, remedy: str) -> dict[str,
     """The arguments of the encoder that its file does not tell, from the settings.
 
     Raises:
-        ValueError: if one is not set either; `remedy` says how to give it, with a `{}` for its name.
+        ValueError: if some are not set either; `remedy` says how to give them, with a `{}` for the flags.
     """
-    of_preset, found = PRESETS.get(getattr(own, "preset", None) or "", {}), {}
+    of_preset, found, lacking = PRESETS.get(getattr(own, "preset", None) or "", {}), {}, {}
     for name in weights.description.unknown:
         setting = "image_size" if name == "image_shape" else name
         value = getattr(own, setting, None) or of_preset.get(name if name in _OF_PRESET else "")
         if value is None and "." not in name:
-            raise ValueError(f"{weights.source} does not tell {name} of its model: {remedy.format(setting)}")
-        if name in _OF_PRESET:
+            lacking[name] = f"--set {setting}=..."
+        elif name in _OF_PRESET:
             found[name] = value
+    if lacking:
+        flags = remedy.format(" ".join(lacking.values()))
+        raise ValueError(f"{weights.source} does not tell {' and '.join(lacking)} of its model: {flags}")
     return found
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from keras_mae.checkpoints import CheckpointReport, load_checkpoint
+from keras_mae.checkpoints.decoder_target import NORMALISED, PLAIN, target_of
 from keras_mae.checkpoints.description import Description, describe_checkpoint
 from keras_mae.checkpoints.known_files import licence_of, local_path
 from keras_mae.data import Source, measure_stats
@@ -17,7 +18,7 @@ from keras_mae.registry import listed
 from keras_mae.trainers import recipes, run
 from keras_mae.trainers.config import PretrainConfig, TrainingConfig
 from keras_mae.trainers.encoder_parts import ViT
-from keras_mae.trainers.model_parts import Transformer
+from keras_mae.trainers.model_parts import Pixels, Transformer
 from keras_mae.trainers.settings import changed, kind_of, names_in, replaced
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights
@@ -105,16 +106,25 @@ def continued(own: Weights, settings: Sequence[str], recipe: str | None = None) 
     if description.decoder is not None and isinstance(base.decoder, Transformer):
         names = {field.name for field in dataclasses.fields(Transformer)} & set(description.decoder)
         parts["decoder"] = Transformer(**{name: description.decoder[name] for name in names})
+    target = target_of(found.source, description)
+    if target in (PLAIN, NORMALISED) and isinstance(base.target, Pixels):
+        parts["target"] = Pixels(normalize_target=target == NORMALISED)
     weights = {f"run.{field.name}": getattr(own, field.name) for field in dataclasses.fields(Weights)}
     config = changed(replaced(base, **parts, **weights), settings)
     given = names_in(config, settings)
     here = PRESETS[config.encoder.preset] if "encoder.preset" in given else {}
     here = here | {name: value for name, value in vars(config.encoder).items() if f"encoder.{name}" in given}
     _refuse_others(here, found)
-    for name in found.description.unknown:
-        key = name if "." in name else "encoder.image_size" if name == "image_shape" else f"encoder.{name}"
-        if key not in given and getattr(config, key.partition(".")[0]) is not None:
-            raise ValueError(f"{found.source} does not tell {name} of its model: type --set {key}=..., as it has")
+    unknown = {
+        name: name if "." in name else "encoder.image_size" if name == "image_shape" else f"encoder.{name}"
+        for name in description.unknown
+    }
+    lacking = {
+        name: key for name, key in unknown.items() if key not in given and getattr(config, key.partition(".")[0])
+    }
+    if lacking:
+        shown = " ".join(f"--set {key}=..." for key in lacking.values())
+        raise ValueError(f"{found.source} does not tell {' and '.join(lacking)} of its model: type {shown}, as it has")
     return config
 
 
@@ -188,7 +198,8 @@ def load_into(model: MaskedImageModel, config: PretrainConfig) -> tuple[Pretrain
     description = weights.description
     weights.say()
     _check_same(model, weights)
-    lacking = _why_fresh(model, config, description)
+    target = target_of(weights.source, description)
+    lacking = _why_fresh(model, config, description, target)
     shape, (rows, columns) = description.encoder.get("image_shape"), model.encoder.patch_size
     report = load_checkpoint(
         model.encoder if lacking else model,
@@ -200,6 +211,12 @@ def load_into(model: MaskedImageModel, config: PretrainConfig) -> tuple[Pretrain
     )
     if config.optimizer.frozen_epochs is None:
         config = replaced(config, frozen_epochs=config.optimizer.epochs / 10 if lacking else 0.0)
+    if not lacking and target is None:
+        _log.info(
+            "%s does not tell whether its decoder predicts plain pixels or those of each patch normalised: it goes on "
+            "with %s (--set normalize_target=%s for the other)",
+            weights.source, _target_here(model), not getattr(model.target, "normalize", False),
+        )  # fmt: skip
     if lacking:
         _log.info(
             "the decoder starts fresh, as %s; %s", lacking, _said_of_frozen(config.optimizer.frozen_epochs or 0.0)
@@ -251,7 +268,13 @@ def _alike(name: str, one: Any, other: Any) -> bool:
     return bool(_plain(one) == _plain(other))
 
 
-def _why_fresh(model: MaskedImageModel, config: PretrainConfig, description: Description) -> str | None:
+def _target_here(model: MaskedImageModel) -> str:
+    return NORMALISED if getattr(model.target, "normalize", False) else PLAIN
+
+
+def _why_fresh(
+    model: MaskedImageModel, config: PretrainConfig, description: Description, target: str | None
+) -> str | None:
     """Why the run's decoder cannot be the file's; None if it is."""
     method = kind_of(config, "method")
     if description.method is None:
@@ -264,7 +287,9 @@ def _why_fresh(model: MaskedImageModel, config: PretrainConfig, description: Des
     if channels != model.encoder.image_shape[-1]:
         return f"the file's predicts {channels} channels"
     if not model.target.has_pixels or model.target.dim != model.encoder.geometry.values_per_patch:
-        return "the file's predicts pixels"
+        return f"the file's predicts {target or 'pixels'}"
+    if target not in (None, _target_here(model)):
+        return f"the file's predicts {target}, and this run {_target_here(model)} (normalize_target)"
     here = model.decoder.get_config() if description.decoder else {}
     differing = [
         f"{name} {value}"

@@ -16,7 +16,7 @@ from keras_mae.trainers.evaluation import knn_scores, majority_shares
 from keras_mae.trainers.features import features_of
 from keras_mae.trainers.first_weights import find_weights
 from keras_mae.trainers.knn_config import KnnConfig
-from keras_mae.trainers.labelled_data import labelled_sources
+from keras_mae.trainers.labelled_data import check_channels, labelled_sources
 from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.trained_model import TrainedModel, find_model, say_if_outside
 
@@ -70,6 +70,8 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         encoder = load_encoder(path or "")
     else:
         encoder, init = published_encoder(own, weights, train)
+    for each in (train, validation):
+        check_channels(each, encoder.image_shape[-1])
     if folder is not None:
         folder.start(config, data, False, overwrite, Seen(train, validation), init=init)
     _log.info("features of %d and %d images", train.num_images, validation.num_images)

@@ -45,6 +45,23 @@ def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[S
     return train, validation, num_classes
 
 
+def check_channels(source: Source, channels: int, settable: bool = False) -> None:
+    """Refuses images of another number of channels than the model's, before a graph does.
+
+    Args:
+        source: the images; files are decoded to any number.
+        channels: of the model's images.
+        settable: whether `--set channels=...` gives the model another number.
+    """
+    theirs = channels if source.image_shape is None else source.image_shape[-1]
+    if theirs != channels:
+        remedy = f"type --set channels={theirs}" if settable else f"give images with {channels}"
+        raise ValueError(
+            f"the images have {theirs} {'channel' if theirs == 1 else 'channels'}, and the model takes {channels}: "
+            f"{remedy}"
+        )
+
+
 def check_labels(source: Source, num_classes: int) -> None:
     """Refuses a source without labels, or with labels outside of `num_classes` classes."""
     labels = source.required_labels()

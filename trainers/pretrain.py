@@ -17,6 +17,7 @@ from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.display import Display
 from keras_mae.trainers.first_weights import load_into, with_statistics
+from keras_mae.trainers.labelled_data import check_channels
 from keras_mae.trainers.loop import train
 from keras_mae.trainers.programs import begin, compile_model, save_finished, steps_per_epoch
 from keras_mae.trainers.reference_loss import reference_loss
@@ -82,6 +83,7 @@ def pretrain(
     scope = begin(config, data, output, strategy, tpu)
     folder = run.RunFolder(output)
     source, image_shape = open_source(data, decoding=config.data.decoding()), config.encoder.image_shape
+    check_channels(source, image_shape[-1], settable=True)
     steps, init = steps_per_epoch(config, source.num_images), None
     if config.run.init is not None:
         photographs = image_shape[-1] == 3 and source.dtype == "uint8"

@@ -170,6 +170,13 @@ class RunFolder:
             ValueError: if the file is missing.
         """
         if not os.path.exists(self / name):
+            config = self.config_if_any()
+            if config is not None and config.program == "knn":
+                measured: Any = config.encoder
+                raise ValueError(
+                    f"{self.path} is a run of keras-mae knn, which saves no model: name what it has measured, "
+                    f"{measured.run or measured.init}"
+                )
             raise ValueError(
                 f"{self.path} holds no {name}: the run has not finished; continue it with --resume, or wait for its end"
             )
@@ -189,7 +196,11 @@ class RunFolder:
             )
         there, now = {"data": data_there, **values_of(config_there)}, {"data": data, **values_of(config)}
         pairs = {key: (there.get(key), now.get(key)) for key in now | there}
-        changes = {key: f"{one!r} there, {other!r} now" for key, (one, other) in pairs.items() if one != other}
+        changes = {
+            key: f"{one!r} there, {other!r} now"
+            for key, (one, other) in pairs.items()
+            if one != other and not (key.endswith(".init") and _place(one) == _place(other))
+        }
         harmful = [f"{key}: {change}" for key, change in changes.items() if key not in _HARMLESS | _ROUND_OFF]
         if harmful:
             raise ValueError(f"the run in {self.path} has another config, and cannot be resumed: {'; '.join(harmful)}")
@@ -225,7 +236,7 @@ class RunFolder:
                 f"the run in {self.path} did not begin with --init, and --resume takes the weights of its checkpoint: "
                 "leave out --init to continue it, or begin a new run with another --output"
             )
-        if source != began:
+        if _place(source) != _place(began):
             raise ValueError(
                 f"the run in {self.path} began with weights of {began}, not of {source}: --resume continues it with "
                 f"--init={began}; to begin a new one, name another --output and leave out --resume"
@@ -239,6 +250,11 @@ class RunFolder:
     def replace(self, name: str, write: Callable[[str], object]) -> None:
         """Writes the file `name` as `replace_file` does."""
         replace_file(self / name, write)
+
+
+def _place(source: str | None) -> str | None:
+    """A source of weights; the absolute path of a file or folder on this machine, however it was typed."""
+    return os.path.abspath(source) if source is not None and os.path.exists(source) else source
 
 
 def digest_of(path: str) -> str:

@@ -33,12 +33,14 @@ class Beside:
         encoder: arguments of `ViTEncoder`.
         decoder: arguments of `MAEDecoder`.
         refusal: what the model has that no model here has, or "".
+        normalize_target: whether a decoder predicts the pixels of each patch normalised, None if that is not stated.
     """
 
     name: str | None = None
     encoder: dict[str, Any] = dataclasses.field(default_factory=dict)
     decoder: dict[str, Any] = dataclasses.field(default_factory=dict)
     refusal: str = ""
+    normalize_target: bool | None = None
 
     @property
     def grid(self) -> tuple[int, int] | None:
@@ -110,7 +112,9 @@ def _of_hugging_face(config: dict[str, Any], images: dict[str, Any]) -> Beside:
     }
     if decoder and "layer_norm_epsilon" in encoder:
         decoder["layer_norm_epsilon"] = encoder["layer_norm_epsilon"]
-    return Beside(config["model_type"], encoder, decoder, _other_activation(config))
+    normalised = config.get("norm_pix_loss")
+    target = normalised if isinstance(normalised, bool) else None
+    return Beside(config["model_type"], encoder, decoder, _other_activation(config), target)
 
 
 def _other_activation(config: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_mae.checkpoints.decoder_target import NORMALISED, target_of
 from keras_mae.checkpoints.description import describe_checkpoint
 from keras_mae.checkpoints.formats import suggestion
 from keras_mae.checkpoints.known_files import licence_of, local_path
@@ -17,6 +18,7 @@ from keras_mae.checkpoints.save import check_target, config_path, save_checkpoin
 from keras_mae.decoders import MAEDecoder
 from keras_mae.masking import RandomMasking
 from keras_mae.models import ImageClassifier, MaskedAutoencoder, SimMIM, ViTEncoder
+from keras_mae.targets import PixelTarget
 
 
 def convert_checkpoint(
@@ -73,7 +75,7 @@ def convert_checkpoint(
             return str(save_checkpoint(file.model, output, output_format, licence_of(source, path)))
     model: keras.Model
     if preset is None:
-        model = _described_model(local_path(source), source_format, prefix, num_classes, pooling, skip, overrides)
+        model = _described_model(source, source_format, prefix, num_classes, pooling, skip, overrides)
     elif num_classes is not None:
         model = ImageClassifier.from_preset(preset, num_classes, pooling, **overrides)
     else:
@@ -85,7 +87,7 @@ def convert_checkpoint(
 
 
 def _described_model(
-    path: str,
+    source: str,
     format: str,
     prefix: str | None,
     num_classes: int | None,
@@ -94,6 +96,7 @@ def _described_model(
     overrides: dict[str, Any],
 ) -> keras.Model:
     """A fresh model of the kind that a file describes."""
+    path = local_path(source)
     said = describe_checkpoint(path, format, prefix, overrides)
     if said.unknown:
         raise ValueError(
@@ -104,6 +107,7 @@ def _described_model(
     encoder = ViTEncoder(**said.encoder)
     if num_classes is not None:
         return ImageClassifier(encoder, num_classes, pooling)
+    target = PixelTarget(normalize=target_of(source, said) == NORMALISED)
     if said.method == "mae":
-        return MaskedAutoencoder(encoder, MAEDecoder(**(said.decoder or {})))
+        return MaskedAutoencoder(encoder, MAEDecoder(**(said.decoder or {})), target=target)
     return SimMIM(encoder, RandomMasking()) if said.method == "simmim" else encoder

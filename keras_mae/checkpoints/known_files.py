@@ -158,6 +158,15 @@ def licence_of(source: str | os.PathLike, path: str) -> str | None:
     return licence_inside(path) or licence_beside(path, hub.depth(source))
 
 
+def has_plain_decoder(source: str | os.PathLike) -> bool:
+    """Whether weights are official ones with a decoder, or a conversion of these: it predicts plain pixels."""
+    source = os.fspath(source)
+    known, repository = _known(source), _repository(source)
+    if known is not None:
+        return known.holds == _FULL
+    return repository is not None and repository.startswith("facebook/") and bool(_CONVERSIONS.fullmatch(repository))
+
+
 def _tell(source: str, licence: str) -> None:
     """Logs a licence with conditions, once a process."""
     condition = condition_of(licence)

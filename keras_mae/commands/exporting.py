@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import json
 import logging
 import os
 import tempfile
@@ -136,6 +137,12 @@ def _write_file(values: flags.FlagValues) -> str:
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as aside:
         version = _write(values, os.path.join(aside, "model"))
         (file,) = glob.glob(f"{glob.escape(version)}/*{os.path.splitext(output)[1]}")
+        with open(os.path.join(version, "metadata.json"), encoding="utf-8") as record:
+            licence = json.load(record).get("licence")
+        if licence is not None and values.format == "litert":
+            logging.getLogger("keras_mae").warning(
+                "the licence of the weights, %s, does not stand in %s: give it along with the file", licence, output
+            )
         _check(values)  # once more: another export may have written it
         os.replace(file, output)
     return output
@@ -234,12 +241,14 @@ def _look_at_data(
     Runs of earlier versions have no summary of their data: it is taken from the data that are there now.
     """
     from keras_mae.data import first_images, open_source
+    from keras_mae.trainers.labelled_data import check_channels
 
     data = values.data or trained.data
     if data is None:
         return None, trained
     try:
         source = open_source(data, decoding=trained.decoding)
+        check_channels(source, image_shape[-1])
         images = first_images(source, image_shape, 8, crop_ratio)
     except ValueError as error:
         if values.data:

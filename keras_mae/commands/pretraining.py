@@ -126,6 +126,7 @@ def _reconstruct(values: flags.FlagValues) -> None:
     from keras_mae.models.saved_files import load_model_file
     from keras_mae.trainers import run
     from keras_mae.trainers.config import PretrainConfig
+    from keras_mae.trainers.labelled_data import check_channels
     from keras_mae.trainers.pretrain import draw_reconstructions
     from keras_mae.trainers.trained_model import find_model, say_if_outside
 
@@ -145,6 +146,7 @@ def _reconstruct(values: flags.FlagValues) -> None:
     mae = load_model_file(trained.path)
     if not isinstance(mae, MaskedImageModel):
         raise ValueError(f"{trained.path} holds {type(mae).__name__}; reconstruct needs MaskedAutoencoder or SimMIM")
+    check_channels(source, mae.encoder.image_shape[-1])
     images = sample_images(source, mae.encoder.image_shape, values.count, trained.crop_ratio)
     draw_reconstructions(mae, images, output, mask_ratio=values.mask_ratio)
     print(f"wrote {output}")

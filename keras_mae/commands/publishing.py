@@ -226,13 +226,14 @@ def _licence(path: str, asked: str | None) -> tuple[str | None, str]:
                 f"the weights began with {source}, whose licence, {licence}, stays with them; leave out --licence"
             )
         return licence, f"The training began with the weights {source}, whose licence this is; it stays with them."
-    if source is not None:
-        said = f"The training began with the weights {source}, whose licence is not stated where they were read"
-        return asked, f"{said}{'; the author of this card has named this one.' if asked else '.'}"
     if asked is None:
         _log.warning(
             "the card names no licence (license: other): name that of your weights with --licence=apache-2.0, ..."
         )
+    if source is not None:
+        said = f"The training began with the weights {source}, whose licence is not stated where they were read"
+        return asked, f"{said}{'; the author of this card has named this one.' if asked else '.'}"
+    if asked is None:
         return None, "The weights were trained from scratch; they are their author's own, who has not named a licence."
     return asked, "The weights were trained from scratch; they are their author's own."
 

@@ -15,7 +15,7 @@ from keras_mae.trainers import recipes
 from keras_mae.trainers.config import CONFIGS
 from keras_mae.trainers.run import BEST, CONFIG, LOG, PICTURES, RECONSTRUCTIONS, RESULTS, RunFolder, digest_of
 from keras_mae.trainers.settings import Config, short_names, values_of
-from keras_mae.trainers.trained_model import find_model
+from keras_mae.trainers.trained_model import find_model, is_ours
 
 _GIVEN = ("encoder.run", "encoder.init", "run.init")  # settings with a flag of their own
 
@@ -32,7 +32,7 @@ def licence_of_run(path: str) -> tuple[str | None, str | None]:
     if path.endswith(".keras") and os.path.isfile(path):
         path = find_model(path).folder or path
     folder = RunFolder(os.path.abspath(path))
-    if not os.path.isfile(folder / CONFIG) or "config" not in _record(folder):
+    if not os.path.isdir(folder.path) or not is_ours(folder.path):
         inside = os.path.join(path, "model.safetensors") if os.path.isdir(path) else path
         return licence_of(file, inside), shown_path(file)
     init = _record(folder).get("init") or {}

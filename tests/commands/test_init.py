@@ -5,12 +5,13 @@ import json
 import pytest
 
 from keras_mae import cli
-from keras_mae.checkpoints import save_checkpoint
+from keras_mae.checkpoints import save_checkpoint, to_keras_hub
 from keras_mae.data.stats import PixelStats
-from keras_mae.export import saved_model
+from keras_mae.export import exchange_formats, saved_model
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.run import RunFolder
-from tests.trainers.initial import LICENCE, write_weights
+from tests.base import small_encoder
+from tests.trainers.initial import LICENCE, SIZES, write_weights
 from tests.trainers.pretraining import of
 from tests.typed import refused
 
@@ -135,6 +136,58 @@ def test_knn_of_published_weights(place, capfd):
     assert capfd.readouterr().out.startswith("k =   1: top-1 100.0 %")
     init = RunFolder(str(output)).init()
     assert (init["licence"], init["format"]) == (LICENCE, "timm")
+
+
+@pytest.mark.medium
+def test_images_of_another_number_of_channels(place, capfd):
+    """Before anything is written, and for three programs before the weights are loaded."""
+    three = f"--init={place / 'encoder.safetensors'}"
+    whole, small = f"--init={place / 'mae.keras'}", "--set=batch_size=8"
+    for program, arguments, remedy in (
+        ("pretrain", [three, small], "type --set channels=1"),
+        ("finetune", [three, small], "type --set channels=1"),
+        ("finetune", [whole, small, "--set=preset=None"], "give images with 3"),
+        ("knn", [three], "give images with 3"),
+        ("knn", [whole], "give images with 3"),
+        ("export", [three], "give images with 3"),
+    ):
+        output = place / "others"
+        assert cli.main([program, *arguments, f"--data=npz:{place / '1.npz'}", f"--output={output}"]) == 2
+        line = capfd.readouterr().err.splitlines()[-1]  # behind what is logged
+        assert line == f"keras-mae {program}: the images have 1 channel, and the model takes 3: {remedy}"
+        assert not (output / "config.json").exists()
+
+
+@pytest.mark.medium
+def test_a_preset_of_keras_hub(place, started, capfd, tmp_path):
+    to_keras_hub(small_encoder(**SIZES)).save_to_preset(str(tmp_path / "preset"))
+    weights, data = f"--init={tmp_path / 'preset'}", f"--data=npz:{place / '3.npz'}"
+    assert cli.main(["pretrain", weights, data, f"--output={tmp_path / 'run'}"]) == 0
+    assert of(started[0], "encoder.hidden_dim image_size frozen_epochs") == (16, (16, 16), None)
+    same = f"--validation_data=npz:{place / '3.npz'}"
+    assert cli.main(["knn", weights, data, same, "--set=k=(1,)"]) == 0
+    assert "k =   1: top-1 100.0 %" in capfd.readouterr().out
+
+
+def test_where_an_exported_file_has_the_licence(place, tmp_path, monkeypatch, caplog):
+    onnx = pytest.importorskip("onnx")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    one, other = (helper.make_tensor_value_info(name, kind, [1]) for name in "xy")
+    file = str(tmp_path / "model.onnx")
+    onnx.save(helper.make_model(helper.make_graph([helper.make_node("Erf", ["x"], ["y"])], "g", [one], [other])), file)
+    exchange_formats._finish_onnx(file, LICENCE)
+    assert [(one.key, one.value) for one in onnx.load(file).metadata_props] == [("licence", LICENCE)]
+
+    def write(values, output):
+        (tmp_path / "1").mkdir()
+        (tmp_path / "1" / "model.tflite").touch()
+        (tmp_path / "1" / "metadata.json").write_text(json.dumps({"licence": LICENCE}))
+        return str(tmp_path / "1")
+
+    monkeypatch.setattr("keras_mae.commands.exporting._write", write)
+    output = tmp_path / "vit.tflite"
+    assert cli.main(["export", f"--init={place / 'four.safetensors'}", f"--output={output}"]) == 0
+    assert f"the licence of the weights, {LICENCE}, does not stand in {output}: give it along" in caplog.text
 
 
 @pytest.mark.medium

@@ -149,7 +149,7 @@ def test_results_of_other_runs(runs, capfd, tmp_path):
 
 
 @pytest.mark.medium
-def test_a_licence_that_came_with_the_weights_stays(runs, capfd, tmp_path):
+def test_a_licence_that_came_with_the_weights_stays(runs, capfd, caplog, tmp_path):
     init = {"source": "hf://someone/vit", "licence": "cc-by-nc-4.0"}
     data, model = f"npz:{runs / 'pictures.npz'}", load_model_file(str(runs / "pre" / "model.keras"))
     began = write_run(tmp_path / "began", CONFIG, data, model, init=init)
@@ -166,6 +166,7 @@ def test_a_licence_that_came_with_the_weights_stays(runs, capfd, tmp_path):
     unknown = write_run(tmp_path / "unknown", CONFIG, data, model, init=init)
     text = card(capfd, f"--run={unknown.path}", f"--output={tmp_path / 'card2'}")
     assert "began with the weights weights.pth, whose licence is not stated where they were read." in text
+    assert "the card names no licence (license: other)" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,17 @@ def test_heads_that_no_file_tells_are_asked_for(place, models, tmp_path):
         published_encoder(own := KnnEncoder(init=str(path)), find_weights(own))
 
 
+def test_everything_that_no_file_tells_is_asked_for_at_once(place, models, tmp_path):
+    path = tmp_path / "mae.safetensors"
+    shutil.copy(place / "mae.safetensors", path)
+    without_metadata(path)
+    with pytest.raises(
+        ValueError, match=r"num_heads and decoder.num_heads of its model: type --set encoder.num_heads="
+    ):
+        config_of(path)
+    assert config_of(path, "encoder.num_heads=2", "decoder.num_heads=2").decoder.num_heads == 2
+
+
 def without_metadata(path):
     from safetensors.numpy import load_file, save_file
 
@@ -209,6 +220,26 @@ def test_a_classifier_on_published_weights(place, models):
     assert same(choose_encoder(as_they_are)[0], models["encoder"])
     with pytest.raises(ValueError, match="another than the recipe's: hidden_dim: 16 there, 768 asked for; num_layers"):
         choose_encoder(replaced(FinetuneConfig(), init=own["init"], preset="vit_base_patch16", patch_size=(4, 4)))
+
+
+def test_16_bits_are_no_photographs(place, models, tmp_path):
+    images = np.random.default_rng(0).integers(0, 4000, (24, 16, 16, 3), "uint16")
+    np.savez(tmp_path / "deep.npz", images=images)
+    source = open_source(f"npz:{tmp_path / 'deep.npz'}")
+    config = replaced(FinetuneConfig(), init=str(place / "encoder.safetensors"))
+    measured = with_statistics_of(config, source, run.RunFolder("nowhere"), False).encoder
+    stats = measure_stats(source, 3)
+    assert (measured.mean, measured.std) == (stats.mean, stats.std) and stats.dtype == "uint16"
+
+
+def test_a_path_that_is_typed_in_two_ways(place, models, tmp_path):
+    folder = run.RunFolder(str(tmp_path / "run"))
+    names = [str(place / "mae.safetensors"), f"{place}/./mae.safetensors", str(place / "encoder.safetensors")]
+    for name, resume in zip(names[:2], (False, True), strict=True):
+        config = replaced(PretrainConfig(), init=name)
+        folder.start(config, "digits", resume, False, init={"source": name, "digest": "0"})
+    with pytest.raises(ValueError, match=r"mae.safetensors, not of .*encoder.safetensors"):
+        folder.check_init(names[2])
 
 
 def test_statistics_that_nothing_tells(place, models, tmp_path):

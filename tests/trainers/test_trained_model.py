@@ -11,7 +11,7 @@ from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.settings import replaced
-from keras_mae.trainers.trained_model import TrainedModel, find_model, say_if_outside
+from keras_mae.trainers.trained_model import TrainedModel, find_model, is_ours, say_if_outside
 
 SEEN = {"num_images": 5, "digest": "0f", "dtype": "uint16", "class_names": ["normal", "pneumonia"]}
 
@@ -109,6 +109,22 @@ def test_runs_that_do_not_say(tmp_path):
     found = find_model(str(write_run(tmp_path / "old", replaced(PretrainConfig(), crop_ratio=1.0))))
     assert (found.crop_ratio, found.seen) == (1.0, {})
     assert find_model(str(write_run(tmp_path / "knn", KnnConfig()))).crop_ratio == 0.875
+
+
+def test_folders_that_are_runs(folder, tmp_path):
+    """A preset of KerasHub has a config.json with a "config" too."""
+    record = {"module": "keras_hub.src.models.vit.vit_backbone", "class_name": "ViTBackbone", "config": {}}
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "config.json").write_text(json.dumps(record))
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / "config.json").write_text(json.dumps({"program": "pretrain"}))
+    assert is_ours(str(folder)) and is_ours(str(tmp_path / "early")) and not is_ours(str(tmp_path / "preset"))
+
+
+def test_a_run_that_saves_no_model(tmp_path):
+    path = write_run(tmp_path / "knn", replaced(KnnConfig(), init="mae_vit_base"), files=())
+    with pytest.raises(ValueError, match="keras-mae knn, which saves no model: name what it has measured, mae_vit_ba"):
+        find_model(str(path))
 
 
 def test_what_is_not_there(folder, tmp_path):

@@ -4,7 +4,7 @@ Evidence: that it trains, by the tests.
 Command: `keras-mae pretrain --recipe=simmim_continue --init=FILE --data=folder:/data/pictures --output=runs/continued`;
 for a file that holds SimMIM's decoder, this recipe is taken by itself.
 All as in mae_continue, but for the method; masks are of single patches, 80 % of them, which the paper found as good
-for patches of 16 pixels as larger units, and which fit every grid.
+for patches of 16 pixels as larger units, and which fit every grid. The target is plain pixels, as in simmim_vit_base.
 Deviations from the paper: it pretrains from scratch, in larger batches.
 """
 
@@ -14,5 +14,5 @@ from keras_mae.trainers.settings import replaced
 
 
 def config() -> PretrainConfig:
-    """The settings of mae_continue with SimMIM's method and mask ratio."""
-    return replaced(mae_continue.config(), method="simmim", mask_ratio=0.8)
+    """The settings of mae_continue with SimMIM's method, mask ratio and target."""
+    return replaced(mae_continue.config(), method="simmim", mask_ratio=0.8, normalize_target=False)
