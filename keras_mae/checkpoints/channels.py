@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -29,7 +29,9 @@ def chosen_channels(
         if asked != "mean":
             raise ValueError(f"channels_from is 'mean', a sequence of channels, or None; got {asked!r}")
         return None if theirs == ours else (None,) * ours
-    channels = tuple(asked)
+    if not isinstance(asked, Iterable):
+        raise ValueError(f"channels_from is 'mean', a sequence of channels, or None; got {asked!r}")
+    channels = tuple(int(each) if isinstance(each, np.integer) else each for each in asked)
     if len(channels) != ours:
         raise ValueError(
             f"channels_from names a channel of the file for each of the model's {ours}; got {len(channels)}: {channels}"

@@ -40,6 +40,7 @@ class CheckpointFormat:
         holds: what an encoder has to be for this table: the values of its attributes that are allowed.
         rotary: whether its models have rotary positions, which no tensor shows.
         epsilon: LayerNorm's, where nothing else tells it.
+        may_be_gated: whether a file with gated MLPs may be read; models of its names may compute something else.
     """
 
     name: str
@@ -52,6 +53,7 @@ class CheckpointFormat:
     holds: dict[str, tuple[Any, ...]] = {}
     rotary: bool = False
     epsilon: float = 1e-6
+    may_be_gated: bool = True
 
     @property
     def patch_kernel(self) -> str:

@@ -9,11 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 _SAME_ACTIVATIONS = ("gelu", "gelu_python")  # both by the error function
+_SQUARE_TABLES = ("dinov2", "dinov2_with_registers", "pixio")  # Hugging Face's classes resize others
+_SAME_GATED = ("silu", "swish")
 # parts of timm's names of models that compute something else from tensors of the same names
 _OTHER_KINDS = {
     "quickgelu": "MLPs with 'quick_gelu', and those here have 'gelu'",
     "siglip": "MLPs with 'gelu_tanh', and those here have 'gelu'",
     "eva02_enormous": "norms after attention and MLPs, and those here come before",
+    "eva02_": "rotary positions beside absolute ones, of another kind than those here",
+    "_rpn_": "norms after attention and MLPs, and those here come before",
 }
 # our arguments by Hugging Face's names
 _NAMES: dict[str, tuple[str, Callable[[Any], Any]]] = {
@@ -34,6 +38,7 @@ class Beside:
         decoder: arguments of `MAEDecoder`.
         refusal: what the model has that no model here has, or "".
         normalize_target: whether a decoder predicts the pixels of each patch normalised, None if that is not stated.
+        activation: timm's `act_layer` of the MLPs, if the config states it.
     """
 
     name: str | None = None
@@ -41,12 +46,15 @@ class Beside:
     decoder: dict[str, Any] = dataclasses.field(default_factory=dict)
     refusal: str = ""
     normalize_target: bool | None = None
+    activation: str | None = None
 
     @property
     def grid(self) -> tuple[int, int] | None:
         """The (rows, columns) of patches, if the config states them."""
         image, patch = self.encoder.get("image_shape"), self.encoder.get("patch_size")
-        return (image[0] // patch[0], image[1] // patch[1]) if image and patch else None
+        if not image or not patch or min(*image, *patch) < 1:
+            return None
+        return image[0] // patch[0], image[1] // patch[1]
 
 
 def read_config(path: str) -> Beside:
@@ -63,8 +71,13 @@ def read_config(path: str) -> Beside:
     return Beside()
 
 
-def config_for(path: str, hidden_dim: int) -> Beside:
+def config_for(path: str, hidden_dim: int, is_gated: bool) -> Beside:
     """As `read_config`, for a model of this width; nothing if the config is of another file in the folder.
+
+    Args:
+        path: the file.
+        hidden_dim: the width of its model.
+        is_gated: whether its MLPs are gated.
 
     Raises:
         ValueError: if the model has what no model here has, with what that is.
@@ -72,9 +85,10 @@ def config_for(path: str, hidden_dim: int) -> Beside:
     beside = read_config(path)
     if beside.encoder.get("hidden_dim", hidden_dim) != hidden_dim:
         return Beside()
-    if beside.refusal:
+    refusal = beside.refusal or _other_activation(beside.activation, is_gated)
+    if refusal:
         raise ValueError(
-            f"{path} is of a model that has {beside.refusal}, by the config beside it ({beside.name}): here it would "
+            f"{path} is of a model that has {refusal}, by the config beside it ({beside.name}): here it would "
             "compute something else, so take another checkpoint"
         )
     return beside
@@ -114,16 +128,20 @@ def _of_hugging_face(config: dict[str, Any], images: dict[str, Any]) -> Beside:
         decoder["layer_norm_epsilon"] = encoder["layer_norm_epsilon"]
     normalised = config.get("norm_pix_loss")
     target = normalised if isinstance(normalised, bool) else None
-    return Beside(config["model_type"], encoder, decoder, _other_activation(config), target)
+    # use_swiglu_ffn is SwiGLU, whatever the config says of activations
+    act = None if config.get("use_swiglu_ffn") else config.get("hidden_act", "gelu")
+    refusal = _other_activation(act, bool(config.get("use_gated_mlp")))
+    height, width = encoder.get("image_shape", (0, 0))[:2]
+    if height != width and config["model_type"] in _SQUARE_TABLES:
+        refusal = refusal or f"positions of images of {height} x {width}, which its class resizes as those of a square"
+    return Beside(config["model_type"], encoder, decoder, refusal, target)
 
 
-def _other_activation(config: dict[str, Any]) -> str:
-    act = config.get("hidden_act", "gelu")
-    if config.get("use_swiglu_ffn"):  # SwiGLU, whatever the config says
-        return ""
-    allowed = ("silu", "swish") if config.get("use_gated_mlp") else _SAME_ACTIVATIONS
-    kind = "gated MLPs" if config.get("use_gated_mlp") else "MLPs"
-    return "" if act in allowed else f"{kind} with {act!r}, and those here have {allowed[0]!r}"
+def _other_activation(act: Any, is_gated: bool) -> str:
+    """What MLPs with an activation are, if those here have another one; "" if not, or if it is None."""
+    allowed = _SAME_GATED if is_gated else _SAME_ACTIVATIONS
+    kind = "gated MLPs" if is_gated else "MLPs"
+    return "" if act is None or act in allowed else f"{kind} with {act!r}, and those here have {allowed[0]!r}"
 
 
 def _of_timm(config: dict[str, Any]) -> Beside:
@@ -138,4 +156,5 @@ def _of_timm(config: dict[str, Any]) -> Beside:
         encoder["image_shape"] = (height, width, int(own.get("in_chans", size[0])))
     if pretrained.get("mean") and pretrained.get("std"):
         encoder |= {"mean": tuple(map(float, pretrained["mean"])), "std": tuple(map(float, pretrained["std"]))}
-    return Beside(name, encoder, refusal=next((what for part, what in _OTHER_KINDS.items() if part in name), ""))
+    refusal = next((what for part, what in _OTHER_KINDS.items() if part in name), "")
+    return Beside(name, encoder, refusal=refusal, activation=own.get("act_layer"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,6 +43,7 @@ class Description:
         unknown: the arguments of `ViTEncoder` that the file does not tell and that cannot be derived safely; of the
             decoder too, as "decoder.num_heads".
         notes: sentences on how format and sizes were found.
+        guessed: the arguments in `encoder` that are a guess from the number of positions: `image_shape`, or none.
     """
 
     path: str
@@ -53,6 +55,7 @@ class Description:
     has_head: bool
     unknown: tuple[str, ...]
     notes: tuple[str, ...]
+    guessed: tuple[str, ...] = ()
 
 
 def describe_checkpoint(
@@ -108,7 +111,8 @@ def load_encoder(
         source: a file, or what else `local_path` takes.
         format, prefix: as for `describe_checkpoint`.
         image_shape: `(H, W, C)` if other than the file's; position embeddings are then resized. For a file that does
-            not tell it, the file's.
+            not tell it, the file's. Where the file's grid is only guessed, a square one, and that of `image_shape` is
+            another one with as many positions, it is refused.
         channels_from: as for `load_checkpoint`, for another number of channels.
         dtype: the dtype policy of the encoder.
         **arguments: of `ViTEncoder`, to override or complete the description.
@@ -140,6 +144,13 @@ def load_encoder(
         raise ValueError(f"{path}: what it says of its model does not make a ViTEncoder ({error})") from error
     rows, columns = encoder.patch_size
     grid = encoder.grid if theirs is None else (theirs[0] // rows, theirs[1] // columns)
+    if "image_shape" in said.guessed and grid != encoder.grid and math.prod(grid) == encoder.num_patches:
+        squares, asked = (f"resize_positions={each}" for each in (grid, encoder.grid))
+        raise ValueError(
+            f"{path} does not state the grid of its {encoder.num_patches} positions, which may be a square one or that "
+            f"of image_shape={tuple(encoder.image_shape)}: fill ViTEncoder(...) of this image_shape by "
+            f"load_checkpoint(encoder, path, {said.format!r}, {squares}), or with {asked} if that is the file's grid"
+        )
     report = load_checkpoint(encoder, path, said.format, (), grid, said.prefix, channels_from)
     return encoder, dataclasses.replace(report, notes=(*said.notes, *report.notes))
 
@@ -184,5 +195,6 @@ def _described(file: NameSet, format: str, notes: list[str], sizes: Sizes, given
         decoder |= arguments_of(file.metadata, DECODER_KEY) or {}
         unknown += ["decoder.num_heads"] if "num_heads" not in decoder else []
     return Description(
-        file.path, format, file.prefix, sizes.method, known, decoder, sizes.has_head, tuple(unknown), tuple(notes)
+        file.path, format, file.prefix, sizes.method, known, decoder, sizes.has_head, tuple(unknown), tuple(notes),
+        () if ours is not None or "image_shape" in given else tuple({"image_shape"} & set(sizes.notes)),
     )  # fmt: skip

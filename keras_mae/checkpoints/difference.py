@@ -136,6 +136,7 @@ def _sizes(fmt: CheckpointFormat, model: keras.Model, shapes: dict[str, Shape]) 
 
 # what a file may have that no model has
 _CANNOT = "which no model here has: leaving them out would compute something else, so take another checkpoint"
+NORMS_WITHOUT_BIASES = f"norms without biases, as RMSNorm's, {_CANNOT}"
 _FOREIGN = {
     r"(^|\.)(dist_token|distillation_token|head_dist\..*|distillation_classifier\..*)$": "a distillation token, "
     + _CANNOT,
@@ -228,6 +229,7 @@ def _of_rows(misfit: Misfit, model: keras.Model) -> str:
 
 
 # what a file may lack, and the remedy
+_NORM_BIAS = re.compile(r"(norm1|layernorm_before)\.(bias|beta)$")
 _KEEP_DECODER = "keep the model's decoder as it is, with skip=('decoder.*',)."
 _KEEP_HEAD = "keep the model's head as it is, with skip=('head.*',)."
 _MISSING = {
@@ -239,6 +241,7 @@ _MISSING = {
     "norm before": "The file has no norm before the first block: build the encoder with pre_norm=False.",
     "positions": "The file has no absolute positions: build the encoder with position_embedding=None.",
     "offsets": "The file has no relative positions: build the encoder with relative_position_bias=None.",
+    "norms without biases": f"The file has {NORMS_WITHOUT_BIASES}.",
     "norm": "The file has no final norm, and every encoder here has one, so that it computes something else: take "
     "another checkpoint, or, to train it further, leave the model's own with skip=('encoder.norm.*',).",
     "decoder": f"The file holds no decoder: get a full checkpoint, or {_KEEP_DECODER}",
@@ -267,6 +270,7 @@ def _what_is_missing(difference: Difference, fmt: CheckpointFormat, shapes: dict
         "norm before": "encoder.norm_pre" in owners,
         "positions": any(isinstance(slot.layout, Table) and slot.part == "encoder" for slot in slots),
         "offsets": any(isinstance(slot.layout, Offsets) for slot in slots),
+        "norms without biases": "encoder.blocks.0.norm1.beta" in names and not any(map(_NORM_BIAS.search, shapes)),
         "norm": names >= {"encoder.norm.gamma", "encoder.norm.beta"},
         "decoder": "decoder" in no_part,
         "mask token": "decoder.mask_token" in names and no_blocks and "decoder" not in no_part,

@@ -15,6 +15,7 @@ def config_of(model: keras.Model, fmt: CheckpointFormat) -> dict[str, Any] | Non
     """Hugging Face's `config.json` of a model; None if no class there can hold it.
 
     ViTMAE and ViTForMaskedImageModeling take square images and patches only, and every ViT there has a class token.
+    DINOv2 and Pixio resize the positions of images that are not square, as if they were of square ones.
 
     Args:
         model: an encoder, autoencoder, SimMIM or classifier.
@@ -25,6 +26,8 @@ def config_of(model: keras.Model, fmt: CheckpointFormat) -> dict[str, Any] | Non
     """
     encoder = getattr(model, "encoder", model)
     height, width, channels = encoder.image_shape
+    if height != width and isinstance(fmt, (Dinov2Names, PixioNames)):
+        return None
     is_square = height == width and encoder.patch_size[0] == encoder.patch_size[1]
     if isinstance(model, (MaskedAutoencoder, SimMIM)) and not is_square:
         return None

@@ -204,7 +204,9 @@ class DINOv3Names(_Family):
         return _NO_LAYER_SCALE if encoder.layer_scale is None else super().refusal(encoder)
 
     def unused(self, encoder: keras.Model) -> dict[str, np.ndarray]:
-        return {"embeddings.mask_token": np.zeros((1, 1, encoder.hidden_dim), "float32")}
+        tokens = np.zeros((1, 1, encoder.hidden_dim), "float32")
+        no_registers = {} if encoder.num_registers else {"embeddings.register_tokens": tokens[:, :0]}
+        return {"embeddings.mask_token": tokens, **no_registers}
 
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]

@@ -15,7 +15,7 @@ from keras_mae.checkpoints.config_beside import config_for
 from keras_mae.checkpoints.formats import FORMATS, suggestion
 from keras_mae.checkpoints.known_files import local_path
 from keras_mae.checkpoints.merge import Assignment, plan_merge
-from keras_mae.checkpoints.name_sets import choose_set
+from keras_mae.checkpoints.name_sets import NameSet, choose_set
 from keras_mae.checkpoints.positions import note_on_kind, table_for
 from keras_mae.checkpoints.reading import TensorFile, open_tensors
 from keras_mae.checkpoints.report import CheckpointReport
@@ -67,7 +67,8 @@ def load_checkpoint(
         channels_from: for a patch projection of another number of channels, see `adapted_kernel`. None refuses it;
             "mean" gives each of our channels the mean over the file's, scaled so that an image with equal channels
             gives the same response; a sequence names the file's channel for each of ours, counted from 0, and None in
-            it the mean. Never changes mean and std.
+            it the mean: all are then scaled by c / C, which keeps that response only if each of the file's channels is
+            named equally often, or none. Never changes mean and std.
 
     Returns:
         A report; `print` it.
@@ -91,9 +92,9 @@ def load_checkpoint(
         if file is None:
             raise ValueError(f"{path} is not in the format {format!r}. {suggestion(opened.shapes, path)}")
         if file.fmt.names:
-            config_for(path, getattr(getattr(model, "encoder", model), "hidden_dim", 0))
+            config_for(path, getattr(getattr(model, "encoder", model), "hidden_dim", 0), file.is_gated)
         if file.grid is None:
-            file.grid = file.fmt.grid_beside(path)
+            file.grid = _grid_beside(file, path)
         assignments, report = plan_merge(model, file, skip, resize_positions, channels_from)
         _check_values(file, assignments)
         _check_key_biases(model, file, assignments)
@@ -101,6 +102,21 @@ def load_checkpoint(
     report = dataclasses.replace(report, notes=(*report.notes, *notes))
     _log.info("%s", report)
     return report
+
+
+def _grid_beside(file: NameSet, path: str) -> tuple[int, int] | None:
+    """The grid that the config beside a file states; None if the table of positions is of another number of patches."""
+    grid, fmt = file.fmt.grid_beside(path), file.fmt
+    shapes = {fmt.canonical(name): shape for name, shape in file.shapes.items()}
+    table, *tokens = (
+        shapes.get(str(fmt.names.get(f"encoder.{owner}")), ())
+        for owner in ("positions.table", "cls_token", "registers")
+    )
+    if grid is None or len(table) < 2:
+        return grid
+    classes, registers = (shape[1] if len(shape) > 1 else 0 for shape in tokens)
+    prefix = table[-2] - grid[0] * grid[1]
+    return grid if prefix in (0, classes, classes + registers) else None
 
 
 def _check_values(file: TensorFile, assignments: list[Assignment]) -> None:

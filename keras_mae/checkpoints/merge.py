@@ -116,7 +116,7 @@ def plan_merge(
         part = fmt.part_of(canonical_name)
         if skipping.matches([name, canonical_name, f"{part}.{name}"]):
             skipped.append(name)
-        elif part in parts:
+        elif part in parts and 0 not in shapes[name]:  # an empty tensor is nothing
             difference.unexpected.append(name)
         else:
             dropped.append(name)

@@ -12,7 +12,7 @@ from keras_mae.checkpoints.reading import TensorFile
 from keras_mae.registry import listed
 
 # words in the prefix of an average of weights, or of a teacher
-_AVERAGE = re.compile(r"(^|[._])(ema|teacher|momentum|target|averaged|swa|k)([._]|$)")
+_AVERAGE = re.compile(r"(^|[._])(ema|EMA|teacher|momentum|target|averaged|swa|k)([._]|$)|[a-z]E(MA|ma)([._]|$)")
 
 
 class NameSet(TensorFile):
@@ -36,6 +36,15 @@ class NameSet(TensorFile):
 
     def read(self, name: str) -> np.ndarray:
         return self._file.read(self.prefix + name)
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether the MLPs in the blocks are gated: gate and value are apart, or twice as wide as the output takes."""
+        if any(re.search(r"\.mlp\.(fc1_g|gate_proj|weights_in)\.", name) for name in self.shapes):
+            return True
+        shapes = {self.fmt.canonical(name): shape for name, shape in self.shapes.items()}
+        hidden, output = (shapes.get(f"blocks.0.mlp.{each}.weight", ()) for each in ("fc1", "fc2"))
+        return len(hidden) == len(output) == 2 and hidden[0] == 2 * output[1]
 
     def notes(self) -> list[str]:
         """Sentences for the report on the choice."""
@@ -74,7 +83,7 @@ def choose_set(file: TensorFile, fmt: CheckpointFormat, prefix: str | None) -> N
     """The set with this prefix, or the first one; None if the file has no set of this format.
 
     Raises:
-        ValueError: if there is no set with this prefix.
+        ValueError: if there is no set with this prefix; or if it has gated MLPs, and the format's models never.
     """
     by_member = {member: prefixes_of(file.shapes, member) for member in fmt.members()}
     asked = prefix if not prefix or prefix.endswith(".") else f"{prefix}."
@@ -88,4 +97,10 @@ def choose_set(file: TensorFile, fmt: CheckpointFormat, prefix: str | None) -> N
         )
     member = next(member for member, own in by_member.items() if (own if asked is None else asked in own))
     chosen = by_member[member][0] if asked is None else asked
-    return NameSet(file, member, chosen, [each for each in by_member[member] if each != chosen])
+    names = NameSet(file, member, chosen, [each for each in by_member[member] if each != chosen])
+    if names.is_gated and not member.may_be_gated:
+        raise ValueError(
+            f"{file.path} has gated MLPs, and the models of the format {fmt.name!r} never: models such as timm's "
+            "EVA-02 have its names and rotary positions, which are no tensor, so take another checkpoint"
+        )
+    return names

@@ -220,4 +220,5 @@ def _notes(model: keras.Model, path: str, format: str, config: dict[str, Any] | 
     if config is not None:
         yield f"its config is {config_path(path)}"
     elif format == "hf":
-        yield "no config.json: Hugging Face has no class of this shape (square images for ViTMAE, a class token)"
+        shapes = "square images for ViTMAE, DINOv2 and Pixio, a class token"
+        yield f"no config.json: Hugging Face has no class of this shape ({shapes})"

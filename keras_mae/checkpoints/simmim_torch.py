@@ -41,6 +41,7 @@ class SimMIMTorchFormat(MAETorchFormat):
     }
     signature = r"^blocks\.\d+\.attn\.qkv\.weight$"
     foreign = r"\.attn\.qkv\.bias$|^(reg_token|register_tokens)$|\.(q_norm|k_norm)\."
+    may_be_gated = False
 
     def recognises(self, names: Collection[str]) -> bool:
         """Whether the names fit, absolute or relative positions included; rotary ones are no tensor."""

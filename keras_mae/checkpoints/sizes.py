@@ -10,7 +10,7 @@ from typing import Any
 
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat
 from keras_mae.checkpoints.config_beside import Beside, config_for
-from keras_mae.checkpoints.difference import additions
+from keras_mae.checkpoints.difference import NORMS_WITHOUT_BIASES, additions
 from keras_mae.checkpoints.metadata import ENCODER_KEY
 from keras_mae.checkpoints.name_sets import NameSet
 from keras_mae.checkpoints.positions import is_sincos, sincos_grid
@@ -110,8 +110,9 @@ def sizes_of(file: NameSet) -> Sizes:
     _check_all_known(tensors)
     if tensors.shape("encoder.blocks.{}.mlp_output", "weight") is None:
         raise ValueError(f"{file.path} is not of a Vision Transformer that is known here: its blocks have no MLPs")
+    _check_norms(tensors)
     measured = _measured(tensors, kernel)
-    beside = config_for(file.path, kernel[0])
+    beside = config_for(file.path, kernel[0], measured["gated_mlp"])
     found, notes = dict(measured), {}
     found["rotary_temperature"] = beside.encoder.get("rotary_temperature", _ROTARY_TEMPERATURE) if fmt.rotary else None
     if fmt.rotary and "rotary_temperature" not in beside.encoder:
@@ -142,6 +143,17 @@ def _check_all_known(tensors: _Tensors) -> None:
     if others:
         what = additions(others) or [f"tensors that no ViTEncoder has: {listed(others)}"]
         raise ValueError(f"{tensors.file.path} has {'; '.join(what)}")
+
+
+def _check_norms(tensors: _Tensors) -> None:
+    """Raises a ValueError for norms without biases, and for a model without a final norm."""
+    if tensors.shape("encoder.blocks.{}.norm1", "bias") is None:
+        raise ValueError(f"{tensors.file.path} has {NORMS_WITHOUT_BIASES}")
+    if not tensors.names("encoder.norm") and not any(name.startswith("fc_norm.") for name in tensors.shapes):
+        raise ValueError(
+            f"{tensors.file.path} has no final norm, and every encoder here has one, so that it computes something "
+            "else: take another checkpoint"
+        )
 
 
 def _measured(tensors: _Tensors, kernel: Shape) -> dict[str, Any]:

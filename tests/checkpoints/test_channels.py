@@ -81,6 +81,7 @@ def test_as_many_channels_stay_as_they_are(source, tmp_path):
     "asked, message",
     [
         ("average", "channels_from is 'mean', a sequence of channels, or None; got 'average'"),
+        (3, "channels_from is 'mean', a sequence of channels, or None; got 3"),
         ((0, 1), "names a channel of the file for each of the model's 4; got 2"),
         ((0, 1, 2, 3), "names channel 3, and the file's 3 channels are counted from 0 to 2"),
         ((0, 1, -1, None), "names channel -1"),
@@ -108,3 +109,4 @@ def test_half_precision_files_are_averaged_in_float64():
     kernel = np.array([60000, 60000, 60000], "float16").reshape(3, 1)  # their sum overflows float16
     np.testing.assert_array_equal(adapted_kernel(kernel, (1, 1), (None, None, None)), kernel)
     assert chosen_channels(None, 4, (16, 3, 4, 4)) is None
+    assert chosen_channels(np.array([2, 0]), 2, (16, 3, 4, 4)) == (2, 0)  # NumPy's integers count

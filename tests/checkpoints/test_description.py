@@ -1,5 +1,6 @@
 """What a file says of its model, and the encoder that it makes."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -124,6 +125,26 @@ def test_a_learned_table_of_no_square_grid_leaves_the_size_open(tmp_path):
         load_encoder(path, num_heads=2)
 
 
+def test_a_guessed_square_is_never_resized_to_a_grid_of_as_many_patches(tmp_path):
+    wide = small_encoder((8, 32, 3), position_embedding="learned")  # 2 x 8
+    keras_mae.save_checkpoint(wide, str(tmp_path / "a.safetensors"), "timm")
+    path = stripped(tmp_path / "a.safetensors", tmp_path / "b")
+    with pytest.raises(ValueError, match=r"16 positions, .*\(8, 32, 3\): .*'timm', resize_positions=\(4, 4\)\), or"):
+        load_encoder(path, num_heads=2, image_shape=(8, 32, 3))
+    same = small_encoder((8, 32, 3), position_embedding="learned", seed=2)
+    keras_mae.load_checkpoint(same, path, "timm", resize_positions=(2, 8))  # the way that it names
+    np.testing.assert_array_equal(same.positions.table, wide.positions.table)
+    assert load_encoder(path, num_heads=2, image_shape=(24, 8, 3))[1].resized == ("encoder.positions.table",)
+    keras_mae.save_checkpoint(wide, str(tmp_path / "a.safetensors"), "hf")  # its config says another size, or nonsense
+    path = stripped(tmp_path / "a.safetensors", tmp_path / "b")
+    for wrong in ({"image_size": 64, "patch_size": 4}, {"image_size": 16, "patch_size": 0}):
+        config = json.loads((tmp_path / "config.json").read_text()) | wrong
+        (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+        assert describe_checkpoint(path).encoder["image_shape"] == (16, 16, 3)
+        keras_mae.load_checkpoint(same, path, "hf", resize_positions=(2, 8))
+        np.testing.assert_array_equal(same.positions.table, wide.positions.table)
+
+
 def test_another_size_and_other_channels(tmp_path):
     encoder = small_encoder((16, 16, 3), position_embedding="learned", mean=(0.1, 0.2, 0.3))
     keras_mae.save_checkpoint(encoder, str(tmp_path / "a.safetensors"), "timm")
@@ -174,6 +195,20 @@ def test_what_no_vit_encoder_is(extra, cause, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_other_norms_and_none(tmp_path):
+    encoder = small_encoder((16, 16, 3), position_embedding="learned")
+    keras_mae.save_checkpoint(encoder, str(tmp_path / "a.safetensors"), "timm")
+    content, path = load_file(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")
+    rms = r"norms without biases, as RMSNorm's, which no model here has.* take another checkpoint"
+    biases = tuple(name for name in content if name.endswith(("norm1.bias", "norm2.bias", "norm.bias")))
+    for cause, gone in ((rms, biases), ("no final norm, .* take another checkpoint$", ("norm.weight", "norm.bias"))):
+        save_file({name: value for name, value in content.items() if name not in gone}, path)
+        with pytest.raises(ValueError, match=cause):
+            load_encoder(path, num_heads=2)
+        with pytest.raises(ValueError, match=cause.rstrip("$")):
+            keras_mae.load_checkpoint(encoder, path, "timm")
+
+
 @pytest.mark.parametrize(
     "config, cause",
     [
@@ -181,6 +216,14 @@ def test_what_no_vit_encoder_is(extra, cause, tmp_path):
         ({"model_type": "dinov3_vit", "hidden_act": "gelu", "use_gated_mlp": True}, "gated MLPs with 'gelu'"),
         ({"architecture": "vit_base_patch16_clip_quickgelu_224"}, "quick_gelu"),
         ({"architecture": "vit_base_patch16_siglip_gap_224"}, "gelu_tanh"),
+        (
+            {"model_type": "dinov2", "hidden_size": 16, "image_size": [8, 12], "patch_size": 4},
+            "positions of images of 8 x 12, which its class resizes as those of a square",
+        ),
+        ({"architecture": "eva02_tiny_patch14_224"}, "rotary positions beside absolute ones"),
+        ({"architecture": "vit_base_patch16_rpn_224"}, "norms after attention and MLPs"),
+        ({"architecture": "vit_base", "model_args": {"act_layer": "quick_gelu"}}, "MLPs with 'quick_gelu'"),
+        ({"architecture": "vit_base", "model_args": {"act_layer": "silu"}}, "MLPs with 'silu'"),
     ],
 )
 def test_a_config_that_says_another_activation(config, cause, tmp_path):
@@ -190,6 +233,29 @@ def test_a_config_that_says_another_activation(config, cause, tmp_path):
         describe_checkpoint(str(tmp_path / "a.safetensors"))
     with pytest.raises(ValueError, match=cause):
         keras_mae.load_checkpoint(small_encoder(), str(tmp_path / "a.safetensors"), "timm")
+
+
+def test_gated_mlps_and_their_activation(tmp_path):
+    path = str(tmp_path / "a.safetensors")
+    encoder = small_encoder((16, 16, 3), position_embedding="learned", gated_mlp=True)
+    keras_mae.save_checkpoint(encoder, path, "timm")
+    for act, refusal in (("silu", None), ("gelu", "gated MLPs with 'gelu', and those here have 'silu'")):
+        config = {"architecture": "vit_base", "model_args": {"act_layer": act}}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        for call in (load_encoder, lambda path: keras_mae.load_checkpoint(encoder, path, "timm")):
+            with pytest.raises(ValueError, match=refusal) if refusal else contextlib.nullcontext():
+                call(path)
+    (tmp_path / "b").mkdir()
+    eva = {name.replace(".qkv.bias", ".q_bias"): value for name, value in load_file(path).items()}
+    for index in range(2):  # timm's eva02_tiny, whose rotary positions are no tensor
+        query = f"blocks.{index}.attn.q_bias"
+        eva[query], eva[f"blocks.{index}.attn.v_bias"] = eva[query][:16], eva[query][32:].copy()
+    save_file(eva, tmp_path / "b" / "a.safetensors")
+    for model in (small_encoder((16, 16, 3), position_embedding="learned", gated_mlp=gated) for gated in (True, False)):
+        with pytest.raises(ValueError, match="gated MLPs, and the models of the format 'simmim_torch' never: .*EVA-02"):
+            keras_mae.load_checkpoint(model, str(tmp_path / "b" / "a.safetensors"), "simmim_torch")
+    with pytest.raises(ValueError, match="gated MLPs, and the models of the format 'simmim_torch' never: .*EVA-02"):
+        load_encoder(str(tmp_path / "b" / "a.safetensors"), num_heads=2)
 
 
 def test_a_classifier_and_a_config_of_another_file(tmp_path):
@@ -239,6 +305,22 @@ def test_the_names_of_dinov2_itself(tmp_path):
     assert (other.num_registers, other.num_prefix_positions, other.gated_mlp) == (4, 1, True)
     assert report.dropped == ("mask_token",)
     np.testing.assert_array_equal(other.blocks[1].mlp_hidden.kernel, encoder.blocks[1].mlp_hidden.kernel)
+
+
+@pytest.mark.parametrize("own", [{"layer_scale": 1.0}, {"layer_scale": 1.0, "num_registers": 2}, {"num_cls_tokens": 8}])
+def test_no_config_where_their_class_resizes_positions_as_a_square(own, tmp_path):
+    positions = {"position_embedding": "learned", "num_prefix_positions": own.get("num_cls_tokens", 1)}
+    for shape, has in (((8, 12, 3), False), ((16, 16, 3), True)):
+        encoder = small_encoder(shape, mlp_dim=32, **own, **positions)
+        keras_mae.save_checkpoint(encoder, str(tmp_path / f"{has}" / "a.safetensors"), "hf")
+        assert (tmp_path / f"{has}" / "config.json").exists() is has
+
+
+def test_empty_tensors_are_nothing(tmp_path):
+    arguments = {"position_embedding": None, "rotary_temperature": 100.0, "layer_scale": 1.0}
+    keras_mae.save_checkpoint(small_encoder((16, 16, 3), **arguments), str(tmp_path / "a.safetensors"), "hf")
+    encoder, report = load_encoder(str(tmp_path / "a.safetensors"))
+    assert encoder.num_registers == 0 and "embeddings.register_tokens" in report.dropped
 
 
 @pytest.mark.medium

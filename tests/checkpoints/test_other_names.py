@@ -69,7 +69,13 @@ def test_one_prefix_is_taken_off_and_told_of(prefix, format, tmp_path):
 @pytest.mark.parametrize(
     "plain, average",
     [
-        *(("model.", "model_ema."), ("student.", "teacher."), ("", "ema."), ("state_dict.", "state_dict_ema.")),
+        *(
+            ("model.", "model_ema."),
+            ("student.", "teacher."),
+            ("net.", "modelEMA."),
+            ("", "ema."),
+            ("state_dict.", "state_dict_ema."),
+        ),
         *(("student.backbone.", "teacher.backbone."), ("model.encoder.", "ema_model.module.encoder.")),
     ],
 )
