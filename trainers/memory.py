@@ -129,7 +129,7 @@ def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int] | 
         arguments = of_this_version(read_encoder_arguments(find_model(run).path))
     elif own.init is not None:
         found = find_weights(own)
-        arguments = {**found.description.encoder, **missing_arguments(own, found, "type --set {}=...")}
+        arguments = {**found.description.encoder, **missing_arguments(own, found, "type {}")}
     elif own.preset is not None:
         arguments = encoder_arguments(own.preset, own.arguments())
     else:
