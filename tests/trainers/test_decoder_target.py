@@ -6,6 +6,8 @@ import logging
 import pytest
 
 from keras_mae.checkpoints import convert_checkpoint, save_checkpoint
+from keras_mae.checkpoints.decoder_target import target_of
+from keras_mae.checkpoints.description import describe_checkpoint
 from keras_mae.checkpoints.known_files import has_plain_decoder
 from keras_mae.models import MaskedAutoencoder
 from keras_mae.targets import PCATarget, PixelTarget
@@ -64,11 +66,10 @@ def test_a_keras_file_holds_it(mae, tmp_path, normalize):
             assert config_of(tmp_path / name, recipe=recipe).target.normalize_target == normalize
 
 
-def test_a_decoder_of_another_target_is_no_decoder_of_pixels(mae, tmp_path, caplog):
-    caplog.set_level(logging.INFO, logger="keras_mae")
-    MaskedAutoencoder(mae.encoder, mae.decoder, target=PCATarget(48)).save(tmp_path / "pca.keras")
-    load_into(build(config := config_of(tmp_path / "pca.keras")), config)
-    assert "the decoder starts fresh, as the file's predicts PCATarget, and this run the pixels of each" in caplog.text
+def test_a_decoder_of_another_target_is_no_decoder_of_pixels(mae, tmp_path):
+    path = str(tmp_path / "pca.keras")
+    MaskedAutoencoder(mae.encoder, mae.decoder, target=PCATarget(48)).save(path)
+    assert target_of(path, describe_checkpoint(path)) == "PCATarget"
 
 
 def test_published_files_and_recipes():
