@@ -17,7 +17,7 @@ _OTHER_KINDS = {
     "siglip": "MLPs with 'gelu_tanh', and those here have 'gelu'",
     "eva02_enormous": "norms after attention and MLPs, and those here come before",
     "eva02_": "rotary positions beside absolute ones, of another kind than those here",
-    "_rpn_": "norms after attention and MLPs, and those here come before",
+    "patch16_rpn": "norms after attention and MLPs, and those here come before",
 }
 # our arguments by Hugging Face's names
 _NAMES: dict[str, tuple[str, Callable[[Any], Any]]] = {

@@ -65,7 +65,12 @@ def made(kind):
     return fill_randomly(getattr(importlib.import_module("keras_hub").models, name)(**arguments))
 
 
-@pytest.mark.parametrize("kind", BACKBONES)
+QUICK = ("vit", "dinov2, registers, gated, no mask token", "dinov2 at another size", "dinov3")
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in QUICK else [pytest.mark.slow]) for kind in BACKBONES]
+)
 def test_a_backbone_becomes_an_encoder_that_becomes_that_backbone(kind):
     backbone = made(kind)
     encoder = from_keras_hub(backbone)
