@@ -92,8 +92,9 @@ def test_commands_have_the_flags_that_are_given_to_them():
     lines = [shlex.split(line) for block in blocks("sh") for line in block.splitlines() if line.startswith("keras-mae")]
     assert lines
     for _, name, *arguments in lines:
-        values = cli.COMMANDS[name].make_flags()
-        assert values([name, *arguments]) == [name]
+        command = cli.COMMANDS[name]
+        rest = command.make_flags()([name, *arguments])[1:]
+        assert len(rest) <= (command.positional is not None), rest
 
 
 def test_make_targets_exist():

@@ -75,7 +75,8 @@ def test_the_crop_ratio_is_that_of_the_run_that_the_file_lies_in(given, tmp_path
         backgrounds.append(source.decoding.background)
         return np.eye(3), np.arange(3)
 
-    monkeypatch.setattr(program, "load_encoder", lambda path: seen.append(path))
+    load = program.load_encoder
+    monkeypatch.setattr(program, "load_encoder", lambda path: seen.append(path) or load(path))
     monkeypatch.setattr(program, "features_of", features)
     monkeypatch.setattr(program, "knn_scores", lambda *a: {1: np.eye(3)})
     config = replaced(
