@@ -24,8 +24,8 @@ def timm_config(
         class_names: of a classifier; empty for numbers.
         crop_ratio: of the evaluation transform.
     """
-    encoder = getattr(model, "encoder", model)
-    if not isinstance(encoder, ViTEncoder) or encoder.relative_position_bias is not None or encoder.num_cls_tokens > 1:
+    encoder: Any = getattr(model, "encoder", model)
+    if getattr(encoder, "num_registers", None) is None or encoder.relative_position_bias or encoder.num_cls_tokens > 1:
         return None
     is_classifier = isinstance(model, ImageClassifier)
     pooling = model.pooling if isinstance(model, ImageClassifier) else "cls" if encoder.num_cls_tokens else "mean"

@@ -38,13 +38,16 @@ def licence_inside(path: str) -> str | None:
                 return (file.metadata() or {}).get(LICENCE_KEY)
         except SafetensorError:
             return None  # whoever reads its tensors says so
-    if not zipfile.is_zipfile(path):
-        return None
-    if path.lower().endswith(TORCH):
-        with open_tensors(path) as tensors:
-            return tensors.licence
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(LICENCE_FILE).decode() if LICENCE_FILE in archive.namelist() else None
+    try:
+        if not zipfile.is_zipfile(path):
+            return None
+        if path.lower().endswith(TORCH):
+            with open_tensors(path) as tensors:
+                return tensors.licence
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(LICENCE_FILE).decode() if LICENCE_FILE in archive.namelist() else None
+    except zipfile.BadZipFile:
+        return None  # as above
 
 
 def licence_beside(path: str, depth: int = 0) -> str | None:

@@ -28,7 +28,7 @@ def test_the_table():
     assert continued.table(results).splitlines()[2:] == ["| untouched | 50.0 ± 0.0 |", "| continued | 70.0 ± 7.1 |"]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_seed(tmp_path, monkeypatch):
     """Digits and letters for one epoch; a second call takes what is there."""
     way = "continued, fresh decoder first"

@@ -150,7 +150,7 @@ def test_integers_are_no_weights(tmp_path):
 
 def test_a_missing_file_and_an_unknown_ending(tmp_path):
     refused(small_encoder(), str(tmp_path / "a.safetensors"), "timm", "there is no checkpoint file")
-    refused(small_encoder(), str(tmp_path), "timm", "ends in .safetensors")
+    refused(small_encoder(), str(tmp_path), "timm", "holds no file of weights (.safetensors")
     (tmp_path / "weights.h5").write_bytes(b"x")
     refused(small_encoder(), str(tmp_path / "weights.h5"), "keras", "ends in .safetensors", "weights.h5")
 
