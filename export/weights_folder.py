@@ -6,14 +6,13 @@ import dataclasses
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_mae.checkpoints import save_checkpoint
-from keras_mae.checkpoints.reading import LICENCE_FILE
+from keras_mae.checkpoints.licences import write_licence
 from keras_mae.encoders import Encoder
 from keras_mae.export.timm_config import timm_config
 from keras_mae.models import ImageClassifier
@@ -90,9 +89,7 @@ def write_weights(
     if os.path.exists(os.path.join(folder, FILE)):
         os.remove(os.path.join(folder, FILE))
     target.save(os.path.join(folder, KERAS_FILE))
-    if licence is not None:
-        with zipfile.ZipFile(os.path.join(folder, KERAS_FILE), "a") as archive:
-            archive.writestr(LICENCE_FILE, licence)
+    write_licence(os.path.join(folder, KERAS_FILE), licence)
     return Weights(target, KERAS_FILE, "keras", {})
 
 

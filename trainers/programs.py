@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.checkpoints.reading import LICENCE_FILE
+from keras_mae.checkpoints.licences import write_licence
 from keras_mae.data import CorruptImages
 from keras_mae.data.sources import kind_of
 from keras_mae.models import ImageClassifier
@@ -100,8 +99,6 @@ def save_model(model: keras.Model, folder: run.RunFolder, name: str) -> None:
     def save(path: str) -> None:
         with uncompiled(model):
             model.save(path)
-        if licence is not None:  # it goes with the file, wherever that is copied to
-            with zipfile.ZipFile(path, "a") as archive:
-                archive.writestr(LICENCE_FILE, licence)
+        write_licence(path, licence)
 
     folder.replace(name, save)

@@ -6,7 +6,9 @@ import os
 import re
 import zipfile
 
-from keras_mae.checkpoints.reading import LICENCE_FILE, LICENCE_KEY, SAFETENSORS, TORCH, open_tensors
+from keras_mae.checkpoints.reading import LICENCE_KEY, SAFETENSORS, TORCH, open_tensors
+
+LICENCE_FILE = "licence.txt"  # in our .keras files, of which Keras reads its own members only
 
 _FREE = re.compile(r"apache-2\.0|mit(-0)?|bsd(-.*)?|isc|zlib|cc0-1\.0|cc-by-\d\.\d|unlicense|pddl|ncsa|0bsd|bsl-1\.0")
 _NON_COMMERCIAL = re.compile(r"(^|[^a-z])nc([^a-z]|$)|non-?commercial|research")
@@ -48,6 +50,13 @@ def licence_inside(path: str) -> str | None:
             return archive.read(LICENCE_FILE).decode() if LICENCE_FILE in archive.namelist() else None
     except zipfile.BadZipFile:
         return None  # as above
+
+
+def write_licence(path: str, licence: str | None) -> None:
+    """Writes a licence into a `.keras` file, with which it goes wherever that is copied to; None writes nothing."""
+    if licence is not None:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(LICENCE_FILE, licence)
 
 
 def licence_beside(path: str, depth: int = 0) -> str | None:

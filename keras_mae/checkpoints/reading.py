@@ -27,7 +27,6 @@ TORCH = (".pth", ".pt", ".bin")
 KERAS = (".keras",)
 KERAS_HUB = (".weights.h5",)  # in the folder of a preset
 LICENCE_KEY = "keras_mae.licence"  # in the metadata of our safetensors files, and of our PyTorch state dicts
-LICENCE_FILE = "licence.txt"  # in our .keras files, of which Keras reads its own members only
 _TORCH_VERSION = (2, 6)  # older ones can run code in a pickle in spite of weights_only=True: CVE-2025-32434
 _MOST_MAPPED_BYTES = 2**28
 

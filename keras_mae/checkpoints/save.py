@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import os
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,8 +18,9 @@ from keras_mae import _compat
 from keras_mae.checkpoints.checkpoint_format import CheckpointFormat, slots_of
 from keras_mae.checkpoints.formats import FORMATS
 from keras_mae.checkpoints.hf_config import config_of
+from keras_mae.checkpoints.licences import write_licence
 from keras_mae.checkpoints.metadata import metadata_of
-from keras_mae.checkpoints.reading import KERAS, LICENCE_FILE, LICENCE_KEY, SAFETENSORS, TORCH, import_torch
+from keras_mae.checkpoints.reading import KERAS, LICENCE_KEY, SAFETENSORS, TORCH, import_torch
 from keras_mae.checkpoints.report import CheckpointReport
 from keras_mae.layers.slots import Slot
 from keras_mae.registry import listed
@@ -74,9 +74,7 @@ def save_checkpoint(model: keras.Model, path: str, format: str, licence: str | N
         if format == "keras":
             with uncompiled(model):
                 model.save(unfinished)
-            if licence is not None:
-                with zipfile.ZipFile(unfinished, "a") as archive:
-                    archive.writestr(LICENCE_FILE, licence)
+            write_licence(unfinished, licence)
         else:
             note = metadata_of(model) | ({} if licence is None else {LICENCE_KEY: licence})
             _write_tensors(unfinished, tensors, fmt.wrapper, note)
