@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,6 +16,7 @@ import tensorflow as tf
 from keras_mae.data.decoding import Decoding
 from keras_mae.encoders import Encoder
 from keras_mae.export import exchange_formats, serving
+from keras_mae.export.folder_aside import folder_aside
 from keras_mae.export.served_autoencoder import ServedAutoencoder
 from keras_mae.export.served_classifier import ServedClassifier
 from keras_mae.export.signatures import ServedEncoder, ServedModel
@@ -213,27 +212,9 @@ def new_version(directory: str, version: int) -> str:
 def _new_version(directory: str, version: int) -> Iterator[tuple[str, str]]:
     """A hidden folder to write to, and `<directory>/<version>`, its name afterwards; an error leaves nothing behind."""
     final = new_version(directory, version)
-    aside = os.path.join(directory, f".{version}.{uuid.uuid4().hex[:8]}")  # TF Serving looks at numbers only
-    made = _missing_folders(directory)
-    try:
-        os.makedirs(aside)
+    with folder_aside(final) as aside:  # TF Serving looks at numbers only
         yield aside, final
-        os.rename(aside, new_version(directory, version))  # asked again: another export may have written it
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        for folder in made:
-            with contextlib.suppress(OSError):  # another export may have put something there
-                os.rmdir(folder)
-        raise
-
-
-def _missing_folders(path: str) -> list[str]:
-    """The folders that `os.makedirs(path)` will make, the innermost first."""
-    missing, path = [], os.path.abspath(path)
-    while not os.path.exists(path):
-        missing.append(path)
-        path = os.path.dirname(path)
-    return missing
+        new_version(directory, version)  # asked again: another export may have written it
 
 
 def _write_saved_model(served: ServedModel, path: str, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import platform
@@ -100,31 +99,12 @@ def _check_run(values: flags.FlagValues) -> None:
 
 
 def _card(values: flags.FlagValues) -> None:
-    parent = os.path.dirname(os.path.abspath(values.output))
-    made = _missing(parent)
-    os.makedirs(parent, exist_ok=True)
-    aside = tempfile.mkdtemp(prefix=".card-", dir=parent)
-    try:
+    from keras_mae.export.folder_aside import folder_aside
+
+    with folder_aside(values.output) as aside:
         written = write_card(aside, values.run, os.path.basename(os.path.abspath(values.output)), values)
-        os.chmod(aside, 0o777 & ~_umask())  # mkdtemp's folders are their owner's alone
         _check_free(values.output)  # once more: another process may have written it
-        os.rename(aside, values.output)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        for folder in made:
-            with contextlib.suppress(OSError):  # another process may have put something there
-                os.rmdir(folder)
-        raise
     print(f"wrote {values.output}: {', '.join(written)}")
-
-
-def _missing(folder: str) -> list[str]:
-    """The folders that `os.makedirs` will make, the innermost first."""
-    missing = []
-    while not os.path.lexists(folder):
-        missing.append(folder)
-        folder = os.path.dirname(folder)
-    return missing
 
 
 def _push(values: flags.FlagValues) -> None:
@@ -255,12 +235,6 @@ def _summary(program: str, model: Any, kept: Any, best: bool) -> str:
     if kept is model:
         return f"A classifier of {model.num_classes} classes{of_epoch}: {sizes}, and a linear layer."
     return f"The encoder of a classifier{of_epoch}: {sizes}. The classifier's linear layer is not in the files."
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 CARD = Command(
