@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from keras_mae.checkpoints import CheckpointReport, load_checkpoint
@@ -14,23 +16,18 @@ from keras_mae.checkpoints.known_files import licence_of, local_path
 from keras_mae.data import Source, measure_stats
 from keras_mae.encoders.presets import PRESETS
 from keras_mae.models.masked_image_model import MaskedImageModel
-from keras_mae.registry import listed
 from keras_mae.trainers import recipes, run
 from keras_mae.trainers.config import PretrainConfig, TrainingConfig
+from keras_mae.trainers.differences import check_same, plain, refuse_others, target_here, why_fresh
 from keras_mae.trainers.encoder_parts import ViT
 from keras_mae.trainers.model_parts import Pixels, Transformer
-from keras_mae.trainers.settings import changed, kind_of, names_in, replaced
+from keras_mae.trainers.settings import changed, names_in, replaced
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights
 
 TrainingT = TypeVar("TrainingT", bound=TrainingConfig)
 _log = logging.getLogger("keras_mae")
 RECIPES = {"mae": "mae_continue", "simmim": "simmim_continue"}
-# What of an encoder is a run's own, and contradicts no file
-_FREE = (
-    *("image_shape", "image_size", "channels", "mean", "std", "position_embedding", "position_temperature"),
-    *("drop_path_rate", "preset", "name", "dtype", "trainable"),
-)
 
 
 class FirstWeights(NamedTuple):
@@ -80,10 +77,16 @@ def find_weights(own: Weights, file: str = run.ENCODER) -> FirstWeights:
         trained = find_model(source, file)
         path, licence = trained.path, trained.licence
     else:
-        path = local_path(source)
+        path = local_path(source) if os.path.exists(source) else _fetched(source)
         licence = licence_of(source, path)
     description = describe_checkpoint(path, own.init_format, own.init_prefix)
     return FirstWeights(source, path, description, licence)
+
+
+@functools.cache
+def _fetched(source: str) -> str:
+    """The file of weights that are not on this machine; a program asks for it several times."""
+    return local_path(source)
 
 
 def continued(own: Weights, settings: Sequence[str], recipe: str | None = None) -> PretrainConfig:
@@ -114,7 +117,7 @@ def continued(own: Weights, settings: Sequence[str], recipe: str | None = None) 
     given = names_in(config, settings)
     here = PRESETS[config.encoder.preset] if "encoder.preset" in given else {}
     here = here | {name: value for name, value in vars(config.encoder).items() if f"encoder.{name}" in given}
-    _refuse_others(here, found)
+    refuse_others(here, found.source, description)
     unknown = {
         name: name if "." in name else "encoder.image_size" if name == "image_shape" else f"encoder.{name}"
         for name in description.unknown
@@ -130,7 +133,7 @@ def continued(own: Weights, settings: Sequence[str], recipe: str | None = None) 
 
 def _encoder_settings(description: Description, before: Any) -> ViT:
     """The settings of the encoder in a file; those that no file tells are the recipe's."""
-    known = {name: _plain(value) for name, value in description.encoder.items()}
+    known = {name: plain(value) for name, value in description.encoder.items()}
     height, width, channels = known.pop("image_shape", ViT().image_shape)
     names = {field.name for field in dataclasses.fields(ViT)} - {"mean", "std", "drop_path_rate", "preset"}
     settings = {name: value for name, value in known.items() if name in names}
@@ -139,10 +142,6 @@ def _encoder_settings(description: Description, before: Any) -> ViT:
     settings |= {"preset": alike[0]} if alike else {}
     settings["drop_path_rate"] = getattr(before, "drop_path_rate", 0.0)
     return ViT(image_size=(height, width), channels=channels, **settings)
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def with_statistics(
@@ -197,9 +196,9 @@ def load_into(model: MaskedImageModel, config: PretrainConfig) -> tuple[Pretrain
     weights = find_weights(own, run.MODEL)
     description = weights.description
     weights.say()
-    _check_same(model, weights)
+    check_same(model, weights.source, description)
     target = target_of(weights.source, description)
-    lacking = _why_fresh(model, config, description, target)
+    lacking = why_fresh(model, config, description, target)
     shape, (rows, columns) = description.encoder.get("image_shape"), model.encoder.patch_size
     report = load_checkpoint(
         model.encoder if lacking else model,
@@ -215,7 +214,7 @@ def load_into(model: MaskedImageModel, config: PretrainConfig) -> tuple[Pretrain
         _log.info(
             "%s does not tell whether its decoder predicts plain pixels or those of each patch normalised: it goes on "
             "with %s (--set normalize_target=%s for the other)",
-            weights.source, _target_here(model), not getattr(model.target, "normalize", False),
+            weights.source, target_here(model), not getattr(model.target, "normalize", False),
         )  # fmt: skip
     if lacking:
         _log.info(
@@ -232,68 +231,3 @@ def _said_of_frozen(epochs: float) -> str:
     if not epochs:
         return "it is trained together with the encoder from the first step (--set frozen_epochs=0)"
     return f"for the first {epochs:g} epochs it learns alone, and the encoder stays as it is (frozen_epochs)"
-
-
-def _check_same(model: MaskedImageModel, weights: FirstWeights) -> None:
-    """Refuses an encoder that is another than the file's."""
-    here = model.encoder.get_config()
-    unknown = [name for name in weights.description.encoder if name not in here]
-    if unknown:
-        raise ValueError(
-            f"the encoder in {weights.source} is no {type(model.encoder).__name__}: it has {listed(unknown)}"
-        )
-    _refuse_others(here, weights)
-
-
-def _refuse_others(here: Mapping[str, Any], weights: FirstWeights) -> None:
-    """Refuses arguments of an encoder that contradict the file, but for those that are a run's own."""
-    there = weights.description.encoder
-    differing = [
-        f"{name} is {there[name]!r} there, and {here[name]!r} here"
-        for name in there
-        if name in here and name not in _FREE and not _alike(name, there[name], here[name])
-    ]
-    if differing:
-        raise ValueError(
-            f"the encoder in {weights.source} is another than this run's: {'; '.join(differing)}; leave these settings "
-            "out, as the file tells them, or begin without --init"
-        )
-
-
-def _alike(name: str, one: Any, other: Any) -> bool:
-    if name == "layer_scale":  # the file has the gains themselves
-        return (one is None) == (other is None)
-    if name == "patch_size":
-        one, other = ((size, size) if isinstance(size, int) else tuple(size) for size in (one, other))
-    return bool(_plain(one) == _plain(other))
-
-
-def _target_here(model: MaskedImageModel) -> str:
-    return NORMALISED if getattr(model.target, "normalize", False) else PLAIN
-
-
-def _why_fresh(
-    model: MaskedImageModel, config: PretrainConfig, description: Description, target: str | None
-) -> str | None:
-    """Why the run's decoder cannot be the file's; None if it is."""
-    method = kind_of(config, "method")
-    if description.method is None:
-        return "the file has none"
-    if description.method != method:
-        return f"the file's is one of {description.method}, and the method is {method}"
-    if getattr(config.method, "mask_tokens_in_encoder", False):
-        return "the encoder sees the mask tokens"
-    channels = description.encoder.get("image_shape", model.encoder.image_shape)[-1]
-    if channels != model.encoder.image_shape[-1]:
-        return f"the file's predicts {channels} channels"
-    if not model.target.has_pixels or model.target.dim != model.encoder.geometry.values_per_patch:
-        return f"the file's predicts {target or 'pixels'}"
-    if target not in (None, _target_here(model)):
-        return f"the file's predicts {target}, and this run {_target_here(model)} (normalize_target)"
-    here = model.decoder.get_config() if description.decoder else {}
-    differing = [
-        f"{name} {value}"
-        for name, value in (description.decoder or {}).items()
-        if name not in (*_FREE, "layer_norm_epsilon") and here.get(name) != value
-    ]
-    return f"the file's has {listed(differing)}" if differing else None
