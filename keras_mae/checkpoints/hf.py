@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Collection
 
 import keras
 
 from keras_mae.checkpoints.checkpoint_format import FORMATS, CheckpointFormat
-from keras_mae.checkpoints.config_beside import read_config
-from keras_mae.checkpoints.hf_families import Dinov2Names, DINOv3Names, PixioNames, hf_blocks
+from keras_mae.checkpoints.hf_families import Dinov2Names, DINOv3Names, Family, PixioNames, hf_blocks
 from keras_mae.models import ImageClassifier
 
 # From the names of transformers 5, in memory and in part in its files, to those of published files
-_RENAMED = [
+_RENAMED = (
     (r"^decoder\.decoder_encoder\.layer\.", "decoder.decoder_layers."),
     (r"^(vit\.)?layers\.", "vit.encoder.layer."),
     (r"^(embeddings|encoder|layernorm|pooler)\.", r"vit.\1."),  # a model without a head has no prefix
@@ -24,10 +22,10 @@ _RENAMED = [
     (r"(\.\d+)\.attention\.o_proj\.", r"\1.attention.output.dense."),
     (r"(\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
     (r"(\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
-]
+)
 
 
-class HFFormat(CheckpointFormat):
+class HFFormat(Family):
     """Files of Hugging Face's `ViT*` and `ViTMAE*` classes, `ViTForMaskedImageModeling` for a SimMIM included.
 
     It reads the names of published files and of transformers 5, and writes the published ones, which every version
@@ -36,7 +34,7 @@ class HFFormat(CheckpointFormat):
     is `layer_norm_epsilon=1e-12`, ours and the official code's 1e-6.
     """
 
-    name = "hf"
+    renamed = _RENAMED
     names = {
         "encoder.cls_token": "vit.embeddings.cls_token",
         "encoder.positions.table": "vit.embeddings.position_embeddings",
@@ -69,14 +67,6 @@ class HFFormat(CheckpointFormat):
         "gated_mlp": (False,),
     }
     epsilon = 1e-12
-
-    def canonical(self, name: str) -> str:
-        for pattern, replacement in _RENAMED:
-            name = re.sub(pattern, replacement, name)
-        return name
-
-    def grid_beside(self, path: str) -> tuple[int, int] | None:
-        return read_config(path).grid
 
     def for_model(
         self, model: keras.Model, found: Collection[str] | None, skipped: Callable[[str], bool]

@@ -55,8 +55,12 @@ _EMBEDDINGS: Names = {
 }
 
 
-class _Family(CheckpointFormat):
-    """A kind of model of the format "hf": its names have no prefix, and its config states the grid."""
+class Family(CheckpointFormat):
+    """A kind of model of the format "hf": its config states the grid, and transformers 5 has renamed its modules.
+
+    Attributes:
+        renamed: from the names of transformers 5 to those of published files, as patterns and replacements.
+    """
 
     name = "hf"
     parts = {"mask_token": r"^embeddings\.mask_token$", "head": r"^classifier\."}
@@ -85,7 +89,7 @@ class _Family(CheckpointFormat):
         return own, []
 
 
-class PixioNames(_Family):
+class PixioNames(Family):
     """Files of `PixioModel`: a plain ViT with several class tokens, each of which has a position.
 
     In memory, transformers 5 gives it the names of its ViT, which `HFFormat` reads.
@@ -114,7 +118,7 @@ class PixioNames(_Family):
         return super().refusal(encoder) if encoder.num_cls_tokens else none
 
 
-class Dinov2Names(_Family):
+class Dinov2Names(Family):
     """Files of `Dinov2Model` and `Dinov2WithRegistersModel`, whose registers have no position.
 
     A gated MLP is packed in `weights_in`, its gate first; transformers 5 has `gate_proj` and `up_proj` in memory.
@@ -170,7 +174,7 @@ class Dinov2Names(_Family):
         return own, notes
 
 
-class DINOv3Names(_Family):
+class DINOv3Names(Family):
     """Files of `DINOv3ViTModel`: rotary positions, registers, LayerScale; by its config some biases are absent."""
 
     names = {
@@ -187,7 +191,7 @@ class DINOv3Names(_Family):
         "encoder.blocks.{}.mlp_output": "layer.{}.mlp.down_proj",
         "encoder.blocks.{}.mlp_scale.gamma": "layer.{}.layer_scale2.lambda1",
     }
-    parts = {**_Family.parts, "nothing": r"^rope_embeddings\."}
+    parts = {**Family.parts, "nothing": r"^rope_embeddings\."}
     renamed = ((r"^model\.(?=layer\.)", ""),)
     signature = r"^layer\.\d+\.attention\.q_proj\.weight$"
     holds = {
