@@ -181,8 +181,10 @@ def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
     """The accuracies in a run's `results.json`: of its last epoch, or of the best, which these images have chosen."""
     with open(folder / RESULTS, encoding="utf-8") as file:
         results = json.load(file)
+    if "program" not in results:  # the demo's
+        return _rows_of_demo(results)
     _, data = folder.config()
-    where = f"{results.get('program')}, {results.get('validation_images')} images of `{shown_data(data)}`"
+    where = f"{results['program']}, {results.get('validation_images')} images of `{shown_data(data)}`"
     best = results.get("best") if of_best else None
     measured = {"top1": best["top1"]} if best else {name: results[name] for name in ("top1", "top5") if name in results}
     chosen = f", the best of {results.get('epochs')} epochs on these images" if best else ""
@@ -195,6 +197,16 @@ def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
     if "majority_share" in results:
         rows.append((f"always the largest class ({where})", f"{100 * results['majority_share']:.1f} %"))
     return rows
+
+
+def _rows_of_demo(results: dict[str, Any]) -> list[tuple[str, str]]:
+    measured = results.get("accuracy", {}).get("pretrained encoder", {})
+    kinds = {"linear_probe": "logistic regression", "knn": "kNN", "10_labels_per_class": "10 labels a class"}
+    return [
+        (f"{said} on its features (keras-mae demo, 1,000 other digits)", f"{100 * measured[kind]:.1f} %")
+        for kind, said in kinds.items()
+        if kind in measured
+    ]
 
 
 def _rounded(values: Sequence[float]) -> str:

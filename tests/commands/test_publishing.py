@@ -78,6 +78,27 @@ def card(capfd, *arguments):
         return file.read()
 
 
+def test_what_the_demo_has_measured(tmp_path):
+    """Of its encoder alone; its results have another form than those of the other programs."""
+    folder = run.RunFolder(str(tmp_path))
+    accuracies = {"pretrained encoder": {"linear_probe": 0.966, "knn": 0.949}, "raw pixels": {"knn": 0.94}}
+    folder.write_json(run.RESULTS, {"recipe": "mae_digits", "majority_share": 0.1, "accuracy": accuracies})
+    assert run_facts.quality_of(folder, []) == [
+        ("logistic regression on its features (keras-mae demo, 1,000 other digits)", "96.6 %"),
+        ("kNN on its features (keras-mae demo, 1,000 other digits)", "94.9 %"),
+    ]
+
+
+def assert_lines_give_the_tokens(text, path):
+    """The card's lines for every library, against the encoder in a file."""
+    found, images = executed(text)
+    tokens = load_model_file(str(path))(images)
+    expected = np.concatenate([tokens["cls_token"][:, None], tokens["patch_tokens"]], axis=1)
+    assert set(found) == {"Keras", "timm", "transformers"}
+    for library, values in found.items():
+        np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=library)
+
+
 @pytest.mark.medium
 def test_the_card_of_a_pretraining_run(runs, capfd, caplog, tmp_path, monkeypatch):
     output = tmp_path / "new" / "card"
@@ -98,12 +119,7 @@ def test_the_card_of_a_pretraining_run(runs, capfd, caplog, tmp_path, monkeypatc
     assert words[:5] == ["keras-mae", "pretrain", "--data=DATA", "--output=RUN", "--recipe=mae_small_images"]
     assert changed(recipes.load("mae_small_images"), typed) == CONFIG
     monkeypatch.chdir(output)
-    found, images = executed(text)
-    encoder = load_model_file(str(runs / "pre" / "encoder.keras"))
-    expected = np.concatenate([encoder(images)["cls_token"][:, None], encoder(images)["patch_tokens"]], axis=1)
-    assert set(found) == {"Keras", "timm", "transformers"}
-    for library, values in found.items():
-        np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=library)
+    assert_lines_give_the_tokens(text, runs / "pre" / "encoder.keras")
     line = refused(capfd, "card", f"--run={runs / 'pre'}", f"--output={output}")
     assert "is there already, and is not empty: name another --output" in line
     assert licence_of(output, str(output / "model.safetensors")) == "mit"
@@ -255,12 +271,7 @@ def test_push(runs, capfd, caplog, tmp_path, hub_server, monkeypatch):  # noqa: 
     assert files["model.safetensors"] == (output / "model.safetensors").read_bytes()
     text = files["README.md"].decode()
     assert (output / "README.md").read_text().count('"."') == 2 and '"."' not in text
-    found, images = executed(text)
-    encoder = load_model_file(str(runs / "pre" / "encoder.keras"))
-    expected = np.concatenate([encoder(images)["cls_token"][:, None], encoder(images)["patch_tokens"]], axis=1)
-    assert set(found) == {"Keras", "timm", "transformers"}
-    for library, values in found.items():
-        np.testing.assert_allclose(values, expected, atol=1e-5, err_msg=library)
+    assert_lines_give_the_tokens(text, runs / "pre" / "encoder.keras")
 
     files["notes.txt"] = b"theirs"
     assert cli.main(["push", "--to=hf://me/it", f"--run={runs / 'tuned'}", "--licence=mit"]) == 0
