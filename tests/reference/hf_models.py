@@ -2,20 +2,12 @@
 
 import transformers
 
-from tests.reference.torch_weights import randomize
+from tests.reference.torch_weights import DEPTH, HEADS, IMAGE, MLP, OURS_DINOV3, PATCH, WIDTH, randomize
 
-IMAGE, PATCH, WIDTH, HEADS, DEPTH, MLP = 16, 4, 32, 4, 2, 64
 _SIZES = {"hidden_size": WIDTH, "num_hidden_layers": DEPTH, "num_attention_heads": HEADS}
 _SIZES |= {"image_size": IMAGE, "patch_size": PATCH}
 _VIT, _RATIO = {"intermediate_size": MLP}, {"mlp_ratio": MLP // WIDTH}
 _DINOV3 = {**_VIT, "num_register_tokens": 4}
-_OURS_DINOV3 = {
-    "position_embedding": None,
-    "rotary_temperature": 100.0,
-    "num_registers": 4,
-    "layer_scale": 1.0,
-    "layer_norm_epsilon": 1e-5,
-}
 
 # by name: the model's class, that of its config, the arguments of that, and those of ViTEncoder beside the sizes
 KINDS = {
@@ -39,13 +31,13 @@ KINDS = {
         {**_RATIO, "num_register_tokens": 4},
         {"layer_scale": 1.0, "num_registers": 4},
     ),
-    "dinov3": ("DINOv3ViTModel", "DINOv3ViTConfig", _DINOV3, {**_OURS_DINOV3, "key_bias": False}),
-    "dinov3, key bias": ("DINOv3ViTModel", "DINOv3ViTConfig", {**_DINOV3, "key_bias": True}, _OURS_DINOV3),
+    "dinov3": ("DINOv3ViTModel", "DINOv3ViTConfig", _DINOV3, {**OURS_DINOV3, "key_bias": False}),
+    "dinov3, key bias": ("DINOv3ViTModel", "DINOv3ViTConfig", {**_DINOV3, "key_bias": True}, OURS_DINOV3),
     "dinov3, gated": (
         "DINOv3ViTModel",
         "DINOv3ViTConfig",
         {**_DINOV3, "use_gated_mlp": True, "hidden_act": "silu"},
-        {**_OURS_DINOV3, "key_bias": False, "gated_mlp": True},
+        {**OURS_DINOV3, "key_bias": False, "gated_mlp": True},
     ),
     "pixio": ("PixioModel", "PixioConfig", _RATIO, {"num_cls_tokens": 8}),
 }

@@ -6,14 +6,13 @@ import importlib
 import torch
 
 from tests.reference import torchvision_operators
-from tests.reference.torch_weights import randomize
+from tests.reference.torch_weights import DEPTH, HEADS, IMAGE, MLP, OURS_DINOV3, PATCH, WIDTH, randomize
 
 OPERATORS = torchvision_operators  # has to be imported before timm
 layers = importlib.import_module("timm.layers")
 VisionTransformer = importlib.import_module("timm.models.vision_transformer").VisionTransformer
 Eva = importlib.import_module("timm.models.eva").Eva
 
-IMAGE, PATCH, WIDTH, HEADS, DEPTH, MLP = 16, 4, 32, 4, 2, 64
 _SIZES = {"img_size": IMAGE, "patch_size": PATCH, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
 _SIZES |= {"num_classes": 0, "mlp_ratio": MLP / WIDTH}
 _NORM = functools.partial(layers.LayerNorm, eps=1e-5)
@@ -29,13 +28,6 @@ _DINOV3 = {
     "norm_layer": _NORM,
 }
 _SWIGLU = {"mlp_layer": layers.SwiGLUPacked, "mlp_ratio": 2 * MLP / WIDTH}
-_OURS_DINOV3 = {
-    "position_embedding": None,
-    "rotary_temperature": 100.0,
-    "num_registers": 4,
-    "layer_scale": 1.0,
-    "layer_norm_epsilon": 1e-5,
-}
 
 # by name: timm's class, its arguments, and the arguments of ViTEncoder beside the sizes
 KINDS = {
@@ -70,17 +62,17 @@ KINDS = {
         {"pre_norm": True, "norm_layer": _NORM},
         {"pre_norm": True, "layer_norm_epsilon": 1e-5},
     ),
-    "dinov3": (Eva, {**_DINOV3, "qkv_bias": False}, {**_OURS_DINOV3, "qkv_bias": False}),
-    "dinov3 qkvb": (Eva, {**_DINOV3, "qkv_bias": True}, {**_OURS_DINOV3, "key_bias": False}),
+    "dinov3": (Eva, {**_DINOV3, "qkv_bias": False}, {**OURS_DINOV3, "qkv_bias": False}),
+    "dinov3 qkvb": (Eva, {**_DINOV3, "qkv_bias": True}, {**OURS_DINOV3, "key_bias": False}),
     "dinov3 plus": (
         Eva,
         {**_DINOV3, "qkv_bias": True, "swiglu_mlp": True, "swiglu_align_to": 8},
-        {**_OURS_DINOV3, "key_bias": False, "gated_mlp": True},
+        {**OURS_DINOV3, "key_bias": False, "gated_mlp": True},
     ),
     "lingbot": (
         Eva,
         {**_DINOV3, "qkv_bias": True, "global_pool": "token"},
-        {**_OURS_DINOV3, "key_bias": False},
+        {**OURS_DINOV3, "key_bias": False},
     ),
 }
 

@@ -4,6 +4,16 @@ import torch
 
 from tests.reference import torchvision_operators  # noqa: F401  before timm or transformers import torchvision
 
+# of the small models of libraries, and the arguments of ours that make a DINOv3 of theirs
+IMAGE, PATCH, WIDTH, HEADS, DEPTH, MLP = 16, 4, 32, 4, 2, 64
+OURS_DINOV3 = {
+    "position_embedding": None,
+    "rotary_temperature": 100.0,
+    "num_registers": 4,
+    "layer_scale": 1.0,
+    "layer_norm_epsilon": 1e-5,
+}
+
 
 def randomize(module, seed=0):
     """Fills every parameter with seeded random numbers of a sensible size; the module, in evaluation mode."""
