@@ -73,7 +73,7 @@ def _layer_norm(plain: Callable, layer, inputs) -> tf.Tensor:
 
 @_in_one_pass
 def _layer_norm_forward(x, gain, offset, epsilon):
-    tokens, gain, offset = _rows(x), _wide(gain), _wide(offset)
+    tokens, gain, offset = _rows(_wide(x)), _wide(gain), _wide(offset)
     average = tf.ones_like(gain) / gain.shape[0]
     mean = tf.linalg.matvec(tokens, average)[:, None]
     centered = tokens - mean
@@ -83,7 +83,7 @@ def _layer_norm_forward(x, gain, offset, epsilon):
 
 @_in_one_pass
 def _layer_norm_backward(x, gain, mean, scale, gradient):
-    normalized, gradient, weights = (_rows(x) - mean) * scale, _rows(gradient), _wide(gain)
+    normalized, gradient, weights = (_rows(_wide(x)) - mean) * scale, _rows(_wide(gradient)), _wide(gain)
     product = gradient * normalized
     average = weights / weights.shape[0]
     along_mean, along_normalized = tf.linalg.matvec(gradient, average), tf.linalg.matvec(product, average)
@@ -93,7 +93,7 @@ def _layer_norm_backward(x, gain, mean, scale, gradient):
 
 
 def _rows(x):
-    return tf.reshape(_wide(x), [-1, x.shape[-1]])
+    return tf.reshape(x, [-1, x.shape[-1]])
 
 
 # Attention. In a graph only queries, keys and values are kept; the backward pass computes the weights again (arXiv
