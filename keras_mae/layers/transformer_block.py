@@ -103,13 +103,12 @@ class TransformerBlock(keras.layers.Layer):
         seeds = (None, None) if seed is None else (seed.fold_in(0), seed.fold_in(1))
         attention = self.attention_scale(self.attention(self.norm1(x), bias=bias, rotation=rotation))
         x = x + self.drop_path(attention, training=training, seed=seeds[0])
-        mlp = self.mlp_scale(self._mlp(self.norm2(x)))
-        return x + self.drop_path(mlp, training=training, seed=seeds[1])
+        hidden = self.mlp_hidden(self.norm2(x))
+        mlp = self._of_gate_and_value(hidden) if self.gated_mlp else dense_of_gelu(self.mlp_output, hidden)
+        return x + self.drop_path(self.mlp_scale(mlp), training=training, seed=seeds[1])
 
-    def _mlp(self, x):
-        if not self.gated_mlp:
-            return dense_of_gelu(self.mlp_output, self.mlp_hidden(x))
-        gate, value = tf.split(self.mlp_hidden(x), 2, axis=-1)
+    def _of_gate_and_value(self, hidden):
+        gate, value = tf.split(hidden, 2, axis=-1)
         return self.mlp_output(keras.activations.silu(gate) * value)
 
     def compute_output_shape(self, input_shape) -> tuple:
