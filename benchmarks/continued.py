@@ -1,12 +1,12 @@
 """What it is worth to go on from an encoder that was pretrained on other images, over several seeds.
 
-    python -m benchmarks.continued --output=runs/continued --seeds=3
+    python -m benchmarks.continued --output=runs/continued --seeds=3 --epochs=100
 
 Each seed pretrains on 4,000 digits, white on black, by the recipe mae_digits; and then on 300 letters, black on white
 (`benchmarks.letters`), from these weights by the recipe mae_continue, or from fresh ones. Features are the means of the
 patch tokens. Neighbours (k = 5) are the 300 letters with their labels; logistic regression has 10 labels a class, drawn
 five times; 1,000 other letters are the test. Results that are in the output folder are taken as they are. Prints, and
-writes to `results.json`, mean and standard deviation (of the sample) over the seeds.
+writes to `results_<epochs>.json`, mean and standard deviation (of the sample) over the seeds.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from keras_mae.trainers.training_parts import Weights
 PER_CLASS, TESTED_PER_CLASS, FEW, DRAWS, NEIGHBOURS = 30, 100, 10, 5, 5
 DIGITS: tuple[str, ...] = ()  # settings in place of the recipe's
 # On letters; of the digits' model, whose peak rate is 1e-3, on images that are neither cropped nor mirrored
-LENGTH = ("epochs=300", "warmup_epochs=5")
+EPOCHS, WARMUP = 300, "warmup_epochs=5"
 SMALL = (
     *("batch_size=25", "base_learning_rate=0.01024", "normalize_target=False"),
-    *("crop_scale=None", "flip=False", "crop_ratio=1.0", "jit_compile=True", "pictures_every=300"),
+    *("crop_scale=None", "flip=False", "crop_ratio=1.0", "jit_compile=True"),
 )
 DECODER = ("decoder.hidden_dim=64", "decoder.num_layers=1", "decoder.num_heads=2")
 # each way to train on the letters: the file of the digits' run to begin with, and settings
@@ -49,13 +49,15 @@ UNTOUCHED = "pretrained on digits, untouched"
 Accuracies = dict[str, float]
 
 
-def measure(output: str, seed: int) -> dict[str, Accuracies]:
+def measure(output: str, seed: int, epochs: int = EPOCHS) -> dict[str, Accuracies]:
     """Test accuracies of a seed, by the way the encoder was trained.
 
     Args:
         output: a folder for everything that belongs to this seed.
         seed: of the letters, of pretraining, and of the choice of labels.
+        epochs: on the letters.
     """
+    length = (f"epochs={epochs}", WARMUP, f"pictures_every={epochs}")
     os.makedirs(output, exist_ok=True)
     images, labels = letters(PER_CLASS, 2 * seed)
     train, test = (255 - images, labels), letters(TESTED_PER_CLASS, 2 * seed + 1)
@@ -71,12 +73,12 @@ def measure(output: str, seed: int) -> dict[str, Accuracies]:
     }
     for way, (file, settings) in WAYS.items():
         if file is None:
-            config = changed(base, [*LENGTH, *_statistics(train[0]), *settings])
+            config = changed(base, [*length, *_statistics(train[0]), *settings])
         else:
             config = continued(
-                Weights(init=os.path.join(digits, file)), [*LENGTH, *SMALL, *settings, f"seed={seed}"], "mae_continue"
+                Weights(init=os.path.join(digits, file)), [*length, *SMALL, *settings, f"seed={seed}"], "mae_continue"
             )
-        folder = os.path.join(output, "".join(letter if letter.isalnum() else "_" for letter in way))
+        folder = os.path.join(output, "".join(letter if letter.isalnum() else "_" for letter in f"{way} {epochs}"))
         _run(folder, lambda folder, config=config: pretrain(config, f"npz:{data}", folder, overwrite=True))
         accuracies[way] = _accuracies(load_encoder(folder), train, test)
         keras.backend.clear_session()
@@ -132,12 +134,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", default="runs/continued")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="on the letters")
     arguments = parser.parse_args()
     seeds = []
     for seed in range(arguments.seeds):
-        seeds.append(measure(os.path.join(arguments.output, str(seed)), seed))
+        seeds.append(measure(os.path.join(arguments.output, str(seed)), seed, arguments.epochs))
         results = summary(seeds)
-        with open(os.path.join(arguments.output, run.RESULTS), "w", encoding="utf-8") as file:
+        with open(os.path.join(arguments.output, f"results_{arguments.epochs}.json"), "w", encoding="utf-8") as file:
             json.dump({"summary": results, "seeds": seeds}, file, indent=2)
             file.write("\n")
         print(f"\n{seed + 1} of {arguments.seeds} seeds\n{table(results)}", flush=True)

@@ -33,10 +33,10 @@ def test_a_seed(tmp_path, monkeypatch):
     """Digits and letters for one epoch; a second call takes what is there."""
     way = "continued, fresh decoder first"
     monkeypatch.setattr(continued, "WAYS", {way: continued.WAYS[way]})
-    monkeypatch.setattr(continued, "LENGTH", ("epochs=2", "warmup_epochs=0", "frozen_epochs=1"))
+    monkeypatch.setattr(continued, "WARMUP", "warmup_epochs=0")
     monkeypatch.setattr(continued, "DIGITS", ("epochs=1", "warmup_epochs=0", "batch_size=500", "jit_compile=False"))
-    monkeypatch.setattr(continued, "SMALL", (*continued.SMALL, "jit_compile=False"))
-    accuracies = continued.measure(str(tmp_path), seed=0)
+    monkeypatch.setattr(continued, "SMALL", (*continued.SMALL, "jit_compile=False", "frozen_epochs=1"))
+    accuracies = continued.measure(str(tmp_path), seed=0, epochs=2)
     assert list(accuracies) == ["not trained", continued.UNTOUCHED, way]
     assert all(0.1 < value <= 1 for each in accuracies.values() for value in each.values())
     (folder,) = (name for name in os.listdir(tmp_path) if name.startswith("continued"))
@@ -44,5 +44,5 @@ def test_a_seed(tmp_path, monkeypatch):
         record = json.load(file)
     assert record["init"]["format"] == "keras" and record["config"]["optimizer"]["frozen_epochs"] == 1
     stamp = os.path.getmtime(tmp_path / folder / run.ENCODER)
-    assert continued.measure(str(tmp_path), seed=0) == accuracies
+    assert continued.measure(str(tmp_path), seed=0, epochs=2) == accuracies
     assert os.path.getmtime(tmp_path / folder / run.ENCODER) == stamp
