@@ -23,14 +23,14 @@ def test_our_other_steps():
     our_step("toy", mask_tokens_in_encoder=True, accumulation_steps=2, rematerialize=True)()
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_step_against_torch():
     record = json.loads(mae_step.against_torch("toy", rounds=1))
     assert record["benchmark"] == "mae_step_toy_float32"
     assert record["ratio"] > 0 and record["ours_peak_megabytes"] > 0
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_step_without_a_kernel(monkeypatch):
     monkeypatch.setattr(processor_kernels, "PARTS", ("adam_in_one_pass",))
     record = json.loads(processor_kernels.result("toy", rounds=1))

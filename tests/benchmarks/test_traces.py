@@ -17,11 +17,17 @@ def test_what_is_counted():
     assert traces.traced(lambda: registry.register("x")(RandomMasking), until="register").counts == (1, 1, 1)
 
 
-@pytest.mark.medium
-def test_no_way_is_deeper_than_before(tmp_path, monkeypatch):
+SHORT = ("from --set to its effect",)
+
+
+@pytest.mark.parametrize(
+    "ways", [pytest.param(SHORT, marks=pytest.mark.medium), pytest.param(tuple(traces.BEFORE), marks=pytest.mark.slow)]
+)
+def test_no_way_is_deeper_than_before(ways, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    counts = {way: walk().counts for way, walk in traces.WAYS.items()}
-    lines = traces.table(counts, traces.BEFORE).splitlines()
-    assert [line[:28].strip() for line in lines] == ["", *traces.BEFORE, "sum"]
-    assert all(counts[way][2] <= deepest for way, (_, _, deepest) in traces.BEFORE.items())
+    before = {way: traces.BEFORE[way] for way in ways}
+    counts = {way: traces.WAYS[way]().counts for way in ways}
+    lines = traces.table(counts, before).splitlines()
+    assert [line[:28].strip() for line in lines] == ["", *ways, "sum"]
+    assert all(counts[way][2] <= deepest for way, (_, _, deepest) in before.items()), counts
     assert not list(tmp_path.iterdir())  # nothing is trained

@@ -19,7 +19,7 @@ def test_vit_large(ending, tmp_path):
 @pytest.mark.medium
 def test_a_few_layers_of_it(tmp_path):
     # by CPU time: on a busy machine the clock of so short a measurement says little, and caches are others' too
-    result = measure("vit_large_patch16", "safetensors", 2, str(tmp_path), num_layers=4)
+    result = measure("vit_large_patch16", "safetensors", 1, str(tmp_path), num_layers=4)
     assert result["file_megabytes"] > 200
     assert result["cpu_ratio"] <= 2, result
     assert result["memory_ratio"] <= 2.2, result
