@@ -124,6 +124,7 @@ def load_embedder(
     Raises:
         ValueError: if there is no encoder.
     """
+    from keras_mae.export.saved_model import model_in_dtype
     from keras_mae.retrieval.embedder import embedder_of, exported_embedder
     from keras_mae.retrieval.exported import exported_version
     from keras_mae.trainers.run import digest_of
@@ -144,7 +145,7 @@ def load_embedder(
         ratio = trained.crop_ratio if crop_ratio is None else crop_ratio
         say_if_outside(trained, f"the crop ratio is {ratio} (--crop_ratio), and transparent pixels are white")
     embedder = embedder_of(
-        encoder,
+        model_in_dtype(encoder, None),  # float16 is served in float32
         pooling or pooling_of_run(trained),
         layer,
         normalize,

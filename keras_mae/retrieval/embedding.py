@@ -102,7 +102,7 @@ def embed_source(
     }
     header = json.loads(json.dumps(header))  # as it is read back
     shard_size = max(1, _IN_A_SHARD // batch_size) * batch_size
-    shards = Shards(output, header, source.num_images, batch_size, shard_size)
+    shards = Shards(output.rstrip("/"), header, source.num_images, batch_size, shard_size)
     if not overwrite and shards.is_finished():
         return _result(shards, was_there=True)
     shards.claim()

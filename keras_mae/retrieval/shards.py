@@ -53,12 +53,12 @@ class Shards:
     @property
     def folder(self) -> str:
         """Where shards are until all of them are there."""
-        return self.output.rstrip("/") + UNFINISHED
+        return self.output + UNFINISHED
 
     @property
     def corrupt_list(self) -> str:
         """The file that names the images that are left out."""
-        return self.output.rstrip("/") + _CORRUPT
+        return self.output + _CORRUPT
 
     @property
     def count(self) -> int:
@@ -140,7 +140,7 @@ class Shards:
             replace_file(self.output, lambda aside: write_parquet(aside, schema, self._tables()))
         else:
             _remove_asides(self.folder)
-            os.rename(self.folder, self.output.rstrip("/"))
+            os.rename(self.folder, self.output)
             return
         _remove_shards(self.folder)
 
