@@ -9,6 +9,11 @@ from keras_mae.trainers.classifier_config import FinetuneHead
 from keras_mae.trainers.ranges import shown
 from keras_mae.trainers.settings import Config, values_of
 
+UNTRAINED = (
+    "its weights are trained with labels; train a probe by keras-mae linear-probe --set "
+    "pooling=attentive, and name its run with --run; or take --pooling=mean, cls or both"
+)
+
 
 def check_together(config: Config) -> None:
     """Checks the settings of a config against each other; each by itself has been checked when the config was made.

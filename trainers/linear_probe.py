@@ -27,7 +27,10 @@ _COPIES = 3  # of all tokens: batch by batch, in one array, in one tensor
 
 
 def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
-    """The probe of a config, before training: a frozen encoder, pooling, BatchNorm without affine parameters, linear layer."""
+    """The probe of a config, before training: a frozen encoder, BatchNorm without affine parameters, a linear layer.
+
+    Attentive pooling comes before the BatchNorm.
+    """
     return _begin(config, num_classes)[0]
 
 

@@ -14,7 +14,6 @@ from keras_mae.encoders.pooling import ATTENTIVE, OF_HEADS, patch_tokens
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import AttentivePooling
 from keras_mae.layers.slots import Linear, Slot, dense_slots
-from keras_mae.registry import check_name
 from keras_mae.models.labels import (
     check_labels,
     check_weights,
@@ -24,6 +23,7 @@ from keras_mae.models.labels import (
     weigh,
     with_class_weights,
 )
+from keras_mae.registry import check_name
 from keras_mae.training import DataFault, GlobalBatchModel
 
 
@@ -68,8 +68,9 @@ class ImageClassifier(GlobalBatchModel):
         `top5_accuracy`, both without weights.
 
     Raises:
-        ValueError: for an unknown pooling, a number of layers or of queries that the encoder does not have or its width
-            is not divisible by, a `loss` in compile; and from `fit`, `evaluate`, `train_on_batch` and `test_on_batch` for invalid labels.
+        ValueError: for an unknown pooling, a number of layers that the encoder does not have, a number of queries that
+            does not divide its width, a `loss` in compile; and from `fit`, `evaluate`, `train_on_batch` and
+            `test_on_batch` for invalid labels.
 
     Example:
 

@@ -4,7 +4,7 @@ Evidence: arXiv 2506.10178 (efficient probing), and its code's command for MAE V
 0.1, batches of 4096, 10 epochs of warm-up, and the patch tokens of the last block before the final norm. Not run here.
 Command: `keras-mae linear-probe --recipe=probe_attentive_vit_base --run=runs/mae_vit_base --data=folder:/data/imagenet
 --output=runs/probe`.
-Expected: 75.5 % top-1, of the best epoch, after 1,600 epochs of pretraining (the code's table, where the linear probe has
+Expected: 75.5 % top-1, of the best epoch, after 1,600 epochs of pretraining (the code's table; its linear probe has
 67.8).
 Deviations from the paper: the linear layer's bias starts from zero.
 """
