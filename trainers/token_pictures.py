@@ -67,11 +67,7 @@ def attention_pictures(
         *display.notes,
         f"Red, green and blue of the second column are the three largest principal components of the patch tokens"
         f"{where}, over all images here; values beyond the 1st and 99th percentile are cut.",
-        *(
-            maps.notes
-            if maps
-            else ("The encoder has no class token, and no attentive pooling: no attention is drawn.",)
-        ),
+        "Without a class token or attentive pooling, there is no attention to draw." if maps is None else maps.note,
     ]
     stacks, headings = [shown, _resized(colours, size, Image.Resampling.NEAREST)], ["image", "patch tokens"]
     if maps is None:
