@@ -103,9 +103,7 @@ def _maps(model: Encoder | ImageClassifier, images: np.ndarray, tokens: np.ndarr
         weights = np.concatenate([encoder.class_token_attention(part).numpy() for part in _parts(images)])
         what = f"the class token in the {weights.shape[1]} heads of the last block"
         grid, kind = encoder.grid, "head"
-    return Maps(
-        weights.reshape(*weights.shape[:2], *grid), kind, (f"Attention of {what}, each scaled to its own largest.",)
-    )
+    return Maps(weights.reshape(*weights.shape[:2], *grid), kind, f"Attention of {what}, each scaled to its largest.")
 
 
 def token_colours(tokens: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
