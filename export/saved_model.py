@@ -21,6 +21,7 @@ from keras_mae.export.served_autoencoder import ServedAutoencoder
 from keras_mae.export.served_classifier import ServedClassifier
 from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import verify_export
+from keras_mae.layers import AttentivePooling
 from keras_mae.models import ImageClassifier
 from keras_mae.models.masked_image_model import MaskedImageModel
 
@@ -32,7 +33,7 @@ def export_encoder(
     encoder: Encoder,
     directory: str,
     version: int = 1,
-    pooling: str = "mean",
+    pooling: str | AttentivePooling = "mean",
     crop_ratio: float = 0.875,
     images: np.ndarray | None = None,
     normalize: bool = False,
@@ -41,6 +42,7 @@ def export_encoder(
     pixel_dtype: str = "auto",
     decoding: Decoding = Decoding(),
     licence: str | None = None,
+    layer: int | None = None,
 ) -> str:
     """Writes `<directory>/<version>/`, a SavedModel for TF Serving and for fine-tuning in other programs.
 
@@ -65,7 +67,8 @@ def export_encoder(
         directory: the model's folder; its name is the model's name in TF Serving.
         version: a positive integer; TF Serving takes the highest.
         pooling: of the tokens to an embedding: the `"mean"` of the patch tokens, the `"cls"` token, or `"both"`, the
-            class token followed by the mean, `(B, 2 D)`.
+            class token followed by the mean, `(B, 2 D)`; or the `.attentive` of a trained `ImageClassifier` of this
+            encoder, an `AttentivePooling`, whose weights are written along.
         crop_ratio: of the evaluation transform that image files go through, see
             `keras_mae.data.evaluation_transform`.
         images: uint8 or uint16 `(N, H, W, C)` for the check; None for synthetic ones.
@@ -79,17 +82,20 @@ def export_encoder(
             resized in 16 bits, another in 8, and `images` are uint8.
         decoding: of image files, as in the source: their largest size, and the background of transparent pixels.
         licence: of the weights, for `metadata.json`; None if they are your own.
+        layer: whose tokens an embedding is made of, counted from 1, see `Encoder.features`; None for the encoder's
+            output. `features` gives that output either way.
 
     Returns:
         The path `<directory>/<version>`.
 
     Raises:
-        ValueError: if the version is there already, an argument is bad, or a format needs a package that is missing.
+        ValueError: if the version is there already, an argument is bad, the pooling is untrained, or a format needs a
+            package that is missing.
         VerificationError: if the outputs of the written model differ from the live one's; it is removed then.
     """
 
     def make(model: Encoder) -> ServedModel:
-        return ServedEncoder(model, pooling, crop_ratio, normalize, pixel_dtype, decoding)
+        return ServedEncoder(model, pooling, crop_ratio, normalize, pixel_dtype, decoding, layer)
 
     return _export(encoder, make, directory, version, images, dtype, format, licence)
 

@@ -10,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding
-from keras_mae.encoders import POOLINGS, Encoder, Tokens
+from keras_mae.encoders import Encoder, Tokens
+from keras_mae.encoders.pooling import ATTENTIVE, pooling_of
 from keras_mae.export.image_files import images_of, png_files
+from keras_mae.layers import AttentivePooling
 
 
 class ServedModel(tf.Module):
@@ -127,7 +129,7 @@ class ServedEncoder(ServedModel):
 
     Args:
         encoder: to serve.
-        pooling, crop_ratio, normalize, pixel_dtype, decoding: see `export_encoder`.
+        pooling, crop_ratio, normalize, pixel_dtype, decoding, layer: see `export_encoder`.
 
     Call arguments:
         images: `(B, H, W, C)`, uint8 or float32 in [0, 255]; or, if `pixel_dtype` says so, uint16 in [0, 65535].
@@ -142,18 +144,22 @@ class ServedEncoder(ServedModel):
     def __init__(
         self,
         encoder: Encoder,
-        pooling: str = "mean",
+        pooling: str | AttentivePooling = "mean",
         crop_ratio: float = 0.875,
         normalize: bool = False,
         pixel_dtype: str = "auto",
         decoding: Decoding = Decoding(),
+        layer: int | None = None,
     ) -> None:
-        pool = POOLINGS[pooling]
+        pool = pooling_of(pooling)
         super().__init__(encoder, encoder, crop_ratio, pixel_dtype, decoding)
-        self._pooling, self._normalize = pooling, normalize
+        self._embedding = {"pooling": pooling, "normalize": normalize, **({} if layer is None else {"layer": layer})}
+        if isinstance(pooling, AttentivePooling):
+            self._add_weights(pooling)
         call = encoder.__call__
 
-        # All functions below call one of these two, so that the file holds their graphs only once.
+        # All functions below call one of these two, or with a layer, of the two below them, so that the file holds
+        # their graphs only once.
         @tf.function
         def features(images):
             return {name: tf.cast(tokens, tf.float32) for name, tokens in call(images, training=False).items()}
@@ -162,14 +168,26 @@ class ServedEncoder(ServedModel):
         def features_training(images):
             return {name: tf.cast(tokens, tf.float32) for name, tokens in call(images, training=True).items()}
 
-        def pooled(outputs):
-            embedding = pool(Tokens(outputs["cls_token"][:, None], outputs["patch_tokens"]))
+        @tf.function
+        def embedding_of_layer(images):
+            return tf.cast(encoder.features(images, pool, layer), tf.float32)
+
+        @tf.function
+        def embedding_of_layer_training(images):
+            return tf.cast(encoder.features(images, pool, layer, training=True), tf.float32)
+
+        def embed(images, training=False):
+            if layer is not None:
+                embedding = (embedding_of_layer_training if training else embedding_of_layer)(images)
+            else:
+                outputs = (features_training if training else features)(images)
+                embedding = pool(Tokens(outputs["cls_token"][:, None], outputs["patch_tokens"]))
             return {"embedding": tf.math.l2_normalize(embedding, axis=-1) if normalize else embedding}
 
         self.features = features
-        self.embed = tf.function(lambda images: pooled(features(images)))
-        self.embed_training = tf.function(lambda images: pooled(features_training(images)))
-        self.of_files = self._of_files(lambda images: pooled(features(images)))
+        self.embed = tf.function(lambda images: embed(images))
+        self.embed_training = tf.function(lambda images: embed(images, training=True))
+        self.of_files = self._of_files(embed)
         for dtype in dict.fromkeys(("uint8", "float32", self.images_dtype)):  # augmentation gives float32
             images = self.images_spec(dtype)
             self.embed.get_concrete_function(images)
@@ -182,4 +200,21 @@ class ServedEncoder(ServedModel):
         return (self.embed_training if training else self.embed)(images)["embedding"]
 
     def metadata(self) -> dict[str, Any]:
-        return {**super().metadata(), "pooling": self._pooling, "normalize": self._normalize}
+        said, pooling = super().metadata(), self._embedding["pooling"]
+        if not isinstance(pooling, AttentivePooling):
+            return {**said, **self._embedding}
+        own = {"pooling": ATTENTIVE, "num_queries": pooling.num_queries}
+        return {**said, "parameters": said["parameters"] + pooling.count_params(), **self._embedding, **own}
+
+    def _add_weights(self, pooling: AttentivePooling) -> None:
+        """Takes the variables of a pooling, which belong to no encoder, into those that are saved."""
+        width = self._live()[1].hidden_dim
+        if not pooling.built or pooling.queries.shape[-1] != width:
+            has = f"is for a width of {pooling.queries.shape[-1]}" if pooling.built else "has no weights yet"
+            raise ValueError(
+                f"the pooling of an encoder with a width of {width} {has}: take .attentive of a trained "
+                "ImageClassifier(..., pooling='attentive') of this encoder"
+            )
+        own = [variable.value for variable in pooling.weights]
+        self.variables = [*self.variables, *own]
+        self.trainable_variables = [variable for variable in self.variables if variable.trainable]

@@ -14,7 +14,17 @@ from typing import Any
 
 from absl import flags
 
-from keras_mae.commands import classifiers, converting, embedding, exporting, images, pretraining, publishing, recipes
+from keras_mae.commands import (
+    attention,
+    classifiers,
+    converting,
+    embedding,
+    exporting,
+    images,
+    pretraining,
+    publishing,
+    recipes,
+)
 from keras_mae.commands.command import Command
 from keras_mae.registry import did_you_mean
 
@@ -36,6 +46,7 @@ COMMANDS: dict[str, Command] = {
     "finetune": classifiers.FINETUNE,
     "linear-probe": classifiers.LINEAR_PROBE,
     "knn": classifiers.KNN,
+    "attention": attention.ATTENTION,
     "reconstruct": pretraining.RECONSTRUCT,
     "embed": embedding.EMBED,
     "export": exporting.EXPORT,

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_mae.encoders.pooling import ATTENTIVE
+from keras_mae.trainers.classifier_config import FinetuneHead
 from keras_mae.trainers.ranges import shown
 from keras_mae.trainers.settings import Config, values_of
+
+UNTRAINED = (
+    "its weights are trained with labels; train a probe by keras-mae linear-probe --set "
+    "pooling=attentive, and name its run with --run; or take --pooling=mean, cls or both"
+)
 
 
 def check_together(config: Config) -> None:
@@ -54,6 +61,12 @@ def _check_model(settings: dict[str, Any]) -> None:
         raise ValueError(
             "target=tokens needs a tokenizer, the folder of a SavedModel, and its vocabulary_size; type "
             "--set tokenizer=FOLDER --set vocabulary_size=NUMBER"
+        )
+    queries, pooling = settings.get("head.num_queries"), settings.get("head.pooling")
+    if queries is not None and pooling != ATTENTIVE and queries != FinetuneHead.num_queries:
+        raise ValueError(
+            f"num_queries is for pooling=attentive; the pooling is {pooling}; type --set pooling=attentive, too, or "
+            "leave num_queries out"
         )
     trained = settings.get("head.num_trainable_layers")
     if trained is not None and 2 * trained != int(2 * trained):

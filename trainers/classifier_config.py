@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from keras_mae.trainers.ranges import (
     AtLeast0,
     Count,
+    HeadPooling,
     Layers,
     Magnitude,
-    Pooling,
     Positive,
     Preset,
     Range,
@@ -126,12 +126,15 @@ class FinetuneHead:
     """The linear layer, and the layers that are trained with it.
 
     Attributes:
-        pooling: its input: `mean` of the patch tokens, `cls`, the class token, or `both`.
+        pooling: its input: `mean` of the patch tokens, `cls`, the class token, `both`, or `attentive`, of the patch
+            tokens by learned queries.
+        num_queries: of attentive pooling; must divide the width of a token.
         num_trainable_layers: None trains everything; `n` the last n blocks, the last norm and the head; 0.5 counts the
             MLP of the last block.
     """
 
-    pooling: Pooling = "mean"
+    pooling: HeadPooling = "mean"
+    num_queries: Count = 32
     num_trainable_layers: Annotated[float, Range(0, 1000)] | None = None
 
 
@@ -198,11 +201,14 @@ class ProbeHead:
     """The linear layer, on the tokens of one layer.
 
     Attributes:
-        pooling: its input: `mean` of the patch tokens, `cls`, the class token, or `both`.
+        pooling: its input: `mean` of the patch tokens, `cls`, the class token, `both`, or `attentive`, of the patch
+            tokens by learned queries.
+        num_queries: of attentive pooling; must divide the width of a token.
         layer: whose tokens are probed, counted from 1; None for the encoder's output.
     """
 
-    pooling: Pooling = "cls"
+    pooling: HeadPooling = "cls"
+    num_queries: Count = 32
     layer: Layers | None = None
 
 

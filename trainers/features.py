@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import CorruptImages, Source, evaluation_dataset
 from keras_mae.data.patient_reading import storage_errors
-from keras_mae.encoders import Encoder
+from keras_mae.encoders import Encoder, Tokens
 from keras_mae.encoders.finite import check_finite
 
 ENCODED = 256  # images that are encoded together
@@ -16,7 +18,7 @@ ENCODED = 256  # images that are encoded together
 def features_of(
     encoder: Encoder,
     source: Source,
-    pooling: str,
+    pooling: str | Callable[[Tokens], tf.Tensor],
     crop_ratio: float,
     batch_size: int = ENCODED,
     layer: int | None = None,
@@ -26,13 +28,13 @@ def features_of(
     Args:
         encoder: without drop path, on all patches.
         source: labelled images; those that cannot be decoded are left out.
-        pooling: `"mean"` of the patch tokens, or `"cls"`, the class token.
+        pooling: `"mean"` of the patch tokens, or `"cls"`, the class token; or a function of `Tokens`.
         crop_ratio: of the evaluation transform.
         batch_size: images that are encoded together.
         layer: whose tokens are pooled, counted from 1; None for the encoder's output.
 
     Returns:
-        Features, float32 `(N, D)`, and labels, int64 `(N,)`.
+        Features, float32 `(N, D)`, or what the function gives for an image, and labels, int64 `(N,)`.
 
     Raises:
         ValueError: for an unknown pooling, too many corrupt images, or features that are not finite.

@@ -38,6 +38,7 @@ def _begin(config: FinetuneConfig, num_classes: int) -> tuple[ImageClassifier, d
         config.head.num_trainable_layers,
         label_smoothing=0.0 if config.data.mixes else config.data.label_smoothing,  # mixing smooths them
         seed=config.run.seed,
+        num_queries=config.head.num_queries,
         dtype=config.run.dtype_policy,
     )
     return classifier, init

@@ -34,6 +34,11 @@ def find_memory() -> Memory | None:
     if tf.config.list_physical_devices("GPU"):
         sizes = _sizes_of_gpus()
         return Memory(min(sizes), "the GPU", of_processor=False) if sizes else None
+    return memory_of_processor()
+
+
+def memory_of_processor() -> Memory | None:
+    """The free memory of the machine, or of this process' control group if that has less; None if unknown."""
     found = [memory for memory in (free_of_machine(), free_of_group()) if memory is not None]
     return min(found, key=lambda memory: memory.free, default=None)
 

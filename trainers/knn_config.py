@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, ClassVar
 
+from keras_mae.encoders.pooling import ATTENTIVE
 from keras_mae.trainers.ranges import Count, Layers, Level, Megapixels, Pooling, Positive, Range, Seed, ShareAbove0
 from keras_mae.trainers.settings import Config
 from keras_mae.trainers.training_parts import DecodedData, Labels, Weights
@@ -23,6 +24,13 @@ class KnnEncoder(Weights):
     run: str | None = None
     pooling: Pooling = "mean"
     layer: Layers | None = None
+
+    def __post_init__(self) -> None:
+        if self.pooling == ATTENTIVE:
+            raise ValueError(
+                "kNN trains nothing, and attentive pooling has weights to be trained: take pooling=mean or cls, or "
+                "train a probe with keras-mae linear-probe --set pooling=attentive"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

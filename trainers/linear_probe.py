@@ -1,8 +1,9 @@
-"""Linear probing: a linear layer on frozen features."""
+"""Linear probing: a linear layer on frozen features, or on what learned queries pool of frozen tokens."""
 
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import keras
@@ -10,18 +11,26 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data import Augmentation, Source, TrainingData
+from keras_mae.encoders.pooling import patch_tokens
 from keras_mae.models import ImageClassifier
 from keras_mae.one_writer import released
 from keras_mae.trainers.classifier_config import ProbeConfig
 from keras_mae.trainers.classifier_run import ClassifierData, train_classifier, with_validation
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.features import ENCODED, features_of
+from keras_mae.trainers.free_memory import memory_of_processor
+from keras_mae.trainers.memory import as_text
+from keras_mae.trainers.strategy import any_worker
 
 _log = logging.getLogger("keras_mae")
+_COPIES = 3  # of all tokens: batch by batch, in one array, in one tensor
 
 
 def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
-    """The probe of a config, before training: a frozen encoder, BatchNorm without affine parameters, a linear layer."""
+    """The probe of a config, before training: a frozen encoder, BatchNorm without affine parameters, a linear layer.
+
+    Attentive pooling comes before the BatchNorm.
+    """
     return _begin(config, num_classes)[0]
 
 
@@ -36,6 +45,7 @@ def _begin(config: ProbeConfig, num_classes: int) -> tuple[ImageClassifier, dict
         num_trainable_layers=0,
         seed=config.run.seed,
         layer=config.head.layer,
+        num_queries=config.head.num_queries,
         dtype=config.run.dtype_policy,
     )
     return probe, init
@@ -53,7 +63,9 @@ def linear_probe(
 ) -> dict[str, Any]:
     """Trains a linear classifier on a frozen encoder, and fills a run folder.
 
-    Without random crop and flip, an image's features are the same in every epoch: they are computed once.
+    Without random crop and flip, an image's features are the same in every epoch: they are computed once. Features of
+    attentive pooling are all patch tokens of an image: if those of all images do not fit into memory, the frozen
+    encoder runs on every batch; the log says which.
 
     Args:
         config: of the run.
@@ -70,7 +82,7 @@ def linear_probe(
 
 def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
     """The data of a probe: images, or without random crop and flip their features, computed once."""
-    if config.data.is_fixed:
+    if config.data.is_fixed and _fit(probe, source.num_images + validation.num_images):
         return _of_features(probe, config, source, validation)
     training = TrainingData(
         source,
@@ -83,18 +95,33 @@ def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, valida
     return with_validation(training, validation, config.data.crop_ratio, ENCODED)
 
 
+def _fit(probe: ImageClassifier, num_images: int) -> bool:
+    """Whether the features of all images fit into the memory of every worker; vectors always do."""
+    if probe.attentive is None:
+        return True
+    memory, tokens = memory_of_processor(), 4 * num_images * math.prod(probe.example_shapes()[-1])
+    small = memory is None or _COPIES * tokens <= memory.free
+    if memory is not None and not small:
+        told = (num_images, as_text(tokens), memory.place, as_text(memory.free))
+        _log.info("the patch tokens of %d images are %s, and %s has %s free: the encoder runs on every batch", *told)
+    return not any_worker(probe.distribute_strategy, [not small])[0]
+
+
 def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
-    _log.info("features of %d and %d images, once", source.num_images, validation.num_images)
+    kind, pooling = "features", config.head.pooling
+    if probe.attentive is not None:
+        kind, pooling = "patch tokens", patch_tokens
+    _log.info("%s of %d and %d images, once", kind, source.num_images, validation.num_images)
     train, test = (
-        features_of(probe.encoder, each, config.head.pooling, config.data.crop_ratio, ENCODED, config.head.layer)
+        features_of(probe.encoder, each, pooling, config.data.crop_ratio, ENCODED, config.head.layer)
         for each in (source, validation)
     )
-    tested = tf.data.Dataset.from_tensor_slices(test).batch(4 * ENCODED)
+    tested = tf.data.Dataset.from_tensor_slices(test).batch(ENCODED if test[0].ndim > 2 else 4 * ENCODED)
     return ClassifierData(feature_data(*train, config.optimizer.batch_size, config.run.seed), tested, test[1])
 
 
 def feature_data(features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> TrainingData:
-    """Features `(N, D)` and labels `(N,)` to train on, in batches `(batch_size, D)` and `(batch_size,)`."""
+    """Features `(N, D)` or `(N, L, D)` and labels `(N,)` to train on, in batches of `batch_size`."""
     unchanged = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
     return TrainingData(_Features(features, labels), features.shape[1:], batch_size, seed, unchanged, with_labels=True)
 
@@ -105,7 +132,7 @@ class _Features(Source):
     def __init__(self, features: np.ndarray, labels: np.ndarray) -> None:
         self.num_images, self.image_shape, self._labels = len(features), features.shape[1:], labels
         self.dtype = features.dtype.name
-        with tf.init_scope():  # held once, by reference: a constant in a graph may not exceed 2 GB
+        with tf.init_scope(), tf.device("CPU"):  # held once, by reference: a graph's constants may not exceed 2 GB
             self._table = tf.constant(features)
 
     def read(self, index) -> dict[str, tf.Tensor]:

@@ -39,6 +39,18 @@ def reconstruction_grid(
         stacks.append(from_visible)
         headings[2:] = ["with the original\nmean and contrast", "from the visible\npatches alone"]
         notes = [*_LEAK, *notes]
+    return picture_grid(stacks, headings, notes, columns)
+
+
+def picture_grid(stacks: Sequence, headings: Sequence[str], notes: Sequence[str] = (), columns: int = 4) -> Image.Image:
+    """Groups of images, one of each stack, several groups in a row, with a heading for each stack.
+
+    Args:
+        stacks: each `(N, H, W, 1 or 3)` in [0, 255]; small images are enlarged.
+        headings: of the stacks; lines of one are separated by a newline.
+        notes: sentences to write below.
+        columns: groups in a row.
+    """
     tiles = [np.clip(np.round(np.asarray(x, "float32")), 0, 255).astype("uint8") for x in stacks]
     count, height, width, _ = tiles[0].shape
     zoom = max(1, round(112 / max(height, width)))
@@ -46,7 +58,11 @@ def reconstruction_grid(
     columns = min(columns, count)
     rows = -(-count // columns)
     group = len(tiles) * tile_width + (len(tiles) - 1) * _GAP
-    step_x, step_y, head = group + 5 * _GAP, tile_height + 2 * _GAP, 26 if from_visible is None else 40
+    step_x, step_y, head = (
+        group + 5 * _GAP,
+        tile_height + 2 * _GAP,
+        40 if any("\n" in heading for heading in headings) else 26,
+    )
     picture_width, bottom = columns * step_x - _GAP, rows * step_y + head + _GAP
     lines = [line for note in notes for line in _wrapped(note, picture_width - 4 * _GAP)]
     picture = Image.new("RGB", (picture_width, bottom + (_LINE_HEIGHT * len(lines) + _GAP if lines else 0)), _PAPER)

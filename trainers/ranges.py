@@ -12,7 +12,7 @@ import types
 import typing
 from typing import Annotated, Any, Literal
 
-from keras_mae.encoders.pooling import POOLINGS
+from keras_mae.encoders.pooling import OF_HEADS, POOLINGS
 from keras_mae.encoders.presets import PRESETS
 from keras_mae.registry import did_you_mean
 
@@ -51,6 +51,7 @@ ShareAbove0 = Annotated[float, Range(0, 1, without=(0,))]
 
 Preset = Annotated[str, tuple(PRESETS)]
 Pooling = Annotated[str, POOLINGS]
+HeadPooling = Annotated[str, OF_HEADS]
 WeightsFormat = Literal["hf", "mae_torch", "timm", "simmim_torch", "keras"]
 DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 

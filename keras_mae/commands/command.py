@@ -66,12 +66,12 @@ def define_init(values: flags.FlagValues) -> None:
     )  # fmt: skip
 
 
-def check_model(values: flags.FlagValues) -> None:
+def check_model(values: flags.FlagValues, command: str = "export") -> None:
     """Refuses neither or both of `--run` and `--init`, and `--init_format` alone."""
     from keras_mae.trainers.checks import check_source
 
     if values.run is None and values.init is None:
-        raise ValueError("needs --run or --init; see keras-mae export --help")
+        raise ValueError(f"needs --run or --init; see keras-mae {command} --help")
     check_source(values.init, values.run, ["init_format"] if values.init_format else [])
 
 

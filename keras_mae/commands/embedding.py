@@ -43,9 +43,9 @@ def _embed_flags() -> flags.FlagValues:
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_enum(
-        "pooling", None, ["mean", "cls", "both"],
-        "a vector is the mean of the patch tokens, the class token, or the class token followed by the mean; if not "
-        "given, the pooling of a classifier's run, else the mean",
+        "pooling", None, ["mean", "cls", "both", "attentive"],
+        "a vector is the mean of the patch tokens, the class token, the class token followed by the mean, or what the "
+        "trained queries of a probe's run pool; if not given, the pooling of a classifier's run, else the mean",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_integer(
@@ -76,7 +76,7 @@ def _check(values: flags.FlagValues) -> None:
     """Refuses what cannot be embedded."""
     from keras_mae.retrieval.exported import exported_metadata, exported_version
     from keras_mae.retrieval.outputs import check_output
-    from keras_mae.trainers.checks import check_source
+    from keras_mae.trainers.checks import UNTRAINED, check_source
 
     given = [name for name in _SOURCES if values[name].value is not None]
     if len(given) != 1:
@@ -84,14 +84,15 @@ def _check(values: flags.FlagValues) -> None:
         raise ValueError(f"needs one of --run, --model and --init, got {had}; see keras-mae embed --help")
     check_source(values.init, values.run, ["init_format"] if values.init_format else [])
     check_output(values.output)
-    if values.layer is not None and values.pooling in ("cls", "both"):
+    if values.layer is not None and values.pooling in ("cls", "both", "attentive"):
         raise ValueError(
             f"--layer takes the patch tokens of a layer, which --pooling=mean pools; got --pooling={values.pooling}"
         )
     if values.crop_ratio == 0:
         raise ValueError("--crop_ratio lies above 0, up to 1; got 0")
     if values.model is None:
-        trained_model(values.run, values.init)
+        if trained_model(values.run, values.init) is None and values.pooling == "attentive":
+            raise ValueError(f"--init={values.init} has no attentive pooling: {UNTRAINED}")
         return
     version = exported_version(values.model)
     said = {"layer": None, "normalize": False, **exported_metadata(version)}
@@ -129,6 +130,7 @@ def load_embedder(
     from keras_mae.retrieval.exported import exported_version
     from keras_mae.trainers.run import digest_of
     from keras_mae.trainers.trained_model import say_if_outside
+    from keras_mae.trainers.trained_pooling import attentive_file
 
     weights: dict[str, Any] = {"kind": kind, "source": os.path.abspath(source) if os.path.exists(source) else source}
     if kind == "model":
@@ -136,17 +138,27 @@ def load_embedder(
         return exported_embedder(version), {**weights, "digest": digest_of(version)}
     run, init = (source, None) if kind == "run" else (None, source)
     trained = trained_model(run, init)
+    pool: Any = pooling
     if trained is None:
         encoder, trained = load_published(source, init_format)
         weights |= {"format": init_format, "digest": trained.init["digest"]}
     else:
-        _, encoder = load_for_export(trained.path, "encoder")
-        weights["digest"] = digest_of(trained.path)
+        attentive = attentive_file(trained, pooling)
+        weights["digest"] = digest_of(attentive or trained.path)
+        model, encoder = load_for_export(attentive or trained.path, "classifier" if attentive else "encoder")
+        if attentive:
+            pool = model.attentive
+            if layer is not None:
+                raise ValueError(
+                    f"the attentive pooling of {source} has a layer of its own: leave out --layer, got {layer}, or give "
+                    "--pooling=mean"
+                )
+            layer = model.layer
         ratio = trained.crop_ratio if crop_ratio is None else crop_ratio
         say_if_outside(trained, f"the crop ratio is {ratio} (--crop_ratio), and transparent pixels are white")
     embedder = embedder_of(
         model_in_dtype(encoder, None),  # float16 is served in float32
-        pooling or pooling_of_run(trained),
+        pool or pooling_of_run(trained),
         layer,
         normalize,
         trained.crop_ratio if crop_ratio is None else crop_ratio,

@@ -37,9 +37,9 @@ def _export_flags() -> flags.FlagValues:
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_enum(
-        "pooling", None, ["mean", "cls", "both"],
-        "an embedding is the mean of the patch tokens, the class token, or the class token followed by the mean; if "
-        "not given, the pooling of a classifier's run, else the mean",
+        "pooling", None, ["mean", "cls", "both", "attentive"],
+        "an embedding is the mean of the patch tokens, the class token, the class token followed by the mean, or what "
+        "the trained queries of a probe's run pool; if not given, the pooling of a classifier's run, else the mean",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_bool("normalize", False, "scale embeddings to length 1", flag_values=values)
@@ -92,9 +92,14 @@ def _check(values: flags.FlagValues) -> None:
         raise ValueError(f"an autoencoder is written as a SavedModel only, not as {values.format}")
     if values.labels and not os.path.isfile(values.labels):
         raise ValueError(f"--labels: there is no file {values.labels}")
+    from keras_mae.trainers.checks import UNTRAINED
+
     check_model(values)
     check_init(values, values.init)
-    if trained_model(values.run, values.init, values.model) is None and values.model != "encoder":
+    trained = trained_model(values.run, values.init, values.model)
+    if values.pooling == "attentive" and trained is None:
+        raise ValueError(f"--init={values.init} has no attentive pooling: {UNTRAINED}")
+    if trained is None and values.model != "encoder":
         raise ValueError(f"--init={values.init} is an encoder, to be exported as --model=encoder; got {values.model}")
 
 
@@ -157,11 +162,16 @@ def _write(values: flags.FlagValues, output: str) -> str:
     """Writes a version of the model into the folder `output`, and returns its path."""
     from keras_mae import export
     from keras_mae.trainers.trained_model import say_if_outside
+    from keras_mae.trainers.trained_pooling import attentive_classifier
 
-    trained = trained_model(values.run, values.init, values.model)
+    trained, classifier = trained_model(values.run, values.init, values.model), None
+    if trained is not None and values.model == "encoder":
+        classifier = attentive_classifier(trained, values.pooling)
     if trained is None:
         model, trained = load_published(values.init, values.init_format)
         encoder = model
+    elif classifier is not None:
+        model = encoder = classifier.encoder
     else:
         model, encoder = load_for_export(trained.path, values.model)
     crop_ratio = trained.crop_ratio if values.crop_ratio is None else values.crop_ratio
@@ -174,6 +184,8 @@ def _write(values: flags.FlagValues, output: str) -> str:
     if values.model == "encoder":
         pooling = values.pooling or pooling_of_run(trained)
         arguments |= {"pooling": pooling, "normalize": values.normalize}
+        if classifier is not None:
+            arguments |= {"pooling": classifier.attentive, "layer": classifier.layer}
         return export.export_encoder(model, output, format=values.format, **arguments)
     if values.model == "classifier":
         arguments["labels"] = _labels(values, trained, model.num_classes)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import keras
 import tensorflow as tf
 
 from keras_mae.encoders.freezing import freeze_inside, frozen_parts, model_from_config
-from keras_mae.encoders.pooling import POOLINGS
+from keras_mae.encoders.pooling import pooling_of
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers import Checkpointed, PixelNormalization
 from keras_mae.layers.geometry import Geometry
@@ -173,14 +173,19 @@ class Encoder(WithBlocks, ImageModel):
         raise ValueError(f"no published format has a place for a {type(self).__name__}: save it with model.save(...)")
 
     def features(
-        self, images, pooling: str = "mean", layer: int | None = None, training=False, seed: ExampleSeed | None = None
+        self,
+        images,
+        pooling: str | Callable[[Tokens], tf.Tensor] = "mean",
+        layer: int | None = None,
+        training=False,
+        seed: ExampleSeed | None = None,
     ) -> tf.Tensor:
         """One vector an image, `(B, D)`, for probes and neighbours.
 
         Args:
             images: as for `encode`.
             pooling: `"mean"` of the patch tokens, `"cls"`, the class token (the mean of several), or `"both"`,
-                `(B, 2 D)`.
+                `(B, 2 D)`; or a function of `Tokens`, such as a trained `AttentivePooling`.
             layer: None for the output after the final norm, or a layer, counted from 1, for its tokens before that
                 norm. SimMIM's linear probe takes the 8th of 12.
             training, seed: as for `encode`.
@@ -189,11 +194,11 @@ class Encoder(WithBlocks, ImageModel):
             return self.pool(self.encode(images, training=training, seed=seed), pooling)
         return self.pool(self.tokens_of_layer(images, layer, training, seed), pooling)
 
-    def pool(self, tokens: Tokens, pooling: str) -> tf.Tensor:
+    def pool(self, tokens: Tokens, pooling: str | Callable[[Tokens], tf.Tensor]) -> tf.Tensor:
         """One vector an image, see `features`; prefix tokens that are no class tokens (registers) do not count."""
         if tokens.prefix.shape[1] > self.num_cls_tokens:
             tokens = tokens._replace(prefix=tokens.prefix[:, : self.num_cls_tokens])
-        return POOLINGS[pooling](tokens)
+        return pooling_of(pooling)(tokens)
 
     def tokens_of_layer(self, images, layer: int, training=False, seed: ExampleSeed | None = None) -> Tokens:
         """The tokens after a layer, counted from 1, before the final norm."""

@@ -5,8 +5,9 @@ TensorFlow is imported when tokens are pooled: settings take the names of the po
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from keras_mae.registry import Registry
 
@@ -16,6 +17,27 @@ if TYPE_CHECKING:
     from keras_mae.encoders.encoder import Tokens
 
 POOLINGS: Registry[Callable[[Tokens], tf.Tensor]] = Registry("pooling")
+ATTENTIVE = "attentive"  # a head's pooling with weights of its own, see `keras_mae.layers.AttentivePooling`
+OF_HEADS: Mapping[str, Any] = ChainMap({ATTENTIVE: None}, POOLINGS)  # what a head that is trained may name
+
+
+def pooling_of(pooling: str | Callable[[Tokens], tf.Tensor]) -> Callable[[Tokens], tf.Tensor]:
+    """The pooling of a name, or the given function of `Tokens`, such as an `AttentivePooling`.
+
+    Raises:
+        ValueError: for an unknown name, or one that stands for weights that have to be trained.
+    """
+    if pooling == ATTENTIVE:
+        raise ValueError(
+            "attentive pooling has weights, which a probe or fine-tuning trains: take ImageClassifier(encoder, ..., "
+            "pooling='attentive'), and its .attentive, an AttentivePooling, in place of the name"
+        )
+    return pooling if callable(pooling) else POOLINGS[pooling]
+
+
+def patch_tokens(tokens: Tokens) -> tf.Tensor:
+    """The patch tokens themselves, `(B, N, D)`, for a pooling that follows."""
+    return tokens.patches
 
 
 @POOLINGS.register("mean")

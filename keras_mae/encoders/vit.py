@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_mae.encoders import changes
+from keras_mae.encoders import attention_maps, changes
 from keras_mae.encoders.encoder import Encoder, Tokens
 from keras_mae.encoders.freezing import outside_of_last_blocks
 from keras_mae.encoders.prefix import prefix_sizes
@@ -249,6 +249,7 @@ class ViTEncoder(Encoder):
         self.norm.gamma.assign(tf.ones_like(self.norm.gamma))
         self.norm.beta.assign(tf.zeros_like(self.norm.beta))
 
+    class_token_attention = attention_maps.class_token_attention
     with_image_shape = changes.with_image_shape
     with_relative_position_bias = changes.with_relative_position_bias
     outside_of_last_layers = outside_of_last_blocks

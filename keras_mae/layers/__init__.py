@@ -1,6 +1,7 @@
 """The layers that the models are composed of."""
 
 from keras_mae import _backend  # noqa: F401
+from keras_mae.layers.attentive_pooling import AttentivePooling
 from keras_mae.layers.checkpointed import Checkpointed
 from keras_mae.layers.drop_path import DropPath
 from keras_mae.layers.layer_norm import LayerNorm
@@ -17,6 +18,7 @@ from keras_mae.layers.self_attention import SelfAttention
 from keras_mae.layers.transformer_block import TransformerBlock
 
 __all__ = [
+    "AttentivePooling",
     "Checkpointed",
     "DropPath",
     "LayerNorm",

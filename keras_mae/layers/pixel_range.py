@@ -75,7 +75,7 @@ def checked_images(x: Any, *shapes: tuple[int, ...]) -> Any:
         if not isinstance(spec, tf.TensorSpec):
             raise ValueError(f"a data set of images yields tensors (batch, height, width, channels); got {spec!r}")
         _check_dtype(spec.dtype)
-        if spec.shape.rank == len(shapes[0]):
+        if spec.shape.rank == len(shapes[0]) and not _is_one_of(spec.shape, shapes):
             raise ValueError("the data set yields one image at a time: batch it, such as dataset.batch(64)")
         _check_shape(spec.shape, shapes)
         if spec.dtype != tf.uint8 or spec.shape.rank is None or None in spec.shape[1:]:
@@ -123,13 +123,19 @@ def _check_dtype(dtype: Any) -> None:
         raise ValueError(f"images are uint8, uint16 or floats in [0, 255], got {name}: {remedy}")
 
 
+def _is_one_of(shape: Any, shapes: Any) -> bool:
+    """Whether a batch's shape, whose rank is known, is that of examples of one of the shapes."""
+    sizes = tuple(shape)
+    return any(
+        len(sizes) == 1 + len(one) and all(got in (None, want) for got, want in zip(sizes[1:], one)) for one in shapes
+    )
+
+
 def _check_shape(shape: Any, shapes: Any) -> None:
     if getattr(shape, "rank", 0) is None:
         return
     sizes, image_shape = tuple(shape), tuple(shapes[0])
-    if any(
-        len(sizes) == 1 + len(one) and all(got in (None, want) for got, want in zip(sizes[1:], one)) for one in shapes
-    ):
+    if _is_one_of(shape, shapes):
         return
     height, width, channels = image_shape
     cause = ""

@@ -72,6 +72,18 @@ class SelfAttention(keras.layers.Layer):
 
     def call(self, x, bias=None, rotation: Rotation | None = None):
         length = x.shape[1] if x.shape[1] is not None else tf.shape(x)[1]
+        x = _attention(self._queries_keys_values(x, length, rotation), bias)  # (B, N, heads, head_dim)
+        return self.projection(tf.reshape(x, [-1, length, self.hidden_dim]))
+
+    def attention(self, x, bias=None, rotation: Rotation | None = None) -> tf.Tensor:
+        """The weights with which each token takes the others, `(B, heads, N, N)` float32; arguments as for a call."""
+        q, k, _ = tf.unstack(self._queries_keys_values(x, tf.shape(x)[1], rotation), num=3, axis=2)
+        q, k = (tf.transpose(tf.cast(part, tf.float32), [0, 2, 1, 3]) for part in (q, k))  # (B, heads, N, head_dim)
+        logits = tf.matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True)
+        return tf.nn.softmax(logits if bias is None else logits + tf.cast(bias, tf.float32))
+
+    def _queries_keys_values(self, x, length, rotation: Rotation | None) -> tf.Tensor:
+        """Normed and rotated, if they are: `(B, N, 3, heads, head_dim)`."""
         qkv = tf.reshape(self.qkv(x), [-1, length, 3, self.num_heads, self.hidden_dim // self.num_heads])
         if self.qk_norm or rotation is not None:
             q, k, v = tf.unstack(qkv, num=3, axis=2)  # (B, N, heads, head_dim) each
@@ -80,8 +92,7 @@ class SelfAttention(keras.layers.Layer):
             if rotation is not None:
                 q, k = rotation(q), rotation(k)
             qkv = tf.stack([q, k, v], axis=2)
-        x = _attention(qkv, bias)  # (B, N, heads, head_dim)
-        return self.projection(tf.reshape(x, [-1, length, self.hidden_dim]))
+        return qkv
 
     def compute_output_shape(self, input_shape) -> tuple:
         return tuple(input_shape)

@@ -10,8 +10,10 @@ import tensorflow as tf
 
 from keras_mae.encoders import POOLINGS, Encoder, Tokens, ViTEncoder
 from keras_mae.encoders.freezing import frozen_parts, model_from_config
+from keras_mae.encoders.pooling import ATTENTIVE, OF_HEADS, patch_tokens
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.slots import Slot, dense_slots
+from keras_mae.layers import AttentivePooling
+from keras_mae.layers.slots import Linear, Slot, dense_slots
 from keras_mae.models.labels import (
     check_labels,
     check_weights,
@@ -21,6 +23,7 @@ from keras_mae.models.labels import (
     weigh,
     with_class_weights,
 )
+from keras_mae.registry import check_name
 from keras_mae.training import DataFault, GlobalBatchModel
 
 
@@ -32,20 +35,30 @@ class ImageClassifier(GlobalBatchModel):
     that starts close to zero. With `num_trainable_layers=0` it is a linear probe: the encoder is frozen and in
     inference mode, and a BatchNorm without affine parameters comes before the linear layer.
 
+    With attentive pooling, learned queries pool the patch tokens (after the final norm, or of `layer`), and are trained
+    with the head, in a probe too: that is efficient probing. As in its code, the linear layer of such a probe starts
+    from a uniform distribution within `1/sqrt(D)`, with a bias of zero. Pooling, BatchNorm and linear layer compute in
+    float32 under any policy.
+
     Args:
         encoder: an `Encoder`. The selection of trainable layers does not change it, nor other models of it;
             `encoder.trainable = False` freezes it for every model.
         num_classes: number of classes `K`.
-        pooling: `"mean"` of the patch tokens, `"cls"`, the class token, or `"both"`.
+        pooling: `"mean"` of the patch tokens, `"cls"`, the class token, or `"both"`; or `"attentive"`, see
+            `AttentivePooling`.
         num_trainable_layers: None trains everything that is not frozen; `n` the last n blocks, final norm and head;
             0.5 counts the MLP of the last block; 0 the head alone.
         label_smoothing: share of a label that is spread over all classes in training, in [0, 1).
         seed: int, determines drop path together with the step.
-        layer: None, or the layer, counted from 1, whose tokens a linear probe takes, see `Encoder.features`.
+        layer: None, or the layer, counted from 1, whose tokens a probe takes, see `Encoder.features`.
+        num_queries: of attentive pooling; must divide the encoder's width.
+
+    Attributes:
+        attentive: the `AttentivePooling`, if that is the pooling; else None.
 
     Call arguments:
-        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255]; or their `features`, `(B, D)`, so that a probe may
-            compute them once and train on them many times.
+        inputs: images `(B, H, W, C)`, uint8 or float in [0, 255]; or their `features`, `(B, D)` or `(B, L, D)`, so that
+            a probe may compute them once and train on them many times.
         training: whether drop path is active, and BatchNorm uses the batch.
         seed: None or an `ExampleSeed`.
 
@@ -55,8 +68,9 @@ class ImageClassifier(GlobalBatchModel):
         `top5_accuracy`, both without weights.
 
     Raises:
-        ValueError: for an unknown pooling, a number of layers that the encoder does not have, a `loss` in compile; and
-            from `fit`, `evaluate`, `train_on_batch` and `test_on_batch` for invalid labels.
+        ValueError: for an unknown pooling, a number of layers that the encoder does not have, a number of queries that
+            does not divide its width, a `loss` in compile; and from `fit`, `evaluate`, `train_on_batch` and
+            `test_on_batch` for invalid labels.
 
     Example:
 
@@ -64,7 +78,8 @@ class ImageClassifier(GlobalBatchModel):
     >>> classifier.compile(optimizer=keras.optimizers.AdamW(1e-3))
     >>> classifier.fit(images, labels)
 
-    Reference: arXiv 2111.06377, appendix A.1 (fine-tuning, linear probing), Figure 9 (partial fine-tuning).
+    Reference: arXiv 2111.06377, appendix A.1 (fine-tuning, linear probing), Figure 9 (partial fine-tuning); arXiv
+    2506.10178 and `probe_heads.py` of its code (attentive pooling).
     """
 
     def __init__(
@@ -77,11 +92,18 @@ class ImageClassifier(GlobalBatchModel):
         seed: int = 0,
         name: str = "image_classifier",
         layer: int | None = None,
+        num_queries: int = 32,
         **kwargs: Any,
     ) -> None:
         super().__init__(seed=seed, name=name, autocast=False, **kwargs)
-        tokens = Tokens(*(tf.zeros((1, n, encoder.hidden_dim)) for n in (encoder.num_prefix_tokens, 1)))
-        self._features_dim = POOLINGS[pooling](tokens).shape[-1]
+        check_name("pooling", pooling, OF_HEADS)
+        width, self.attentive, self.num_queries = encoder.hidden_dim, None, num_queries
+        if pooling == ATTENTIVE:
+            self.attentive = AttentivePooling(num_queries, name="attentive")
+        else:
+            tokens = Tokens(*(tf.zeros((1, n, width)) for n in (encoder.num_prefix_tokens, 1)))
+            width = POOLINGS[pooling](tokens).shape[-1]
+        self._pooled_dim = width
         if num_classes < 2:
             raise ValueError(f"a classifier needs at least 2 classes, got {num_classes}")
         self.encoder, self.num_classes, self.pooling = encoder, num_classes, pooling
@@ -98,8 +120,10 @@ class ImageClassifier(GlobalBatchModel):
             self.batch_norm = keras.layers.BatchNormalization(
                 momentum=0.9, epsilon=1e-6, synchronized=True, name="batch_norm", **no_affine
             )  # PyTorch's momentum is 1 minus this one
-        normal = keras.initializers.RandomNormal(stddev=0.01 if self.is_probe else 2e-5)
-        self.head = keras.layers.Dense(num_classes, kernel_initializer=normal, dtype="float32", name="head")
+        initial = keras.initializers.RandomNormal(stddev=0.01 if self.is_probe else 2e-5)
+        if self.is_probe and self.attentive is not None:
+            initial = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+        self.head = keras.layers.Dense(num_classes, kernel_initializer=initial, dtype="float32", name="head")
         self._label_fault = DataFault(fault_of_labels(num_classes), is_error=True)
         self.accuracy = keras.metrics.Mean(name="accuracy")
         if num_classes > 5:
@@ -118,25 +142,32 @@ class ImageClassifier(GlobalBatchModel):
     def build(self, input_shape) -> None:
         if self.built:
             return
-        features = (None, self._features_dim)
+        pooled = (None, self._pooled_dim)
+        if self.attentive is not None:
+            self.attentive.build((None, None, self._pooled_dim))
         if self.is_probe:
-            self.batch_norm.build(features)
-        self.head.build(features)
+            self.batch_norm.build(pooled)
+        self.head.build(pooled)
 
     def compute_output_shape(self, input_shape) -> tuple:
         return (input_shape[0], self.num_classes)
 
     def call(self, inputs, training=False, seed: ExampleSeed | None = None):
         x = tf.convert_to_tensor(inputs)
-        if x.shape.rank != 2:
+        if x.shape.rank == 4:
             x = self.features(x, training=training and not self.is_probe, seed=seed)
-        x = tf.cast(x, tf.float32)  # (B, D)
+        x = tf.cast(x, tf.float32)
+        if self.attentive is not None:
+            x = self.attentive(x)
+        # (B, D)
         if self.is_probe:
             x = self.batch_norm(x, training=training)
         return self.head(x)  # (B, K)
 
     def features(self, inputs, training=False, seed: ExampleSeed | None = None) -> tf.Tensor:
-        """The input of the head: pooled tokens, `(B, D)`."""
+        """What the head takes from the encoder: pooled tokens, `(B, D)`; the patches' `(B, L, D)` if it pools them."""
+        if self.attentive is not None:
+            return self.encoder.features(inputs, patch_tokens, self.layer, training, seed)
         if self.pooling == "mean" and not self.is_probe:
             return self.encoder.features_for_fine_tuning(inputs, training, seed)
         return self.encoder.features(inputs, self.pooling, self.layer, training, seed)
@@ -193,27 +224,33 @@ class ImageClassifier(GlobalBatchModel):
 
     def example_shapes(self) -> list[tuple[int, ...]]:
         """Images, or features of them."""
-        return [*self.encoder.example_shapes(), (self._features_dim,)]
+        dim = self._pooled_dim
+        return [*self.encoder.example_shapes(), (dim,) if self.attentive is None else (self.encoder.num_patches, dim)]
 
     def layer_groups(self) -> list[list[keras.Variable]]:
-        """The trainable variables by depth: stem, blocks, then final norm and head. Each exactly once."""
+        """The trainable variables by depth: stem, blocks, then final norm, pooling and head. Each exactly once."""
         *groups, norm = self.encoder.layer_groups()
-        return [self.trained_of(group) for group in (*groups, [*norm, *self.head.weights])]
+        pooling = [] if self.attentive is None else self.attentive.weights
+        return [self.trained_of(group) for group in (*groups, [*norm, *pooling, *self.head.weights])]
 
     def no_weight_decay(self) -> list[keras.Variable]:
-        """The trainable variables without weight decay: biases, norms, tokens, position embeddings."""
-        return self.trained_of([*self.encoder.no_weight_decay(), self.head.bias])
+        """The trainable variables without weight decay: biases, norms, tokens, queries, position embeddings."""
+        queries = [] if self.attentive is None else [self.attentive.queries]
+        return self.trained_of([*self.encoder.no_weight_decay(), *queries, self.head.bias])
 
     def slots(self) -> Iterator[Slot]:
         """Every weight with its name and layout in checkpoints of PyTorch."""
         yield from self.encoder.slots()
+        if self.attentive is not None:
+            yield Slot("attentive.queries", "", self.attentive.queries)
+            yield Slot("attentive.values", "kernel", self.attentive.values, Linear())
         if self.is_probe:
             yield Slot("batch_norm", "mean", self.batch_norm.moving_mean)
             yield Slot("batch_norm", "variance", self.batch_norm.moving_variance)
         yield from dense_slots("head", self.head)
 
     def get_config(self) -> dict[str, Any]:
-        own = ("num_classes", "pooling", "num_trainable_layers", "label_smoothing", "seed", "layer")
+        own = ("num_classes", "pooling", "num_trainable_layers", "label_smoothing", "seed", "layer", "num_queries")
         parts = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy}
         parts["encoder"] = keras.saving.serialize_keras_object(self.encoder)
         return {**parts, **{name: getattr(self, name) for name in own}, **frozen_parts(self, skip=["encoder"])}

@@ -27,6 +27,7 @@ IMAGES = random_images(3, (8, 12, 3))
 
 # how to make one of each registered class, with no argument left at its default
 EXAMPLES = {
+    "AttentivePooling": lambda: layers.AttentivePooling(4, name="pool", dtype="mixed_bfloat16"),
     "DropPath": lambda: layers.DropPath(0.3, name="drop"),
     "LayerNorm": lambda: layers.LayerNorm(epsilon=1e-5, name="norm"),
     "LayerScale": lambda: layers.LayerScale(0.2, name="gain"),
@@ -66,9 +67,10 @@ EXAMPLES = {
         True,
         "mae",
     ),
-    "ImageClassifier": lambda: models.ImageClassifier(every_argument(), 4, "cls", 0, 0.1, 7, "classifier", 1),
+    "ImageClassifier": lambda: models.ImageClassifier(every_argument(), 4, "attentive", 0, 0.1, 7, "classifier", 1, 4),
 }
 BUILD_SHAPES = {
+    "AttentivePooling": (None, 5, 12),
     "LayerNorm": (None, 5, 12),
     "LayerScale": (None, 5, 12),
     "PositionEmbedding": (None, 6, 8),

@@ -93,6 +93,7 @@ def toy(config, squares):
     """A narrow network of one block on one epoch of few images; all else is the recipe's."""
     of_one_block = {"num_trainable_layers": 0.5, "layer": 1}  # where the recipe chooses among them
     of_one_block = {key: value for key, value in of_one_block.items() if getattr(config.head, key, None)}
+    of_one_block |= {"num_queries": 4} if config.head.pooling == "attentive" else {}
     return replaced(
         config,
         preset=config.encoder.preset or "vit_tiny_patch16",

@@ -44,9 +44,10 @@ MORE = [
 ]
 SLOW = [
     {"kind": kind, "replicas": replicas, "accumulation_steps": parts, **SGD}
-    for kind in ("classifier", "weighted", "probe")
+    for kind in ("classifier", "weighted", "probe", "attentive")
     for replicas, parts in ((1, 1), (2, 1), (4, 1), (2, 2))
-    if kind != "probe" or parts == 1  # the probe's BatchNorm synchronises its statistics, and is not accumulated
+    if kind not in ("probe", "attentive")
+    or parts == 1  # a probe's BatchNorm synchronises its statistics, and is not accumulated
 ]
 
 
@@ -55,6 +56,8 @@ def make_model(kind, dtype="float32"):
         return small_mae(num_layers=2, drop_path_rate=0.3, seed=3, dtype=dtype)
     if kind == "simmim":
         return small_simmim(num_layers=2, drop_path_rate=0.3, seed=3)
+    if kind == "attentive":
+        return fill_randomly(ImageClassifier(small_encoder(), 4, "attentive", 0, num_queries=4))
     return fill_randomly(ImageClassifier(small_encoder(), 4, num_trainable_layers=0 if kind == "probe" else None))
 
 
@@ -345,7 +348,7 @@ def test_two_processes_take_the_step_of_one(runs_and_workers):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["classifier", "weighted", "probe"])
+@pytest.mark.parametrize("kind", ["classifier", "weighted", "probe", "attentive"])
 def test_classifiers(kind):
     runs = in_own_process("slow")
     one = find(runs, SLOW, kind=kind, replicas=1)

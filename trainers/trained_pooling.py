@@ -1,0 +1,69 @@
+"""The attentive pooling of a trained probe or fine-tuned classifier, which makes the embeddings of its run."""
+
+from __future__ import annotations
+
+import os
+
+from keras_mae.encoders.pooling import ATTENTIVE
+from keras_mae.models import ImageClassifier
+from keras_mae.models.saved_files import load_model_file, read_parts
+from keras_mae.trainers import run
+from keras_mae.trainers.checks import UNTRAINED
+from keras_mae.trainers.trained_model import TrainedModel
+
+
+def attentive_classifier(trained: TrainedModel, asked: str | None = None) -> ImageClassifier | None:
+    """The classifier whose encoder, layer and attentive pooling make the embeddings of a trained model.
+
+    Its vectors are `encoder.features(images, classifier.attentive, classifier.layer)`.
+
+    Args:
+        trained, asked: see `attentive_file`.
+
+    Returns:
+        The classifier; None where `attentive_file` finds none.
+
+    Raises:
+        ValueError: as `attentive_file`.
+    """
+    path = attentive_file(trained, asked)
+    return None if path is None else load_model_file(path)
+
+
+def attentive_file(trained: TrainedModel, asked: str | None = None) -> str | None:
+    """The file of the classifier whose attentive pooling makes the embeddings of a trained model.
+
+    A run's `encoder.keras` holds no pooling: the classifier beside it, which was saved with it, is taken.
+
+    Args:
+        trained: the run, or the file.
+        asked: the pooling that is asked for; None for that which the model was trained with.
+
+    Returns:
+        Its path; None if another pooling is asked for, or the model has none of its own.
+
+    Raises:
+        ValueError: if attentive pooling is asked for, or is the run's, and there is none.
+    """
+    if asked not in (None, ATTENTIVE):
+        return None
+    for path in (trained.path, os.path.join(os.path.dirname(trained.path), run.MODEL)):
+        if _is_attentive(path):
+            return path
+        if getattr(getattr(trained.config, "head", None), "pooling", None) != ATTENTIVE:
+            break  # the file beside is of another model
+    else:
+        raise ValueError(
+            f"{trained.path} is of a run with attentive pooling, and holds none, nor is there {run.MODEL} beside it: "
+            "give a finished run's folder, or --pooling=mean"
+        )
+    if asked == ATTENTIVE:
+        raise ValueError(f"{trained.path} has no attentive pooling: {UNTRAINED}")
+    return None
+
+
+def _is_attentive(path: str) -> bool:
+    if not os.path.isfile(path):
+        return False
+    name, arguments = read_parts(path)[0]
+    return name.endswith("ImageClassifier") and arguments.get("pooling") == ATTENTIVE
