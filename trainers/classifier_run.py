@@ -25,7 +25,7 @@ from keras_mae.trainers.labelled_data import check_channels, labelled_sources
 from keras_mae.trainers.loop import train
 from keras_mae.trainers.programs import begin, compile_model, save_finished, save_model, steps_per_epoch
 from keras_mae.trainers.strategy import on_chief
-from keras_mae.trainers.trained_model import find_model
+from keras_mae.trainers.trained_model import find_model, say_other_depth
 
 _log = logging.getLogger("keras_mae")
 
@@ -78,11 +78,14 @@ def train_classifier(
     folder = run.RunFolder(output)
     source, validation, num_classes = labelled_sources(config, data)
     steps = steps_per_epoch(config, source.num_images)
+    trained = None if (own_run := run_of(config.encoder)) is None else find_model(own_run)
+    if trained is not None:
+        say_other_depth(trained, source)
     config = with_statistics_of(config, source, folder, resume)
     with scope.scope():
         classifier, init = build(config, num_classes)
         for each in (source, validation):
-            check_channels(each, classifier.encoder.image_shape[-1], settable=run_of(config.encoder) is None)
+            check_channels(each, classifier.encoder.image_shape[-1], settable=trained is None)
         compile_model(classifier, config, steps)
     prepared, start = prepare(classifier, config, source, validation), time.perf_counter()
     loaded = None if config.encoder.run is None else find_model(config.encoder.run).path

@@ -18,7 +18,7 @@ from keras_mae.trainers.first_weights import find_weights
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.labelled_data import check_channels, labelled_sources
 from keras_mae.trainers.settings import replaced
-from keras_mae.trainers.trained_model import TrainedModel, find_model, say_if_outside
+from keras_mae.trainers.trained_model import TrainedModel, find_model, read_as_trained, say_if_outside
 
 _log = logging.getLogger("keras_mae")
 
@@ -65,6 +65,7 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         say_if_outside(trained, f"these settings are taken: {shown}")
         config = replaced(config, **taken)
     train, validation, num_classes = labelled_sources(config, data)
+    read_as_trained(trained, train, validation)
     init = record_of(own)
     if weights is None:
         encoder = load_encoder(path or "")

@@ -36,6 +36,12 @@ def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[S
         kind_of(config.data.validation_data, "--validation_data")
         train, validation = (open_source(one, decoding=decoding) for one in (data, config.data.validation_data))
         _check_same_classes(train, validation)
+    if validation.encoded and validation.dtype != train.dtype:
+        _log.warning(
+            "the images to test on are %s, and those to train on are %s: both are read as %s, as an exported model "
+            "reads them", validation.dtype, train.dtype, train.dtype,
+        )  # fmt: skip
+        validation.dtype = train.dtype
     num_classes = train.num_classes if config.data.num_classes is None else config.data.num_classes
     for source in (train, validation):
         check_labels(source, num_classes)

@@ -22,6 +22,7 @@ from keras_mae.trainers.loop import train
 from keras_mae.trainers.programs import begin, compile_model, save_finished, steps_per_epoch
 from keras_mae.trainers.reference_loss import reference_loss
 from keras_mae.trainers.strategy import on_chief
+from keras_mae.trainers.trained_model import find_model, is_ours, say_other_depth
 
 _log = logging.getLogger("keras_mae")
 _HIDDEN = 128  # the gray of a masked patch
@@ -84,6 +85,8 @@ def pretrain(
     folder = run.RunFolder(output)
     source, image_shape = open_source(data, decoding=config.data.decoding()), config.encoder.image_shape
     check_channels(source, image_shape[-1], settable=True)
+    if config.run.init is not None and is_ours(config.run.init):
+        say_other_depth(find_model(config.run.init, run.MODEL), source)
     steps, init = steps_per_epoch(config, source.num_images), None
     if config.run.init is not None:
         photographs = image_shape[-1] == 3 and source.dtype == "uint8"

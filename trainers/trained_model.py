@@ -13,7 +13,7 @@ from keras_mae.trainers.config import AnyConfig
 from keras_mae.trainers.training_parts import DecodedData
 
 if TYPE_CHECKING:
-    from keras_mae.data import Decoding
+    from keras_mae.data import Decoding, Source
 
 _log = logging.getLogger("keras_mae")
 
@@ -105,6 +105,41 @@ def is_ours(source: str) -> bool:
         return False
     # a preset of KerasHub has "config" too
     return isinstance(record, dict) and ("program" in record or {"config", "data"} <= record.keys())
+
+
+def read_as_trained(trained: TrainedModel, *sources: Source) -> None:
+    """Sets the depth to which image files are decoded to that of the model's run, as for an exported model.
+
+    Another depth than the images' own is logged. Arrays keep their dtype: a model scales both to [0, 255].
+    """
+    dtype = trained.seen.get("dtype")
+    others = [source for source in sources if dtype not in (None, source.dtype)]
+    if others:
+        own, theirs = _BITS[others[0].dtype], _BITS[str(dtype)]
+        how = f"files are read in {theirs} bits, as an exported model reads them"
+        if not others[0].encoded:
+            how = f"levels are scaled, so that {2**own - 1} counts as {2**theirs - 1} does there"
+        _log.warning(
+            "these images have %d bits a channel, and those that %s was trained on have %d: %s",
+            own, trained.path, theirs, how,
+        )  # fmt: skip
+    for source in others:
+        if source.encoded:
+            source.dtype = str(dtype)
+
+
+def say_other_depth(trained: TrainedModel, source: Source) -> None:
+    """Logs that a new run trains on images of another depth than the run that its weights come from."""
+    dtype = trained.seen.get("dtype")
+    if dtype not in (None, source.dtype):
+        _log.warning(
+            "these images have %d bits a channel, and those that %s was trained on have %d: this run and what is "
+            "exported from it read %d bits",
+            _BITS[source.dtype], trained.path, _BITS[str(dtype)], _BITS[source.dtype],
+        )  # fmt: skip
+
+
+_BITS = {"uint8": 8, "uint16": 16}
 
 
 def say_if_outside(model: TrainedModel, defaults: str) -> None:

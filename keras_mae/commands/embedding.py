@@ -148,7 +148,7 @@ def load_embedder(
         model, encoder = load_for_export(attentive or trained.path, "classifier" if attentive else "encoder")
         if attentive:
             pool = model.attentive
-            if layer is not None:
+            if layer not in (None, model.layer):
                 raise ValueError(
                     f"the attentive pooling of {source} has a layer of its own: leave out --layer, got {layer}, or give "
                     "--pooling=mean"

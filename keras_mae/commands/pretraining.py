@@ -128,7 +128,7 @@ def _reconstruct(values: flags.FlagValues) -> None:
     from keras_mae.trainers.config import PretrainConfig
     from keras_mae.trainers.labelled_data import check_channels
     from keras_mae.trainers.pretrain import draw_reconstructions
-    from keras_mae.trainers.trained_model import find_model, say_if_outside
+    from keras_mae.trainers.trained_model import find_model, read_as_trained, say_if_outside
 
     trained = find_model(values.run, run.MODEL)
     config, data, output = trained.config, values.data or trained.data, values.output
@@ -143,6 +143,7 @@ def _reconstruct(values: flags.FlagValues) -> None:
     say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}")
     decoding = Decoding() if config is None else config.data.decoding()
     source = open_source(data, decoding=decoding)
+    read_as_trained(trained, source)
     mae = load_model_file(trained.path)
     if not isinstance(mae, MaskedImageModel):
         raise ValueError(f"{trained.path} holds {type(mae).__name__}; reconstruct needs MaskedAutoencoder or SimMIM")

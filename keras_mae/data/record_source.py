@@ -35,7 +35,7 @@ class RecordSource(Source):
         image_key, label_key: the features' names; by default the known ones that the first record has.
         labels: the labels if they are known without reading the records, int64 `(num_images,)`.
         class_names: of the labels, if they have any.
-        dtype: of the pixels; by default that of the first record's file.
+        dtype: of the pixels; by default `uint16` if a file in any of 16 records has 16 bits a channel.
     """
 
     encoded = True
@@ -60,7 +60,8 @@ class RecordSource(Source):
         self.class_names = class_names or []
         self._labels = labels
         image_keys = (image_key,) if image_key else IMAGE_KEYS
-        first = patiently(lambda: self._features_of_one(image_keys), name)
+        self._bits: list[int] = []
+        first = patiently(lambda: self._features_of_one(image_keys, dtype is not None), name)
         self._image_key = image_key or _known(IMAGE_KEYS, first)
         self._label_key = label_key or _known(LABEL_KEYS, first)
         self._no_labels: list = []  # what stands in place of a label, which is refused if labels are needed
@@ -69,7 +70,7 @@ class RecordSource(Source):
             found = [*label.bytes_list.value, *label.float_list.value, *label.int64_list.value]
             if len(found) > 1 or found and not label.int64_list.value:
                 self._no_labels, self._label_key = found[:3], None
-        self.dtype = dtype or f"uint{bits_of(io.BytesIO(first[self._image_key].bytes_list.value[0]))}"
+        self.dtype = dtype or f"uint{max(self._bits)}"
         self.storage_order = np.lexsort((self.index.offset, self.index.file))
 
     def read(self, index) -> dict[str, tf.Tensor]:
@@ -113,9 +114,9 @@ class RecordSource(Source):
     def damaged(self, index) -> tf.Tensor:
         return self._reader.there(index)
 
-    def _features_of_one(self, image_keys: tuple[str, ...]):
-        """Returns the features of the first of 16 records that has an image."""
-        error = ""
+    def _features_of_one(self, image_keys: tuple[str, ...], only: bool):
+        """Returns the features of the first of 16 records with an image; notes its bits, and unless `only` it, all."""
+        error, found = "", None
         failed: tf.errors.OpError | None = None
         for index in np.unique(np.linspace(0, self.num_images - 1, _LOOKED_AT).astype(int)):
             try:
@@ -129,12 +130,19 @@ class RecordSource(Source):
             except Exception as reason:  # protobuf's own, which is in no public module
                 error = error or f"{self.name}: the first record is not a tf.train.Example ({reason})"
                 continue
-            if any(features[key].bytes_list.value for key in image_keys if key in features):
-                return features
+            images = [features[key].bytes_list.value for key in image_keys if key in features]
+            if any(images):
+                self._bits.append(bits_of(io.BytesIO(next(filter(None, images))[0])))
+                found = found or features
+                if only:
+                    break
+                continue
             error = error or (
                 f"{self.name}: records hold an encoded image called {' or '.join(image_keys)}, these hold "
                 f"{', '.join(sorted(features)) or 'nothing'}"
             )
+        if found is not None:
+            return found
         if failed is not None and passing(failed):
             raise failed
         raise ValueError(error)
@@ -175,7 +183,8 @@ def _with_index(paths: list[str], beside: str, name: str) -> RecordSource:
     index = RecordIndex(numbers[chosen], table["offset"][chosen], table["length"][chosen])
     labels = table["labels"][chosen] if "labels" in table else None
     class_names = [str(one) for one in table.get("class_names", [])]
-    return RecordSource(paths, index, name, labels=labels, class_names=class_names)
+    dtype = str(table["dtype"]) if "dtype" in table else None
+    return RecordSource(paths, index, name, labels=labels, class_names=class_names, dtype=dtype)
 
 
 def _matching(pattern: str) -> list[str]:

@@ -116,6 +116,7 @@ def _write_index(source: Source, paths: list[str], path: str) -> None:
         "file_number": index.file[order],
         "offset": index.offset[order],
         "length": index.length[order],
+        "dtype": np.array(source.dtype),
     }
     if source.labelled:
         table["labels"] = source.required_labels()

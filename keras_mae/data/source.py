@@ -18,7 +18,7 @@ class Source(abc.ABC):
     Attributes:
         num_images: the number of images.
         image_shape: `(H, W, C)` if all have the same and `read` takes several indices at once, else None.
-        dtype: of the pixels, `"uint8"` or `"uint16"`.
+        dtype: of the pixels, `"uint8"` or `"uint16"`; image files are decoded to it, also if it is set to the other.
         decoding: how image files are decoded.
         encoded: whether images are kept as files' bytes and decoded, perhaps in part, when they are needed.
         class_names: the names of the labels 0, 1, ...; empty if they have none.

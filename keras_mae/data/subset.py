@@ -19,13 +19,22 @@ class Subset(Source):
 
     def __init__(self, source: Source, indices: np.ndarray) -> None:
         self.source, self.indices, self.num_images = source, np.asarray(indices, "int64"), len(indices)
-        self.image_shape, self.dtype, self.class_names = source.image_shape, source.dtype, source.class_names
+        self.image_shape, self.class_names = source.image_shape, source.class_names
         self.encoded = source.encoded
         if source.storage_order is not None:
             place = np.full(source.num_images, -1)
             place[self.indices] = np.arange(self.num_images)
             ordered = place[source.storage_order]
             self.storage_order = ordered[ordered >= 0]
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the source's pixels."""
+        return self.source.dtype
+
+    @dtype.setter
+    def dtype(self, dtype: str) -> None:
+        self.source.dtype = dtype
 
     @property
     def decoding(self) -> Decoding:
