@@ -29,3 +29,15 @@ def unit_blocks(vectors: Vectors | np.ndarray, rows: int) -> Iterator[tuple[int,
     """Yields `(start, vectors)` as `blocks_of`, of length 1."""
     for start, block in blocks_of(vectors, rows):
         yield start, unit_vectors(block, start=start)
+
+
+def rows_at(vectors: Vectors | np.ndarray, index: np.ndarray, rows: int = 8192) -> np.ndarray:
+    """The vectors at some indices, float32 `(n, D)`."""
+    order = np.argsort(index, kind="stable")
+    parts = []
+    for start, block in blocks_of(vectors, rows):
+        first, last = np.searchsorted(index[order], (start, start + len(block)))
+        parts.append(block[index[order[first:last]] - start])
+    found = np.concatenate(parts)
+    found[order] = found.copy()
+    return found

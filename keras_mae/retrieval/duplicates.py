@@ -11,6 +11,12 @@ from keras_mae.retrieval.search import QUERIES, ROWS
 THRESHOLD = 0.8
 
 
+def whitened(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of which the coordinates are uncorrelated and equally wide, then divided by their lengths."""
+    vectors = vectors - vectors.mean(axis=0)
+    return unit_vectors(vectors)
+
+
 def duplicate_groups(units: np.ndarray, threshold: float, rows: int = ROWS) -> list[np.ndarray]:
     """The connected components of all pairs whose cosine similarity is `threshold` or more.
 
