@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -20,7 +20,7 @@ _TOGETHER = 1024  # queries
 
 def kind_of_search(count: int, queries: int) -> str:
     """How `nearest` finds the neighbours of so many queries among `count` vectors: `"exact"`, or by which index."""
-    if count <= VECTORS or queries < QUERIES or importlib.util.find_spec("faiss") is None:
+    if count <= VECTORS or queries < QUERIES or find_spec("faiss") is None:
         return "exact"
     cells = cells_of(count)
     return f"approximate: faiss IVF{cells},Flat, {visited(cells)} of {cells} cells searched"
