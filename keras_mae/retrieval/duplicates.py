@@ -29,17 +29,14 @@ def duplicate_groups(units: np.ndarray, threshold: float, rows: int = ROWS) -> l
         For each group of two or more the indices, int64, ascending; the largest group first, equal ones by their first
         index.
     """
-    count, error = len(units), rounding(units.shape[1])
+    count = len(units)
     parent = np.arange(count)
     with progress(count * (count - 1) // 2) as done:
         for top in range(0, count, QUERIES):
             part = units[top : top + QUERIES]
             for left in range(top, count, rows):
                 block = units[left : left + rows]
-                row, column = np.nonzero(part @ block.T > np.float32(threshold - error))
-                later = column + left > row + top
-                row, column = row[later], column[later]
-                _join(parent, *_alike(part, block, row, column, threshold, top, left))
+                _join(parent, *_pairs(part, block, threshold, top, left))
                 done.update(int(np.clip(left + len(block) - top - 1 - np.arange(len(part)), 0, len(block)).sum()))
     roots = _roots(parent, np.arange(count))
     order = np.argsort(roots, kind="stable")
@@ -47,11 +44,16 @@ def duplicate_groups(units: np.ndarray, threshold: float, rows: int = ROWS) -> l
     return sorted((group for group in groups if len(group) > 1), key=lambda group: (-len(group), group[0]))
 
 
-def _alike(
-    a: np.ndarray, b: np.ndarray, row: np.ndarray, column: np.ndarray, threshold: float, top: int, left: int
-) -> tuple[np.ndarray, np.ndarray]:
-    keep = similarities(a, b, row, column) >= threshold
-    return row[keep] + top, column[keep] + left
+def _pairs(a: np.ndarray, b: np.ndarray, threshold: float, top: int, left: int) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of all pairs of `a` and `b` that are alike, the smaller one first; `top` and `left` are the first."""
+    found, error = a @ b.T, rounding(a.shape[1])
+    row, column = np.nonzero(found > np.float32(threshold - error))
+    later = column + left > row + top
+    row, column = row[later], column[later]
+    unsure = np.flatnonzero(found[row, column] < threshold + error)
+    alike = np.ones(len(row), bool)
+    alike[unsure] = similarities(a, b, row[unsure], column[unsure]) >= threshold
+    return row[alike] + top, column[alike] + left
 
 
 def _join(parent: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
