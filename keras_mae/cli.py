@@ -25,6 +25,7 @@ from keras_mae.commands import (
     pretraining,
     publishing,
     recipes,
+    searching,
 )
 from keras_mae.commands.command import Command
 from keras_mae.registry import did_you_mean
@@ -47,10 +48,13 @@ COMMANDS: dict[str, Command] = {
     "finetune": classifiers.FINETUNE,
     "linear-probe": classifiers.LINEAR_PROBE,
     "knn": classifiers.KNN,
+    "embed": embedding.EMBED,
+    "neighbours": searching.NEIGHBOURS,
+    "duplicates": searching.DUPLICATES,
+    "outliers": searching.OUTLIERS,
     "predict": predicting.PREDICT,
     "attention": attention.ATTENTION,
     "reconstruct": pretraining.RECONSTRUCT,
-    "embed": embedding.EMBED,
     "export": exporting.EXPORT,
     "convert": converting.CONVERT,
     "card": publishing.CARD,
