@@ -38,6 +38,7 @@ _SUBPACKAGES = (
     "masking",
     "models",
     "optimizers",
+    "retrieval",
     "targets",
     "trainers",
     "training",

@@ -11,7 +11,7 @@ import keras
 from tqdm.auto import tqdm
 
 from keras_mae.data import CorruptImages
-from keras_mae.trainers.run import replace_file
+from keras_mae.whole_file import replace_file
 
 
 class Progress(keras.callbacks.Callback):

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_mae.trainers.reference_loss import Reference
-from keras_mae.trainers.run import replace_file
+from keras_mae.whole_file import replace_file
 
 _PAPER, _INK = (255, 255, 255), (51, 51, 51)
 _LINE, _REFERENCE, _GRID = "#1f77b4", "#d62728", "#e1e1e1"  # of charts

@@ -9,13 +9,13 @@ import keras
 import numpy as np
 
 from keras_mae.data import DataService, TrainingData, open_source, sample_images
+from keras_mae.data.display import Display
 from keras_mae.data.seen import Seen
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.one_writer import released
 from keras_mae.trainers import memory, pictures, run
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.display import Display
 from keras_mae.trainers.first_weights import load_into, with_statistics
 from keras_mae.trainers.labelled_data import check_channels
 from keras_mae.trainers.loop import train

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import shutil
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from keras_mae.one_writer import lock_folder
 from keras_mae.trainers.config import AnyConfig, from_json, to_json
 from keras_mae.trainers.settings import values_of
+from keras_mae.whole_file import replace_file
 
 if TYPE_CHECKING:  # it imports TensorFlow, which a command that is refused can do without
     from keras_mae.data.seen import Seen
@@ -266,17 +266,3 @@ def digest_of(path: str) -> str:
         files = sorted(filter(os.path.isfile, [path, *glob.glob(f"{glob.escape(path)}/**", recursive=True)]))
         contents = [(os.path.relpath(name, path), zlib.crc32(Path(name).read_bytes())) for name in files]
     return hashlib.sha256(repr(contents).encode()).hexdigest()[:32]
-
-
-def replace_file(path: str, write: Callable[[str], object]) -> None:
-    """Calls `write` with the path of a new file, and then renames it to `path`: a file of this name is always whole."""
-    stem, extension = os.path.splitext(path)
-    for left in glob.glob(f"{glob.escape(stem)}.writing-????????{extension}"):
-        os.remove(left)  # of a process that was killed while it wrote
-    aside = f"{stem}.writing-{uuid.uuid4().hex[:8]}{extension}"
-    try:
-        write(aside)
-        os.replace(aside, path)
-    finally:
-        if os.path.exists(aside):
-            os.remove(aside)

@@ -61,6 +61,9 @@ class ArraySource(Source):
     def name_of(self, index: int) -> str:
         return f"{self.name}[{index}]"
 
+    def name_inside(self, index: int) -> str:
+        return f"images[{index}]"
+
 
 def read_npz(path: str) -> dict[str, np.ndarray]:
     """Reads the arrays of a `numpy.savez` file; raises ValueError if it is missing, no such file or lacks `images`."""

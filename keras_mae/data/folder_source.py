@@ -73,6 +73,9 @@ class FolderSource(Source):
     def name_of(self, index: int) -> str:
         return _printable(self.paths[index])
 
+    def name_inside(self, index: int) -> str:
+        return _printable(self.relative_name(index))
+
     def remedy(self, index: int) -> str:
         if not self.decoding.tiff:
             path = os.fsencode(self.paths[index])

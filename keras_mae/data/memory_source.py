@@ -44,5 +44,8 @@ class MemorySource(Source):
     def name_of(self, index: int) -> str:
         return self.source.name_of(index)
 
+    def name_inside(self, index: int) -> str:
+        return self.source.name_inside(index)
+
     def remedy(self, index: int) -> str:
         return self.source.remedy(index)

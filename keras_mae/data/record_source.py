@@ -15,7 +15,7 @@ from keras_mae.data.corrupt_images import usable
 from keras_mae.data.decoding import bits_of
 from keras_mae.data.guarded import guarded_reads, untuned
 from keras_mae.data.patient_reading import is_there, passing, patiently, storage_errors
-from keras_mae.data.record_index import RecordIndex, RecordReader, size_of
+from keras_mae.data.record_index import HEADER, RecordIndex, RecordReader, size_of
 from keras_mae.data.source import NO_LABEL, Source
 
 _log = logging.getLogger("keras_mae")
@@ -95,7 +95,11 @@ class RecordSource(Source):
             return np.concatenate(list(untuned(labels).as_numpy_iterator()))
 
     def name_of(self, index: int) -> str:
-        return f"{self.paths[self.index.file[index]]}, record at byte {self.index.offset[index] - 12}"
+        return f"{self.paths[self.index.file[index]]}, record at byte {self.index.offset[index] - HEADER}"
+
+    def name_inside(self, index: int) -> str:
+        file = os.path.basename(self.paths[self.index.file[index]])
+        return f"{file}, record at byte {self.index.offset[index] - HEADER}"
 
     def required_labels(self) -> np.ndarray:
         if self._no_labels and not self.labelled:

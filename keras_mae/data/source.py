@@ -51,6 +51,10 @@ class Source(abc.ABC):
     def name_of(self, index: int) -> str:
         """Returns the name of the image for messages."""
 
+    def name_inside(self, index: int) -> str:
+        """Returns the name of the image among those of the source, such as its path below a folder."""
+        return self.name_of(index)
+
     def remedy(self, index: int) -> str:
         """Returns what to do about an image that cannot be decoded, if its file tells."""
         return ""

@@ -59,6 +59,9 @@ class Subset(Source):
     def name_of(self, index: int) -> str:
         return self.source.name_of(int(self.indices[index]))
 
+    def name_inside(self, index: int) -> str:
+        return self.source.name_inside(int(self.indices[index]))
+
     def remedy(self, index: int) -> str:
         return self.source.remedy(int(self.indices[index]))
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 import keras_mae
 from keras_mae.data import FolderSource, first_images
+from keras_mae.data.display import _NOT_FINITE
 from keras_mae.trainers import pretrain as program
 from keras_mae.trainers import run
-from keras_mae.trainers.display import _NOT_FINITE
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.settings import changed
 from tests.base import small_encoder, small_mae, weights_of

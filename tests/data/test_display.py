@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_mae.trainers.display import _NOT_FINITE, Display
+from keras_mae.data.display import _NOT_FINITE, Display
 from tests.drawn import drawn
 
 
