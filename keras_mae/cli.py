@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags
 
-from keras_mae.commands import classifiers, converting, exporting, images, pretraining, publishing, recipes
+from keras_mae.commands import classifiers, converting, exporting, images, mapping, pretraining, publishing, recipes
 from keras_mae.commands.command import Command
 from keras_mae.registry import did_you_mean
 
@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "finetune": classifiers.FINETUNE,
     "linear-probe": classifiers.LINEAR_PROBE,
     "knn": classifiers.KNN,
+    "map": mapping.MAP,
     "reconstruct": pretraining.RECONSTRUCT,
     "export": exporting.EXPORT,
     "convert": converting.CONVERT,

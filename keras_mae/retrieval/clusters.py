@@ -6,16 +6,17 @@ import numpy as np
 
 _ROWS = 8192  # distances of so many vectors are in memory at once
 _MOST_ROUNDS = 100
+_SAME = 1e-6  # a squared distance of vectors of length 1 that is rounding
 
 
 def kmeans(vectors: np.ndarray, num_clusters: int, seed: int = 0) -> np.ndarray:
-    """Puts each vector into one of `num_clusters` groups, by Lloyd's rounds from a start of k-means++.
+    """Puts each vector, of length 1, into one of `num_clusters` groups, by Lloyd's rounds from k-means++'s start.
 
     It ends when no vector changes its group, or after 100 rounds. Groups are numbered by their size, the largest is
     0. There are fewer than `num_clusters` if fewer vectors differ.
 
     Args:
-        vectors: float `(N, D)`.
+        vectors: float32 `(N, D)`.
         num_clusters: of groups, at least 1.
         seed: of the start.
 
@@ -48,26 +49,20 @@ def kmeans(vectors: np.ndarray, num_clusters: int, seed: int = 0) -> np.ndarray:
 def _start(vectors: np.ndarray, num_clusters: int, rng: np.random.Generator) -> np.ndarray:
     """Draws centres one by one, each with a chance in proportion to the squared distance to those before."""
     chosen = [int(rng.integers(len(vectors)))]
-    distances = _squared_distances(vectors, vectors[chosen])[:, 0]
-    while len(chosen) < num_clusters and distances.max() > 1e-9:
-        chosen.append(int(rng.choice(len(vectors), p=distances / distances.sum())))
-        distances = np.minimum(distances, _squared_distances(vectors, vectors[chosen[-1:]])[:, 0])
+    _, distances = _nearest(vectors, vectors[chosen])
+    while len(chosen) < num_clusters and distances.max() > _SAME:
+        chosen.append(int(rng.choice(len(vectors), p=distances / distances.sum(dtype="float64"))))
+        distances = np.minimum(distances, _nearest(vectors, vectors[chosen[-1:]])[1])
     return vectors[chosen].astype("float64")
 
 
 def _nearest(vectors: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The nearest centre of each vector, the first of equally near ones, and its squared distance."""
+    doubled = (2 * centres).astype(vectors.dtype)
+    squares = 1 + (centres**2).sum(axis=1, dtype="float64")[:, None].astype(vectors.dtype)  # a vector's own is 1
     found = []
     for start in range(0, len(vectors), _ROWS):
-        distances = _squared_distances(vectors[start : start + _ROWS], centres)
-        nearest = distances.argmin(axis=1)
-        found.append((nearest, distances[np.arange(len(nearest)), nearest]))
-    nearest, distances = zip(*found)
-    return np.concatenate(nearest), np.concatenate(distances)
-
-
-def _squared_distances(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """float64 `(N, k)`."""
-    vectors, centres = vectors.astype("float64"), centres.astype("float64")
-    products = vectors @ centres.T
-    return np.maximum((vectors**2).sum(axis=1)[:, None] - 2 * products + (centres**2).sum(axis=1), 0)
+        distances = squares - doubled @ vectors[start : start + _ROWS].T
+        found.append((distances.argmin(axis=0), np.maximum(distances.min(axis=0), 0)))
+    nearest, least = zip(*found)
+    return np.concatenate(nearest), np.concatenate(least)

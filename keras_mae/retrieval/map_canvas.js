@@ -111,6 +111,11 @@ class PointMap {
     this.move(this.width / 2 - x, this.height / 2 - y);
   }
 
+  sees(index) {
+    const [x, y] = this.place(index);
+    return x >= 8 && x <= this.width - 8 && y >= 8 && y <= this.height - 8;
+  }
+
   // Where a point is on the canvas, in CSS pixels.
   place(index) {
     return [this.left + this.scale * this.points[2 * index], this.top + this.scale * this.points[2 * index + 1]];
@@ -135,38 +140,49 @@ class PointMap {
     return best;
   }
 
-  redraw() {
+  // Draws before the next frame; if only rings have changed, the points are still in `pixels`.
+  redraw(points = true) {
+    this.stale ||= points;
     this.waiting ??= requestAnimationFrame(() => { this.waiting = undefined; this.draw(); });
   }
 
   draw() {
     const style = getComputedStyle(document.documentElement);
+    if (this.stale) this.drawPoints(style);
+    this.stale = false;
+    this.context.putImageData(this.image, 0, 0);
+    const ink = style.getPropertyValue("--ink"), accent = style.getPropertyValue("--accent");
+    for (const index of this.around) this.ring(index, 2.5, 1.5, ink);
+    if (this.hovered >= 0) this.ring(this.hovered, 3, 2, ink);
+    if (this.chosen >= 0) this.ring(this.chosen, 5, 3, accent);
+  }
+
+  drawPoints(style) {
     const colour = name => style.getPropertyValue(name).match(/[0-9a-f]{2}/gi).map(part => parseInt(part, 16));
     const paper = packed(colour("--paper")), faint = packed(colour("--faint"));
-    const few = this.count <= 3000;
-    const base = this.count <= 300 ? 6 : few ? 4.2 : this.count <= 30000 ? 2.6 : 1.7;
-    const radius = this.ratio * base * Math.min(Math.max(this.scale / this.whole, 1) ** 0.3, 2.4);
-    const fill = SHAPES.map(shape => stamp(shape, radius));
-    const rim = few ? SHAPES.map(shape => stamp(shape, radius + this.ratio)) : null;
+    const marks = this.looks.map(look => ({ shape: look.shape, colour: packed(look.colour) }));
     this.pixels.fill(paper);
     this.drawn = 0;
-    const marks = this.looks.map(look => ({ shape: look.shape, colour: packed(look.colour) }));
     for (const strong of this.strong ? [0, 1] : [1]) {
+      this.radius = this.radiusOf(strong && this.strong ? this.strong.reduce((sum, one) => sum + one, 0) : this.count);
+      const fill = SHAPES.map(shape => stamp(shape, this.ratio * this.radius));
+      const rim = strong && this.radius > 3 ? SHAPES.map(shape => stamp(shape, this.ratio * (this.radius + 1))) : null;
       for (let j = 0, i = 0; j < this.count; j++, i = (i + this.step) % this.count) {
         if (this.strong && this.strong[i] !== strong) continue;
         const mark = marks[this.groups[i]];
         const x = Math.round(this.ratio * (this.left + this.scale * this.points[2 * i]));
         const y = Math.round(this.ratio * (this.top + this.scale * this.points[2 * i + 1]));
-        if (rim && strong) this.put(rim[mark.shape], x, y, paper);
+        if (rim) this.put(rim[mark.shape], x, y, paper);
         this.drawn += this.put(fill[mark.shape], x, y, strong ? mark.colour : faint);
       }
     }
-    this.context.putImageData(this.image, 0, 0);
-    const ink = style.getPropertyValue("--ink");
-    for (const index of this.around) this.ring(index, radius / this.ratio + 2.5, 1.5, ink);
-    if (this.hovered >= 0) this.ring(this.hovered, radius / this.ratio + 3, 2, ink);
-    if (this.chosen >= 0) this.ring(this.chosen, radius / this.ratio + 5, 3, style.getPropertyValue("--accent"));
     this.canvas.dataset.drawn = this.drawn;
+  }
+
+  // Of points, in CSS pixels: smaller if there are many, and larger as the map is zoomed in.
+  radiusOf(count) {
+    const room = 0.16 * Math.sqrt(this.width * this.height / Math.max(count, 1));
+    return Math.min(Math.max(room, 1.5), 6) * Math.min(Math.max(this.scale / this.whole, 1) ** 0.3, 2.4);
   }
 
   // Blends a stamp into the pixels, red and blue in one product; returns 1 if any of it is on the canvas, else 0.
@@ -186,10 +202,10 @@ class PointMap {
     return 1;
   }
 
-  ring(index, radius, width, colour) {
+  ring(index, distance, width, colour) {
     const [x, y] = this.place(index).map(value => this.ratio * value), context = this.context;
     context.beginPath();
-    context.arc(x, y, this.ratio * radius, 0, 2 * Math.PI);
+    context.arc(x, y, this.ratio * (this.radius + distance), 0, 2 * Math.PI);
     context.lineWidth = this.ratio * width;
     context.strokeStyle = colour;
     context.stroke();

@@ -28,7 +28,7 @@ async function unpacked(id) {
 async function main() {
   const facts = JSON.parse(new TextDecoder().decode(await unpacked("facts")));
   const groups = new Uint16Array(await unpacked("groups")), neighbours = new Uint32Array(await unpacked("neighbours"));
-  const scores = new Float32Array(await unpacked("scores")), starts = new Uint32Array(await unpacked("starts"));
+  const scores = new Int16Array(await unpacked("scores")), starts = new Uint32Array(await unpacked("starts"));
   const jpegs = await unpacked("jpegs");
   const map = new PointMap(at("map"), new Uint16Array(await unpacked("points")));
   const { names, colourings, k } = facts, count = names.length;
@@ -120,7 +120,6 @@ async function main() {
     if (hit < 0) return;
     turn = hit + 1;
     choose(hit);
-    map.show(hit);
   }
 
   function choose(i) {
@@ -132,9 +131,9 @@ async function main() {
     at("heading").textContent = k ? `The ${k === 1 ? "nearest" : `${k} nearest`}, with cosine similarity` : "";
     at("nearest").replaceChildren(...map.around.map((other, place) => {
       const button = element("button"), beside = element("span");
-      Object.assign(button, { type: "button", onclick: () => { choose(other); map.show(other); } });
+      Object.assign(button, { type: "button", onclick: () => choose(other) });
       beside.append(element("span", "name", names[other]));
-      beside.append(element("span", "about", `${scores[k * i + place].toFixed(4)}, ${groupName(group(other))}`));
+      beside.append(element("span", "about", `${(scores[k * i + place] / 10000).toFixed(4)}, ${groupName(group(other))}`));
       button.append(picture(other), beside);
       const entry = element("li");
       entry.append(button);
@@ -142,7 +141,9 @@ async function main() {
     }));
     at("panel").hidden = false;
     at("panel").scrollTop = at("nearest").scrollLeft = 0;
-    map.redraw();
+    map.resize();  // on a phone the panel takes a part of its height
+    if (!map.sees(i)) map.show(i);
+    map.redraw(false);
   }
 
   // Closes the innermost thing that is open: the panel, then the search, then the highlighted class.
@@ -158,7 +159,7 @@ async function main() {
     } else if (only !== null) {
       highlight(only, null);
     }
-    map.redraw();
+    map.redraw(false);
   }
 
   function hover(i, x, y) {
@@ -167,7 +168,7 @@ async function main() {
     if (i !== map.hovered) {
       map.hovered = i;
       if (i >= 0) at("tip").replaceChildren(picture(i), element("span", "name", names[i]), element("span", "about", about(i)));
-      map.redraw();
+      map.redraw(false);
     }
     if (i < 0) return;
     const { offsetWidth, offsetHeight } = at("tip");
@@ -185,7 +186,7 @@ async function main() {
   addEventListener("keydown", event => { if (event.key === "Escape") { event.preventDefault(); escape(); } });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => map.redraw());
   colourBy(0);
-  const named = names.indexOf(decodeURIComponent(location.hash.slice(1)));  // page.html#NAME opens at an image
+  const named = names.findIndex(name => location.hash === `#${encodeURIComponent(name)}`);  // FILE#NAME opens at an image
   if (named >= 0) choose(named);
   document.body.dataset.ready = "yes";
 }

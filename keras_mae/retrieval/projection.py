@@ -1,100 +1,90 @@
-"""Two coordinates for each vector: the axes of a map."""
+"""Two coordinates for each vector: the places on a map."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+import warnings
 
 import numpy as np
 
+from keras_mae import _compat
+
 METHODS = ("pca", "umap")
-UMAP_NEIGHBOURS = 15  # umap-learn's default, each vector itself among them
+UMAP_NEIGHBOURS = 15  # umap-learn's default; each vector itself is among them
 _FEWEST_FOR_UMAP = 4
+_ROWS = 8192  # so many vectors are in memory as float64 at once
 
 
 def check_method(method: str) -> None:
-    """Raises an `ImportError` if what a method of projection needs is not installed."""
+    """Raises an `ImportError` if the package that a method of projection needs is not installed."""
     if method == "umap" and importlib.util.find_spec("umap") is None:
         raise ImportError("a map by UMAP needs umap-learn: pip install 'keras-mae[umap]', or take --method=pca")
 
 
-def unit(block: np.ndarray) -> np.ndarray:
-    """Divides vectors `(n, D)` by their lengths, so that Euclidean distances have the order of cosine similarities.
+def pca(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Projects vectors on their two principal components.
 
-    Raises:
-        ValueError: for a vector of zeros, NaN or infinities, which has no direction.
-    """
-    lengths = np.linalg.norm(block.astype("float64"), axis=1, keepdims=True)
-    wrong = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
-    if len(wrong):
-        raise ValueError(
-            f"{len(wrong)} of {len(block)} vectors looked at are all zeros, or hold NaN or an infinity, and have no "
-            "direction: what has made them does not work, or is not trained"
-        )
-    return block / lengths
-
-
-def pca(blocks: Iterable[np.ndarray], again: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Projects vectors of length 1 on their two principal components.
-
-    The vectors are divided by their lengths first, as nearest neighbours are by cosine similarity. The sign of a
-    component, which the eigen-decomposition leaves open, makes its largest entry positive.
+    The eigen-decomposition leaves the sign of a component open: here its largest entry is positive.
 
     Args:
-        blocks: of vectors, float32 `(n, D)`, for the covariance.
-        again: the same blocks once more, for the projection.
+        vectors: float `(N, D)`.
 
     Returns:
-        float64 `(N, 2)`, and the share of the variance of each of the two, float64 `(2,)`. With D = 1 the second
-        component is 0.
+        float64 `(N, 2)`, and the shares of the variance that the two have, float64 `(2,)`. What does not exist, the
+        second component of vectors of length 1 for instance, is 0.
     """
-    count, total, products = 0, np.float64(0), np.float64(0)
-    for block in map(unit, blocks):
-        count += len(block)
-        total = total + block.sum(axis=0)
-        products = products + block.T @ block
-    mean = total / count
-    variances, components = np.linalg.eigh(products / count - np.outer(mean, mean))
+    mean = vectors.mean(axis=0, dtype="float64")
+    blocks = [vectors[start : start + _ROWS] for start in range(0, len(vectors), _ROWS)]
+    covariance = sum((block - mean).T @ (block - mean) for block in blocks) / len(vectors)
+    variances, components = np.linalg.eigh(covariance)
     axes = components[:, ::-1][:, :2]
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    shares = np.maximum(variances[::-1][:2], 0) / max(np.maximum(variances, 0).sum(), np.finfo("float64").tiny)
-    pad = 2 - axes.shape[1]
-    points = np.concatenate([(unit(block) - mean) @ axes for block in again])
-    return np.pad(points, ((0, 0), (0, pad))), np.pad(shares, (0, pad))
+    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
+    axes = axes * np.sign(largest)
+    total = variances.sum()
+    shares = np.maximum(variances[::-1][:2], 0) / total if total > 0 else np.zeros(axes.shape[1])
+    points = np.concatenate([(block - mean) @ axes for block in blocks])
+    missing = 2 - axes.shape[1]
+    return np.pad(points, ((0, 0), (0, missing))), np.pad(shares, (0, missing))
 
 
-def umap(vectors: np.ndarray, neighbours: np.ndarray, similarities: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Projects vectors by UMAP, which keeps neighbours together and says little about distances between groups.
+def umap(vectors: np.ndarray, indices: np.ndarray, similarities: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Projects vectors by UMAP, which keeps neighbours together; distances between groups say little.
+
+    Two runs on one machine give the same map.
 
     Args:
-        vectors: float32 `(N, D)` of length 1.
-        neighbours: integers `(N, 14)`, or fewer if N is smaller: the nearest other vectors of each.
-        similarities: their cosine similarities, alike in shape.
-        start: `(N, 2)`, the projection to begin with, by PCA, so that two runs give the same map.
+        vectors: float32 `(N, D)`.
+        indices: of the nearest other vectors of each, integers `(N, k)`; 14 of them are used.
+        similarities: cosine similarities of these, `(N, k)`.
+        start: `(N, 2)`, a map by PCA to begin with.
 
     Returns:
         float32 `(N, 2)`.
 
     Raises:
-        ValueError: for fewer than 4 vectors.
+        ValueError: for fewer than 4 vectors, or if UMAP fails.
 
     Reference:
-        McInnes, Healy, Melville, arXiv 1802.03426; the package umap-learn.
+        McInnes, Healy and Melville, arXiv 1802.03426, by its authors' package umap-learn.
     """
     if len(vectors) < _FEWEST_FOR_UMAP:
-        raise ValueError(f"UMAP needs {_FEWEST_FOR_UMAP} vectors or more, got {len(vectors)}: take --method=pca")
-    import umap as umap_learn
-
-    own = np.arange(len(vectors))[:, None]
-    indices = np.concatenate([own, neighbours], axis=1)
-    distances = np.concatenate([np.zeros_like(own, "float32"), np.maximum(1 - similarities, 0)], axis=1)
-    spread = np.abs(start).max() or 1.0
-    reducer = umap_learn.UMAP(
-        n_neighbors=indices.shape[1],
+        raise ValueError(f"UMAP needs {_FEWEST_FOR_UMAP} images or more, got {len(vectors)}: take --method=pca")
+    nearest = np.concatenate([np.arange(len(vectors))[:, None], indices], axis=1)
+    distances = np.concatenate([np.zeros((len(vectors), 1)), np.maximum(1 - similarities, 0)], axis=1)
+    spread = np.abs(start).max()
+    if spread == 0:  # all vectors are equal
+        return start.astype("float32")
+    reducer = _compat.umap_class()(
+        n_neighbors=min(UMAP_NEIGHBOURS, nearest.shape[1]),
         metric="cosine",
-        init=(10 * start / spread).astype("float32"),
-        precomputed_knn=(indices, distances.astype("float32")),
+        precomputed_knn=(nearest, distances.astype("float32")),
+        init=(10 * start / spread).astype("float32"),  # umap-learn's own starts have this size
         random_state=0,
         n_jobs=1,
     )
-    return reducer.fit_transform(vectors)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that new vectors cannot be projected, and that one thread is slower
+        points = reducer.fit_transform(vectors)
+    if not np.isfinite(points).all():
+        raise ValueError("UMAP finds no place for some of these vectors (NaN): take --method=pca")
+    return points
