@@ -14,7 +14,17 @@ from typing import Any
 
 from absl import flags
 
-from keras_mae.commands import classifiers, converting, exporting, images, mapping, pretraining, publishing, recipes
+from keras_mae.commands import (
+    classifiers,
+    converting,
+    exporting,
+    images,
+    mapping,
+    pretraining,
+    publishing,
+    recipes,
+    searching,
+)
 from keras_mae.commands.command import Command
 from keras_mae.registry import did_you_mean
 
@@ -36,6 +46,9 @@ COMMANDS: dict[str, Command] = {
     "finetune": classifiers.FINETUNE,
     "linear-probe": classifiers.LINEAR_PROBE,
     "knn": classifiers.KNN,
+    "neighbours": searching.NEIGHBOURS,
+    "duplicates": searching.DUPLICATES,
+    "outliers": searching.OUTLIERS,
     "map": mapping.MAP,
     "reconstruct": pretraining.RECONSTRUCT,
     "export": exporting.EXPORT,

@@ -11,8 +11,10 @@ import os
 import numpy as np
 
 from keras_mae.retrieval.clusters import kmeans
+from keras_mae.retrieval.cosine import unit_vectors
 from keras_mae.retrieval.map_page import page
 from keras_mae.retrieval.projection import UMAP_NEIGHBOURS, check_method, pca, umap
+from keras_mae.retrieval.search import nearest
 from keras_mae.retrieval.thumbnails import thumbnails
 from keras_mae.retrieval.vectors import Vectors
 from keras_mae.whole_file import replace_file
@@ -74,10 +76,10 @@ def write_map(
     check_method(method)
     if not len(vectors):
         raise ValueError(f"{vectors.source} holds no vectors: there is nothing to draw")
-    array = _unit(vectors)
+    array = unit_vectors(vectors.array())
     kept = min(k, len(array) - 1)
     needed = min(max(k, UMAP_NEIGHBOURS - 1 if method == "umap" else 0), len(array) - 1)
-    scores, indices = _nearest(array, needed)
+    scores, indices = _others(array, needed)
     points, shares = pca(array)
     how = f"PCA, {shares.sum():.0%} of the variance"
     if method == "umap":
@@ -111,29 +113,11 @@ def write_map(
     return MapFacts(len(array), sum(map(bool, jpegs)), len(content), tuple(notes))
 
 
-def _unit(vectors: Vectors) -> np.ndarray:
-    """The vectors divided by their lengths, float32 `(N, D)`."""
-    array = vectors.array()
-    lengths = np.sqrt(np.einsum("nd,nd->n", array, array, dtype="float64"))
-    wrong = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
-    if len(wrong):
-        raise ValueError(
-            f"{vectors.source}: {len(wrong)} of {len(array)} vectors are zeros, or hold NaN or infinities, and have no "
-            f"direction; the first is that of {vectors.names[wrong[0]]}"
-        )
-    array /= lengths[:, None]
-    return array
-
-
-def _nearest(array: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    scores, indices = [], []
-    for start in range(0, len(array), 1024):
-        block = array[start : start + 1024] @ array.T
-        block[np.arange(len(block)), np.arange(start, start + len(block))] = -2
-        order = np.argsort(-block, axis=1, kind="stable")[:, :k]
-        indices.append(order)
-        scores.append(np.take_along_axis(block, order, 1))
-    return np.concatenate(scores), np.concatenate(indices)
+def _others(array: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `k` nearest others of each vector, k = 0 included: cosine similarities and indices, `(N, k)`."""
+    if k == 0:
+        return np.zeros((len(array), 0), "float32"), np.zeros((len(array), 0), "int64")
+    return nearest(array, array, k, exclude=np.arange(len(array)))
 
 
 def _on_grid(points: np.ndarray) -> np.ndarray:

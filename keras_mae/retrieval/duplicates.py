@@ -1,0 +1,71 @@
+"""Groups of images that are nearly the same."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_mae.retrieval.blocks import progress
+from keras_mae.retrieval.cosine import rounding, similarities, unit_vectors
+from keras_mae.retrieval.search import QUERIES, ROWS
+
+THRESHOLD = 0.8
+
+
+def whitened(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of which the coordinates are uncorrelated and equally wide, then divided by their lengths."""
+    vectors = vectors - vectors.mean(axis=0)
+    return unit_vectors(vectors)
+
+
+def duplicate_groups(units: np.ndarray, threshold: float, rows: int = ROWS) -> list[np.ndarray]:
+    """The connected components of all pairs whose cosine similarity is `threshold` or more.
+
+    Args:
+        units: vectors of length 1, `(N, D)`. All pairs are compared, some rows with some rows at a time.
+        threshold: in (-1, 1].
+        rows: vectors in a block.
+
+    Returns:
+        For each group of two or more the indices, int64, ascending; the largest group first, equal ones by their first
+        index.
+    """
+    count = len(units)
+    parent = np.arange(count)
+    with progress(count * (count - 1) // 2) as done:
+        for top in range(0, count, QUERIES):
+            part = units[top : top + QUERIES]
+            for left in range(top, count, rows):
+                block = units[left : left + rows]
+                _join(parent, *_pairs(part, block, threshold, top, left))
+                done.update(int(np.clip(left + len(block) - top - 1 - np.arange(len(part)), 0, len(block)).sum()))
+    roots = _roots(parent, np.arange(count))
+    order = np.argsort(roots, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(roots[order])) + 1)
+    return sorted((group for group in groups if len(group) > 1), key=lambda group: (-len(group), group[0]))
+
+
+def _pairs(a: np.ndarray, b: np.ndarray, threshold: float, top: int, left: int) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of all pairs of `a` and `b` that are alike, the smaller one first; `top` and `left` are the first."""
+    found, error = a @ b.T, rounding(a.shape[1])
+    row, column = np.nonzero(found > np.float32(threshold - error))
+    later = column + left > row + top
+    row, column = row[later], column[later]
+    unsure = np.flatnonzero(found[row, column] < threshold + error)
+    alike = np.ones(len(row), bool)
+    alike[unsure] = similarities(a, b, row[unsure], column[unsure]) >= threshold
+    return row[alike] + top, column[alike] + left
+
+
+def _join(parent: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    """Joins the trees of `a[i]` and `b[i]` for all i; the root of a tree is its smallest index."""
+    a, b = _roots(parent, a), _roots(parent, b)
+    while (differ := a != b).any():
+        low, high = np.minimum(a, b)[differ], np.maximum(a, b)[differ]
+        np.minimum.at(parent, high, low)
+        a, b = _roots(parent, low), _roots(parent, high)
+
+
+def _roots(parent: np.ndarray, nodes: np.ndarray) -> np.ndarray:
+    while (up := parent[nodes] != nodes).any():
+        nodes = np.where(up, parent[nodes], nodes)
+    return nodes
