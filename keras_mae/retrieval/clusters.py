@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-_ROWS = 8192  # distances of so many vectors are in memory at once
 _MOST_ROUNDS = 100
 _SAME = 1e-6  # a squared distance of vectors of length 1 that is rounding
 
 
 def kmeans(vectors: np.ndarray, num_clusters: int, seed: int = 0) -> np.ndarray:
-    """Puts each vector, of length 1, into one of `num_clusters` groups, by Lloyd's rounds from k-means++'s start.
+    """Puts each vector, of length 1, into one of `num_clusters` groups, by Lloyd's rounds from a start by k-means++.
 
     It ends when no vector changes its group, or after 100 rounds. Groups are numbered by their size, the largest is
     0. There are fewer than `num_clusters` if fewer vectors differ.
@@ -29,7 +28,8 @@ def kmeans(vectors: np.ndarray, num_clusters: int, seed: int = 0) -> np.ndarray:
     centres = _start(vectors, num_clusters, np.random.default_rng(seed))
     groups = np.full(len(vectors), -1)
     for _ in range(_MOST_ROUNDS):
-        nearest, distances = _nearest(vectors, centres)
+        distances = _squared_distances(vectors, centres)
+        nearest, distances = distances.argmin(axis=0), distances.min(axis=0)
         if np.array_equal(nearest, groups):
             break
         groups = nearest
@@ -47,22 +47,24 @@ def kmeans(vectors: np.ndarray, num_clusters: int, seed: int = 0) -> np.ndarray:
 
 
 def _start(vectors: np.ndarray, num_clusters: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws centres one by one, each with a chance in proportion to the squared distance to those before."""
+    """Draws centres one by one, with chances in proportion to the squared distance to those before.
+
+    The best of some draws is taken, the one that leaves the smallest sum of squared distances.
+    """
+    draws = 2 + int(np.log(num_clusters))
     chosen = [int(rng.integers(len(vectors)))]
-    _, distances = _nearest(vectors, vectors[chosen])
+    distances = _squared_distances(vectors, vectors[chosen])[0]
     while len(chosen) < num_clusters and distances.max() > _SAME:
-        chosen.append(int(rng.choice(len(vectors), p=distances / distances.sum(dtype="float64"))))
-        distances = np.minimum(distances, _nearest(vectors, vectors[chosen[-1:]])[1])
+        drawn = rng.choice(len(vectors), draws, p=distances / distances.sum(dtype="float64"))
+        left = np.minimum(distances, _squared_distances(vectors, vectors[drawn]))
+        best = left.sum(axis=1, dtype="float64").argmin()
+        chosen.append(int(drawn[best]))
+        distances = left[best]
     return vectors[chosen].astype("float64")
 
 
-def _nearest(vectors: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest centre of each vector, the first of equally near ones, and its squared distance."""
-    doubled = (2 * centres).astype(vectors.dtype)
-    squares = 1 + (centres**2).sum(axis=1, dtype="float64")[:, None].astype(vectors.dtype)  # a vector's own is 1
-    found = []
-    for start in range(0, len(vectors), _ROWS):
-        distances = squares - doubled @ vectors[start : start + _ROWS].T
-        found.append((distances.argmin(axis=0), np.maximum(distances.min(axis=0), 0)))
-    nearest, least = zip(*found)
-    return np.concatenate(nearest), np.concatenate(least)
+def _squared_distances(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """float32 `(k, N)`, for vectors of length 1."""
+    squares = 1 + np.square(centres, dtype="float64").sum(axis=1, keepdims=True)
+    products = centres.astype("float32") @ vectors.T
+    return np.maximum(squares.astype("float32") - 2 * products, 0)
