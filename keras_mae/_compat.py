@@ -80,3 +80,26 @@ def graph_of(function_def: Any, input_shapes: Sequence[Any]) -> Any:
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
     return function_def_to_graph(function_def, input_shapes)
+
+
+def umap_class() -> Any:
+    """The class `umap.UMAP` of umap-learn, without its parametric form.
+
+    `import umap` imports that form as well, and with it PyTorch and torchvision if they are installed: this takes
+    seconds, and a torchvision that is made for another PyTorch raises a `RuntimeError`. There is no setting for it.
+    """
+    import sys
+    import warnings
+
+    unwanted = "umap.parametric_umap"
+    left_out = unwanted not in sys.modules
+    if left_out:
+        sys.modules[unwanted] = None  # type: ignore[assignment]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ImportWarning)  # that the form is missing
+            import umap
+    finally:
+        if left_out:
+            del sys.modules[unwanted]
+    return umap.UMAP

@@ -74,14 +74,14 @@ def test_the_wheel_puts_one_name_into_site_packages(wheel):
     assert {path.split("/")[0] for path in contents(wheel)} == {"keras_mae"}
 
 
-def test_the_wheel_holds_every_module_and_nothing_else(sources, wheel):
+def test_the_wheel_holds_every_module_and_page_and_nothing_else(sources, wheel):
     expected = set()
     for folder, place in SHIPPED.items():
-        files = (path.relative_to(sources / folder).as_posix() for path in (sources / folder).rglob("*.py"))
-        expected |= {f"{place}/{file}" for file in files}
+        files = (path for path in (sources / folder).rglob("*") if path.suffix in (".py", ".html", ".css", ".js"))
+        expected |= {f"{place}/{path.relative_to(sources / folder).as_posix()}" for path in files}
     assert contents(wheel) == expected
     assert {"keras_mae/trainers/__init__.py", "keras_mae/trainers/recipes/__init__.py"} <= expected
-    assert {"keras_mae/export/__init__.py", "keras_mae/cli.py"} <= expected
+    assert {"keras_mae/export/__init__.py", "keras_mae/cli.py", "keras_mae/retrieval/map_page.js"} <= expected
 
 
 def test_the_wheel_has_the_command_and_the_licence(wheel):
