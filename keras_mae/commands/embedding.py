@@ -132,10 +132,11 @@ def load_embedder(
     from keras_mae.trainers.trained_model import say_if_outside
     from keras_mae.trainers.trained_pooling import attentive_file
 
+    if kind == "model":
+        source = exported_version(source)  # a newer version may come
     weights: dict[str, Any] = {"kind": kind, "source": os.path.abspath(source) if os.path.exists(source) else source}
     if kind == "model":
-        version = exported_version(source)
-        return exported_embedder(version), {**weights, "digest": digest_of(version)}
+        return exported_embedder(source), {**weights, "digest": digest_of(source)}
     run, init = (source, None) if kind == "run" else (None, source)
     trained = trained_model(run, init)
     pool: Any = pooling
@@ -241,11 +242,9 @@ def _embed(values: flags.FlagValues) -> None:
     from keras_mae.trainers.labelled_data import check_channels
     from keras_mae.trainers.loop import noted_sigterm
     from keras_mae.trainers.run import Preempted
-    from keras_mae.trainers.strategy import check_batch
 
     kind_of(values.data)
     strategy = _strategy(values.strategy)
-    check_batch(values.batch_size, 1, strategy)
     kind, named = next((name, values[name].value) for name in _SOURCES if values[name].value is not None)
     with strategy.scope():
         how = (values.init_format, values.pooling, values.layer, values.normalize, values.crop_ratio)

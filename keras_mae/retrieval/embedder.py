@@ -26,7 +26,7 @@ class Embedder:
         decoding: of image files.
         pixel_dtype: that the images were trained on, `"uint8"` or `"uint16"`, to which files are decoded; `"auto"` for
             that of the data.
-        pooling: of the tokens to a vector; its name, or a function of `Tokens` has its own.
+        pooling: the name of the pooling of the tokens to a vector.
         layer: whose tokens are pooled, counted from 1; None for the encoder's output.
         normalize: whether vectors have length 1.
         compute_dtype: of the encoder.
@@ -67,6 +67,7 @@ def embedder_of(
     crop_ratio: float = 0.875,
     decoding: Decoding = Decoding(),
     pixel_dtype: str = "auto",
+    pooling_name: str | None = None,
 ) -> Embedder:
     """The embeddings of an encoder, which are those of its export.
 
@@ -74,6 +75,7 @@ def embedder_of(
         encoder: without drop path, on all patches.
         pooling: a name, see `Encoder.features`, or a function from `Tokens`, float32, to `(B, D)`.
         layer, normalize, crop_ratio, decoding, pixel_dtype: see `Embedder`.
+        pooling_name: what the header says of a function; its own name if None.
 
     Raises:
         ValueError: for an unknown pooling or layer.
@@ -90,7 +92,7 @@ def embedder_of(
         vectors = pool(Tokens(*(tf.cast(one, tf.float32) for one in tokens)))
         return tf.math.l2_normalize(vectors, axis=-1) if normalize else vectors
 
-    name = pooling if isinstance(pooling, str) else getattr(pooling, "name", type(pooling).__name__)
+    name = pooling if isinstance(pooling, str) else pooling_name or type(pooling).__name__
     return Embedder(
         embed, encoder.image_shape, crop_ratio, decoding, pixel_dtype, name, layer, normalize, encoder.compute_dtype
     )
@@ -130,14 +132,14 @@ def exported_embedder(path: str) -> Embedder:
         Decoding(**said.get("decoding", {})),
         said.get("pixel_dtype", "auto"),
         said["pooling"],
-        None,
+        said.get("layer"),
         said.get("normalize", False),
         said.get("compute_dtype", "float32"),
     )
 
 
 def on_replicas(strategy: tf.distribute.Strategy, function: Callable) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The function, each replica on its share of a batch; a batch must divide by the number of replicas."""
+    """The function, each replica on its share of a batch; zeros fill what the shares lack."""
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return function
@@ -147,10 +149,11 @@ def on_replicas(strategy: tf.distribute.Strategy, function: Callable) -> Callabl
         return strategy.run(function, args=(shares,))
 
     def embed(images):
-        parts = tf.split(images, replicas)
+        count = images.shape[0]
+        parts = tf.split(tf.pad(images, [[0, -count % replicas], [0, 0], [0, 0], [0, 0]]), replicas)
         shares = strategy.experimental_distribute_values_from_function(
             lambda context: parts[context.replica_id_in_sync_group]
         )
-        return tf.concat(strategy.experimental_local_results(run(shares)), axis=0)
+        return tf.concat(strategy.experimental_local_results(run(shares)), axis=0)[:count]
 
     return embed
