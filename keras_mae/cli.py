@@ -14,7 +14,17 @@ from typing import Any
 
 from absl import flags
 
-from keras_mae.commands import classifiers, converting, exporting, images, pretraining, publishing, recipes, searching
+from keras_mae.commands import (
+    classifiers,
+    converting,
+    embedding,
+    exporting,
+    images,
+    pretraining,
+    publishing,
+    recipes,
+    searching,
+)
 from keras_mae.commands.command import Command
 from keras_mae.registry import did_you_mean
 
@@ -40,6 +50,7 @@ COMMANDS: dict[str, Command] = {
     "duplicates": searching.DUPLICATES,
     "outliers": searching.OUTLIERS,
     "reconstruct": pretraining.RECONSTRUCT,
+    "embed": embedding.EMBED,
     "export": exporting.EXPORT,
     "convert": converting.CONVERT,
     "card": publishing.CARD,
@@ -113,8 +124,8 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
     except Preempted as error:
         print(f"keras-mae {name}: {error}", file=sys.stderr)
         return _TERMINATED
-    except KeyboardInterrupt:
-        print(f"keras-mae {name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"keras-mae {name}: {str(interruption) or 'interrupted'}", file=sys.stderr)
         return 130
     except Exception as error:
         tensorflow = sys.modules.get("tensorflow")
