@@ -169,6 +169,30 @@ def load_embedder(
     return embedder, weights
 
 
+def embedder_of_header(header: dict[str, Any]) -> Embedder:
+    """What has made the vectors with this header.
+
+    Raises:
+        ValueError: if the weights are not there any more, or are others.
+    """
+    own = header["weights"]
+    embedder, weights = load_embedder(
+        own["kind"],
+        own["source"],
+        own.get("format"),
+        header["pooling"],
+        header["layer"],
+        header["normalize"],
+        header["crop_ratio"],
+    )
+    if weights["digest"] != own["digest"]:
+        raise ValueError(
+            f"{own['source']} holds other weights than those that made the vectors (digest {own['digest']} there, "
+            f"{weights['digest']} now): put them back, or embed the images anew"
+        )
+    return embedder
+
+
 def embed_image_files(header: dict[str, Any], paths: Sequence[str]) -> np.ndarray:
     """The vectors of image files, made as those with this header.
 
@@ -188,21 +212,7 @@ def embed_image_files(header: dict[str, Any], paths: Sequence[str]) -> np.ndarra
     from keras_mae.data import Decoding, evaluation_transform
     from keras_mae.data.decoding import decode_file
 
-    own = header["weights"]
-    embedder, weights = load_embedder(
-        own["kind"],
-        own["source"],
-        own.get("format"),
-        header["pooling"],
-        header["layer"],
-        header["normalize"],
-        header["crop_ratio"],
-    )
-    if weights["digest"] != own["digest"]:
-        raise ValueError(
-            f"{own['source']} holds other weights than those that made the vectors (digest {own['digest']} there, "
-            f"{weights['digest']} now): put them back, or embed the images anew"
-        )
+    embedder = embedder_of_header(header)
     decoding = Decoding(**{**header["decoding"], "tiff": True})
     images = []
     for path in paths:
