@@ -177,9 +177,9 @@ class Page:
         """Types into the element that has the focus."""
         self.call("Input.insertText", text=text)
 
-    def screenshot(self, path):
-        """Writes a PNG file of what is visible."""
-        Path(path).write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+    def screenshot(self):
+        """The PNG file of what is visible, as bytes."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
     @property
     def errors(self):
