@@ -13,7 +13,7 @@ from tests.chromium import Chromium, needs_chromium
 
 pytestmark = [needs_chromium, pytest.mark.medium, pytest.mark.usefixtures("png_and_jpeg")]
 COUNT, CLASSES, K = 40, ("cats & dogs", "<b>fish</b>", "birds"), 5
-NASTY = {3: "<img src=x onerror=alert(1)>.png", 4: "a</script><script>throw 1</script>.png", 5: "it's \"ünï\" 図.png"}
+NASTY = {3: "<img src=x onerror=alert(1)>.png", 4: "a</script><script>throw 1</script>.png", 5: 'it\'s "ünï" 図.png'}
 SIZES = {"desktop": (1280, 800, False), "phone": (390, 844, True)}
 NAMES = [NASTY.get(number, f"folder/image {number:02}.png") for number in range(COUNT)]
 LABELS = np.arange(COUNT) % 3
