@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import embedding_map
 from keras_mae.retrieval import open_vectors, write_vectors
 from keras_mae.retrieval.map import write_map
 from tests.chromium import Chromium, needs_chromium
@@ -317,3 +318,14 @@ def test_maps_of_few_points_or_many_classes_without_their_images(browser, tmp_pa
     looks = "new Set([...document.querySelectorAll('#legend .swatch')].map(e => e.className + e.style.background)).size"
     assert page.evaluate(looks) == min(len(legend), 30)  # ten colours in three shapes
     assert page.errors == [] and page.requests == []
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_points_stay_usable():
+    """The limits are far above what an idle machine takes, see the benchmark: tests share theirs."""
+    found = embedding_map.result(100_000, 64)
+    assert found["megabytes"] < 40 and found["thumbnails"] > 5000
+    for size in SIZES:
+        assert found[size]["drawn"] == 100_000 and found[size]["errors"] == 0
+        for action in ("moving", "zooming", "pointing"):
+            assert found[size][action]["median_ms"] < 100, found
