@@ -106,9 +106,7 @@ class Page:
         self._session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self.call("Emulation.setTouchEmulationEnabled", enabled=phone)
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[theme])
@@ -177,9 +175,9 @@ class Page:
         """Types into the element that has the focus."""
         self.call("Input.insertText", text=text)
 
-    def screenshot(self, path):
-        """Writes a PNG file of what is visible."""
-        Path(path).write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+    def screenshot(self):
+        """The PNG file of what is visible, as bytes."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
     @property
     def errors(self):

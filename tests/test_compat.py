@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import importlib.util
 import inspect
 import io
 import json
@@ -254,4 +255,18 @@ def test_the_graph_of_a_function_in_a_library():
     assert product.outputs[0].shape == (2, 2), (
         "function_def_to_graph gives no static shapes any more: count operations in benchmarks/flops.py otherwise, "
         "such as from as_graph_def(add_shapes=True), and remove graph_of from _compat.py"
+    )
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="needs umap-learn: pip install '.[umap]'")
+def test_umap_learn_is_imported_without_its_parametric_form():
+    script = (
+        "import sys; from keras_mae import _compat; print(_compat.umap_class().__module__, "
+        "sorted({'torch', 'torchvision', 'umap.parametric_umap'} & set(sys.modules)))"
+    )
+    process = run_python("-W", "error::ImportWarning", "-c", script)
+    assert process.stdout.strip() == "umap.umap_ []", (
+        "umap-learn imports PyTorch, or fails without its parametric form: see whether `import umap` has become quick, "
+        "and drop umap_class, see _compat.py: " + process.stderr[-2000:]
     )

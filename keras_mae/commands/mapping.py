@@ -20,9 +20,7 @@ def _map_flags() -> flags.FlagValues:
         "how vectors become points: principal components, or UMAP, which pip install 'keras-mae[umap]' brings",
         flag_values=values,
     )  # fmt: skip
-    flags.DEFINE_integer(
-        "k", _NEIGHBOURS, "how many nearest images a click shows", lower_bound=1, flag_values=values
-    )
+    flags.DEFINE_integer("k", _NEIGHBOURS, "how many nearest images a click shows", lower_bound=1, flag_values=values)
     flags.DEFINE_integer(
         "clusters", _CLUSTERS, "how many clusters there are to colour by", lower_bound=1, upper_bound=1000,
         flag_values=values,

@@ -186,4 +186,3 @@ def _title(vectors: Vectors) -> str:
     kind, _, rest = data.rpartition(":")
     name = os.path.basename(rest.rstrip("/")) if kind else rest
     return f"Map of {len(vectors):,} image{'s' * (len(vectors) != 1)}{f' of {name}' if name else ''}"
-

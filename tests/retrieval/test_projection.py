@@ -86,7 +86,9 @@ def test_umap_begins_with_pca_and_has_exact_neighbours(monkeypatch):
     Recorded.result = np.nan
     with pytest.raises(ValueError, match="UMAP finds no place for some of these vectors"):
         umap(vectors, indices, scores, start)
-    np.testing.assert_array_equal(umap(vectors[:4], indices[:4, :3], scores[:4, :3], np.zeros((4, 2))), np.zeros((4, 2)))
+    np.testing.assert_array_equal(
+        umap(vectors[:4], indices[:4, :3], scores[:4, :3], np.zeros((4, 2))), np.zeros((4, 2))
+    )
     with pytest.raises(ValueError, match="UMAP needs 4 images or more, got 3: take --method=pca"):
         umap(vectors[:3], indices[:3, :2], scores[:3, :2], start[:3])
 
