@@ -52,7 +52,7 @@ class Source(abc.ABC):
         """Returns the name of the image for messages."""
 
     def name_inside(self, index: int) -> str:
-        """Returns the name of the image in the source, wherever that lies, such as the path below a folder."""
+        """Returns the name of the image among those of the source, such as its path below a folder."""
         return self.name_of(index)
 
     def remedy(self, index: int) -> str:
