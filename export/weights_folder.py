@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_mae.checkpoints import save_checkpoint
 from keras_mae.checkpoints.licences import write_licence
+from keras_mae.checkpoints.save import write_checkpoint
 from keras_mae.encoders import Encoder
 from keras_mae.export.timm_config import timm_config
 from keras_mae.models import ImageClassifier
 
-_log = logging.getLogger("keras_mae")
 FILE, TIMM_FILE, KERAS_FILE, CONFIG = "model.safetensors", "timm.safetensors", "encoder.keras", "config.json"
 
 
@@ -95,14 +93,10 @@ def write_weights(
 
 def _saved(model: keras.Model, path: str, format: str, licence: str | None) -> bool:
     """Writes a file, if the format has a place for the model."""
-    level = _log.level
-    _log.setLevel(logging.WARNING)  # the folder may get another name
     try:
-        save_checkpoint(model, path, format, licence)
+        write_checkpoint(model, path, format, licence)
     except ValueError:
         return False
-    finally:
-        _log.setLevel(level)
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ def predict(
     k: int = 5,
     batch_size: int = 256,
     overwrite: bool = False,
+    as_served: Callable[[Any], Any] = lambda model: model,
 ) -> dict[str, Any]:
     """Writes the most likely classes of all images, in the order of the source, and a report if they have labels.
 
@@ -50,6 +51,7 @@ def predict(
         k: the number of classes to write for each image, at most all.
         batch_size: images that are classified together.
         overwrite: replace the files that are there.
+        as_served: makes the model that computes of the one that was trained, such as a copy in another dtype.
 
     Returns:
         `images` and `skipped`, their numbers, `written`, the paths of the files, and `report`, see
@@ -75,7 +77,7 @@ def predict(
     check_channels(source, model.encoder.image_shape[-1])
     _say_if_seen(trained, data, split)
     with files.written(overwrite) as aside:
-        results = _predict(model, names, trained, source, aside, files.skipped, k, batch_size)
+        results = _predict(as_served(model), names, trained, source, aside, files.skipped, k, batch_size)
     return {**results, "written": files.there()}
 
 

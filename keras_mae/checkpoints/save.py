@@ -54,6 +54,13 @@ def save_checkpoint(model: keras.Model, path: str, format: str, licence: str | N
 
     >>> keras_mae.save_checkpoint(mae.encoder, "encoder.safetensors", "timm")
     """
+    report = write_checkpoint(model, path, format, licence)
+    _log.info("%s", report)
+    return report
+
+
+def write_checkpoint(model: keras.Model, path: str, format: str, licence: str | None = None) -> CheckpointReport:
+    """As `save_checkpoint`, without the report in the log: for a file that gets another place afterwards."""
     path = os.fspath(path)
     check_target(path, format)
     ours = slots_of(model)
@@ -83,9 +90,7 @@ def save_checkpoint(model: keras.Model, path: str, format: str, licence: str | N
             json.dump(config, file, indent=2)
             file.write("\n")
     notes = () if format == "keras" else tuple(_notes(model, path, format, config))
-    report = CheckpointReport("saved", path, format, type(model).__name__, names, notes=notes)
-    _log.info("%s", report)
-    return report
+    return CheckpointReport("saved", path, format, type(model).__name__, names, notes=notes)
 
 
 def config_path(path: str) -> str:

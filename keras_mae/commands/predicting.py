@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from absl import flags
@@ -45,6 +46,12 @@ def _check(values: flags.FlagValues) -> None:
     from keras_mae.trainers.trained_model import find_model
 
     PredictionFiles(values.output).check(values.overwrite)
+    place = os.path.realpath(values.data.rpartition("folder:")[2])
+    if "folder:" in values.data and os.path.realpath(values.output).startswith(os.path.join(place, "")):
+        raise ValueError(
+            f"--output={values.output} lies in the folder of the images, to which its picture would belong; name "
+            "another --output"
+        )
     config = find_model(values.run, run.MODEL).config
     if config is not None and not isinstance(config, ClassifierConfig):
         raise ValueError(
@@ -54,10 +61,18 @@ def _check(values: flags.FlagValues) -> None:
 
 
 def _predict(values: flags.FlagValues) -> None:
+    from keras_mae.export.saved_model import model_in_dtype
     from keras_mae.trainers.predict import predict
 
     results = predict(
-        values.run, values.data, values.output, values.split, values.k, values.batch_size, values.overwrite
+        values.run,
+        values.data,
+        values.output,
+        values.split,
+        values.k,
+        values.batch_size,
+        values.overwrite,
+        lambda model: model_in_dtype(model, None),  # float16 is served in float32
     )
     if results["report"]:
         print("\n".join(_lines(results["report"])))

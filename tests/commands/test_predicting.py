@@ -1,15 +1,19 @@
 """`keras-mae predict` as a user types it."""
 
+import csv
 import json
 import os
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_mae import cli
+from keras_mae.data import evaluation_dataset, open_source
+from keras_mae.export.saved_model import model_in_dtype
 from keras_mae.models import ImageClassifier
 from keras_mae.trainers.config import PretrainConfig
-from tests.base import small_encoder
+from tests.base import fill_randomly, small_encoder
 from tests.trainers.labelled import drawn_images
 from tests.trainers.test_trained_model import write_run
 from tests.typed import refused
@@ -51,6 +55,24 @@ def test_predictions(given, tmp_path, capfd):
     assert "predictions_confusions.png is there already" in refused(capfd, "predict", *given, f"--output={output}")
 
 
+@pytest.mark.slow
+def test_a_classifier_of_half_precision_computes_as_it_is_served(given, tmp_path):
+    half = {"dtype": "mixed_float16"}
+    trained = fill_randomly(ImageClassifier(small_encoder((8, 8, 1), **half), 6, **half))
+    trained.save(tmp_path / "half.keras")
+    output = tmp_path / "p.csv"
+    assert cli.main(["predict", f"--run={tmp_path / 'half.keras'}", given[1], f"--output={output}"]) == 0
+    with open(output, newline="") as file:
+        found = [float(row["probability"]) for row in csv.DictReader(file)]
+    (images,) = evaluation_dataset(open_source(given[1].removeprefix("--data=")), (8, 8, 1), 24)
+    expected, halved = (
+        tf.nn.softmax(tf.cast(model(images), tf.float32)).numpy().max(axis=1)
+        for model in (model_in_dtype(trained, None), trained)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(halved - expected).max() > 1e-4
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -59,6 +81,10 @@ def test_predictions(given, tmp_path, capfd):
         (["--output=p.csv", "--run=x.keras"], "there is no file x.keras"),
         (["--output=p.csv", "--k=0"], "flag --k=0: 0 is not"),
         (["--output=p.csv", "--split=test"], "flag --split=test: value should be one of <train|validation>"),
+        (
+            ["--output=photos/p.csv", "--data=folder:photos/"],
+            "photos/p.csv lies in the folder of the images, to which its picture would belong; name another --output",
+        ),
         (["--run=x.keras"], "needs --output; see keras-mae predict --help"),
     ],
 )

@@ -243,3 +243,16 @@ def test_paths_of_other_file_systems(folder, whole):
     with tf.io.gfile.GFile("ram://arrays.npz", "wb") as file:
         file.write(contents.getvalue())
     assert open_source("npz:ram://arrays.npz").num_images == 20
+
+
+def test_records_of_both_depths_are_read_in_16_bits(tmp_path):
+    """As the folder that they were made from, though the first has 8; with the index or without."""
+    for number in range(4):
+        picture = drawn(6, 6, 1, seed=number).astype("uint16" if number == 2 else "uint8")
+        write(str(tmp_path / "d" / f"{number}.png"), encoded(as_image(picture), "PNG"))
+    source = FolderSource(str(tmp_path / "d"))
+    write_records(source, str(tmp_path / "r"), 1)
+    pattern = f"tfrecord:{tmp_path / 'r'}/*.tfrecord"
+    assert source.dtype == open_source(pattern).dtype == "uint16"
+    os.remove(tmp_path / "r" / "index.npz")
+    assert open_source(pattern).dtype == "uint16"

@@ -1,5 +1,6 @@
 """Folders of weights with a card: other libraries load them by the card's lines, and compute the same."""
 
+import logging
 import os
 import re
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from keras_mae.checkpoints.licences import licence_beside, licence_inside
+from keras_mae.export import weights_folder
 from keras_mae.export.loading_lines import HERE, for_repository
 from keras_mae.export.model_card import ModelCard
 from keras_mae.export.timm_config import timm_config
@@ -219,3 +221,18 @@ def test_the_ratio_of_the_mlp_is_exact(width, mlp):
         )
     )
     assert int(width * config["model_args"]["mlp_ratio"]) == mlp
+
+
+def test_the_log_is_not_silenced_meanwhile(tmp_path, monkeypatch, caplog):
+    """Nor does it name files that get another place afterwards."""
+    levels, write = [], weights_folder.write_checkpoint
+    log = logging.getLogger("keras_mae")
+
+    def noted(*arguments):
+        levels.append(log.level)
+        return write(*arguments)
+
+    monkeypatch.setattr(weights_folder, "write_checkpoint", noted)
+    with caplog.at_level(logging.INFO, "keras_mae"):
+        write_weights(small_encoder(), str(tmp_path))
+    assert set(levels) == {logging.INFO} and not caplog.messages

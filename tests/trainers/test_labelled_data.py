@@ -47,6 +47,20 @@ def test_two_folders_with_the_same_classes(tmp_path):
     assert (train.labels.tolist(), validation.labels.tolist(), num_classes) == ([0, 0, 1, 1, 2, 2], [0, 1, 2], 3)
 
 
+@pytest.mark.parametrize(("depth", "other"), [("uint8", "uint16"), ("uint16", "uint8")])
+def test_images_to_test_on_are_read_as_those_to_train_on(tmp_path, caplog, depth, other):
+    for name, dtype in (("a", depth), ("b", other)):
+        folder(tmp_path / name, ["cat", "dog"])
+        Image.fromarray(np.full((6, 6), 9, dtype)).save(tmp_path / name / "cat" / "0.png")
+    config = replaced(CONFIG, validation_data=f"folder:{tmp_path / 'b'}")
+    train, validation, _ = labelled_sources(config, f"folder:{tmp_path / 'a'}")
+    assert train.dtype == validation.dtype == depth
+    assert caplog.messages == [
+        f"the images to test on are {other}, and those to train on are {depth}: both are read as {depth}, as an "
+        "exported model reads them"
+    ]
+
+
 def test_two_folders_that_number_their_classes_differently(tmp_path):
     data = folder(tmp_path / "a", ["cat", "dog", "eel"])
     config = replaced(CONFIG, validation_data=folder(tmp_path / "b", ["cat", "eel", "gnu"]))

@@ -3,15 +3,25 @@
 import json
 import os
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
-from keras_mae.data import Decoding
+from keras_mae.data import ArraySource, Decoding, FolderSource, Subset
 from keras_mae.trainers import run
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.settings import replaced
-from keras_mae.trainers.trained_model import TrainedModel, find_model, is_ours, say_if_outside
+from keras_mae.trainers.trained_model import (
+    TrainedModel,
+    find_model,
+    is_ours,
+    read_as_trained,
+    say_if_outside,
+    say_other_depth,
+)
+from tests.drawn import as_image, drawn, encoded, write
 
 SEEN = {"num_images": 5, "digest": "0f", "dtype": "uint16", "class_names": ["normal", "pneumonia"]}
 
@@ -145,3 +155,44 @@ def test_a_run_of_an_earlier_version(tmp_path, caplog):
     (tmp_path / "encoder.keras").write_bytes(b"")
     assert find_model(str(tmp_path / "encoder.keras")).folder is None
     assert "its crop ratio, bit depth and class names are not known here" in caplog.text
+
+
+def picture_folder(path, dtype):
+    """A source of one PNG file of this depth."""
+    write(str(path / "0.png"), encoded(as_image(drawn(6, 6, 1).astype(dtype)), "PNG"))
+    return FolderSource(str(path))
+
+
+@pytest.mark.parametrize(("of_run", "bits"), [("uint8", 8), ("uint16", 16)])
+def test_files_are_read_in_the_depth_of_the_run(tmp_path, caplog, of_run, bits):
+    trained = TrainedModel("run/encoder.keras", "run", seen={"dtype": of_run})
+    other = {"uint8": "uint16", "uint16": "uint8"}[of_run]
+    same, source = picture_folder(tmp_path / "same", of_run), picture_folder(tmp_path / "other", other)
+    part = Subset(source, np.array([0]))
+    read_as_trained(trained, same, part)
+    assert [each.dtype for each in (same, part, source)] == [of_run] * 3
+    assert source.image(tf.constant(0, tf.int64), 1).dtype == of_run
+    assert caplog.messages == [
+        f"these images have {24 - bits} bits a channel, and those that run/encoder.keras was trained on have {bits}: "
+        f"files are read in {bits} bits, as an exported model reads them"
+    ]
+    caplog.clear()
+    array = ArraySource(np.zeros((2, 6, 6, 1), other))
+    read_as_trained(trained, array)
+    assert array.dtype == other and caplog.messages[0].endswith(
+        f"levels are scaled, so that {2 ** (24 - bits) - 1} counts as {2**bits - 1} does there"
+    )
+    caplog.clear()
+    say_other_depth(trained, array)
+    assert caplog.messages == [
+        f"these images have {24 - bits} bits a channel, and those that run/encoder.keras was trained on have {bits}: "
+        f"this run and what is exported from it read {24 - bits} bits"
+    ]
+
+
+def test_nothing_is_said_of_the_same_depth_or_an_unknown_one(tmp_path, caplog):
+    source = picture_folder(tmp_path, "uint16")
+    for seen in ({}, {"dtype": "uint16"}):
+        read_as_trained(TrainedModel("x.keras", seen=seen), source)
+        say_other_depth(TrainedModel("x.keras", seen=seen), source)
+    assert source.dtype == "uint16" and not caplog.messages
