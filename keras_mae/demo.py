@@ -1,23 +1,29 @@
-"""`keras-mae demo`: pretrains on built-in digits, draws and measures the result, and exports it."""
+"""`keras-mae demo`: pretrains on built-in digits, draws, measures and exports the result, and maps other digits by it."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import time
 from importlib import metadata
 
 import numpy as np
 
-from keras_mae.data import ArraySource
+from keras_mae.data import ArraySource, open_source
 from keras_mae.data.sources import digits_source
 from keras_mae.encoders import Encoder
 from keras_mae.export import export_encoder
 from keras_mae.models import MaskedAutoencoder
 from keras_mae.one_writer import released
+from keras_mae.retrieval import open_vectors
+from keras_mae.retrieval.embedder import embedder_of
+from keras_mae.retrieval.embedding import embed_source
+from keras_mae.retrieval.map import write_map
 from keras_mae.trainers import evaluation, pictures, recipes, run
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.encoder_choice import load_encoder
 from keras_mae.trainers.pretrain import build, draw_reconstructions, pretrain
 from keras_mae.trainers.reference_loss import reference_loss
 from keras_mae.trainers.settings import changed
@@ -43,7 +49,7 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
     config = changed(recipes.load(_RECIPE, PretrainConfig), [*settings, f"seed={seed}"])
     train, test = digits_source("train"), digits_source("test")
 
-    _log.info("1/4  pretraining on %d digits, without their labels", train.num_images)
+    _log.info("1/5  pretraining on %d digits, without their labels", train.num_images)
     mae = pretrain(config, "digits", output, overwrite=overwrite)
     seconds = {"pretraining": time.perf_counter() - begin}
     folder = run.RunFolder(output)
@@ -51,9 +57,9 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
     draw_reconstructions(mae, test.images[:24], folder / run.RECONSTRUCTIONS)
     reference = reference_loss(mae, train.images)
     pictures.save(pictures.loss_curve(_losses(folder), reference), folder / run.LOSS_CURVE)
-    _log.info("2/4  wrote %s and %s", folder / run.RECONSTRUCTIONS, folder / run.LOSS_CURVE)
+    _log.info("2/5  wrote %s and %s", folder / run.RECONSTRUCTIONS, folder / run.LOSS_CURVE)
 
-    _log.info("3/4  measuring: what are the features worth?")
+    _log.info("3/5  measuring: what are the features worth?")
     rows = _feature_rows(mae, build(config), train, test)
     fine_tuning = _fine_tuning(mae, build(config), train, test)
     _log.info("\n%s\n", table(rows, fine_tuning))
@@ -65,7 +71,10 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
         mae.encoder, folder / run.SAVED_MODEL, crop_ratio=config.data.crop_ratio, images=test.images[:_CHECKED]
     )
     text = "a fresh process without keras_mae loads it, and gives the same embeddings from PNG files and uint8 arrays"
-    _log.info("4/4  wrote %s: %s", path, text)
+    _log.info("4/5  wrote %s: %s", path, text)
+
+    drawn = _draw_map(folder, test, config.data.crop_ratio)
+    _log.info("5/5  wrote %s: a map of %d digits that it has not seen; a browser opens it", drawn, test.num_images)
     seconds["total"] = time.perf_counter() - begin
     results = {
         "seed": seed,
@@ -153,6 +162,19 @@ def table(rows: dict, fine_tuning: dict) -> str:
         f"{100 * fine_tuning['from_scratch']:.1f} from scratch",
     ]
     return "\n".join(lines)
+
+
+def _draw_map(folder: run.RunFolder, test: ArraySource, crop_ratio: float) -> str:
+    """Embeds the test digits, as `keras-mae embed` does, and draws their map; returns the page's path."""
+    np.savez(folder / run.TEST_IMAGES, images=test.images, labels=test.required_labels())
+    data = f"npz:{os.path.abspath(folder / run.TEST_IMAGES)}"
+    encoder = os.path.abspath(folder / run.ENCODER)
+    weights = {"kind": "run", "source": encoder, "digest": run.digest_of(encoder)}
+    embedder = embedder_of(load_encoder(encoder), crop_ratio=crop_ratio)
+    header = {"weights": weights, "data": data, "dtype": "float32"}
+    embed_source(embedder, open_source(data), folder / run.VECTORS, header, overwrite=True)
+    write_map(open_vectors(folder / run.VECTORS), folder / run.MAP, method="umap")
+    return folder / run.MAP
 
 
 def _losses(folder: run.RunFolder) -> list[float]:

@@ -15,6 +15,7 @@ from PIL import Image
 from keras_mae import demo
 from keras_mae.data import sources
 from keras_mae.models import ViTEncoder
+from keras_mae.retrieval.map import write_map
 from tests.base import ROOT, random_images
 
 ROWS = ["pretrained encoder", "random encoder", "raw pixels"]
@@ -41,9 +42,14 @@ def check_results(results, folder):
     assert set(results["versions"]) == {"python", "tensorflow", "keras", "numpy", "scikit-learn", "mlxtend"}
     assert results["versions"]["tensorflow"] == tf.__version__
     assert json.loads((folder / "results.json").read_text()) == results
-    files = {"config.json", "seen.gz", "log.jsonl", "results.json", "model.keras", "encoder.keras"}
+    files = {"config.json", "seen.gz", "log.jsonl", "results.json", "model.keras", "encoder.keras", "test_digits.npz"}
     folders = {"tensorboard", "checkpoints", "reconstructions", "saved_model"}
-    assert set(os.listdir(folder)) == files | folders | {"reconstructions.png", "loss.png"}
+    assert set(os.listdir(folder)) == files | folders | {
+        "reconstructions.png",
+        "loss.png",
+        "vectors.parquet",
+        "map.html",
+    }
     assert os.listdir(folder / "saved_model") == ["1"]
     with Image.open(folder / "reconstructions.png") as picture:
         assert picture.size == (4 * (3 * 112 + 28) - 4, 6 * (112 + 8) + 30)  # 24 digits in six rows
@@ -64,6 +70,8 @@ def few_digits(monkeypatch):
 def test_short_form(few_digits, png_and_jpeg, verified_here, tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO", logger="keras_mae")
     folder = tmp_path / "demo"
+    # UMAP compiles itself for longer than all else here takes
+    monkeypatch.setattr(demo, "write_map", lambda vectors, path, method: write_map(vectors, path))
     results = demo.run_demo(str(folder), settings=TINY, seed=3)
     check_results(results, folder)
     assert results["seed"] == 3 and results["recipe"] == "mae_digits"
@@ -74,7 +82,7 @@ def test_short_form(few_digits, png_and_jpeg, verified_here, tmp_path, caplog, m
     assert results["accuracy"]["raw pixels"]["linear_probe"] > 0.75
     text = "\n".join(record.message for record in caplog.records)
     assert demo.table(results["accuracy"], results["fine_tuning_10_labels_per_class"]) in text
-    assert all(f"{step}/4  " in text for step in (1, 2, 3, 4))
+    assert all(f"{step}/5  " in text for step in range(1, 6))
 
     with open(folder / "config.json") as file:
         assert json.load(file)["config"]["run"]["seed"] == 3
