@@ -93,9 +93,9 @@ def _read(
     """Yields images, `(n, *image_shape)` of the source's dtype, in the order of `index`, and which could be read."""
     batches = batches_at(source, image_shape, _TOGETHER, 1.0, lambda position: tf.gather(index, position), len(index))
     with storage_errors():
-        for batch in batches.as_numpy_iterator():
-            codes = batch.get("fault", np.full(len(batch["image"]), -1))
-            yield batch["image"], usable(codes)
+        for batch in batches:
+            images = batch["image"].numpy()
+            yield images, usable(batch["fault"].numpy() if "fault" in batch else np.full(len(images), -1))
 
 
 def _jpeg(image: np.ndarray) -> bytes:

@@ -182,6 +182,7 @@ def test_what_the_weights_and_images_do_not_fit_is_refused(given, tmp_path, capf
     assert os.listdir(tmp_path) == ["gray.npz"]
 
 
+@pytest.mark.slow
 def test_sixteen_bits_are_embedded_as_sixteen_bits(tmp_path):
     encoder = small_encoder((8, 12, 1))
     encoder.save(tmp_path / "encoder.keras")

@@ -14,6 +14,7 @@ from keras_mae.retrieval import thumbnails as module
 from keras_mae.retrieval.thumbnails import source_of, thumbnails
 from tests.base import random_images
 from tests.drawn import as_image, drawn, encoded, write, write_pictures
+from tests.retrieval.embedding import FileSource, batches_at
 
 pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("png_and_jpeg")]
 
@@ -38,6 +39,19 @@ def shrunk(image):
     return np.asarray(as_image(image[:, 16:80]).resize((32, 32), Image.Resampling.BICUBIC), "float32")
 
 
+def test_an_image_that_cannot_be_read_has_none(monkeypatch):
+    """The short form of the test below, without the graphs that read and decode files."""
+    source = FileSource(
+        np.broadcast_to(np.arange(6, dtype="uint8")[:, None, None, None] * 40, (6, 4, 5, 3)), corrupt=[1]
+    )
+    monkeypatch.setattr(module, "source_of", lambda header: source)
+    monkeypatch.setattr(module, "batches_at", batches_at)
+    index = np.array([4, 1, 0, 4])
+    found = thumbnails({"image_shape": [4, 5, 3]}, index)
+    assert [one and round(pixels(one).mean() / 40) for one in found] == [4, None, 0, 4]
+
+
+@pytest.mark.slow
 def test_are_the_images_in_the_order_of_the_index(tmp_path):
     header = header_of(f"folder:{write_pictures(tmp_path, 7, (64, 96), corrupt=(1, 3))}")
     index = np.array([4, 3, 0, 4, 1, 5])
