@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import io
 import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +15,11 @@ BUNDLED = (
     *("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png"),
     *("gravel.png", "hubble_deep_field.jpg", "ihc.png", "motorcycle_left.png", "retina.jpg", "rocket.jpg"),
 )
-SIDES = (64, 112)  # of a crop, in pixels: from, to
+SIDES = (48, 96)  # of a crop, in pixels: from, to
 _SHORT = 1200  # pixels of a photograph's shorter side at most; larger ones are scaled down
 _SMALL, _WINDOW = 32, 24  # pixels at which two crops are compared
-_SHARED, _DETAIL, _ALIKE, _OF_ONE = 0.1, 4.0, 0.85, 0.05
-_TRIES = 50  # places that are tried for a crop
+_SHARED, _DETAIL, _ALIKE, _OF_ONE = 0.1, 4.0, 0.9, 0.1
+_TRIES = 60  # places that are tried for a crop
 
 
 def photographs(folder: str | None) -> list[np.ndarray]:
@@ -62,8 +61,8 @@ def crops_apart(pictures: list[np.ndarray], count: int, seed: int) -> list[Image
 
     Two crops of a photograph share at most a tenth of the smaller one. The mean step between neighbouring pixels, at
     32 x 32 gray pixels, is 4 levels or more, as one piece of blue sky is like another. The middle of these, 24 x 24
-    pixels, has a correlation below 0.85 with each of nine such windows of any other crop, 0, 4 or 8 pixels from its
-    edges, and of its mirror image. At most a twentieth of the crops are of one photograph.
+    pixels, has a correlation below 0.9 with each of nine such windows of any other crop, 0, 4 or 8 pixels from its
+    edges, and of its mirror image. At most a tenth of the crops are of one photograph.
 
     Raises:
         ValueError: if there is no place for so many.
@@ -119,26 +118,39 @@ def _shared(a: Sequence[int], b: Sequence[int]) -> float:
     return rows * columns / min(a[2], b[2]) ** 2
 
 
-def _jpeg(picture: Image.Image, quality: int) -> Image.Image:
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality)
-    return Image.open(file).convert("RGB")
-
-
-def _resized(picture: Image.Image) -> Image.Image:
+def _resized(picture: Image.Image, path: str) -> str:
     side = round(0.5 * picture.width)
-    return picture.resize((side, side), Image.Resampling.BICUBIC)
+    picture.resize((side, side), Image.Resampling.BICUBIC).save(f"{path}.png")
+    return f"{path}.png"
 
 
-COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "resized to half": _resized,
-    "JPEG, quality 50": lambda picture: _jpeg(picture, 50),
-    "mirrored": lambda picture: picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-}
+def _jpeg(picture: Image.Image, path: str) -> str:
+    picture.save(f"{path}.jpg", quality=50)
+    return f"{path}.jpg"
 
 
-def planted(originals: list[Image.Image], each: int) -> Iterator[tuple[str, int, Image.Image]]:
-    """`each` copies of every kind, each of another original: the kind, the original's index, the copy."""
-    for number, (kind, copied) in enumerate(COPIES.items()):
+def _mirrored(picture: Image.Image, path: str) -> str:
+    picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(f"{path}.png")
+    return f"{path}.png"
+
+
+# Each writes a copy to a path without ending, and returns the path with it
+COPIES: dict[str, Callable[[Image.Image, str], str]] = {"resized": _resized, "jpeg50": _jpeg, "mirrored": _mirrored}
+
+
+def write_planted(folder: str, originals: list[Image.Image], each: int) -> dict[str, dict[str, str]]:
+    """Writes crops, and `each` copies of every kind, each of another crop, into a folder.
+
+    Returns:
+        For each kind the names of the copies, with those of their originals.
+    """
+    os.makedirs(folder)
+    for index, original in enumerate(originals):
+        original.save(os.path.join(folder, f"{index:05}.png"))
+    found: dict[str, dict[str, str]] = {}
+    for number, (kind, write) in enumerate(COPIES.items()):
+        found[kind] = {}
         for index in range(number * each, (number + 1) * each):
-            yield kind, index, copied(originals[index])
+            path = write(originals[index], os.path.join(folder, f"{index:05}-{kind}"))
+            found[kind][os.path.basename(path)] = f"{index:05}.png"
+    return found

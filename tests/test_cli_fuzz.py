@@ -20,6 +20,7 @@ import pytest
 from hypothesis import strategies as st
 
 from keras_mae import cli
+from keras_mae.retrieval import write_vectors
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.knn_config import KnnConfig
@@ -51,6 +52,7 @@ PATHS = (
     "run",
     "run/encoder.keras",
     "photos.npz",
+    "vectors.npz",
     "bad.npz",
     "zero.keras",
     "notes.txt",
@@ -109,6 +111,7 @@ def flag_of(program, name):
         "strategy": st.sampled_from(["auto", "single", "mirrored", "multiworker", "tpu", ""]),
     }
     paths = ("run", "init", "output", "validation_data", "checkpoint", "stats", "labels", "folder", "results")
+    paths += ("vectors", "query")
     for path in paths:
         kinds[path] = st.sampled_from(PATHS)
     value = kinds.get(name, st.sampled_from(LITERALS))
@@ -128,6 +131,8 @@ def command_lines(draw, quick=False):
         "checkpoint": "--checkpoint=run/encoder.keras",
         "format": "--format=keras",
         "output_format": "--output_format=timm",
+        "vectors": "--vectors=vectors.npz",
+        "query": "--query=3.png",
         "to": "--to=hf://me/..",  # no repository has this name, so that nothing is uploaded with a token that is there
     }
     arguments = [good[flag] for flag in command.required]
@@ -164,6 +169,10 @@ def make_world(folder, quick=False):
     os.makedirs(os.path.join(folder, "empty"))
     pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3)).astype("uint8")
     np.savez(os.path.join(folder, "photos.npz"), images=pixels, labels=np.arange(20) % 2)
+    names = [f"{number}.png" for number in range(20)]
+    header = {"data": f"npz:{folder}/photos.npz", "image_shape": [16, 16, 3]}
+    vectors = np.random.default_rng(1).standard_normal((20, 8))
+    write_vectors(os.path.join(folder, "vectors.npz"), names, np.arange(20), None, vectors, header)
     np.savez(os.path.join(folder, "bad.npz"), pictures=pixels[:2].astype("float32"))
     write(os.path.join(folder, "zero.keras"), b"")
     write(os.path.join(folder, "notes.txt"), b"years of work")

@@ -173,8 +173,14 @@ def embedder_of_header(header: dict[str, Any]) -> Embedder:
     """What has made the vectors with this header.
 
     Raises:
-        ValueError: if the weights are not there any more, or are others.
+        ValueError: if the weights are not there any more, or are others, or the header does not name them.
     """
+    lacking = [name for name in ("weights", "pooling", "layer", "normalize", "crop_ratio") if name not in header]
+    if lacking:
+        raise ValueError(
+            f"the header of the vectors has no {lacking[0]}, and does not tell what has made them: embed the images "
+            "anew with keras-mae embed"
+        )
     own = header["weights"]
     embedder, weights = load_embedder(
         own["kind"],

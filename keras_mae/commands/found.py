@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import logging
 import os
@@ -76,7 +77,7 @@ class Found:
         texts = {f"{self._command}.csv": table, f"{self._command}.html": self._page(notes)}
         if os.path.isdir(folder) and os.listdir(folder):
             for name, text in texts.items():
-                replace_file(os.path.join(folder, name), lambda path, text=text: _write(path, text))
+                replace_file(os.path.join(folder, name), functools.partial(_write, text=text))
         else:
             with folder_aside(folder) as aside:
                 for name, text in texts.items():

@@ -164,7 +164,8 @@ def _duplicates(values: flags.FlagValues) -> None:
     found.write(
         values.output,
         [
-            f"{len(groups)} groups among {len(vectors)} images; without all but the first of each, {twice} fewer.",
+            f"Groups of duplicates: {len(groups)}, among {len(vectors)} images. Copies besides the first of each: "
+            f"{twice}.",
             f"Two images are duplicates from a cosine similarity of {threshold} on, of the whitened vectors; a group "
             "is all that such pairs connect. The similarity given is that to the group's first image.",
             "Mirrored copies are duplicates." if values.mirrored else "Mirrored copies are found with --mirrored only.",

@@ -45,21 +45,22 @@ def nearest(
     array([[0, 1]])
     """
     count, dim = len(vectors), vectors.dim if isinstance(vectors, Vectors) else np.shape(vectors)[1]
+    kind = "vector" if queries is vectors else "query"
     queries = np.asarray(queries, "float32")
     if queries.ndim != 2 or queries.shape[1] != dim:
         raise ValueError(f"queries are {dim} wide as the vectors, (M, {dim}); got {queries.shape}")
     if k < 1:
         raise ValueError(f"k is 1 or more, got {k}")
-    queries = unit_vectors(queries, "query")
+    queries = unit_vectors(queries, kind)
     exclude = np.full(len(queries), -1) if exclude is None else np.asarray(exclude, "int64")
     k = min(k, count - bool((exclude >= 0).any()))
     if k < 1:
         raise ValueError("one vector has no neighbours; embed two images or more")
-    kind = kind_of_search(count, len(queries))
-    if kind == "exact":
+    how = kind_of_search(count, len(queries))
+    if how == "exact":
         scores, indices = _exact(vectors, queries, k, exclude, rows)
     else:
-        _log.warning("%s", kind)
+        _log.warning("%s", how)
         scores, indices = indexed(vectors, queries, k, exclude, rows)
         few = np.flatnonzero(indices[:, -1] < 0)
         scores[few], indices[few] = _exact(vectors, queries[few], k, exclude[few], rows)

@@ -22,7 +22,7 @@ def expected_groups(units, threshold):
     return sorted((group.tolist() for group in groups if len(group) > 1), key=lambda group: (-len(group), group[0]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     count=st.integers(1, 60),
     dim=st.integers(2, 6),

@@ -37,7 +37,7 @@ def test_a_vector_does_not_find_itself():
     assert indices[0, 0] == 0 and scores[0, 0] == 1 and indices[1, 0] != 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     count=st.integers(2, 60),
     dim=st.integers(1, 9),
