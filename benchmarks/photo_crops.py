@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import io
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -15,10 +16,10 @@ BUNDLED = (
     *("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png"),
     *("gravel.png", "hubble_deep_field.jpg", "ihc.png", "motorcycle_left.png", "retina.jpg", "rocket.jpg"),
 )
-SIDES = (48, 96)  # of a crop, in pixels: from, to
+SIDES = (64, 112)  # of a crop, in pixels: from, to
 _SHORT = 1200  # pixels of a photograph's shorter side at most; larger ones are scaled down
-_SMALL = 32  # pixels at which two crops are compared
-_SHARED, _DETAIL, _ALIKE = 0.1, 4.0, 0.9
+_SMALL, _WINDOW = 32, 24  # pixels at which two crops are compared
+_SHARED, _DETAIL, _ALIKE, _OF_ONE = 0.1, 4.0, 0.85, 0.05
 _TRIES = 50  # places that are tried for a crop
 
 
@@ -50,51 +51,69 @@ def halves(pictures: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarra
     return [p[:, :at] for p, at in zip(pictures, cut)], [p[:, at:] for p, at in zip(pictures, cut)]
 
 
-def crops(pictures: list[np.ndarray], count: int, seed: int, apart: bool) -> list[Image.Image]:
-    """Random squares of `SIDES` pixels, from each photograph by its area.
+def crops(pictures: list[np.ndarray], count: int, seed: int) -> list[Image.Image]:
+    """Random squares of `SIDES` pixels, from each photograph by its area."""
+    places = _places(pictures, seed)
+    return [_cut(pictures, next(places)) for _ in range(count)]
 
-    Args:
-        pictures: uint8 `(H, W, 3)`.
-        count: how many.
-        seed: of the places.
-        apart: leave out what is a duplicate of another crop to begin with: two crops of a photograph share at most a
-            tenth of the smaller one; the mean step between neighbouring pixels, at 32 x 32 gray pixels, is 4 levels or
-            more (one piece of blue sky is like another); and the correlation of these pixels with those of any other
-            crop, or of its mirror image, is below 0.9.
+
+def crops_apart(pictures: list[np.ndarray], count: int, seed: int) -> list[Image.Image]:
+    """`crops` without those that are duplicates of another one to begin with.
+
+    Two crops of a photograph share at most a tenth of the smaller one. The mean step between neighbouring pixels, at
+    32 x 32 gray pixels, is 4 levels or more, as one piece of blue sky is like another. The middle of these, 24 x 24
+    pixels, has a correlation below 0.85 with each of nine such windows of any other crop, 0, 4 or 8 pixels from its
+    edges, and of its mirror image. At most a twentieth of the crops are of one photograph.
 
     Raises:
         ValueError: if there is no place for so many.
     """
-    rng = np.random.default_rng(seed)
-    pictures = [picture for picture in pictures if min(picture.shape[:2]) >= SIDES[1]]
-    areas = np.array([picture.shape[0] * picture.shape[1] for picture in pictures], float)
     found: list[Image.Image] = []
-    places: list[list[tuple[int, int, int]]] = [[] for _ in pictures]
-    seen = np.empty((count, _SMALL * _SMALL), np.float32)
-    for _ in range(_TRIES * count):
+    taken: list[list[tuple[int, int, int]]] = [[] for _ in pictures]
+    middles = np.empty((count, _WINDOW * _WINDOW), np.float32)
+    for number, *square in itertools.islice(_places(pictures, seed), _TRIES * count):
         if len(found) == count:
             return found
-        number, side = int(rng.choice(len(pictures), p=areas / areas.sum())), int(rng.integers(SIDES[0], SIDES[1] + 1))
-        picture = pictures[number]
-        top, left = (int(rng.integers(0, length - side + 1)) for length in picture.shape[:2])
-        crop = Image.fromarray(picture[top : top + side, left : left + side])
-        if apart:
-            if any(_shared(other, (top, left, side)) > _SHARED for other in places[number]):
-                continue
-            small = np.asarray(crop.convert("L").resize((_SMALL, _SMALL), Image.Resampling.BOX), np.float32)
-            steps = (np.abs(np.diff(small, axis=0)).mean() + np.abs(np.diff(small, axis=1)).mean()) / 2
-            sides = [
-                (x - x.mean()).ravel() / max(float(np.linalg.norm(x - x.mean())), 1e-6) for x in (small, small[:, ::-1])
-            ]
-            if steps < _DETAIL or any((seen[: len(found)] @ x > _ALIKE).any() for x in sides):
-                continue
-            seen[len(found)] = sides[0]
-            places[number].append((top, left, side))
+        here = taken[number]
+        if len(here) >= _OF_ONE * count or any(_shared(other, square) > _SHARED for other in here):
+            continue
+        crop = _cut(pictures, (number, *square))
+        small = np.asarray(crop.convert("L").resize((_SMALL, _SMALL), Image.Resampling.BOX), np.float32)
+        if (np.abs(np.diff(small, axis=0)).mean() + np.abs(np.diff(small, axis=1)).mean()) / 2 < _DETAIL:
+            continue
+        windows = _windows(small)
+        if (middles[: len(found)] @ np.stack([*windows, *_windows(small[:, ::-1])]).T > _ALIKE).any():
+            continue
+        middles[len(found)] = windows[4]
+        here.append((square[0], square[1], square[2]))
         found.append(crop)
     raise ValueError(f"these {len(pictures)} photographs have room for {len(found)} crops, not for {count}: give more")
 
 
-def _shared(a: tuple[int, int, int], b: tuple[int, int, int]) -> float:
+def _places(pictures: list[np.ndarray], seed: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yields random squares: the photograph's number, top, left, side."""
+    rng = np.random.default_rng(seed)
+    areas = np.array([picture.shape[0] * picture.shape[1] for picture in pictures], float)
+    areas[[min(picture.shape[:2]) < SIDES[1] for picture in pictures]] = 0
+    while True:
+        number, side = int(rng.choice(len(pictures), p=areas / areas.sum())), int(rng.integers(SIDES[0], SIDES[1] + 1))
+        top, left = (int(rng.integers(0, length - side + 1)) for length in pictures[number].shape[:2])
+        yield number, top, left, side
+
+
+def _cut(pictures: list[np.ndarray], place: tuple[int, int, int, int]) -> Image.Image:
+    number, top, left, side = place
+    return Image.fromarray(pictures[number][top : top + side, left : left + side])
+
+
+def _windows(small: np.ndarray) -> list[np.ndarray]:
+    """Nine windows of a small gray picture, each as a vector with mean 0 and length 1; the fifth is its middle."""
+    windows = [small[y : y + _WINDOW, x : x + _WINDOW].ravel() for y in (0, 4, 8) for x in (0, 4, 8)]
+    windows = [window - window.mean() for window in windows]
+    return [window / max(float(np.linalg.norm(window)), 1e-6) for window in windows]
+
+
+def _shared(a: Sequence[int], b: Sequence[int]) -> float:
     """The part of the smaller of two squares `(top, left, side)` that both have."""
     rows, columns = (max(0, min(a[i] + a[2], b[i] + b[2]) - max(a[i], b[i])) for i in (0, 1))
     return rows * columns / min(a[2], b[2]) ** 2

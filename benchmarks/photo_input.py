@@ -34,8 +34,8 @@ _SCALE = (0.2, 1.0)
 def result(rounds: int = 5, batches: int = 30) -> str:
     """Both comparisons as a JSON object."""
     with tempfile.TemporaryDirectory() as folder:
-        _write(os.path.join(folder, "small"), (500, 375), _FILES)
-        _write(os.path.join(folder, "large"), (4000, 3000), 4)
+        write_photographs(os.path.join(folder, "small"), (500, 375), _FILES)
+        write_photographs(os.path.join(folder, "large"), (4000, 3000), 4)
         record = _small(os.path.join(folder, "small"), rounds, batches)
         record |= _large(os.path.join(folder, "large"), rounds)
     return json.dumps({"benchmark": "photo_input", "cores": os.cpu_count(), **record})
@@ -115,7 +115,7 @@ def _alternate(
     return {side: statistics.median(values) for side, values in rates.items()}
 
 
-def _write(folder: str, size: tuple[int, int], count: int) -> None:
+def write_photographs(folder: str, size: tuple[int, int], count: int) -> None:
     """JPEG files of parts of scikit-learn's two photographs, enlarged or not, that all differ."""
     os.mkdir(folder)
     photographs = [Image.fromarray(image) for image in load_sample_images().images]

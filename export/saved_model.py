@@ -178,7 +178,7 @@ def _export(
     if format not in FORMATS:
         raise ValueError(f"a format is one of {', '.join(FORMATS)}; got {format!r}")
     with _new_version(directory, version) as (aside, final):
-        live, converted = make(model), _in_dtype(model, dtype)
+        live, converted = make(model), model_in_dtype(model, dtype)
         served = live if converted is model else make(converted)
         served.licence = licence
         if format == "savedmodel":
@@ -237,7 +237,7 @@ def _text_file(folder: str, name: str, text: str) -> str:
     return path
 
 
-def _in_dtype(model: keras.Model, dtype: str | None) -> Any:
+def model_in_dtype(model: keras.Model, dtype: str | None) -> Any:
     """`model` itself, or a copy that computes in `dtype`; the weights are float32 either way."""
     if dtype is None:
         dtype = "bfloat16" if model.compute_dtype == "bfloat16" else "float32"

@@ -17,6 +17,7 @@ from absl import flags
 from keras_mae.commands import (
     classifiers,
     converting,
+    embedding,
     exporting,
     images,
     mapping,
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Command] = {
     "outliers": searching.OUTLIERS,
     "map": mapping.MAP,
     "reconstruct": pretraining.RECONSTRUCT,
+    "embed": embedding.EMBED,
     "export": exporting.EXPORT,
     "convert": converting.CONVERT,
     "card": publishing.CARD,
@@ -124,8 +126,8 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
     except Preempted as error:
         print(f"keras-mae {name}: {error}", file=sys.stderr)
         return _TERMINATED
-    except KeyboardInterrupt:
-        print(f"keras-mae {name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(f"keras-mae {name}: {str(interruption) or 'interrupted'}", file=sys.stderr)
         return 130
     except Exception as error:
         tensorflow = sys.modules.get("tensorflow")

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_mae.data import CorruptImages, Source, evaluation_dataset
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.encoders import Encoder
+from keras_mae.encoders.finite import check_finite
 
 ENCODED = 256  # images that are encoded together
 
@@ -49,10 +50,5 @@ def features_of(
         features, labels = zip(*((embed(images).numpy(), batch.numpy()) for images, batch in dataset), strict=True)
     corrupt.check()
     found = np.concatenate(features)
-    broken = np.count_nonzero(~np.isfinite(found).all(axis=1))
-    if broken:
-        raise ValueError(
-            f"the encoder's features of {broken} of {len(found)} images are not finite: its weights hold NaN, or its "
-            f"dtype policy, {encoder.dtype_policy.name}, does not hold its activations"
-        )
+    check_finite(found, encoder.dtype_policy.name)
     return found, np.concatenate(labels)

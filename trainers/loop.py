@@ -59,7 +59,7 @@ def train(
     """
     epochs = config.optimizer.epochs
     strategy = model.distribute_strategy
-    with _sigterm() as received:
+    with noted_sigterm() as received:
         steps, minutes = config.run.checkpoint_steps, config.run.checkpoint_minutes
         checkpoints = Checkpoints(folder / run.CHECKPOINTS, model, steps_per_epoch, steps, minutes, received)
         done = checkpoints.restore() if resume else 0
@@ -114,7 +114,7 @@ def train(
 
 
 @contextmanager
-def _sigterm() -> Iterator[Callable[[], bool]]:
+def noted_sigterm() -> Iterator[Callable[[], bool]]:
     """Only notes SIGTERM while it is entered; yields a function that tells whether it came."""
     received = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # no other thread can handle signals

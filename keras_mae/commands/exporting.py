@@ -94,19 +94,24 @@ def _check(values: flags.FlagValues) -> None:
         raise ValueError(f"--labels: there is no file {values.labels}")
     check_model(values)
     check_init(values, values.init)
-    if _trained_model(values) is None and values.model != "encoder":
+    if trained_model(values.run, values.init, values.model) is None and values.model != "encoder":
         raise ValueError(f"--init={values.init} is an encoder, to be exported as --model=encoder; got {values.model}")
 
 
-def _trained_model(values: flags.FlagValues) -> TrainedModel | None:
-    """The model's file, and its run; None for published weights."""
-    from keras_mae.trainers import run
+def trained_model(run: str | None, init: str | None, kind: str = "encoder") -> TrainedModel | None:
+    """The model's file, and its run, that `--run` or `--init` names; None for published weights."""
+    from keras_mae.trainers.run import ENCODER, MODEL
     from keras_mae.trainers.trained_model import find_model, is_ours
 
-    path = values.run or values.init
-    if values.run is None and not is_ours(path):
+    path = run or init or ""
+    if run is None and not is_ours(path):
         return None
-    return find_model(path, run.ENCODER if values.model == "encoder" else run.MODEL)
+    return find_model(path, ENCODER if kind == "encoder" else MODEL)
+
+
+def pooling_of_run(trained: TrainedModel) -> str:
+    """The pooling of a classifier's run; the mean for another one."""
+    return getattr(getattr(trained.config, "head", None), "pooling", "mean")
 
 
 def _export(values: flags.FlagValues) -> None:
@@ -153,12 +158,12 @@ def _write(values: flags.FlagValues, output: str) -> str:
     from keras_mae import export
     from keras_mae.trainers.trained_model import say_if_outside
 
-    trained = _trained_model(values)
+    trained = trained_model(values.run, values.init, values.model)
     if trained is None:
-        model, trained = _load_published(values)
+        model, trained = load_published(values.init, values.init_format)
         encoder = model
     else:
-        model, encoder = _load_for_export(trained.path, values.model)
+        model, encoder = load_for_export(trained.path, values.model)
     crop_ratio = trained.crop_ratio if values.crop_ratio is None else values.crop_ratio
     say_if_outside(trained, _taken(values, crop_ratio))
     images, trained = _look_at_data(values, trained, encoder.image_shape, crop_ratio)
@@ -167,7 +172,7 @@ def _write(values: flags.FlagValues, output: str) -> str:
     if values.model != "autoencoder":
         arguments |= {"crop_ratio": crop_ratio, "decoding": trained.decoding}
     if values.model == "encoder":
-        pooling = values.pooling or getattr(getattr(trained.config, "head", None), "pooling", "mean")
+        pooling = values.pooling or pooling_of_run(trained)
         arguments |= {"pooling": pooling, "normalize": values.normalize}
         return export.export_encoder(model, output, format=values.format, **arguments)
     if values.model == "classifier":
@@ -202,19 +207,19 @@ def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -
     return names
 
 
-def _load_published(values: flags.FlagValues) -> tuple[Any, TrainedModel]:
+def load_published(init: str, init_format: Any) -> tuple[Any, TrainedModel]:
     """The encoder of published weights, and its licence."""
     from keras_mae.trainers.encoder_choice import published_encoder
     from keras_mae.trainers.first_weights import find_weights
     from keras_mae.trainers.trained_model import TrainedModel
     from keras_mae.trainers.training_parts import Weights
 
-    own = Weights(values.init, values.init_format)
-    encoder, init = published_encoder(own, find_weights(own))
-    return encoder, TrainedModel(values.init, init=init)
+    own = Weights(init, init_format)
+    encoder, record = published_encoder(own, find_weights(own))
+    return encoder, TrainedModel(init, init=record)
 
 
-def _load_for_export(path: str, kind: str):
+def load_for_export(path: str, kind: str):
     """The model in a file, or its encoder if that is the kind to export; and its encoder."""
     from keras_mae import models
     from keras_mae.models.masked_image_model import MaskedImageModel

@@ -48,9 +48,14 @@ def _duplicates_flags() -> flags.FlagValues:
     values = _make_flags()
     flags.DEFINE_float(
         "threshold", None,
-        "the similarity from which on two images are duplicates, between 0 and 1, of the whitened vectors; the "
-        "documented one if not given",
+        "the cosine similarity of the whitened vectors, up to 1, from which on two images are duplicates; 0.97 if not "
+        "given",
         lower_bound=0, upper_bound=1, flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_bool(
+        "mirrored", False,
+        "find mirrored copies too: embeds all images once more, mirrored, with the same weights",
+        flag_values=values,
     )  # fmt: skip
     return values
 
@@ -142,7 +147,12 @@ def _duplicates(values: flags.FlagValues) -> None:
 
     vectors = open_vectors(values.vectors)
     threshold = THRESHOLD if values.threshold is None else values.threshold
-    units = whitened(vectors.array())
+    array = vectors.array()
+    if values.mirrored:
+        from keras_mae.commands.mirrored import mirrored_vectors
+
+        array = (array + mirrored_vectors(vectors)) / 2
+    units = whitened(array)
     groups = duplicate_groups(units, threshold)
     found = Found("duplicates", vectors, ["group", "similarity"])
     for number, group in enumerate(groups, 1):
@@ -157,6 +167,7 @@ def _duplicates(values: flags.FlagValues) -> None:
             f"{len(groups)} groups among {len(vectors)} images; without all but the first of each, {twice} fewer.",
             f"Two images are duplicates from a cosine similarity of {threshold} on, of the whitened vectors; a group "
             "is all that such pairs connect. The similarity given is that to the group's first image.",
+            "Mirrored copies are duplicates." if values.mirrored else "Mirrored copies are found with --mirrored only.",
         ],
     )
 

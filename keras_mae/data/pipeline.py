@@ -162,15 +162,51 @@ def evaluation_dataset(
         source.required_labels()
     look_at_some(source, image_shape[-1], corrupt or CorruptImages(source))
 
+    count = len(range(host, source.num_images, num_hosts))
+    rows = _evaluated(source, image_shape, crop_ratio, lambda n: host + n * num_hosts, count, batch_size)
+    batches = _handed_out(rows, corrupt, with_labels, drop=True).rebatch(batch_size)
+    return untuned(batches, one_thread_each=source.encoded).prefetch(tf.data.AUTOTUNE)
+
+
+def batches_at(
+    source: Source,
+    image_shape: tuple[int, int, int],
+    batch_size: int,
+    crop_ratio: float,
+    index_at: Callable[[tf.Tensor], tf.Tensor],
+    count: int,
+) -> tf.data.Dataset:
+    """Returns chosen images in a chosen order, after the evaluation transform; every image keeps its place.
+
+    Args:
+        source, image_shape, crop_ratio: as for `evaluation_dataset`.
+        batch_size: images in a batch; the last one may be smaller.
+        index_at: a function from a position, an int64 scalar in [0, count), to an image's index.
+        count: the number of images.
+
+    Returns:
+        Batches of `image`, `(n, H, W, C)` of the source's dtype, zeros for images that cannot be used; `label`, int64
+        `(n,)`, -1 without; and `fault`, int64 `(n,)`, see `CorruptImages.code`, which images in memory lack.
+    """
+    rows = _evaluated(source, image_shape, crop_ratio, index_at, count, batch_size).rebatch(batch_size)
+    return untuned(rows, one_thread_each=source.encoded).prefetch(tf.data.AUTOTUNE)
+
+
+def _evaluated(
+    source: Source,
+    image_shape: tuple[int, int, int],
+    crop_ratio: float,
+    index_at: Callable,
+    count: int,
+    batch_size: int,
+) -> tf.data.Dataset:
+    """Returns rows after the evaluation transform, see `guarded_rows`."""
+
     def row_at(position, example):
         image = source.pixels(example["image"], image_shape[-1])
         return {**example, "image": evaluation_transform(image, image_shape, crop_ratio)}
 
-    count = len(range(host, source.num_images, num_hosts))
-    maker = RowMaker(source, lambda position: host + position * num_hosts, row_at)
-    rows = guarded_rows(maker, 0, count, batch_size, replace=False)
-    batches = _handed_out(rows, corrupt, with_labels, drop=True).rebatch(batch_size)
-    return untuned(batches, one_thread_each=source.encoded).prefetch(tf.data.AUTOTUNE)
+    return guarded_rows(RowMaker(source, index_at, row_at), 0, count, batch_size, replace=False)
 
 
 def _handed_out(

@@ -99,6 +99,24 @@ def kind_of(specification: str, flag: str = "--data") -> tuple[str, str]:
     raise ValueError(f"data is given as {_FORMS}; got {specification!r}{hint}")
 
 
+def absolute(specification: str) -> str:
+    """Returns the specification with absolute paths, for another working directory."""
+    kind, rest = kind_of(specification)
+    if kind == "memory":
+        return f"memory:{absolute(rest)}"
+    if kind == "disk":
+        cache, inner = _cache_of(rest)
+        return f"disk:{_absolute_path(cache)}:{absolute(inner)}"
+    if kind == "tfds":
+        name, at, path = rest.partition("@")
+        return f"tfds:{name}{at}{path and _absolute_path(path)}"
+    return f"{kind}:{_absolute_path(rest)}" if rest else kind
+
+
+def _absolute_path(path: str) -> str:
+    return path if "://" in path else os.path.abspath(path)
+
+
 def _kind_of_path(path: str) -> str | None:
     if path.endswith(".npz"):
         return "npz"
@@ -160,10 +178,7 @@ def _memory(rest: str, split: str | None) -> Source:
 
 
 def _disk(rest: str, split: str | None) -> Source:
-    match = re.fullmatch(r"((?:\w+://)?[^:]+):(.+)", rest)
-    if not match:
-        raise ValueError(f"a cache is given as disk:CACHE:SPECIFICATION; got 'disk:{rest}'")
-    cache, specification = match.groups()
+    cache, specification = _cache_of(rest)
     source = open_source(specification, split)
     if not source.encoded:
         return source
@@ -184,6 +199,14 @@ def _disk(rest: str, split: str | None) -> Source:
         wrong = f"disk:{cache}: does not hold what {specification} has: {change}"
         raise ValueError(f"{wrong}; remove the cache, and it is written anew")
     return kept
+
+
+def _cache_of(rest: str) -> tuple[str, str]:
+    """Splits what follows `disk:` into the cache's folder and a specification."""
+    match = re.fullmatch(r"((?:\w+://)?[^:]+):(.+)", rest)
+    if not match:
+        raise ValueError(f"a cache is given as disk:CACHE:SPECIFICATION; got 'disk:{rest}'")
+    return match[1], match[2]
 
 
 def _changed(note: str, now: dict) -> str:

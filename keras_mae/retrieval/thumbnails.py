@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from keras_mae.data import Decoding, Source, evaluation_transform, open_source
+from keras_mae.data import Decoding, Source, open_source
 from keras_mae.data.corrupt_images import usable
 from keras_mae.data.display import Display
-from keras_mae.data.guarded import RowMaker, guarded_rows, untuned
 from keras_mae.data.patient_reading import storage_errors
+from keras_mae.data.pipeline import batches_at
 from keras_mae.data.seen import Seen
 
 _TOGETHER = 256  # images
@@ -89,15 +89,9 @@ def _read(
     source: Source, index: np.ndarray, image_shape: tuple[int, int, int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields images, `(n, *image_shape)` of the source's dtype, in the order of `index`, and which could be read."""
-
-    def make(position, example):
-        image = source.pixels(example["image"], image_shape[-1])
-        return {"image": evaluation_transform(image, image_shape, crop_ratio=1.0)}
-
-    maker = RowMaker(source, lambda position: tf.gather(index, position), make)
-    rows = untuned(guarded_rows(maker, 0, len(index), _TOGETHER, replace=False), one_thread_each=True)
+    batches = batches_at(source, image_shape, _TOGETHER, 1.0, lambda position: tf.gather(index, position), len(index))
     with storage_errors():
-        for batch in rows.prefetch(1).as_numpy_iterator():
+        for batch in batches.as_numpy_iterator():
             codes = batch.get("fault", np.full(len(batch["image"]), -1))
             yield batch["image"], usable(codes)
 

@@ -23,9 +23,10 @@ from pyarrow import parquet
 
 from keras_mae.whole_file import replace_file
 
-HEADER = b"keras_mae"
+HEADER = "keras_mae"
 DTYPES = ("float32", "float16")
 ENDINGS = (".parquet", ".npz")
+UNFINISHED = ".shards"  # the end of the name of a folder of which shards are missing
 _SHARD = re.compile(r"vectors-(\d{5,})-of-(\d{5,})\.parquet")
 _COLUMNS = ("index", "name", "vector")
 _ARRAYS = ("vectors", "names", "index", "header")
@@ -174,7 +175,7 @@ def table_of(
         columns["label"] = pyarrow.array(np.asarray(labels, "int64"))
     flat = pyarrow.array(np.ascontiguousarray(array).reshape(-1))
     columns["vector"] = pyarrow.FixedSizeListArray.from_arrays(flat, array.shape[1])
-    metadata: dict[str | bytes, str] = {HEADER: json.dumps(header, sort_keys=True), **(more or {})}
+    metadata = {HEADER: json.dumps(header, sort_keys=True), **(more or {})}
     return pyarrow.table(columns).replace_schema_metadata(metadata)
 
 
@@ -192,13 +193,18 @@ def shard_name(number: int, count: int) -> str:
     return f"vectors-{number:05}-of-{count:05}.parquet"
 
 
+def is_shard(name: str) -> bool:
+    """Whether a file has the name of a shard."""
+    return _SHARD.fullmatch(name) is not None
+
+
 def shards_in(folder: str) -> list[str]:
     """The paths of all shards in a folder.
 
     Raises:
         ValueError: if there is none, some are missing, or they belong to several sets.
     """
-    found = sorted(filter(_SHARD.fullmatch, os.listdir(folder)))
+    found = sorted(filter(is_shard, os.listdir(folder)))
     if not found:
         raise ValueError(f"{folder} holds no vectors: a folder of vectors has files such as {shard_name(0, 1)}")
     counts = {int(_SHARD.fullmatch(name)[2]) for name in found}  # type: ignore[index]
@@ -206,10 +212,10 @@ def shards_in(folder: str) -> list[str]:
         raise ValueError(f"{folder} holds shards of several sets, such as {found[0]} and {found[-1]}")
     (count,) = counts
     if len(found) < count:
-        raise ValueError(
-            f"{folder} holds {len(found)} of {count} shards: type the command that has begun it once more, and it "
-            "continues"
-        )
+        remedy = "embed the images anew with --overwrite"
+        if folder.rstrip("/").endswith(UNFINISHED):
+            remedy = "type the keras-mae embed that has begun them once more, and it continues"
+        raise ValueError(f"{folder} holds {len(found)} of {count} shards: {remedy}")
     return [os.path.join(folder, name) for name in found]
 
 
@@ -240,7 +246,7 @@ def header_of(path: str) -> dict[str, Any]:
     """The header of a parquet file of vectors; a `ValueError` if it is another file."""
     schema = _opened(path).schema_arrow
     try:
-        header = json.loads((schema.metadata or {})[HEADER])
+        header = json.loads((schema.metadata or {})[HEADER.encode()])
         kind = schema.field("vector").type
         if kind.list_size != header["dim"] or set(_COLUMNS) - set(schema.names):
             raise KeyError("dim")

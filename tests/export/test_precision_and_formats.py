@@ -24,14 +24,14 @@ pytestmark = pytest.mark.medium
 @pytest.mark.parametrize("make", [small_encoder, lambda: ImageClassifier(small_encoder(), 3), small_mae])
 def test_a_copy_in_bfloat16_has_the_same_weights(make):
     model = make()
-    copy = saved_model._in_dtype(model, "bfloat16")
+    copy = saved_model.model_in_dtype(model, "bfloat16")
     assert type(copy) is type(model) and (copy.compute_dtype, copy.variable_dtype) == ("bfloat16", "float32")
     encoder = getattr(copy, "encoder", copy)
     assert encoder.blocks[0].mlp_hidden.compute_dtype == encoder.compute_dtype == "bfloat16"
     for found, expected in zip(copy.weights, model.weights, strict=True):
         np.testing.assert_array_equal(found, expected)
-    assert saved_model._in_dtype(model, "float32") is saved_model._in_dtype(model, None) is model
-    assert saved_model._in_dtype(copy, "float32").compute_dtype == "float32"
+    assert saved_model.model_in_dtype(model, "float32") is saved_model._in_dtype(model, None) is model
+    assert saved_model.model_in_dtype(copy, "float32").compute_dtype == "float32"
 
 
 def test_bfloat16_is_asked_for(tmp_path, verified_here):
@@ -52,7 +52,7 @@ def test_the_tolerance_of_bfloat16_holds_with_room_for_deep_networks(num_layers)
     encoder = ViTEncoder((32, 32, 3), 4, hidden_dim=192, num_layers=num_layers, num_heads=3)
     images = verify.drawn_images((32, 32, 3), 8)
     tokens = {
-        dtype: tf.cast(saved_model._in_dtype(encoder, dtype)(images)["patch_tokens"], tf.float32).numpy()
+        dtype: tf.cast(saved_model.model_in_dtype(encoder, dtype)(images)["patch_tokens"], tf.float32).numpy()
         for dtype in ("float32", "bfloat16")
     }
     difference = np.abs(tokens["bfloat16"] - tokens["float32"]).max() / np.abs(tokens["float32"]).max()
@@ -66,7 +66,7 @@ def test_embeddings_of_photographs_in_bfloat16_point_the_same_way(preset):
     images = np.stack([evaluation_transform(tf.constant(image), encoder.image_shape) for image in photographs])
     for pooling in ("mean", "cls"):
         one, other = (
-            tf.cast(saved_model._in_dtype(encoder, dtype).features(images, pooling), tf.float32).numpy()
+            tf.cast(saved_model.model_in_dtype(encoder, dtype).features(images, pooling), tf.float32).numpy()
             for dtype in ("float32", "bfloat16")
         )
         cosines = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
@@ -75,7 +75,7 @@ def test_embeddings_of_photographs_in_bfloat16_point_the_same_way(preset):
 
 def test_a_model_trained_in_float16_is_written_in_float32():
     live = small_encoder(PLANES, dtype="mixed_float16")
-    written = saved_model._in_dtype(live, None)
+    written = saved_model.model_in_dtype(live, None)
     assert written.compute_dtype == "float32"
     served = {model.compute_dtype: ServedEncoder(model) for model in (live, written)}
     cases = verify.example_cases(served["float16"], None)

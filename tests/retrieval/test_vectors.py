@@ -118,7 +118,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, ending):
 def test_shards_that_do_not_belong_together_are_refused(tmp_path):
     for number in (0, 2):
         written(tmp_path / shard_name(number, 3))
-    with pytest.raises(ValueError, match="holds 2 of 3 shards: type the command that has begun it once more"):
+    with pytest.raises(ValueError, match="holds 2 of 3 shards: embed the images anew with --overwrite"):
         open_vectors(str(tmp_path))
     written(tmp_path / shard_name(1, 3), {**HEADER, "pooling": "cls"})
     with pytest.raises(ValueError, match="vectors-00001-of-00003.parquet holds vectors of another set than .*headers"):

@@ -1,0 +1,276 @@
+"""`keras-mae embed`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from keras_mae.commands.command import Command, define_data, define_init
+from keras_mae.commands.exporting import load_for_export, load_published, pooling_of_run, trained_model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+    from keras_mae.data import Source
+    from keras_mae.retrieval.embedder import Embedder
+
+_log = logging.getLogger("keras_mae")
+_SOURCES = ("run", "model", "init")
+_OF_EXPORT = ("pooling", "layer", "normalize", "crop_ratio")  # of which an exported model has its own
+
+
+def _embed_flags() -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string(
+        "run", None, "the encoder: the folder of a run, or a model's file: FILE.keras; or --init, or --model",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string(
+        "model", None, "an exported encoder: the model's folder, of which the newest version is taken, or a version's",
+        flag_values=values,
+    )  # fmt: skip
+    define_init(values)
+    define_data(values)
+    flags.DEFINE_string(
+        "output", None,
+        "the vectors: a file, NAME.parquet or NAME.npz, or a folder of parquet shards, for more than fit into memory; "
+        "OUTPUT.shards has those of an interrupted command, which continues when it is given again",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "pooling", None, ["mean", "cls", "both"],
+        "a vector is the mean of the patch tokens, the class token, or the class token followed by the mean; if not "
+        "given, the pooling of a classifier's run, else the mean",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_integer(
+        "layer", None, "the layer whose tokens are pooled, counted from 1; the encoder's output if not given",
+        lower_bound=1, flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_bool("normalize", False, "scale vectors to length 1", flag_values=values)
+    flags.DEFINE_enum(
+        "dtype", "float32", ["float32", "float16"], "of the numbers in the file; vectors are computed in float32",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_float(
+        "crop_ratio", None,
+        "share of a scaled image's side that is used; if not given, the run's own, or 0.875 for weights of no run",
+        lower_bound=0, upper_bound=1, flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_enum(
+        "strategy", "auto", ["auto", "single", "mirrored"],
+        "the devices: one, or all GPUs of this machine, which share each batch; auto takes all if there are several",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_integer("batch_size", 64, "images that are encoded together", lower_bound=1, flag_values=values)
+    flags.DEFINE_bool("overwrite", False, "discard vectors that are there, and begin anew", flag_values=values)
+    return values
+
+
+def _check(values: flags.FlagValues) -> None:
+    """Refuses what cannot be embedded."""
+    from keras_mae.retrieval.exported import exported_metadata, exported_version
+    from keras_mae.retrieval.outputs import check_output
+    from keras_mae.trainers.checks import check_source
+
+    given = [name for name in _SOURCES if values[name].value is not None]
+    if len(given) != 1:
+        had = " and ".join(f"--{name}" for name in given) or "none of them"
+        raise ValueError(f"needs one of --run, --model and --init, got {had}; see keras-mae embed --help")
+    check_source(values.init, values.run, ["init_format"] if values.init_format else [])
+    check_output(values.output)
+    if values.layer is not None and values.pooling in ("cls", "both"):
+        raise ValueError(
+            f"--layer takes the patch tokens of a layer, which --pooling=mean pools; got --pooling={values.pooling}"
+        )
+    if values.crop_ratio == 0:
+        raise ValueError("--crop_ratio lies above 0, up to 1; got 0")
+    if values.model is None:
+        trained_model(values.run, values.init)
+        return
+    version = exported_version(values.model)
+    said = {"layer": None, "normalize": False, **exported_metadata(version)}
+    for flag in _OF_EXPORT:
+        if values[flag].present and values[flag].value != said.get(flag):
+            raise ValueError(
+                f"--{flag}={values[flag].value} is not what {version} was exported with, {said.get(flag)}: leave it "
+                "out, or name the run with --run"
+            )
+
+
+def load_embedder(
+    kind: str,
+    source: str,
+    init_format: str | None = None,
+    pooling: str | None = None,
+    layer: int | None = None,
+    normalize: bool = False,
+    crop_ratio: float | None = None,
+) -> tuple[Embedder, dict[str, Any]]:
+    """What turns images into vectors, and what the header of the vectors says of its weights.
+
+    Args:
+        kind: `"run"`, `"model"` or `"init"`.
+        source: what the flag of this name says.
+        init_format: of the weights, as `--init_format`.
+        pooling, layer, normalize, crop_ratio: as the flags; the run's own pooling and crop ratio if None. An exported
+            model has its own of all four.
+
+    Raises:
+        ValueError: if there is no encoder.
+    """
+    from keras_mae.export.saved_model import model_in_dtype
+    from keras_mae.retrieval.embedder import embedder_of, exported_embedder
+    from keras_mae.retrieval.exported import exported_version
+    from keras_mae.trainers.run import digest_of
+    from keras_mae.trainers.trained_model import say_if_outside
+
+    if kind == "model":
+        source = exported_version(source)  # a newer version may come
+    weights: dict[str, Any] = {"kind": kind, "source": os.path.abspath(source) if os.path.exists(source) else source}
+    if kind == "model":
+        return exported_embedder(source), {**weights, "digest": digest_of(source)}
+    run, init = (source, None) if kind == "run" else (None, source)
+    trained = trained_model(run, init)
+    if trained is None:
+        encoder, trained = load_published(source, init_format)
+        weights |= {"format": init_format, "digest": trained.init["digest"]}
+    else:
+        _, encoder = load_for_export(trained.path, "encoder")
+        weights["digest"] = digest_of(trained.path)
+        ratio = trained.crop_ratio if crop_ratio is None else crop_ratio
+        say_if_outside(trained, f"the crop ratio is {ratio} (--crop_ratio), and transparent pixels are white")
+    embedder = embedder_of(
+        model_in_dtype(encoder, None),  # float16 is served in float32
+        pooling or pooling_of_run(trained),
+        layer,
+        normalize,
+        trained.crop_ratio if crop_ratio is None else crop_ratio,
+        trained.decoding,
+        trained.seen.get("dtype") or "auto",
+    )
+    return embedder, weights
+
+
+def embedder_of_header(header: dict[str, Any]) -> Embedder:
+    """What has made the vectors with this header.
+
+    Raises:
+        ValueError: if the weights are not there any more, or are others.
+    """
+    own = header["weights"]
+    embedder, weights = load_embedder(
+        own["kind"],
+        own["source"],
+        own.get("format"),
+        header["pooling"],
+        header["layer"],
+        header["normalize"],
+        header["crop_ratio"],
+    )
+    if weights["digest"] != own["digest"]:
+        raise ValueError(
+            f"{own['source']} holds other weights than those that made the vectors (digest {own['digest']} there, "
+            f"{weights['digest']} now): put them back, or embed the images anew"
+        )
+    return embedder
+
+
+def embed_image_files(header: dict[str, Any], paths: Sequence[str]) -> np.ndarray:
+    """The vectors of image files, made as those with this header.
+
+    Args:
+        header: of vectors that `keras-mae embed` has written.
+        paths: of the files.
+
+    Returns:
+        float32 `(n, D)`, in the order of the paths.
+
+    Raises:
+        ValueError: if the weights are not there any more, or are others; or a file is no image.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    from keras_mae.data import Decoding, evaluation_transform
+    from keras_mae.data.decoding import decode_file
+
+    embedder = embedder_of_header(header)
+    decoding = Decoding(**{**header["decoding"], "tiff": True})
+    images = []
+    for path in paths:
+        try:
+            image = decode_file(tf.io.read_file(path), embedder.image_shape[-1], header["pixel_dtype"], decoding)
+        except tf.errors.OpError as error:
+            raise ValueError(f"{path} is no image that can be read: {' '.join(error.message.split())[:160]}") from error
+        images.append(evaluation_transform(image, embedder.image_shape, embedder.crop_ratio))
+    return np.concatenate([embedder.function(image[None]).numpy() for image in images])
+
+
+def _read_as_trained(source: Source, pixel_dtype: str) -> None:
+    """Sets the depth to which image files are decoded to that of the training, as an exported model does."""
+    if pixel_dtype not in ("auto", source.dtype) and source.encoded:
+        _log.warning(
+            "the images are %s, and the model was trained on %s: files are read as %s, as an exported model reads them",
+            source.dtype, pixel_dtype, pixel_dtype,
+        )  # fmt: skip
+        source.dtype = pixel_dtype
+
+
+def _strategy(name: str) -> tf.distribute.Strategy:
+    """The devices; unlike training, `auto` never takes several machines."""
+    import tensorflow as tf
+
+    from keras_mae.trainers.strategy import make_strategy
+
+    several = len(tf.config.list_physical_devices("GPU")) > 1
+    return make_strategy({"auto": "mirrored" if several else "single"}.get(name, name))
+
+
+def _embed(values: flags.FlagValues) -> None:
+    from keras_mae.data import open_source
+    from keras_mae.data.sources import absolute, kind_of
+    from keras_mae.retrieval.embedder import on_replicas
+    from keras_mae.retrieval.embedding import Interrupted, embed_source
+    from keras_mae.trainers.labelled_data import check_channels
+    from keras_mae.trainers.loop import noted_sigterm
+    from keras_mae.trainers.run import Preempted
+
+    kind_of(values.data)
+    strategy = _strategy(values.strategy)
+    kind, named = next((name, values[name].value) for name in _SOURCES if values[name].value is not None)
+    with strategy.scope():
+        how = (values.init_format, values.pooling, values.layer, values.normalize, values.crop_ratio)
+        embedder, weights = load_embedder(kind, str(named), *how)
+    source = open_source(values.data, decoding=embedder.decoding)
+    check_channels(source, embedder.image_shape[-1])
+    _read_as_trained(source, embedder.pixel_dtype)
+    header = {"weights": weights, "data": absolute(values.data), "dtype": values.dtype}
+    function = on_replicas(strategy, embedder.function)
+    with noted_sigterm() as received:
+        try:
+            done = embed_source(
+                embedder, source, values.output, header, values.batch_size, values.overwrite, function, received
+            )
+        except Interrupted as error:
+            raise Preempted(f"asked to end (SIGTERM): {error}") from None
+    what = f"{done.num_vectors} vectors of {done.dim} numbers"
+    if done.was_there:
+        print(f"{values.output} is there already: {what}, of these images, weights and settings")
+        return
+    left_out = done.num_images - done.num_vectors
+    print(f"wrote {values.output}: {what}" + (f"; {left_out} left out, see {done.corrupt_list}" if left_out else ""))
+
+
+EMBED = Command(
+    "turn images into vectors: one a row, with its name and label, for search and maps",
+    _embed_flags,
+    _embed,
+    ("data", "output"),
+    _check,
+)
