@@ -77,6 +77,8 @@ def source_of(header: dict[str, Any]) -> Source:
         source = open_source(data, decoding=decoding)
     except OSError as error:
         raise ValueError(f"the images of the vectors, {data}, cannot be read: {error}") from error
+    if source.encoded and header.get("pixel_dtype"):
+        source.dtype = header["pixel_dtype"]  # as the files were read
     known = header.get("num_images", source.num_images), header.get("data_digest")
     now = Seen(source).summary["digest"] if known[1] else None
     if known != (source.num_images, now):
