@@ -56,7 +56,11 @@ def written(vectors: str, path: str) -> dict[str, float]:
     begin = time.perf_counter()
     facts = write_map(open_vectors(vectors), path)
     seconds = time.perf_counter() - begin
-    return {"seconds": round(seconds, 1), "megabytes": round(facts.num_bytes / 1e6, 1), "thumbnails": facts.num_thumbnails}
+    return {
+        "seconds": round(seconds, 1),
+        "megabytes": round(facts.num_bytes / 1e6, 1),
+        "thumbnails": facts.num_thumbnails,
+    }
 
 
 def frames(browser, path: str, size: str) -> dict[str, object]:

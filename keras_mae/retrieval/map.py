@@ -161,12 +161,13 @@ def _jpegs(vectors: Vectors, budget: float, notes: list[str]) -> list[bytes]:
             found[place] = jpeg or b""
 
     order = np.random.default_rng(0).permutation(count)
-    few, rest = np.split(order, [_TRIED])
+    few = order[:_TRIED]
     try:
         read(few)
         each = len(gzip.compress(b"".join(found))) / len(few)  # compressed, as on the page
         fitting = int(budget / max(each, 1))
-        read(rest[: max(fitting - len(few), 0)])
+        if min(fitting, count) > len(few):
+            read(order[:fitting])  # all at once, as the colours of more than three channels are those of one reading
     except ValueError as error:
         _log.warning("the map has no thumbnails: %s", error)
         notes.append("The images were not there when this map was made, so it shows their names alone.")

@@ -59,12 +59,17 @@ async function main() {
     return frame;
   }
 
+  // Lets the highlighted class and the names that are searched stand out, where both are asked for those of both.
   function emphasise() {
-    map.strong = null;
-    if (only !== null || hits) {
-      map.strong = new Uint8Array(count);
-      for (let i = 0; i < count; i++) map.strong[i] = (only === null || group(i) === only) && (!hits || hits[i]) ? 1 : 0;
+    map.strong = only === null && !hits ? null : new Uint8Array(count);
+    let found = 0;
+    for (let i = 0; map.strong && i < count; i++) {
+      found += map.strong[i] = (only === null || group(i) === only) && (!hits || hits[i]) ? 1 : 0;
     }
+    turn = 0;
+    at("found").textContent = !hits ? "" : `${found.toLocaleString("en")} of ${count.toLocaleString("en")} names`
+      + (only === null ? "" : `, of ${colourings[colouring].name} ${groupName(only)}`)
+      + (found ? "; Enter goes to the first" : "");
     map.redraw();
   }
 
@@ -101,23 +106,16 @@ async function main() {
 
   function search() {
     const text = at("query").value.toLowerCase();
-    turn = 0;
-    hits = null;
-    at("found").textContent = "";
-    if (text) {
-      lowered ??= names.map(name => name.toLowerCase());
-      hits = Uint8Array.from(lowered, name => name.includes(text) ? 1 : 0);
-      const found = hits.reduce((sum, hit) => sum + hit, 0);
-      at("found").textContent = `${found.toLocaleString("en")} of ${count.toLocaleString("en")} names`
-        + (found ? "; Enter goes to the first" : "");
-    }
+    if (text) lowered ??= names.map(name => name.toLowerCase());
+    hits = text ? Uint8Array.from(lowered, name => name.includes(text) ? 1 : 0) : null;
     emphasise();
   }
 
   // Enter goes to the first hit, and to the next if it is pressed again.
   function next() {
-    const from = hits ? hits.indexOf(1, turn) : -1, hit = from < 0 && hits ? hits.indexOf(1) : from;
-    if (hit < 0) return;
+    if (!hits || !map.strong.includes(1)) return;
+    let hit = map.strong.indexOf(1, turn);
+    if (hit < 0) hit = map.strong.indexOf(1);
     turn = hit + 1;
     choose(hit);
   }
@@ -133,7 +131,7 @@ async function main() {
       const button = element("button"), beside = element("span");
       Object.assign(button, { type: "button", onclick: () => choose(other) });
       beside.append(element("span", "name", names[other]));
-      beside.append(element("span", "about", `${(scores[k * i + place] / 10000).toFixed(4)}, ${groupName(group(other))}`));
+      beside.append(element("span", "about", `${(scores[k * i + place] / 10000).toFixed(4)}, ${about(other)}`));
       button.append(picture(other), beside);
       const entry = element("li");
       entry.append(button);

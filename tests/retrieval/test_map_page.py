@@ -160,7 +160,7 @@ def test_a_click_shows_the_nearest_by_all_dimensions_and_escape_closes(page, vec
         cosines = units @ units[number]
         expected = [other for other in np.argsort(-cosines) if other != number][:K]
         listed = page.evaluate("[...document.querySelectorAll('#nearest button')].map(b => b.textContent)")
-        wanted = [f"{NAMES[other]}{cosines[other]:.4f}, {CLASSES[LABELS[other]]}" for other in expected]
+        wanted = [f"{NAMES[other]}{cosines[other]:.4f}, label: {CLASSES[LABELS[other]]}" for other in expected]
         assert listed == wanted
         assert np.abs(shown_colour(page, "#nearest li:nth-child(2) img") - colour_of(expected[1])).max() <= 12
         page.click_on("#nearest li:nth-child(1) button")
@@ -180,7 +180,14 @@ def test_a_search_marks_names_and_enter_goes_from_one_to_the_next(page):
         page.key("Enter")
         assert page.text("#chosen .name") == f"folder/image {number}.png"
     page.key("Escape")
-    page.key("Escape")
+    page.click_on("#legend li:nth-child(3) button")  # birds
+    assert page.text("#found") == "3 of 40 names, of label birds; Enter goes to the first"
+    page.evaluate("document.getElementById('query').focus()")
+    for number in (11, 14, 17, 11):
+        page.key("Enter")
+        assert page.text("#chosen .name") == f"folder/image {number}.png"
+    for _ in ("panel", "search", "class"):
+        page.key("Escape")
     assert page.evaluate("document.getElementById('query').value") == ""
     page.evaluate("document.getElementById('query').focus()")
     page.type("no such name")
