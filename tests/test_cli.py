@@ -18,7 +18,8 @@ from tests.typed import keras_mae, refused
 
 SETTINGS = [f"--set={setting}" for setting in TINY]
 NAMES = (
-    "demo, pretrain, finetune, linear-probe, knn, reconstruct, export, convert, card, push, stats, tfrecords, recipes"
+    "demo, pretrain, finetune, linear-probe, knn, attention, reconstruct, export, convert, card, push, stats, "
+    "tfrecords, recipes"
 )
 RECIPE = ["--recipe=mae_small_images", *SETTINGS]
 

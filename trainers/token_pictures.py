@@ -103,7 +103,9 @@ def _maps(model: Encoder | ImageClassifier, images: np.ndarray, tokens: np.ndarr
         weights = np.concatenate([encoder.class_token_attention(part).numpy() for part in _parts(images)])
         what = f"the class token in the {weights.shape[1]} heads of the last block"
         grid, kind = encoder.grid, "head"
-    return Maps(weights.reshape(*weights.shape[:2], *grid), kind, f"Attention of {what}, each scaled to its largest.")
+    return Maps(
+        weights.reshape(*weights.shape[:2], *grid), kind, f"Attention of {what}, each map scaled to its largest value."
+    )
 
 
 def token_colours(tokens: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -188,7 +190,7 @@ def _wrapped_tiles(tiles: Sequence[np.ndarray], headings: Sequence[str], notes: 
     """The tiles of one image in rows of at most `SHOWN + 3`, each under its heading."""
     width = min(SHOWN + 3, len(tiles))
     blank = -len(tiles) % width
-    tiles, headings = [*tiles, *[np.full_like(tiles[0], 255)] * blank], [*headings, *[""] * blank]
+    tiles, headings = [*tiles, *[np.full_like(tiles[0], 255)] * blank], [*headings, *[" "] * blank]
     rows = [slice(start, start + width) for start in range(0, len(tiles), width)]
     parts = [
         picture_grid([tile[None] for tile in tiles[row]], headings[row], notes if row == rows[-1] else (), columns=1)
