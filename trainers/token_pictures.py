@@ -84,7 +84,7 @@ def attention_pictures(
 
 
 def _encoder_of(model: Encoder | ImageClassifier) -> Encoder:
-    return getattr(model, "encoder", model)
+    return model.encoder if isinstance(model, ImageClassifier) else model
 
 
 def _parts(images: np.ndarray) -> list[np.ndarray]:
