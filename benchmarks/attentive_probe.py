@@ -7,7 +7,8 @@ of photographs (`benchmarks.photo_crops`; which photograph a crop is from, other
 probes it: linearly, from the mean of the patch tokens or the class token; and with attentive pooling by 32 queries of
 the last layer's patch tokens before the final norm, as published. All probes have the settings of the recipe
 probe_digits; the linear ones its 90 epochs, the attentive one 30, which suffice it. Accuracies are of the last epoch.
-Results that are in the output folder are taken as they are. Prints, and writes to `results.json`, mean and standard deviation (of the sample) over the seeds.
+Results that are in the output folder are taken as they are. Prints, and writes to `results.json`, mean and standard
+deviation (of the sample) over the seeds.
 """
 
 from __future__ import annotations
