@@ -50,12 +50,20 @@ def attention_pictures(
         images: `(N, H, W, C)` in [0, 255], uint8 if they have 8 bits.
         one_each: whether every image has a picture of its own, with all maps; else there is one picture, with the
             `SHOWN` maps that differ most.
+
+    Raises:
+        ValueError: if tokens are not finite.
     """
     attentive = isinstance(model, ImageClassifier) and model.attentive is not None
     encoder, layer = _encoder_of(model), model.layer if attentive else None
     tokens = np.concatenate(
         [encoder.features(part, patch_tokens, layer).numpy().astype("float32") for part in _parts(images)]
     )  # (N, L, D)
+    broken = np.count_nonzero(~np.isfinite(tokens).all(axis=(1, 2)))
+    if broken:
+        raise ValueError(
+            f"the patch tokens of {broken} of {len(images)} images are not finite: the encoder's weights hold NaN"
+        )
     colours = token_colours(tokens, encoder.grid)
     maps = _maps(model if attentive else encoder, images, tokens)
     display = Display(images)
