@@ -57,7 +57,7 @@ def measure(output: str, seed: int) -> dict[str, dict[str, float]]:
                 pretrain(_pretraining(epochs, seed, sizes), trained, encoder, overwrite=True)
                 shutil.rmtree(os.path.join(encoder, run.CHECKPOINTS), ignore_errors=True)
             accuracies[f"{data}, {epochs} epochs"] = {
-                probe: _accuracy(encoder, trained, tested, seed, settings, f"{encoder}_{probe.replace(', ', '_')}")
+                probe: _accuracy(encoder, trained, tested, seed, settings, f"{encoder}_{'_'.join(probe.split())}")
                 for probe, settings in PROBES.items()
             }
     return accuracies

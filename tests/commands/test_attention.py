@@ -170,12 +170,16 @@ def test_pictures_of_an_encoder(given, tmp_path):
 
 
 def test_a_run_whose_pooling_is_gone(run, tmp_path, capfd):
-    """A copy of the encoder alone, beside the config of a run with attentive pooling."""
+    """A copy of the encoder alone, beside the config of a run with attentive pooling; or of another encoder."""
     for name in ("config.json", "encoder.keras"):
         os.makedirs(tmp_path / "run", exist_ok=True)
         os.link(os.path.join(run[0], name), tmp_path / "run" / name)
     line = refused(capfd, "export", f"--run={tmp_path}/run/encoder.keras", f"--output={tmp_path}/model")
-    assert "is of a run with attentive pooling, and holds none, nor is there model.keras beside it" in line
+    assert "encoder.keras lies in a run with attentive pooling, and has none: name the folder of the run" in line
+    os.link(os.path.join(run[0], "model.keras"), tmp_path / "run" / "model.keras")
+    os.link(os.path.join(run[0], "encoder.keras"), tmp_path / "run" / "kept.keras")
+    line = refused(capfd, "export", f"--run={tmp_path}/run/kept.keras", f"--output={tmp_path}/model")
+    assert "kept.keras lies in a run with attentive pooling, and has none" in line
 
 
 @pytest.mark.parametrize(
