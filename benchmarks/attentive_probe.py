@@ -28,16 +28,14 @@ from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.pretrain import pretrain
 from keras_mae.trainers.settings import replaced
 
-EPOCHS = {"digits": (2, 6), "photographs": (2, 6)}
+EPOCHS = {"digits": (2, 6), "photographs": (6,)}
 TRAINED, TESTED = 200, 60  # crops of each photograph
 LAST = 3  # the last layer of mae_digits
 PROBES = {
     "linear, mean": {"pooling": "mean"},
     "linear, class token": {"pooling": "cls"},
-    "attentive, after the final norm": {"pooling": "attentive"},
-    "attentive": {"pooling": "attentive", "layer": LAST},
+    "attentive": {"pooling": "attentive", "layer": LAST, "epochs": 30, "warmup_epochs": 3.0},
 }
-PROBE = {"epochs": 30, "warmup_epochs": 3.0}
 PRETRAINING: dict[str, object] = {}  # settings in place of the recipe's
 
 
@@ -58,8 +56,8 @@ def measure(output: str, seed: int) -> dict[str, dict[str, float]]:
                 pretrain(_pretraining(epochs, seed, sizes), trained, encoder, overwrite=True)
                 shutil.rmtree(os.path.join(encoder, run.CHECKPOINTS), ignore_errors=True)
             accuracies[f"{data}, {epochs} epochs"] = {
-                probe: _accuracy(encoder, trained, tested, seed, settings, f"{encoder}_{number}")
-                for number, (probe, settings) in enumerate(PROBES.items())
+                probe: _accuracy(encoder, trained, tested, seed, settings, f"{encoder}_{'_'.join(probe.split())}")
+                for probe, settings in PROBES.items()
             }
     return accuracies
 
@@ -89,7 +87,7 @@ def _accuracy(
     results = os.path.join(output, run.RESULTS)
     if not os.path.exists(results):
         recipe = recipes.load("probe_digits", ProbeConfig)
-        config = replaced(recipe, run=encoder, validation_data=tested, seed=seed, **PROBE, **settings)
+        config = replaced(recipe, run=encoder, validation_data=tested, seed=seed, **settings)
         linear_probe(config, trained, output, overwrite=True)
         shutil.rmtree(os.path.join(output, run.CHECKPOINTS), ignore_errors=True)
     with open(results, encoding="utf-8") as file:

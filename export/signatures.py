@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import keras
@@ -168,17 +169,15 @@ class ServedEncoder(ServedModel):
         def features_training(images):
             return {name: tf.cast(tokens, tf.float32) for name, tokens in call(images, training=True).items()}
 
-        @tf.function
-        def embedding_of_layer(images):
-            return tf.cast(encoder.features(images, pool, layer), tf.float32)
+        def pooled_of_layer(images, training):
+            tokens = encoder.tokens_of_layer(images, layer or 1, training)
+            return encoder.pool(Tokens(*(tf.cast(part, tf.float32) for part in tokens)), pool)
 
-        @tf.function
-        def embedding_of_layer_training(images):
-            return tf.cast(encoder.features(images, pool, layer, training=True), tf.float32)
+        of_layer = [tf.function(functools.partial(pooled_of_layer, training=training)) for training in (False, True)]
 
         def embed(images, training=False):
             if layer is not None:
-                embedding = (embedding_of_layer_training if training else embedding_of_layer)(images)
+                embedding = of_layer[training](images)
             else:
                 outputs = (features_training if training else features)(images)
                 embedding = pool(Tokens(outputs["cls_token"][:, None], outputs["patch_tokens"]))

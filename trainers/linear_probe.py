@@ -108,9 +108,8 @@ def _fit(probe: ImageClassifier, num_images: int) -> bool:
 
 
 def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
-    kind, pooling = "features", config.head.pooling
-    if probe.attentive is not None:
-        kind, pooling = "patch tokens", patch_tokens
+    kind = "features" if probe.attentive is None else "patch tokens"
+    pooling: Any = config.head.pooling if probe.attentive is None else patch_tokens
     _log.info("%s of %d and %d images, once", kind, source.num_images, validation.num_images)
     train, test = (
         features_of(probe.encoder, each, pooling, config.data.crop_ratio, ENCODED, config.head.layer)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from keras_mae.encoders.pooling import ATTENTIVE
 from keras_mae.encoders.presets import encoder_arguments, of_this_version
 from keras_mae.models.saved_files import read_encoder_arguments
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
@@ -144,6 +145,9 @@ def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int] | 
     weights = encoder.weights + (pixels + 4 + encoder.tokens) * encoder.dim
     share = weights if asked is None else encoder._replace(layers=trained).weights
     passing = encoder.passing if trained < encoder.layers else 0
+    if isinstance(config, ProbeConfig) and config.data.is_fixed and config.head.pooling == ATTENTIVE:
+        at_once = max(1, config.optimizer.batch_size // ENCODED)  # batches of tokens, to one that is encoded
+        passing = max(passing, 2 * at_once * encoder.tokens * encoder.dim)
     return weights, share, max(trained * encoder.kept, passing)
 
 

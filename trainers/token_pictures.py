@@ -50,12 +50,20 @@ def attention_pictures(
         images: `(N, H, W, C)` in [0, 255], uint8 if they have 8 bits.
         one_each: whether every image has a picture of its own, with all maps; else there is one picture, with the
             `SHOWN` maps that differ most.
+
+    Raises:
+        ValueError: if tokens are not finite.
     """
     attentive = isinstance(model, ImageClassifier) and model.attentive is not None
     encoder, layer = _encoder_of(model), model.layer if attentive else None
     tokens = np.concatenate(
         [encoder.features(part, patch_tokens, layer).numpy().astype("float32") for part in _parts(images)]
     )  # (N, L, D)
+    broken = np.count_nonzero(~np.isfinite(tokens).all(axis=(1, 2)))
+    if broken:
+        raise ValueError(
+            f"the patch tokens of {broken} of {len(images)} images are not finite: the encoder's weights hold NaN"
+        )
     colours = token_colours(tokens, encoder.grid)
     maps = _maps(model if attentive else encoder, images, tokens)
     display = Display(images)
@@ -84,7 +92,7 @@ def attention_pictures(
 
 
 def _encoder_of(model: Encoder | ImageClassifier) -> Encoder:
-    return getattr(model, "encoder", model)
+    return model.encoder if isinstance(model, ImageClassifier) else model
 
 
 def _parts(images: np.ndarray) -> list[np.ndarray]:
@@ -103,7 +111,9 @@ def _maps(model: Encoder | ImageClassifier, images: np.ndarray, tokens: np.ndarr
         weights = np.concatenate([encoder.class_token_attention(part).numpy() for part in _parts(images)])
         what = f"the class token in the {weights.shape[1]} heads of the last block"
         grid, kind = encoder.grid, "head"
-    return Maps(weights.reshape(*weights.shape[:2], *grid), kind, f"Attention of {what}, each scaled to its largest.")
+    return Maps(
+        weights.reshape(*weights.shape[:2], *grid), kind, f"Attention of {what}, each map scaled to its largest value."
+    )
 
 
 def token_colours(tokens: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -188,7 +198,7 @@ def _wrapped_tiles(tiles: Sequence[np.ndarray], headings: Sequence[str], notes: 
     """The tiles of one image in rows of at most `SHOWN + 3`, each under its heading."""
     width = min(SHOWN + 3, len(tiles))
     blank = -len(tiles) % width
-    tiles, headings = [*tiles, *[np.full_like(tiles[0], 255)] * blank], [*headings, *[""] * blank]
+    tiles, headings = [*tiles, *[np.full_like(tiles[0], 255)] * blank], [*headings, *[" "] * blank]
     rows = [slice(start, start + width) for start in range(0, len(tiles), width)]
     parts = [
         picture_grid([tile[None] for tile in tiles[row]], headings[row], notes if row == rows[-1] else (), columns=1)

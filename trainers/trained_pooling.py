@@ -47,15 +47,18 @@ def attentive_file(trained: TrainedModel, asked: str | None = None) -> str | Non
     """
     if asked not in (None, ATTENTIVE):
         return None
-    for path in (trained.path, os.path.join(os.path.dirname(trained.path), run.MODEL)):
+    folder, name = os.path.split(trained.path)
+    of_run = getattr(getattr(trained.config, "head", None), "pooling", None) == ATTENTIVE
+    beside = [os.path.join(folder, run.MODEL)] if of_run and name == run.ENCODER else []
+    for path in (trained.path, *beside):
         if _is_attentive(path):
             return path
         if getattr(getattr(trained.config, "head", None), "pooling", None) != ATTENTIVE:
             break  # the file beside is of another model
     else:
         raise ValueError(
-            f"{trained.path} is of a run with attentive pooling, and holds none, nor is there {run.MODEL} beside it: "
-            "give a finished run's folder, or --pooling=mean"
+            f"{trained.path} lies in a run with attentive pooling, and has none: name the folder of the run, with its "
+            f"{run.MODEL}, or give --pooling=mean"
         )
     if asked == ATTENTIVE:
         raise ValueError(f"{trained.path} has no attentive pooling: {UNTRAINED}")

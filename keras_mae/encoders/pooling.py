@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from keras_mae.registry import Registry
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 POOLINGS: Registry[Callable[[Tokens], tf.Tensor]] = Registry("pooling")
 ATTENTIVE = "attentive"  # a head's pooling with weights of its own, see `keras_mae.layers.AttentivePooling`
-OF_HEADS: Mapping[str, Any] = ChainMap({ATTENTIVE: None}, POOLINGS)  # what a head that is trained may name
+OF_HEADS: Mapping[str, Any] = ChainMap({ATTENTIVE: None}, cast(Any, POOLINGS))  # what a head that is trained may name
 
 
 def pooling_of(pooling: str | Callable[[Tokens], tf.Tensor]) -> Callable[[Tokens], tf.Tensor]:

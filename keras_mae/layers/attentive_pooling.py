@@ -61,7 +61,6 @@ class AttentivePooling(keras.layers.Layer):
         uniform = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")  # its limit is 1 / sqrt(fan_in)
         self.queries = self.add_weight((self.num_queries, dim), initializer=normal, name="queries")
         self.values = self.add_weight((dim, dim), initializer=uniform, name="values_kernel")
-        self.built = True
 
     def attention(self, tokens) -> tf.Tensor:
         """The weights with which each query takes the patches, `(B, M, N)`; they sum to 1 over the patches."""

@@ -47,7 +47,7 @@ class ImageClassifier(GlobalBatchModel):
         pooling: `"mean"` of the patch tokens, `"cls"`, the class token, or `"both"`; or `"attentive"`, see
             `AttentivePooling`.
         num_trainable_layers: None trains everything that is not frozen; `n` the last n blocks, final norm and head;
-            0.5 counts the MLP of the last block; 0 the head alone.
+            0.5 counts the MLP of the last block; 0 the head alone, with the queries that pool for it.
         label_smoothing: share of a label that is spread over all classes in training, in [0, 1).
         seed: int, determines drop path together with the step.
         layer: None, or the layer, counted from 1, whose tokens a probe takes, see `Encoder.features`.
@@ -154,12 +154,11 @@ class ImageClassifier(GlobalBatchModel):
 
     def call(self, inputs, training=False, seed: ExampleSeed | None = None):
         x = tf.convert_to_tensor(inputs)
-        if x.shape.rank == 4:
+        if x.shape.rank is None or not x.shape[1:].is_compatible_with(self.example_shapes()[-1]):
             x = self.features(x, training=training and not self.is_probe, seed=seed)
-        x = tf.cast(x, tf.float32)
+        x = tf.cast(x, tf.float32)  # (B, D), or (B, L, D) to be pooled
         if self.attentive is not None:
-            x = self.attentive(x)
-        # (B, D)
+            x = self.attentive(x)  # (B, D)
         if self.is_probe:
             x = self.batch_norm(x, training=training)
         return self.head(x)  # (B, K)

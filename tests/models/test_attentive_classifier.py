@@ -117,5 +117,8 @@ def test_refusals():
         ImageClassifier(small_encoder(), 4, "attentive")
     with pytest.raises(ValueError, match="no pooling is called 'atentive'; did you mean attentive"):
         ImageClassifier(small_encoder(), 4, "atentive")
+    for wrong in (IMAGES[0], np.zeros((2, 5, 16), "float32"), np.zeros((2, 16), "float32")):  # no image, no tokens
+        with pytest.raises(ValueError, match="expected images of shape"):
+            attentive(0)(wrong)
     with pytest.raises(ValueError, match="attentive pooling has weights, which a probe or fine-tuning trains"):
         small_encoder().features(IMAGES, "attentive")

@@ -76,6 +76,17 @@ def test_estimates_of_published_sizes(recipe, settings, gigabytes):
     assert memory.estimate(changed(recipes.load(recipe), settings)) == pytest.approx(1e9 * gigabytes, rel=0.02)
 
 
+def test_tokens_of_a_batch_are_counted():
+    """An attentive probe of fixed images holds the patch tokens of a batch, where a linear one holds vectors."""
+    fixed = {"crop_scale": None, "flip": False}
+    linear, attentive = (
+        replaced(recipes.load("probe_vit_base"), **fixed, pooling=pooling) for pooling in ("cls", "attentive")
+    )
+    assert memory.estimate(attentive) >= 2 * 4 * attentive.optimizer.batch_size * 196 * 768
+    small = [replaced(config, batch_size=64) for config in (linear, attentive)]
+    assert memory.estimate(small[0]) == memory.estimate(small[1])
+
+
 def test_sizes_of_a_classifier_are_those_of_its_file(tmp_path):
     build(CONFIG).encoder.save(tmp_path / "encoder.keras")
     config = changed(recipes.load("finetune_small_images"), ["image_size=(16,16)", "batch_size=8"])

@@ -49,6 +49,15 @@ def test_a_map_is_bright_where_it_looks():
     np.testing.assert_array_equal(overlaid(np.full((1, 4, 4, 3), 100, "uint8"), np.full((1, 2, 2), 0.5)), 45)
 
 
+def test_broken_weights():
+    encoder = small_encoder()
+    encoder.norm.gamma.assign(np.full(16, np.nan))
+    with pytest.raises(
+        ValueError, match="the patch tokens of 3 of 3 images are not finite: the encoder's weights hold"
+    ):
+        attention_pictures(encoder, IMAGES)
+
+
 @pytest.mark.parametrize("kind", ["attentive", "class token", "neither"])
 def test_sheets(kind):
     """Every column stands in its place, for a sheet of all images and for each image."""
