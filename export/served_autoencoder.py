@@ -15,9 +15,17 @@ class ServedAutoencoder(ServedModel):
     Args:
         autoencoder: to serve.
         pixel_dtype: see `ServedModel`.
+
+    Raises:
+        ValueError: if it predicts something that has no pixels, such as tokens.
     """
 
     def __init__(self, autoencoder: MaskedImageModel, pixel_dtype: str = "auto") -> None:
+        if not autoencoder.target.has_pixels:
+            raise ValueError(
+                f"an exported {type(autoencoder).__name__} gives reconstructions, and this one's "
+                f"{type(autoencoder.target).__name__} has no pixels to give: export its encoder (--model=encoder)"
+            )
         # images come in the model's size
         super().__init__(autoencoder, autoencoder.encoder, crop_ratio=1.0, pixel_dtype=pixel_dtype)
         call = autoencoder.reconstruct

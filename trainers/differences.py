@@ -76,7 +76,8 @@ def why_fresh(
     if channels != model.encoder.image_shape[-1]:
         return f"the file's predicts {channels} channels"
     if not model.target.has_pixels or model.target.dim != model.encoder.geometry.values_per_patch:
-        return f"the file's predicts {target or 'pixels'}"
+        only = ", and only a decoder of pixels goes on" if target == type(model.target).__name__ else ""
+        return f"the file's predicts {target or 'pixels'}{only}"
     if target not in (None, target_here(model)):
         return f"the file's predicts {target}, and this run {target_here(model)} (normalize_target)"
     here = model.decoder.get_config() if description.decoder else {}

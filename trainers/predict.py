@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -76,31 +76,44 @@ def predict(
     read_as_trained(trained, source)
     check_channels(source, model.encoder.image_shape[-1])
     _say_if_seen(trained, data, split)
-    with files.written(overwrite) as aside:
-        results = _predict(as_served(model), names, trained, source, aside, files.skipped, k, batch_size)
-    return {**results, "written": files.there()}
-
-
-def _predict(
-    model: ImageClassifier,
-    names: list[str],
-    trained: TrainedModel,
-    source: Source,
-    aside: PredictionFiles,
-    skipped_name: str,
-    k: int,
-    batch_size: int,
-) -> dict[str, Any]:
     corrupt, labels = CorruptImages(source), ClassLabels(source, names, trained)
     report = ClassificationReport(names, source.num_images) if source.labelled else None
     for note in labels.before():
         _log.warning(note)
-    k, count = min(k, len(names)), 0
+    with files.written(overwrite) as aside:
+        batches = _batches(as_served(model), source, trained.crop_ratio, batch_size, corrupt)
+        count = _write_predictions(aside.predictions, source, batches, labels, report, names, min(k, len(names)))
+        skipped = sorted(corrupt.names)
+        if skipped:
+            _log.warning("%s: they have no row, and are listed in %s", corrupt.summary(), files.skipped)
+            _write_rows(aside.skipped, [["name"], *([source.name_inside(index)] for index in skipped)])
+        for note in labels.after():
+            _log.warning(note)
+        results = None
+        if report is not None and report.num_images:
+            results = report.results()
+            results["notes"] += labels.before() + labels.after()
+            about = {"run": trained.path, "data": data, "split": split, "images_skipped": len(skipped)}
+            _write_report(aside, report, {**about, **results})
+    return {"images": count, "skipped": len(skipped), "written": files.there(), "report": results}
+
+
+def _write_predictions(
+    path: str,
+    source: Source,
+    batches: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]],
+    labels: ClassLabels,
+    report: ClassificationReport | None,
+    names: list[str],
+    k: int,
+) -> int:
+    """Writes a row for each image of `_batches`, and adds it to the report; returns the number of images."""
+    count = 0
     heads = ["predicted", "probability", *(f"{what}_{n}" for n in range(2, k + 1) for what in _COLUMNS)]
-    with open(aside.predictions, "w", encoding="utf-8", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["name", *(["label"] if source.labelled else []), *heads])
-        for indices, numbers, probabilities, ranked in _batches(model, source, trained.crop_ratio, batch_size, corrupt):
+        for indices, numbers, probabilities, ranked in batches:
             known = np.array([labels.of(number) for number in numbers.tolist()], "int64")
             if report is not None:
                 report.add(known[known >= 0], probabilities[known >= 0], ranked[known >= 0])
@@ -109,21 +122,16 @@ def _predict(
                 best = [(names[c], f"{probabilities[row, c]:.6g}") for c in ranked[row, :k].tolist()]
                 table.writerow([source.name_inside(index), *label, *(value for pair in best for value in pair)])
             count += len(indices)
-    skipped = corrupt.names
-    if skipped:
-        _log.warning("%s: they have no row, and are listed in %s", corrupt.summary(), skipped_name)
-        _write_rows(aside.skipped, [["name"], *([source.name_inside(index)] for index in sorted(skipped))])
-    for note in labels.after():
-        _log.warning(note)
-    results = report.results() if report is not None and report.num_images else None
-    if report is not None and results is not None:
-        results["notes"] += labels.before() + labels.after()
-        with open(aside.report, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"run": trained.path, "images_skipped": len(skipped), **results}, indent=2) + "\n")
-        rows = ([name, *map(str, row)] for name, row in zip(names, report.confusions.tolist(), strict=True))
-        _write_rows(aside.confusions, [["true class", *names], *rows])
-        confusion_picture(report.confusions, names).save(aside.picture, optimize=True)
-    return {"images": count, "skipped": len(skipped), "report": results}
+    return count
+
+
+def _write_report(aside: PredictionFiles, report: ClassificationReport, contents: dict[str, Any]) -> None:
+    names = report.class_names
+    with open(aside.report, "w", encoding="utf-8") as file:
+        file.write(json.dumps(contents, indent=2) + "\n")
+    rows = ([name, *map(str, row)] for name, row in zip(names, report.confusions.tolist(), strict=True))
+    _write_rows(aside.confusions, [["true class", *names], *rows])
+    confusion_picture(report.confusions, names).save(aside.picture, optimize=True)
 
 
 _COLUMNS = ("predicted", "probability")

@@ -137,8 +137,12 @@ class CheckpointFormat:
         return self, []
 
 
-def slots_of(model: keras.Model) -> list[Slot]:
+def slots_of(model: keras.Model, with_target: bool = True) -> list[Slot]:
     """Every weight of an encoder, autoencoder or classifier of this package, exactly once.
+
+    Args:
+        model: has them.
+        with_target: whether weights of its target, such as a basis or a tokenizer, are refused; else they are left out.
 
     Raises:
         ValueError: for another kind of model, or one with weights that no published format has.
@@ -150,7 +154,13 @@ def slots_of(model: keras.Model) -> list[Slot]:
         )
     found = list(model.slots())
     known = {id(slot.variable) for slot in found}
-    unknown = [variable.path for variable in model.weights if id(variable) not in known]
+    of_target = {id(variable) for variable in getattr(getattr(model, "target", None), "weights", ())} - known
+    if of_target and with_target:
+        raise ValueError(
+            f"no published format has a place for the weights of a {type(model.target).__name__}: save the encoder "
+            "(model.encoder), or all of the model with model.save(...)"
+        )
+    unknown = [variable.path for variable in model.weights if id(variable) not in known | of_target]
     if unknown or len(known) != len(found):
         raise ValueError(f"no published format has a place for these weights of the model: {', '.join(unknown)}")
     return found

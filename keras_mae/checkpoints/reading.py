@@ -160,7 +160,7 @@ class KerasFile(TensorFile):
     def __init__(self, path: str) -> None:
         self.path = path
         self.model = self._load(path)
-        self._slots = {slot.name: slot for slot in slots_of(self.model)}
+        self._slots = {slot.name: slot for slot in slots_of(self.model, with_target=False)}
         self.grid = getattr(self.model, "encoder", self.model).grid
         self.shapes = {name: slot.file_shape() for name, slot in self._slots.items()}
 

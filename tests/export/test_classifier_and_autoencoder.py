@@ -2,13 +2,15 @@
 
 import os
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_mae.data import decode_image, evaluation_transform
 from keras_mae.export import export_autoencoder, export_classifier, saved_model
-from keras_mae.models import ImageClassifier
+from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder
+from keras_mae.targets import TokenTarget
 from tests.base import PLANES, fill_randomly, random_images, random_noise, small_encoder, small_mae
 from tests.export.conftest import FILES
 
@@ -125,3 +127,12 @@ def test_autoencoder(tmp_path, normalize, monkeypatch):
     unequal = tf.constant([[1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0]], tf.float32)
     with pytest.raises(tf.errors.InvalidArgumentError, match="same number of ones in every row"):
         reconstruct(images=tf.constant(random_images(2, SHAPE)), mask=unequal)
+
+
+def test_an_autoencoder_of_tokens_has_no_reconstructions_to_serve(tmp_path):
+    inputs = keras.Input((8, 12, 3))
+    target = TokenTarget(keras.Model(inputs, keras.layers.Conv2D(5, 4, strides=4)(inputs)), vocabulary_size=5)
+    model = MaskedAutoencoder(small_encoder(), MAEDecoder(12, 1, 3), target=target)
+    with pytest.raises(ValueError, match="this one's TokenTarget has no pixels to give: export its encoder"):
+        export_autoencoder(model, str(tmp_path / "model"))
+    assert not os.listdir(tmp_path)

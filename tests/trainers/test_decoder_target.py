@@ -2,16 +2,21 @@
 
 import json
 import logging
+import os
 
+import keras
+import numpy as np
 import pytest
 
 from keras_mae.checkpoints import convert_checkpoint, save_checkpoint
 from keras_mae.checkpoints.decoder_target import target_of
 from keras_mae.checkpoints.description import describe_checkpoint
 from keras_mae.checkpoints.known_files import has_plain_decoder
-from keras_mae.models import MaskedAutoencoder
-from keras_mae.targets import PCATarget, PixelTarget
+from keras_mae.models import MAEDecoder, MaskedAutoencoder
+from keras_mae.models.saved_files import load_model_file
+from keras_mae.targets import PCATarget, PixelTarget, TokenTarget
 from keras_mae.trainers import recipes
+from keras_mae.trainers.differences import why_fresh
 from keras_mae.trainers.first_weights import continued, load_into
 from keras_mae.trainers.pretrain import build
 from keras_mae.trainers.training_parts import Weights
@@ -70,6 +75,45 @@ def test_a_decoder_of_another_target_is_no_decoder_of_pixels(mae, tmp_path):
     path = str(tmp_path / "pca.keras")
     MaskedAutoencoder(mae.encoder, mae.decoder, target=PCATarget(48)).save(path)
     assert target_of(path, describe_checkpoint(path)) == "PCATarget"
+    with pytest.raises(
+        ValueError, match=r"no published format has a place for the weights of a PCATarget: save the en"
+    ):
+        save_checkpoint(load_model_file(path), tmp_path / "pca.safetensors", "mae_torch")
+
+
+def other_target(kind, tokenizer):
+    """A target with weights of its own, which no checkpoint of another library has."""
+    if kind == "pca":
+        return PCATarget(16)
+    if not os.path.exists(tokenizer):
+        inputs = keras.Input((16, 16, 3))
+        keras.Model(inputs, keras.layers.Conv2D(5, 4, strides=4)(inputs)).export(tokenizer, verbose=False)
+    return TokenTarget(tokenizer, vocabulary_size=5)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(("kind", "same"), [("pca", False), ("pca", True), ("tokens", False)])
+def test_a_run_goes_on_from_the_encoder_of_a_run_with_another_target(mae, tmp_path, kind, same):
+    file = MaskedAutoencoder(mae.encoder, MAEDecoder(8, 1, 2), target=other_target(kind, str(tmp_path / "tokenizer")))
+    file.save(tmp_path / "file.keras")
+    config = config_of(tmp_path / "file.keras", "epochs=3", "warmup_epochs=1")
+    model = build(config)
+    if same:
+        model = MaskedAutoencoder(
+            model.encoder, MAEDecoder(8, 1, 2), target=other_target(kind, str(tmp_path / "tokenizer"))
+        )
+    config, record = load_into(model, config)
+    for ours, theirs in zip(weights_of(model.encoder), weights_of(mae.encoder), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert config.optimizer.frozen_epochs == pytest.approx(0.3)
+    assert any("decoder" in path for path in record["summary"]["fresh"])
+    reason = why_fresh(model, config, describe_checkpoint(str(tmp_path / "file.keras")), type(file.target).__name__)
+    name = type(file.target).__name__
+    assert reason == f"the file's predicts {name}, and " + (
+        "only a decoder of pixels goes on"
+        if same
+        else "this run the pixels of each patch normalised (normalize_target)"
+    )
 
 
 def test_published_files_and_recipes():
