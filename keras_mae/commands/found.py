@@ -129,7 +129,11 @@ def _of_file(path: str) -> bytes | None:
 
     try:
         with Image.open(path) as picture:
-            small = ImageOps.fit(ImageOps.exif_transpose(picture).convert("RGB"), (_SIDE, _SIDE))
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode[0] in "IF":  # more than 8 bits, which Pillow would cut at 255
+                levels = np.asarray(upright, "float64") - np.min(upright)
+                upright = Image.fromarray((levels * (255 / max(levels.max(), 1e-9))).astype("uint8"))
+            small = ImageOps.fit(upright.convert("RGB"), (_SIDE, _SIDE))
     except (OSError, ValueError):
         return None
     file = io.BytesIO()

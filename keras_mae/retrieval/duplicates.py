@@ -8,9 +8,11 @@ from keras_mae.retrieval.blocks import progress
 from keras_mae.retrieval.cosine import rounding, similarities, unit_vectors
 from keras_mae.retrieval.search import QUERIES, ROWS
 
+# Of copies that are planted among 2,000 crops of photographs, 99.0 % are found, and 94.9 % of the pairs that are in one
+# group are copies; the others show neighbouring parts of one surface (benchmarks/planted_duplicates.py, --mirrored)
 THRESHOLD = 0.97
 _SHRINKAGE = 0.01
-_CONSTANT = 1e-3
+_CONSTANT = 1e-3  # of the root of D
 
 
 def whitened(vectors: np.ndarray, rows: int = ROWS) -> np.ndarray:

@@ -184,6 +184,14 @@ def test_what_is_refused(folder, capfd, words, message):
     assert message in refused(capfd, *words)
 
 
+def test_a_thumbnail_of_a_deep_image_is_stretched(tmp_path):
+    y, x = np.mgrid[:96, :96]
+    Image.fromarray((1000 + 50 * (x + y)).astype("uint16")).save(tmp_path / "deep.png")
+    levels = np.asarray(Image.open(io.BytesIO(found._of_file(str(tmp_path / "deep.png")))), "float32")
+    assert np.abs(levels[..., 0] - 255 * (x + y) / 190).max() < 6 and np.ptp(levels) > 240
+    assert found._of_file(str(tmp_path / "gone.png")) is None
+
+
 @pytest.mark.medium
 def test_with_an_encoder_and_thumbnails(folder, capfd, monkeypatch):
     """The query's file has the vector of the same image, mirrored copies are one group, and pages have pictures."""
