@@ -19,6 +19,7 @@ from tests.typed import keras_mae, refused
 SETTINGS = [f"--set={setting}" for setting in TINY]
 NAMES = (
     "demo, pretrain, finetune, linear-probe, knn, embed, neighbours, duplicates, outliers, map, reconstruct, export, "
+    "convert, card, push, stats, tfrecords, recipes"
 )
 RECIPE = ["--recipe=mae_small_images", *SETTINGS]
 
