@@ -14,8 +14,9 @@ const inside = {
   diamond: (x, y, r) => Math.abs(x) + Math.abs(y) <= 1.2 * r,
 };
 
-// The pixels of a shape around its middle, with the share of each that it covers, 0 ... 256.
-function stamp(shape, radius) {
+// The pixels of a shape around its middle, with the share of each that it covers, 0 ... 256; `step` is their distance
+// from the middle among the pixels of a canvas of this width.
+function stamp(shape, radius, width) {
   const reach = Math.ceil(1.2 * radius), dx = [], dy = [], cover = [];
   for (let y = -reach; y <= reach; y++) {
     for (let x = -reach; x <= reach; x++) {
@@ -26,7 +27,8 @@ function stamp(shape, radius) {
       if (hits) { dx.push(x); dy.push(y); cover.push(4 * hits); }
     }
   }
-  return { reach, dx, dy, cover: Int32Array.from(cover) };
+  const step = Int32Array.from(dx, (x, k) => dy[k] * width + x);
+  return { reach, dx, dy, step, cover: Int32Array.from(cover) };
 }
 
 class PointMap {
@@ -165,8 +167,9 @@ class PointMap {
     this.drawn = 0;
     for (const strong of this.strong ? [0, 1] : [1]) {
       this.radius = this.radiusOf(strong && this.strong ? this.strong.reduce((sum, one) => sum + one, 0) : this.count);
-      const fill = SHAPES.map(shape => stamp(shape, this.ratio * this.radius));
-      const rim = strong && this.radius > 3 ? SHAPES.map(shape => stamp(shape, this.ratio * (this.radius + 1))) : null;
+      const fill = SHAPES.map(shape => stamp(shape, this.ratio * this.radius, this.image.width));
+      const around = this.ratio * (this.radius + 1);
+      const rim = strong && this.radius > 3 ? SHAPES.map(shape => stamp(shape, around, this.image.width)) : null;
       for (let j = 0, i = 0; j < this.count; j++, i = (i + this.step) % this.count) {
         if (this.strong && this.strong[i] !== strong) continue;
         const mark = marks[this.groups[i]];
@@ -187,14 +190,13 @@ class PointMap {
 
   // Blends a stamp into the pixels, red and blue in one product; returns 1 if any of it is on the canvas, else 0.
   put(mark, x, y, colour) {
-    const { width, height } = this.image, { reach, dx, dy, cover } = mark, pixels = this.pixels;
+    const { width, height } = this.image, { reach, dx, dy, step, cover } = mark, pixels = this.pixels;
     if (x + reach < 0 || x - reach >= width || y + reach < 0 || y - reach >= height) return 0;
     const whole = x >= reach && x + reach < width && y >= reach && y + reach < height;
-    const redBlue = colour & 0xff00ff, green = colour & 0xff00;
+    const redBlue = colour & 0xff00ff, green = colour & 0xff00, middle = y * width + x;
     for (let k = 0; k < cover.length; k++) {
-      const px = x + dx[k], py = y + dy[k];
-      if (!whole && (px < 0 || px >= width || py < 0 || py >= height)) continue;
-      const place = py * width + px, share = cover[k], rest = 256 - share, below = pixels[place];
+      if (!whole && (x + dx[k] < 0 || x + dx[k] >= width || y + dy[k] < 0 || y + dy[k] >= height)) continue;
+      const place = middle + step[k], share = cover[k], rest = 256 - share, below = pixels[place];
       pixels[place] = share === 256 ? colour : 0xff000000
         | (Math.imul(below & 0xff00ff, rest) + Math.imul(redBlue, share)) >>> 8 & 0xff00ff
         | (Math.imul(below & 0xff00, rest) + Math.imul(green, share)) >>> 8 & 0xff00;

@@ -329,10 +329,10 @@ def test_maps_of_few_points_or_many_classes_without_their_images(browser, tmp_pa
 
 @pytest.mark.slow
 def test_a_hundred_thousand_points_stay_usable():
-    """The limits are far above what an idle machine takes, see the benchmark: tests share theirs."""
+    """Of the time between frames, which other processes lengthen, the benchmark tells more."""
     found = embedding_map.result(100_000, 64)
     assert found["megabytes"] < 40 and found["thumbnails"] > 5000
     for size in SIZES:
         assert found[size]["drawn"] == 100_000 and found[size]["errors"] == 0
-        for action in ("moving", "zooming", "pointing"):
-            assert found[size][action]["median_ms"] < 100, found
+        assert found[size]["processor_ms_to_draw"] < 50, found
+        assert found[size]["pointing"]["median_ms"] < 100, found
