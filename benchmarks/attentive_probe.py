@@ -6,9 +6,8 @@ Each seed pretrains a masked autoencoder of the recipe mae_digits for some epoch
 of photographs (`benchmarks.photo_crops`; which photograph a crop is from, other regions to train and to test on), and
 probes it: linearly, from the mean of the patch tokens or the class token; and with attentive pooling by 32 queries of
 the last layer's patch tokens before the final norm, as published. All probes have the settings of the recipe
-probe_digits; the linear ones its 90 epochs, the attentive one 30, which suffice it. Accuracies are of the last epoch.
-Results that are in the output folder are taken as they are. Prints, and writes to `results.json`, mean and standard
-deviation (of the sample) over the seeds.
+probe_digits, and its 90 epochs. Accuracies are of the last epoch. Results that are in the output folder are taken as
+they are. Prints, and writes to `results.json`, mean and standard deviation (of the sample) over the seeds.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ LAST = 3  # the last layer of mae_digits
 PROBES = {
     "linear, mean": {"pooling": "mean"},
     "linear, class token": {"pooling": "cls"},
-    "attentive": {"pooling": "attentive", "layer": LAST, "epochs": 30, "warmup_epochs": 3.0},
+    "attentive": {"pooling": "attentive", "layer": LAST},
 }
 PRETRAINING: dict[str, object] = {}  # settings in place of the recipe's
 
