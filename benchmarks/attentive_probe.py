@@ -34,7 +34,7 @@ LAST = 3  # the last layer of mae_digits
 PROBES = {
     "linear, mean": {"pooling": "mean"},
     "linear, class token": {"pooling": "cls"},
-    "attentive": {"pooling": "attentive", "layer": LAST, "epochs": 30, "warmup_epochs": 3.0},
+    "attentive": {"pooling": "attentive", "layer": LAST},
 }
 PRETRAINING: dict[str, object] = {}  # settings in place of the recipe's
 
