@@ -3,7 +3,7 @@
     python -m benchmarks.attentive_probe --output=runs/attentive_probe --seeds=3
 
 Each seed pretrains a masked autoencoder of the recipe mae_digits for some epochs, on the built-in digits and on crops
-of photographs (`benchmarks.labelled_crops`; which photograph a crop is from, other regions to train and to test on), and
+of photographs (`benchmarks.labelled_crops`: which photograph is it from; other regions are for the test), and
 probes it: linearly, from the mean of the patch tokens or the class token; and with attentive pooling by 32 queries,
 from the patch tokens after the final norm or, as published, before it. All probes have the settings of the recipe
 probe_digits, for 30 epochs. Accuracies are of the last epoch. Results that are in the output folder are taken as

@@ -1,4 +1,4 @@
-"""`keras-mae demo`: pretrains on built-in digits, draws, measures and exports the result, and maps other digits by it."""
+"""`keras-mae demo`: pretrains on built-in digits; draws, measures and exports the result; and maps other digits."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         say_if_outside(trained, f"these settings are taken: {shown}")
         config = replaced(config, **taken)
     train, validation, num_classes = labelled_sources(config, data)
-    read_as_trained(trained, train, validation)
+    read_as_trained(trained.seen.get("dtype"), trained.path, train, validation)
     init = record_of(own)
     if weights is None:
         encoder = load_encoder(path or "")

@@ -73,7 +73,7 @@ def predict(
     names = classes_of(trained, model.num_classes)
     say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}, and classes are numbers")
     source = open_source(data, split, trained.decoding)
-    read_as_trained(trained, source)
+    read_as_trained(trained.seen.get("dtype"), trained.path, source)
     check_channels(source, model.encoder.image_shape[-1])
     _say_if_seen(trained, data, split)
     corrupt, labels = CorruptImages(source), ClassLabels(source, names, trained)

@@ -107,12 +107,16 @@ def is_ours(source: str) -> bool:
     return isinstance(record, dict) and ("program" in record or {"config", "data"} <= record.keys())
 
 
-def read_as_trained(trained: TrainedModel, *sources: Source) -> None:
-    """Sets the depth to which image files are decoded to that of the model's run, as for an exported model.
+def read_as_trained(dtype: str | None, model: str, *sources: Source) -> None:
+    """Sets the depth to which image files are decoded to that of a model's training, as for an exported model.
 
     Another depth than the images' own is logged. Arrays keep their dtype: a model scales both to [0, 255].
+
+    Args:
+        dtype: of the images that the model was trained on, `"uint8"` or `"uint16"`; None if it is not known.
+        model: its name in the log.
+        sources: the images.
     """
-    dtype = trained.seen.get("dtype")
     others = [source for source in sources if dtype not in (None, source.dtype)]
     if others:
         own, theirs = _BITS[others[0].dtype], _BITS[str(dtype)]
@@ -121,7 +125,7 @@ def read_as_trained(trained: TrainedModel, *sources: Source) -> None:
             how = f"levels are scaled, so that {2**own - 1} counts as {2**theirs - 1} does there"
         _log.warning(
             "these images have %d bits a channel, and those that %s was trained on have %d: %s",
-            own, trained.path, theirs, how,
+            own, model, theirs, how,
         )  # fmt: skip
     for source in others:
         if source.encoded:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
 
-    from keras_mae.data import Source
     from keras_mae.retrieval.embedder import Embedder
 
 _log = logging.getLogger("keras_mae")
@@ -151,7 +150,7 @@ def load_embedder(
             pool = model.attentive
             if layer not in (None, model.layer):
                 raise ValueError(
-                    f"the attentive pooling of {source} has a layer of its own: leave out --layer, got {layer}, or give "
+                    f"the attentive pooling of {source} has a layer of its own: leave out --layer, got {layer}, or take "
                     "--pooling=mean"
                 )
             layer = model.layer
@@ -165,6 +164,7 @@ def load_embedder(
         trained.crop_ratio if crop_ratio is None else crop_ratio,
         trained.decoding,
         trained.seen.get("dtype") or "auto",
+        "attentive",
     )
     return embedder, weights
 
@@ -230,16 +230,6 @@ def embed_image_files(header: dict[str, Any], paths: Sequence[str]) -> np.ndarra
     return np.concatenate([embedder.function(image[None]).numpy() for image in images])
 
 
-def _read_as_trained(source: Source, pixel_dtype: str) -> None:
-    """Sets the depth to which image files are decoded to that of the training, as an exported model does."""
-    if pixel_dtype not in ("auto", source.dtype) and source.encoded:
-        _log.warning(
-            "the images are %s, and the model was trained on %s: files are read as %s, as an exported model reads them",
-            source.dtype, pixel_dtype, pixel_dtype,
-        )  # fmt: skip
-        source.dtype = pixel_dtype
-
-
 def _strategy(name: str) -> tf.distribute.Strategy:
     """The devices; unlike training, `auto` never takes several machines."""
     import tensorflow as tf
@@ -258,6 +248,7 @@ def _embed(values: flags.FlagValues) -> None:
     from keras_mae.trainers.labelled_data import check_channels
     from keras_mae.trainers.loop import noted_sigterm
     from keras_mae.trainers.run import Preempted
+    from keras_mae.trainers.trained_model import read_as_trained
 
     kind_of(values.data)
     strategy = _strategy(values.strategy)
@@ -267,7 +258,7 @@ def _embed(values: flags.FlagValues) -> None:
         embedder, weights = load_embedder(kind, str(named), *how)
     source = open_source(values.data, decoding=embedder.decoding)
     check_channels(source, embedder.image_shape[-1])
-    _read_as_trained(source, embedder.pixel_dtype)
+    read_as_trained(None if embedder.pixel_dtype == "auto" else embedder.pixel_dtype, str(named), source)
     header = {"weights": weights, "data": absolute(values.data), "dtype": values.dtype}
     function = on_replicas(strategy, embedder.function)
     with noted_sigterm() as received:

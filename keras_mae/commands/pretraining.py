@@ -143,7 +143,7 @@ def _reconstruct(values: flags.FlagValues) -> None:
     say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}")
     decoding = Decoding() if config is None else config.data.decoding()
     source = open_source(data, decoding=decoding)
-    read_as_trained(trained, source)
+    read_as_trained(trained.seen.get("dtype"), trained.path, source)
     mae = load_model_file(trained.path)
     if not isinstance(mae, MaskedImageModel):
         raise ValueError(f"{trained.path} holds {type(mae).__name__}; reconstruct needs MaskedAutoencoder or SimMIM")

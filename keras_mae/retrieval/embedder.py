@@ -90,6 +90,7 @@ def embedder_of(
     def embed(images):
         tokens = encoder.encode(images) if layer is None else encoder.tokens_of_layer(images, layer)
         vectors = pool(Tokens(*(tf.cast(one, tf.float32) for one in tokens)))
+        vectors = tf.cast(vectors, tf.float32)  # a pooling may have a dtype of its own
         return tf.math.l2_normalize(vectors, axis=-1) if normalize else vectors
 
     name = pooling if isinstance(pooling, str) else pooling_name or type(pooling).__name__

@@ -169,7 +169,7 @@ def test_files_are_read_in_the_depth_of_the_run(tmp_path, caplog, of_run, bits):
     other = {"uint8": "uint16", "uint16": "uint8"}[of_run]
     same, source = picture_folder(tmp_path / "same", of_run), picture_folder(tmp_path / "other", other)
     part = Subset(source, np.array([0]))
-    read_as_trained(trained, same, part)
+    read_as_trained(trained.seen["dtype"], trained.path, same, part)
     assert [each.dtype for each in (same, part, source)] == [of_run] * 3
     assert source.image(tf.constant(0, tf.int64), 1).dtype == of_run
     assert caplog.messages == [
@@ -178,7 +178,7 @@ def test_files_are_read_in_the_depth_of_the_run(tmp_path, caplog, of_run, bits):
     ]
     caplog.clear()
     array = ArraySource(np.zeros((2, 6, 6, 1), other))
-    read_as_trained(trained, array)
+    read_as_trained(trained.seen["dtype"], trained.path, array)
     assert array.dtype == other and caplog.messages[0].endswith(
         f"levels are scaled, so that {2 ** (24 - bits) - 1} counts as {2**bits - 1} does there"
     )
@@ -193,6 +193,6 @@ def test_files_are_read_in_the_depth_of_the_run(tmp_path, caplog, of_run, bits):
 def test_nothing_is_said_of_the_same_depth_or_an_unknown_one(tmp_path, caplog):
     source = picture_folder(tmp_path, "uint16")
     for seen in ({}, {"dtype": "uint16"}):
-        read_as_trained(TrainedModel("x.keras", seen=seen), source)
+        read_as_trained(seen.get("dtype"), "x.keras", source)
         say_other_depth(TrainedModel("x.keras", seen=seen), source)
     assert source.dtype == "uint16" and not caplog.messages
