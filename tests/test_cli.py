@@ -188,13 +188,14 @@ def test_programs_turn_onednn_on_unless_it_is_turned_off(monkeypatch, given, exp
     assert environment["TF_ENABLE_ONEDNN_OPTS"] == expected
 
 
-def test_an_interrupted_command_says_so(capfd, monkeypatch):
+@pytest.mark.parametrize("message", ["interrupted", "interrupted: 3 of 5 images are embedded"])
+def test_an_interrupted_command_says_so(capfd, monkeypatch, message):
     def interrupted(values):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*([message] if ":" in message else []))
 
     monkeypatch.setitem(cli.COMMANDS, "recipes", cli.Command("", cli.COMMANDS["recipes"].make_flags, interrupted))
     assert cli.main(["recipes"]) == 130
-    assert capfd.readouterr().err == "keras-mae recipes: interrupted\n"
+    assert capfd.readouterr().err == f"keras-mae recipes: {message}\n"
 
 
 @pytest.mark.medium

@@ -92,7 +92,7 @@ def embedder_of(
         vectors = pool(Tokens(*(tf.cast(one, tf.float32) for one in tokens)))
         return tf.math.l2_normalize(vectors, axis=-1) if normalize else vectors
 
-    name = pooling if isinstance(pooling, str) else pooling_name or getattr(pooling, "__name__", type(pooling).__name__)
+    name = pooling if isinstance(pooling, str) else pooling_name or type(pooling).__name__
     return Embedder(
         embed, encoder.image_shape, crop_ratio, decoding, pixel_dtype, name, layer, normalize, encoder.compute_dtype
     )

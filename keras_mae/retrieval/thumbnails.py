@@ -77,6 +77,8 @@ def source_of(header: dict[str, Any]) -> Source:
         source = open_source(data, decoding=decoding)
     except OSError as error:
         raise ValueError(f"the images of the vectors, {data}, cannot be read: {error}") from error
+    if source.encoded and header.get("pixel_dtype"):
+        source.dtype = header["pixel_dtype"]  # as the files were read
     known = header.get("num_images", source.num_images), header.get("data_digest")
     now = Seen(source).summary["digest"] if known[1] else None
     if known != (source.num_images, now):
@@ -91,9 +93,9 @@ def _read(
     """Yields images, `(n, *image_shape)` of the source's dtype, in the order of `index`, and which could be read."""
     batches = batches_at(source, image_shape, _TOGETHER, 1.0, lambda position: tf.gather(index, position), len(index))
     with storage_errors():
-        for batch in batches.as_numpy_iterator():
-            codes = batch.get("fault", np.full(len(batch["image"]), -1))
-            yield batch["image"], usable(codes)
+        for batch in batches:
+            images = batch["image"].numpy()
+            yield images, usable(batch["fault"].numpy() if "fault" in batch else np.full(len(images), -1))
 
 
 def _jpeg(image: np.ndarray) -> bytes:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import baseline, encoder_serving, mae_step, processor_kernels
+from benchmarks import baseline, embedding, encoder_serving, mae_step, processor_kernels
 from benchmarks.our_step import matmul, our_step
 from benchmarks.torch_step import torch_step
 
@@ -45,6 +45,12 @@ def test_serving_sides(tmp_path):
     encoder_serving.torch_model(**model)()
     for make in (encoder_serving.saved_model, encoder_serving.onnx_runtime):
         make(**model, folder=str(tmp_path))()
+
+
+@pytest.mark.slow
+def test_embedding_against_the_bare_encoder():
+    record = json.loads(embedding.result("vit_tiny_patch16", batch_size=4, batches=1, rounds=1))
+    assert record["benchmark"] == "embedding_vit_tiny_patch16_batch_4" and record["embed_over_bare"] > 0
 
 
 def test_a_ratio_that_fell_is_named(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae import cli
+from keras_mae.checkpoints import save_checkpoint
 from keras_mae.commands.embedding import embed_image_files
 from keras_mae.data import decode_image, evaluation_transform, write_records
 from keras_mae.data.sources import absolute, open_source
@@ -181,6 +182,7 @@ def test_what_the_weights_and_images_do_not_fit_is_refused(given, tmp_path, capf
     assert os.listdir(tmp_path) == ["gray.npz"]
 
 
+@pytest.mark.slow
 def test_sixteen_bits_are_embedded_as_sixteen_bits(tmp_path):
     encoder = small_encoder((8, 12, 1))
     encoder.save(tmp_path / "encoder.keras")
@@ -234,6 +236,10 @@ def test_every_kind_of_model_and_of_source(tmp_path, monkeypatch, capfd):
         np.testing.assert_array_equal(other.labels, vectors.labels)
         assert other.class_names == vectors.class_names and other.header["data"] == absolute(data)
     assert other.names[0] == "images-00000-of-00001.tfrecord, record at byte 0"
+    save_checkpoint(encoder, "encoder.safetensors", "timm")
+    embed("--init=encoder.safetensors", "--data=folder:images", "--output=init.npz")
+    np.testing.assert_array_equal(open_vectors("init.npz").array(), vectors.array())
+    assert open_vectors("init.npz").header["weights"]["kind"] == "init"
     fill_randomly(encoder, seed=5).save("encoder.keras")
     with pytest.raises(ValueError, match="encoder.keras holds other weights than those that made the vectors"):
         embed_image_files(vectors.header, paths)

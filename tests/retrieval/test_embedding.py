@@ -50,7 +50,7 @@ def test_every_image_has_one_row(tmp_path, name):
     assert os.listdir(output.parent) == [name]
 
 
-@hypothesis.settings(max_examples=5, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.settings(max_examples=3, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @hypothesis.given(st.data())
 def test_corrupt_images_shift_nothing_and_interruptions_change_no_byte(quick_files, tmp_path_factory, data):
     count, name = data.draw(st.integers(100, 130)), data.draw(st.sampled_from(OUTPUTS))

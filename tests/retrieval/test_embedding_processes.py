@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from keras_mae import cli
+from keras_mae.retrieval import open_vectors
 from tests.base import random_images, run_python, small_encoder
-from tests.retrieval.embedding import contents
+from tests.retrieval import embedding
 
 SHAPE = (8, 8, 3)
 NAME = "tests.retrieval.test_embedding_processes"
@@ -21,6 +22,11 @@ def embed(folder, output, *flags):
     return cli.main(["embed", "--batch_size=16", *arguments, *flags])
 
 
+def embed_quickly(folder, output):
+    """Without a model, whose loading takes most of the time of a short run."""
+    return embedding.embed(embedding.array_source(4_000), f"{folder}/{output}", 16, 256).num_vectors
+
+
 def shards_of(output):
     """The shards that are there, without those that are being written."""
     try:
@@ -29,7 +35,7 @@ def shards_of(output):
         return []
 
 
-def killed(folder, output, kills, every):
+def killed(embed, folder, output, kills, every):
     """Kills a process each time that it has written so many shards more; returns their numbers, and how it ended."""
     from tests.forked import Child
 
@@ -66,13 +72,14 @@ def whole(folder, count):
 def children(which, folder):
     from tests.forked import Child
 
-    many = which == "many"
-    found = {"whole": Child(whole, folder, 20_000 if many else 4_000).result()}
-    found["killed"] = killed(folder, "killed.parquet", *((3, 5) if many else (1, 1)))
-    if many:
-        found["terminated"] = terminated(folder, "terminated")
-        found["continued"] = Child(embed, folder, "terminated").result()
-        found["mirrored"] = Child(embed, folder, "mirrored.npz", "--strategy=mirrored", devices=2).result()
+    if which == "few":
+        whole_one = Child(embed_quickly, folder, "whole.parquet").result()
+        return {"whole": whole_one, "killed": killed(embed_quickly, folder, "killed.parquet", 1, 3)}
+    found = {"whole": Child(whole, folder, 20_000).result()}
+    found["killed"] = killed(embed, folder, "killed.parquet", 3, 5)
+    found["terminated"] = terminated(folder, "terminated")
+    found["continued"] = Child(embed, folder, "terminated").result()
+    found["mirrored"] = Child(embed, folder, "mirrored.npz", "--strategy=mirrored", devices=2).result()
     return found
 
 
@@ -83,33 +90,29 @@ def results(which, folder):
     return json.loads(line.removeprefix("RESULT ")), done.stderr
 
 
-def check_killed(folder, count):
-    from keras_mae.retrieval import open_vectors
-
-    vectors = open_vectors(f"{folder}/killed.parquet")
-    np.testing.assert_array_equal(vectors.index, np.arange(count))
-    np.testing.assert_array_equal(vectors.labels, np.arange(count) % 7)
-    assert contents(f"{folder}/killed.parquet")[0][1] == contents(f"{folder}/whole.parquet")[0][1]
+def check_killed(folder):
+    assert embedding.contents(f"{folder}/killed.parquet")[0][1] == embedding.contents(f"{folder}/whole.parquet")[0][1]
     assert not [name for name in os.listdir(folder) if "shards" in name or "writing" in name]
-    return vectors
 
 
 @pytest.mark.medium
 def test_a_process_that_is_killed_loses_nothing(tmp_path):
     found, _ = results("few", tmp_path)
-    (counts, code) = found["killed"]
-    assert found["whole"] == code == 0 and 1 <= counts[0] < 4
-    check_killed(tmp_path, 4_000)
+    counts, number = found["killed"]
+    assert found["whole"] == number == 4_000 and 3 <= counts[0] < 16
+    embedding.check(tmp_path / "killed.parquet", embedding.array_source(4_000))
+    check_killed(tmp_path)
 
 
 @pytest.mark.slow
 def test_twenty_thousand_images_through_three_kills(tmp_path):
-    from keras_mae.retrieval import open_vectors
-
     found, errors = results("many", tmp_path)
     counts, code = found["killed"]
     assert found["whole"] == code == 0 and len(counts) == 3 and counts == sorted(set(counts)) and counts[-1] < 20
-    vectors = check_killed(tmp_path, 20_000)
+    check_killed(tmp_path)
+    vectors = open_vectors(f"{tmp_path}/killed.parquet")
+    np.testing.assert_array_equal(vectors.index, np.arange(20_000))
+    np.testing.assert_array_equal(vectors.labels, np.arange(20_000) % 7)
     assert found["terminated"] == 143 and found["continued"] == 0
     assert "keras-mae embed: asked to end (SIGTERM): " in errors
     assert "of 20000 images are embedded, in " in errors

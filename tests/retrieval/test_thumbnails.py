@@ -11,9 +11,10 @@ from PIL import Image
 from keras_mae.data import ArraySource, open_source
 from keras_mae.data.seen import Seen
 from keras_mae.retrieval import thumbnails as module
-from keras_mae.retrieval.thumbnails import thumbnails
+from keras_mae.retrieval.thumbnails import source_of, thumbnails
 from tests.base import random_images
-from tests.drawn import as_image, drawn, write_pictures
+from tests.drawn import as_image, drawn, encoded, write, write_pictures
+from tests.retrieval.embedding import FileSource, batches_at
 
 pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("png_and_jpeg")]
 
@@ -38,6 +39,19 @@ def shrunk(image):
     return np.asarray(as_image(image[:, 16:80]).resize((32, 32), Image.Resampling.BICUBIC), "float32")
 
 
+def test_an_image_that_cannot_be_read_has_none(monkeypatch):
+    """The short form of the test below, without the graphs that read and decode files."""
+    source = FileSource(
+        np.broadcast_to(np.arange(6, dtype="uint8")[:, None, None, None] * 40, (6, 4, 5, 3)), corrupt=[1]
+    )
+    monkeypatch.setattr(module, "source_of", lambda header: source)
+    monkeypatch.setattr(module, "batches_at", batches_at)
+    index = np.array([4, 1, 0, 4])
+    found = thumbnails({"image_shape": [4, 5, 3]}, index)
+    assert [one and round(pixels(one).mean() / 40) for one in found] == [4, None, 0, 4]
+
+
+@pytest.mark.slow
 def test_are_the_images_in_the_order_of_the_index(tmp_path):
     header = header_of(f"folder:{write_pictures(tmp_path, 7, (64, 96), corrupt=(1, 3))}")
     index = np.array([4, 3, 0, 4, 1, 5])
@@ -91,6 +105,20 @@ def test_data_that_have_changed_are_refused(tmp_path):
         thumbnails(header, np.array([0]))
     with pytest.raises(ValueError, match="the header of the vectors has no data: it does not tell where their images"):
         thumbnails({}, np.array([0]))
+
+
+def test_files_are_read_in_the_depth_of_the_vectors(tmp_path):
+    """A model of 8 bits has read 16-bit files in 8: the data are the same, though their own depth is another."""
+    write(tmp_path / "0.png", encoded(Image.fromarray(np.arange(64, dtype="uint16").reshape(8, 8)), "png"))
+    source = open_source(f"folder:{tmp_path}")
+    assert source.dtype == "uint16"
+    source.dtype = "uint8"
+    header = {
+        **header_of(f"folder:{tmp_path}", 1),
+        "pixel_dtype": "uint8",
+        "data_digest": Seen(source).summary["digest"],
+    }
+    assert source_of(header).dtype == "uint8"
 
 
 def test_an_index_of_other_data_is_refused(monkeypatch):
