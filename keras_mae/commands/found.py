@@ -131,7 +131,8 @@ def _of_file(path: str) -> bytes | None:
         with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture)
             if upright.mode[0] in "IF":  # more than 8 bits, which Pillow would cut at 255
-                levels = np.asarray(upright, "float64") - np.min(upright)
+                levels = np.asarray(upright, "float64")
+                levels -= levels.min()
                 upright = Image.fromarray((levels * (255 / max(levels.max(), 1e-9))).astype("uint8"))
             small = ImageOps.fit(upright.convert("RGB"), (_SIDE, _SIDE))
     except (OSError, ValueError):
