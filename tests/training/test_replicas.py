@@ -44,10 +44,9 @@ MORE = [
 ]
 SLOW = [
     {"kind": kind, "replicas": replicas, "accumulation_steps": parts, **SGD}
-    for kind in ("classifier", "weighted", "probe", "attentive")
+    for kind, most in (("classifier", 2), ("weighted", 2), ("probe", 1), ("attentive", 1))
     for replicas, parts in ((1, 1), (2, 1), (4, 1), (2, 2))
-    if kind not in ("probe", "attentive")
-    or parts == 1  # a probe's BatchNorm synchronises its statistics, and is not accumulated
+    if parts <= most  # a probe's BatchNorm synchronises its statistics, and is not accumulated
 ]
 
 
@@ -56,9 +55,8 @@ def make_model(kind, dtype="float32"):
         return small_mae(num_layers=2, drop_path_rate=0.3, seed=3, dtype=dtype)
     if kind == "simmim":
         return small_simmim(num_layers=2, drop_path_rate=0.3, seed=3)
-    if kind == "attentive":
-        return fill_randomly(ImageClassifier(small_encoder(), 4, "attentive", 0, num_queries=4))
-    return fill_randomly(ImageClassifier(small_encoder(), 4, num_trainable_layers=0 if kind == "probe" else None))
+    pooling, count = {"probe": ("mean", 0), "attentive": ("attentive", 0)}.get(kind, ("mean", None))
+    return fill_randomly(ImageClassifier(small_encoder(), 4, pooling, count, num_queries=4))
 
 
 def make_optimizer(name, model=None):
