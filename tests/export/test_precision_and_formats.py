@@ -30,7 +30,7 @@ def test_a_copy_in_bfloat16_has_the_same_weights(make):
     assert encoder.blocks[0].mlp_hidden.compute_dtype == encoder.compute_dtype == "bfloat16"
     for found, expected in zip(copy.weights, model.weights, strict=True):
         np.testing.assert_array_equal(found, expected)
-    assert saved_model.model_in_dtype(model, "float32") is saved_model._in_dtype(model, None) is model
+    assert saved_model.model_in_dtype(model, "float32") is saved_model.model_in_dtype(model, None) is model
     assert saved_model.model_in_dtype(copy, "float32").compute_dtype == "float32"
 
 
