@@ -150,8 +150,8 @@ def load_embedder(
             pool = model.attentive
             if layer not in (None, model.layer):
                 raise ValueError(
-                    f"the attentive pooling of {source} has a layer of its own: leave out --layer, got {layer}, or take "
-                    "--pooling=mean"
+                    f"the attentive pooling of {source} has a layer of its own: leave out --layer, got {layer}, or "
+                    "take --pooling=mean"
                 )
             layer = model.layer
         ratio = trained.crop_ratio if crop_ratio is None else crop_ratio
