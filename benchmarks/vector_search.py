@@ -86,7 +86,7 @@ def compare(count: int, dim: int, queries: int, rounds: int) -> dict[str, object
         same = float(np.mean(np.sort(runs[side][0]["indices"], axis=1) == np.sort(ours_found, axis=1)))
         if same < 0.999:
             raise RuntimeError(f"{side} finds other neighbours: {same:.2%} of them are the same")
-        record[f"{side}_seconds"] = statistics.median(run["seconds"] for run in runs[side])
+        record[f"{side}_seconds"] = round(statistics.median(run["seconds"] for run in runs[side]), 1)
         record[f"{side}_megabytes"] = max(run["megabytes"] for run in runs[side])
     return record
 
