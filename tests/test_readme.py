@@ -29,6 +29,7 @@ def folder(png_and_jpeg, tmp_path_factory):
     """What the commands between the blocks would have made."""
     from keras_mae.export import export_encoder, saved_model
     from keras_mae.models import ViTEncoder
+    from keras_mae.retrieval import write_vectors
 
     folder = tmp_path_factory.mktemp("readme")
     sizes = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2}
@@ -38,6 +39,8 @@ def folder(png_and_jpeg, tmp_path_factory):
         digits = ViTEncoder((28, 28, 1), 7, hidden_dim=64, num_layers=1, num_heads=2)
         export_encoder(digits, str(folder / "runs" / "demo" / "saved_model"))
     digits.save(folder / "runs" / "demo" / "encoder.keras")
+    of_digits = np.arange(6, dtype="float32").reshape(3, 2)
+    write_vectors(str(folder / "runs" / "demo" / "vectors.parquet"), list("abc"), np.arange(3), None, of_digits, {})
     Image.fromarray(drawn(48, 64)).save(folder / "picture.jpg")
     return folder
 
@@ -63,6 +66,7 @@ def test_python_blocks_run_in_order(folder, monkeypatch):
     assert names["features"]["patch_tokens"].shape == (8, 49, 64)
     assert of_server.shape == (1, 16) and of_server is not names["embedding"]
     np.testing.assert_allclose(names["embedding"], of_server, rtol=0, atol=1e-5)
+    assert names["table"].tolist() == [[0, 1], [2, 3], [4, 5]]
     for accuracy in ("accuracy", "layer_accuracy", "tensorflow_accuracy"):
         assert names[accuracy] > 0.15  # one epoch of a tiny network; guessing gives 0.1
 
