@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def indexed(
     import faiss
 
     count, cells = len(vectors), cells_of(len(vectors))
-    index = faiss.index_factory(queries.shape[1], f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(queries.shape[1], f"IVF{cells},Flat", faiss.METRIC_INNER_PRODUCT)
     index.nprobe = visited(cells)
     sample = np.sort(np.random.default_rng(0).permutation(count)[: _PER_CELL * cells])
     parts = []
