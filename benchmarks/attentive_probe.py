@@ -5,9 +5,9 @@
 Each seed pretrains a masked autoencoder of the recipe mae_digits for some epochs, on the built-in digits and on crops
 of photographs (`benchmarks.labelled_crops`: which photograph is it from; other regions are for the test), and
 probes it: linearly, from the mean of the patch tokens or the class token; and with attentive pooling by 32 queries,
-from the patch tokens after the final norm or, as published, before it. All probes have the settings of the recipe
-probe_digits, for 30 epochs. Accuracies are of the last epoch. Results that are in the output folder are taken as
-they are. Prints, and writes to `results.json`, mean and standard deviation (of the sample) over the seeds.
+from the patch tokens before the final norm, as published (linear probes read them after it). All probes have the
+settings of the recipe probe_digits, 90 epochs. Accuracies are of the last epoch. Results that are in the output folder
+are taken as they are. Prints, and writes to `results.json`, mean and standard deviation (of the sample) over the seeds.
 """
 
 from __future__ import annotations

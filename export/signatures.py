@@ -154,7 +154,8 @@ class ServedEncoder(ServedModel):
     ) -> None:
         pool = pooling_of(pooling)
         super().__init__(encoder, encoder, crop_ratio, pixel_dtype, decoding)
-        self._embedding = {"pooling": pooling, "normalize": normalize, **({} if layer is None else {"layer": layer})}
+        said = {"pooling": pooling, "normalize": normalize, **({} if layer is None else {"layer": layer})}
+        self._embedding = lambda: said  # in a closure, as a layer in an attribute would be saved along
         if isinstance(pooling, AttentivePooling):
             self._add_weights(pooling)
         call = encoder.__call__
@@ -199,11 +200,12 @@ class ServedEncoder(ServedModel):
         return (self.embed_training if training else self.embed)(images)["embedding"]
 
     def metadata(self) -> dict[str, Any]:
-        said, pooling = super().metadata(), self._embedding["pooling"]
+        said, embedding = super().metadata(), self._embedding()
+        pooling = embedding["pooling"]
         if not isinstance(pooling, AttentivePooling):
-            return {**said, **self._embedding}
+            return {**said, **embedding}
         own = {"pooling": ATTENTIVE, "num_queries": pooling.num_queries}
-        return {**said, "parameters": said["parameters"] + pooling.count_params(), **self._embedding, **own}
+        return {**said, "parameters": said["parameters"] + pooling.count_params(), **embedding, **own}
 
     def _add_weights(self, pooling: AttentivePooling) -> None:
         """Takes the variables of a pooling, which belong to no encoder, into those that are saved."""

@@ -21,6 +21,7 @@ from keras_mae.retrieval import open_vectors
 from keras_mae.retrieval.embedder import embedder_of
 from keras_mae.retrieval.embedding import embed_source
 from keras_mae.retrieval.map import write_map
+from keras_mae.retrieval.projection import check_method
 from keras_mae.trainers import evaluation, pictures, recipes, run
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.encoder_choice import load_encoder
@@ -46,6 +47,7 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
         seed: of everything random.
     """
     begin = time.perf_counter()
+    check_method("umap")  # which is needed at the end
     config = changed(recipes.load(_RECIPE, PretrainConfig), [*settings, f"seed={seed}"])
     train, test = digits_source("train"), digits_source("test")
 

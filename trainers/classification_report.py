@@ -21,7 +21,8 @@ class ClassificationReport:
     their harmonic mean, `2 M[k, k] / (sum_i M[i, k] + sum_j M[k, j])`. Macro averages are the means over the classes
     that have images. The AUC of class k is the probability that an image of k gets a higher probability of k than an
     image of another class, where equal ones count half: the area under the ROC curve. That of two classes is the AUC
-    of class 1; of more it is the mean over the classes, each against all others. All are as in scikit-learn.
+    of class 1; of more it is the mean over the classes, each against all others. All are as in
+    scikit-learn, where `labels=` are the classes that have images for the macro averages.
 
     Args:
         class_names: the names of the `K` classes in order.

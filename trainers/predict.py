@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from keras_mae.data import CorruptImages, Source, Subset, evaluation_dataset, open_source
 from keras_mae.data.patient_reading import storage_errors
+from keras_mae.data.sources import absolute
 from keras_mae.models import ImageClassifier
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers import run
@@ -210,7 +211,7 @@ class _Numbered(Subset):
 
 def _say_if_seen(trained: TrainedModel, data: str, split: str | None) -> None:
     """Warns of images that the classifier was trained on."""
-    if data != trained.data or split == "validation":
+    if trained.data is None or absolute(data) != absolute(trained.data) or split == "validation":
         return
     validation = getattr(getattr(trained.config, "data", None), "validation_data", None)
     others = "--split=validation" if validation is None else f"--data={validation}"

@@ -38,6 +38,9 @@ class PredictionFiles:
     def check(self, overwrite: bool) -> None:
         """Refuses, with a ValueError, to overwrite files that are there."""
         there = [path for path in self._all if os.path.lexists(path)]
+        folders = [path for path in there if os.path.isdir(path)]
+        if folders:
+            raise ValueError(f"{folders[-1]} is a folder, and predictions would be a file there: name another --output")
         if there and not overwrite:
             raise ValueError(f"{there[-1]} is there already: name another --output, or replace it with --overwrite")
 

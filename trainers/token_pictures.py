@@ -112,7 +112,9 @@ def _maps(model: Encoder | ImageClassifier, images: np.ndarray, tokens: np.ndarr
         what = f"the class token in the {weights.shape[1]} heads of the last block"
         grid, kind = encoder.grid, "head"
     return Maps(
-        weights.reshape(*weights.shape[:2], *grid), kind, f"Attention of {what}, each map scaled to its largest value."
+        weights.reshape(*weights.shape[:2], *grid),
+        kind,
+        f"Attention of {what}, each map stretched from its smallest to its largest value.",
     )
 
 

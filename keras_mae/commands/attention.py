@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -49,8 +50,10 @@ def _check(values: flags.FlagValues) -> None:
         raise ValueError(f"{output} is {there}: choose another output")
     if os.path.exists(output) and not values.overwrite and not (os.path.isdir(output) and not os.listdir(output)):
         raise ValueError(f"{output} is there already: choose another output, or replace it with --overwrite")
-    if os.path.isdir(output) and any(not name.endswith(".png") for name in os.listdir(output)):
-        raise ValueError(f"{output} holds other files than pictures, and would be replaced: choose another output")
+    if os.path.isdir(output) and not all(re.fullmatch(r"image_\d+\.png", name) for name in os.listdir(output)):
+        raise ValueError(f"{output} holds other files than pictures of attention: choose another output")
+    if os.path.isdir(output) and os.path.samefile(output, "."):
+        raise ValueError(f"--output={output} is the current folder, which cannot be replaced: name another one")
     check_init(values, values.init)
 
 
@@ -58,7 +61,7 @@ def _attention(values: flags.FlagValues) -> None:
     from keras_mae.data import open_source, sample_images
     from keras_mae.trainers.labelled_data import check_channels
     from keras_mae.trainers.token_pictures import attention_pictures
-    from keras_mae.trainers.trained_model import say_if_outside
+    from keras_mae.trainers.trained_model import read_as_trained, say_if_outside
 
     model, trained = _load(values)
     data = values.data or trained.data
@@ -66,6 +69,7 @@ def _attention(values: flags.FlagValues) -> None:
         raise ValueError(f"{values.run or values.init} does not tell what images to draw: give --data")
     say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}")
     source = open_source(data, decoding=trained.decoding)
+    read_as_trained(trained.seen.get("dtype"), trained.path, source)
     encoder = getattr(model, "encoder", model)
     check_channels(source, encoder.image_shape[-1])
     images = sample_images(source, encoder.image_shape, values.count, trained.crop_ratio)
@@ -105,8 +109,10 @@ def _write(pictures: list, output: str, is_file: bool) -> None:
     with folder_aside(output) as aside:
         for index, picture in enumerate(pictures):
             picture.save(os.path.join(aside, f"image_{index:0{len(str(len(pictures) - 1))}d}.png"), optimize=True)
+        old = f"{aside}.old"
         if os.path.isdir(output):
-            shutil.rmtree(output)  # the last step before the new one has its name
+            os.rename(output, old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 ATTENTION = Command(

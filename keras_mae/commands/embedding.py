@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("keras_mae")
 _SOURCES = ("run", "model", "init")
+_OF_VECTORS = ("pooling", "layer", "normalize", "crop_ratio", "decoding", "pixel_dtype")  # in their header
 _OF_EXPORT = ("pooling", "layer", "normalize", "crop_ratio")  # of which an exported model has its own
 
 
@@ -35,6 +37,11 @@ def _embed_flags() -> flags.FlagValues:
     )  # fmt: skip
     define_init(values)
     define_data(values)
+    flags.DEFINE_enum(
+        "split", None, ["train", "validation"],
+        "only this part of the images; without it all, or those to train on if the images to test on lie apart",
+        flag_values=values,
+    )  # fmt: skip
     flags.DEFINE_string(
         "output", None,
         "the vectors: a file, NAME.parquet or NAME.npz, or a folder of parquet shards, for more than fit into memory; "
@@ -67,7 +74,9 @@ def _embed_flags() -> flags.FlagValues:
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_integer("batch_size", 64, "images that are encoded together", lower_bound=1, flag_values=values)
-    flags.DEFINE_bool("overwrite", False, "discard vectors that are there, and begin anew", flag_values=values)
+    flags.DEFINE_bool(
+        "overwrite", False, "replace vectors that are there, and embed all images anew", flag_values=values
+    )
     return values
 
 
@@ -175,13 +184,15 @@ def embedder_of_header(header: dict[str, Any]) -> Embedder:
     Raises:
         ValueError: if the weights are not there any more, or are others, or the header does not name them.
     """
-    lacking = [name for name in ("weights", "pooling", "layer", "normalize", "crop_ratio") if name not in header]
+    own = header.get("weights")
+    lacking = [name for name in _OF_VECTORS if name not in header]
+    if not isinstance(own, dict) or {"kind", "source", "digest"} - own.keys():
+        lacking.append("weights with kind, source and digest")
     if lacking:
         raise ValueError(
             f"the header of the vectors has no {lacking[0]}, and does not tell what has made them: embed the images "
             "anew with keras-mae embed"
         )
-    own = header["weights"]
     embedder, weights = load_embedder(
         own["kind"],
         own["source"],
@@ -225,7 +236,8 @@ def embed_image_files(header: dict[str, Any], paths: Sequence[str]) -> np.ndarra
         try:
             image = decode_file(tf.io.read_file(path), embedder.image_shape[-1], header["pixel_dtype"], decoding)
         except tf.errors.OpError as error:
-            raise ValueError(f"{path} is no image that can be read: {' '.join(error.message.split())[:160]}") from error
+            said = re.sub(r"\{\{.*?\}\}", "", " ".join(error.message.split()))
+            raise ValueError(f"{path} is no image that can be read: {said.strip()[:160]}") from error
         images.append(evaluation_transform(image, embedder.image_shape, embedder.crop_ratio))
     return np.concatenate([embedder.function(image[None]).numpy() for image in images])
 
@@ -256,10 +268,12 @@ def _embed(values: flags.FlagValues) -> None:
     with strategy.scope():
         how = (values.init_format, values.pooling, values.layer, values.normalize, values.crop_ratio)
         embedder, weights = load_embedder(kind, str(named), *how)
-    source = open_source(values.data, decoding=embedder.decoding)
+    source = open_source(values.data, values.split, embedder.decoding)
+    if values.split is None and source.validation_apart:
+        _log.info("these are the images to train on; those to test on lie apart: --split=validation embeds them")
     check_channels(source, embedder.image_shape[-1])
     read_as_trained(None if embedder.pixel_dtype == "auto" else embedder.pixel_dtype, str(named), source)
-    header = {"weights": weights, "data": absolute(values.data), "dtype": values.dtype}
+    header = {"weights": weights, "data": absolute(values.data), "split": values.split, "dtype": values.dtype}
     function = on_replicas(strategy, embedder.function)
     with noted_sigterm() as received:
         try:
@@ -270,7 +284,9 @@ def _embed(values: flags.FlagValues) -> None:
             raise Preempted(f"asked to end (SIGTERM): {error}") from None
     what = f"{done.num_vectors} vectors of {done.dim} numbers"
     if done.was_there:
-        print(f"{values.output} is there already: {what}, of these images, weights and settings")
+        print(
+            f"{values.output} is there already: {what}, of images with these names, weights and settings; --overwrite embeds them anew"
+        )
         return
     left_out = done.num_images - done.num_vectors
     print(f"wrote {values.output}: {what}" + (f"; {left_out} left out, see {done.corrupt_list}" if left_out else ""))

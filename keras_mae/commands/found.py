@@ -64,7 +64,7 @@ class Found:
         return "" if label < 0 else names[label] if label < len(names) else str(label)
 
     def write(self, folder: str | None, notes: Sequence[str]) -> None:
-        """Writes `COMMAND.csv` and `COMMAND.html` into a folder, both or neither; prints the table without a folder.
+        """Writes `COMMAND.csv` and `COMMAND.html` into a folder, each whole; prints the table without a folder.
 
         Args:
             folder: files of these names that are in it are replaced.
@@ -107,7 +107,8 @@ class Found:
             Section(heading, [Tile(pictures[t[0] if t[0] >= 0 else t[1]], *t[1:]) for t in tiles])
             for heading, tiles in sections
         ]
-        source = self._vectors.header.get("weights", {}).get("source")
+        weights = self._vectors.header.get("weights")
+        source = weights.get("source") if isinstance(weights, dict) else None
         notes += [f"Vectors: {self._vectors.source}" + (f", of {source}" if source else "")]
         return page(f"keras-mae {self._command}", notes, shown)
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from keras_mae.retrieval import Vectors
 
 
+_COMPARED = 10_000  # names that a mistyped one is compared with: of more it takes minutes
+
+
 def _make_flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string(
@@ -79,6 +82,8 @@ def _check(values: flags.FlagValues) -> None:
         raise ValueError(f"--output={values.output} is a file's name; name a folder for both files: --output={stem}")
     if os.path.exists(values.output) and not os.path.isdir(values.output):
         raise ValueError(f"--output={values.output} is a file; name a folder")
+    if os.path.isdir(values.output) and os.path.samefile(values.output, "."):
+        raise ValueError(f"--output={values.output} is the current folder; name one for both files")
     if os.path.isdir(values.output) and os.listdir(values.output) and not values.overwrite:
         raise ValueError(
             f"{values.output} is there already: choose another output, or allow the replacement of this command's "
@@ -87,9 +92,9 @@ def _check(values: flags.FlagValues) -> None:
 
 
 def _neighbours(values: flags.FlagValues) -> None:
-
     from keras_mae.commands.found import Found
     from keras_mae.retrieval import nearest, open_vectors
+    from keras_mae.retrieval.approximate import kind_of_search
 
     vectors = open_vectors(values.vectors)
     names, places = _queries(vectors, values.query)
@@ -101,7 +106,8 @@ def _neighbours(values: flags.FlagValues) -> None:
         found.query(name, int(place))
         for rank, (index, score) in enumerate(zip(row, alike), 1):
             found.add(int(index), [name, str(rank), f"{score:.6f}"], f"{score:.4f}")
-    found.write(values.output, [f"Cosine similarity of the vectors; {len(vectors)} images were searched, all exactly."])
+    kind = kind_of_search(len(vectors), len(queries))
+    found.write(values.output, [f"Cosine similarity of the vectors; {len(vectors)} images were searched; {kind}."])
 
 
 def _queries(vectors: Vectors, queries: list[str]) -> tuple[list[str], np.ndarray]:
@@ -113,7 +119,7 @@ def _queries(vectors: Vectors, queries: list[str]) -> tuple[list[str], np.ndarra
     for query in queries:
         at = np.flatnonzero(known == query).tolist()  # equal names are possible: all of them are queries
         if not at and not os.path.isfile(query):
-            near = did_you_mean(query, vectors.names)
+            near = did_you_mean(query, vectors.names[:_COMPARED])
             raise ValueError(
                 f"--query={query} is neither a name among the vectors nor an image file{near} {listed(vectors.names)}"
             )

@@ -22,6 +22,7 @@ class Source(abc.ABC):
         decoding: how image files are decoded.
         encoded: whether images are kept as files' bytes and decoded, perhaps in part, when they are needed.
         class_names: the names of the labels 0, 1, ...; empty if they have none.
+        validation_apart: whether the set has images to test on of its own, which are not among these.
         storage_order: the indices in the order in which the images lie in large files, int64 `(num_images,)`, for
             shuffling with few jumps; None if every image is as near as any other.
     """
@@ -32,6 +33,7 @@ class Source(abc.ABC):
     decoding: Decoding = Decoding()
     encoded: bool = False
     class_names: list[str] = []
+    validation_apart: bool = False
     storage_order: np.ndarray | None = None
     _labels: np.ndarray | None = None
 

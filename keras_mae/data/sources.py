@@ -79,7 +79,9 @@ def open_source(specification: str, split: str | None = None, decoding: Decoding
     if split not in (None, *SPLITS):
         raise ValueError(f"a split is {' or '.join(map(repr, SPLITS))}, got {split!r}")
     if specification == "digits":
-        return digits_source("test" if split == "validation" else "train")
+        digits = digits_source("test" if split == "validation" else "train")
+        digits.validation_apart = True
+        return digits
     kind, rest = kind_of(specification)
     source = _OPEN[kind](rest, split)
     source.decoding = dataclasses.replace(decoding, tiff=source.decoding.tiff)
@@ -134,6 +136,7 @@ def _folder(path: str, split: str | None) -> Source:
         )
         if training and validation:
             train = FolderSource(tf.io.gfile.join(path, training))
+            train.validation_apart = True
             if split != "validation":
                 return train
             return FolderSource(tf.io.gfile.join(path, validation), train.class_names or None)
@@ -143,7 +146,8 @@ def _folder(path: str, split: str | None) -> Source:
 def _npz(path: str, split: str | None) -> Source:
     arrays = read_npz(path)
     source = ArraySource(arrays["images"], arrays.get("labels"), f"npz:{path}")
-    if "validation_images" not in arrays:
+    source.validation_apart = "validation_images" in arrays
+    if not source.validation_apart:
         return _part(source, split)
     if split != "validation":
         return source
@@ -169,12 +173,17 @@ def _tfds(rest: str, split: str | None) -> Source:
     if split == "validation" and validation:
         return tfds_source(builder, validation)
     source = tfds_source(builder, "train")
+    source.validation_apart = validation is not None
     return source if validation else _part(source, split)
 
 
 def _memory(rest: str, split: str | None) -> Source:
     source = open_source(rest, split)
-    return MemorySource(source) if source.encoded else source
+    if not source.encoded:
+        return source
+    kept = MemorySource(source)
+    kept.validation_apart = source.validation_apart
+    return kept
 
 
 def _disk(rest: str, split: str | None) -> Source:
@@ -198,6 +207,7 @@ def _disk(rest: str, split: str | None) -> Source:
     if change:
         wrong = f"disk:{cache}: does not hold what {specification} has: {change}"
         raise ValueError(f"{wrong}; remove the cache, and it is written anew")
+    kept.validation_apart = source.validation_apart
     return kept
 
 

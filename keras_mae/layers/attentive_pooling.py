@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import keras
@@ -48,9 +49,9 @@ class AttentivePooling(keras.layers.Layer):
 
     def __init__(self, num_queries: int = 32, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        if not isinstance(num_queries, int) or num_queries < 1:
+        if not isinstance(num_queries, numbers.Integral) or num_queries < 1:
             raise ValueError(f"num_queries is an integer from 1, got {num_queries!r}")
-        self.num_queries = num_queries
+        self.num_queries = int(num_queries)
 
     def build(self, input_shape) -> None:
         if self.built:
@@ -70,7 +71,9 @@ class AttentivePooling(keras.layers.Layer):
 
     def call(self, tokens):
         tokens = tf.cast(getattr(tokens, "patches", tokens), self.compute_dtype)
-        dim = tokens.shape[-1]
+        dim = self.queries.shape[-1]
+        if tokens.shape[-1] != dim:
+            raise ValueError(f"the pooling was built for tokens {dim} wide, got {tokens.shape[-1]}: make another one")
         means = tf.transpose(tf.matmul(self.attention(tokens), tokens), [1, 0, 2])  # (M, B, D)
         values = tf.reshape(tf.cast(tf.convert_to_tensor(self.values), tokens.dtype), [dim, self.num_queries, -1])
         pooled = tf.matmul(means, tf.transpose(values, [1, 0, 2]))  # (M, B, D / M)

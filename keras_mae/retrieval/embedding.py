@@ -76,7 +76,7 @@ def embed_source(
         output: ends in `.parquet` or `.npz`, or is a folder.
         header: what the header of the vectors says of `weights`, `data` and `dtype`; the rest is added.
         batch_size: images that are encoded together.
-        overwrite: discard vectors and shards that are there.
+        overwrite: embed all images anew; vectors that are there stay until the new ones replace them.
         function: the embedder's function on the devices of a strategy, see `on_replicas`; its own if None.
         is_asked_to_end: asked after each batch.
 
@@ -103,13 +103,13 @@ def embed_source(
     header = json.loads(json.dumps(header))  # as it is read back
     shard_size = max(1, _IN_A_SHARD // batch_size) * batch_size
     shards = Shards(output.rstrip("/"), header, source.num_images, batch_size, shard_size)
-    if not overwrite and shards.is_finished():
+    if not overwrite and not shards.is_begun() and shards.is_finished():
         return _result(shards, was_there=True)
     shards.claim()
     try:
         if overwrite:
             shards.start_afresh()
-        elif shards.is_finished():  # another process has finished it in between
+        elif not shards.is_begun() and shards.is_finished():  # another process has finished it in between
             return _result(shards, was_there=True)
         work = _Work(shards, source, embedder, function or embedder.function, is_asked_to_end)
         work.run()

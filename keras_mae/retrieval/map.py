@@ -102,7 +102,7 @@ def write_map(
         "jpegs": b"".join(jpegs),
     }
     subtitle = f"{how}, of vectors {vectors.dim} wide"
-    content = page(_title(vectors), subtitle, " ".join(notes), data).encode()
+    content = page(_title(vectors), subtitle, " ".join(notes), data).encode(errors="backslashreplace")
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
 
     def write(aside: str) -> None:

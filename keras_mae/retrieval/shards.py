@@ -84,6 +84,10 @@ class Shards:
         self._check_same(self.output, open_vectors(self.output).header)
         return True
 
+    def is_begun(self) -> bool:
+        """Whether there are shards, which may be those of a command that replaces the output."""
+        return os.path.isdir(self.folder) and bool(_shards_of(self.folder))
+
     def claim(self) -> None:
         """Makes and locks the folder; a `ValueError` says that another process writes there."""
         os.makedirs(self.folder, exist_ok=True)
@@ -140,6 +144,8 @@ class Shards:
             replace_file(self.output, lambda aside: write_parquet(aside, schema, self._tables()))
         else:
             _remove_asides(self.folder)
+            if os.path.isdir(self.output):
+                _remove_shards(self.output)
             os.rename(self.folder, self.output)
             return
         _remove_shards(self.folder)
@@ -148,13 +154,12 @@ class Shards:
         return (_plain(parquet.read_table(self.path(number))) for number in range(self.count))
 
     def start_afresh(self) -> None:
-        """Removes the output and the shards; a `ValueError` refuses to remove anything else."""
+        """Removes the shards; the output stays until it is replaced. A `ValueError` refuses to replace anything else."""
         _remove_shards(self.folder)
         if os.path.isdir(self.output):
-            _remove_shards(self.output)
+            _shards_of(self.output)
         elif os.path.exists(self.output):
             open_vectors(self.output)
-            os.remove(self.output)
 
     def tidy(self) -> None:
         """Removes the folder of shards if it is empty."""

@@ -74,7 +74,7 @@ def source_of(header: dict[str, Any]) -> Source:
     decoding = Decoding(**header["decoding"]) if header.get("decoding") else Decoding()
     data = str(header["data"]).removeprefix("memory:")
     try:
-        source = open_source(data, decoding=decoding)
+        source = open_source(data, header.get("split"), decoding)
     except OSError as error:
         raise ValueError(f"the images of the vectors, {data}, cannot be read: {error}") from error
     if source.encoded and header.get("pixel_dtype"):

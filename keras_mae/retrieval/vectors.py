@@ -109,14 +109,18 @@ def open_vectors(path: str) -> Vectors:
         ValueError: if there is no such file, it holds no vectors, is damaged, or shards are missing.
     """
     if os.path.isdir(path):
-        return _of_parquet(path, shards_in(path))
-    if not os.path.exists(path):
+        vectors = _of_parquet(path, shards_in(path))
+    elif not os.path.exists(path):
         raise ValueError(f"there is no file or folder {path}; vectors are written by keras-mae embed")
-    if path.endswith(".npz"):
-        return _of_npz(path)
-    if path.endswith(".parquet"):
-        return _of_parquet(path, [path])
-    raise ValueError(f"vectors lie in a .parquet file, a .npz file or a folder of shards; got {path}")
+    elif path.endswith(".npz"):
+        vectors = _of_npz(path)
+    elif path.endswith(".parquet"):
+        vectors = _of_parquet(path, [path])
+    else:
+        raise ValueError(f"vectors lie in a .parquet file, a .npz file or a folder of shards; got {path}")
+    if not len(vectors):
+        raise ValueError(f"{path} has no vector in it")
+    return vectors
 
 
 def write_vectors(
@@ -268,7 +272,9 @@ def _checked(path: str, use: Callable[[parquet.ParquetFile], Any]) -> Any:
 
 def _damaged(path: str, error: Exception) -> ValueError:
     said = " ".join(str(error).split())[:120]
-    return ValueError(f"{path} is damaged, or no file of vectors ({said}): write it anew with keras-mae embed")
+    return ValueError(
+        f"{path} is damaged, or no file of vectors ({said}): remove it, and write it anew with keras-mae embed"
+    )
 
 
 def _of_npz(path: str) -> Vectors:
@@ -283,7 +289,7 @@ def _of_npz(path: str) -> Vectors:
         raise ValueError(f"{path} holds no vectors of keras-mae embed: it lacks the array {missing[0]!r}")
     vectors = arrays["vectors"]
     lengths = {len(arrays[name]) for name in ("vectors", "names", "index", "labels") if name in arrays}
-    if len(lengths) > 1 or vectors.shape[1:] != (header.get("dim"),):
+    if len(lengths) > 1 or not isinstance(header, dict) or vectors.shape[1:] != (header.get("dim"),):
         raise ValueError(f"{path} is no file of vectors: its arrays have different lengths, or its header another dim")
     columns = {"name": arrays["names"].tolist(), "index": arrays["index"]}
     if "labels" in arrays:
