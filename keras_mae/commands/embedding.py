@@ -187,7 +187,7 @@ def embedder_of_header(header: dict[str, Any]) -> Embedder:
     own = header.get("weights")
     lacking = [name for name in _OF_VECTORS if name not in header]
     if not isinstance(own, dict) or {"kind", "source", "digest"} - own.keys():
-        lacking.append("weights with kind, source and digest")
+        lacking.append("weights")
     if lacking:
         raise ValueError(
             f"the header of the vectors has no {lacking[0]}, and does not tell what has made them: embed the images "
@@ -284,9 +284,7 @@ def _embed(values: flags.FlagValues) -> None:
             raise Preempted(f"asked to end (SIGTERM): {error}") from None
     what = f"{done.num_vectors} vectors of {done.dim} numbers"
     if done.was_there:
-        print(
-            f"{values.output} is there already: {what}, of images with these names, weights and settings; --overwrite embeds them anew"
-        )
+        print(f"{values.output} is there already: {what}, of images of these names; --overwrite embeds them anew")
         return
     left_out = done.num_images - done.num_vectors
     print(f"wrote {values.output}: {what}" + (f"; {left_out} left out, see {done.corrupt_list}" if left_out else ""))

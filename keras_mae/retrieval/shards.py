@@ -154,7 +154,7 @@ class Shards:
         return (_plain(parquet.read_table(self.path(number))) for number in range(self.count))
 
     def start_afresh(self) -> None:
-        """Removes the shards; the output stays until it is replaced. A `ValueError` refuses to replace anything else."""
+        """Removes the shards; the output stays until it is replaced. A `ValueError` refuses another kind of output."""
         _remove_shards(self.folder)
         if os.path.isdir(self.output):
             _shards_of(self.output)

@@ -118,9 +118,9 @@ def open_vectors(path: str) -> Vectors:
         vectors = _of_parquet(path, [path])
     else:
         raise ValueError(f"vectors lie in a .parquet file, a .npz file or a folder of shards; got {path}")
-    if not len(vectors):
-        raise ValueError(f"{path} has no vector in it")
-    return vectors
+    if len(vectors):
+        return vectors
+    raise ValueError(f"{path} has no vector in it")
 
 
 def write_vectors(

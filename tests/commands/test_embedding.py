@@ -64,8 +64,8 @@ def test_vectors_are_those_of_the_encoder(given, tmp_path, monkeypatch, capsys):
     embed(*begin, f"--output={again}", "--normalize", "--dtype=float16")
     assert again.read_bytes() == (tmp_path / "unit.npz").read_bytes()
     embed(*begin, f"--output={again}", "--normalize", "--dtype=float16")
-    assert capsys.readouterr().out.endswith(f"{again} is there already: 21 vectors of 16 numbers, of these images, "
-                                            "weights and settings\n")  # fmt: skip
+    assert capsys.readouterr().out.endswith(f"{again} is there already: 21 vectors of 16 numbers, of images of these "
+                                            "names; --overwrite embeds them anew\n")  # fmt: skip
 
 
 def test_vectors_are_those_that_are_served(given, tmp_path):

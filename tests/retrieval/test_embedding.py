@@ -129,6 +129,30 @@ def test_what_is_there_is_told_and_other_vectors_are_refused(tmp_path):
     check(output, array_source(21))
 
 
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_vectors_that_are_replaced_stay_until_the_new_ones_are_there(tmp_path, name):
+    output = tmp_path / name
+    embed(array_source(20), output)
+    with pytest.raises(Interrupted):
+        embed(array_source(40), output, overwrite=True, is_asked_to_end=after(5))
+    check(output, array_source(20))
+    embed(array_source(40), output)  # continues
+    check(output, array_source(40))
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", OUTPUTS[:2])
+def test_shards_that_a_killed_process_has_left_go(tmp_path, name, monkeypatch):
+    output = tmp_path / name
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "_remove_shards", lambda folder: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            embed(array_source(20), output)
+    embed(array_source(20), output)
+    check(output, array_source(20))
+    assert os.listdir(tmp_path) == [name]
+
+
 @pytest.mark.parametrize("name", OUTPUTS[::2])
 def test_other_shards_are_refused(tmp_path, name):
     source, output = array_source(40), tmp_path / name
