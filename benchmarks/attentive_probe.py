@@ -94,20 +94,19 @@ def _accuracy(
         return float(json.load(file)["top1"])
 
 
+def with_gain(accuracies: dict[str, float]) -> dict[str, float]:
+    """A seed's accuracies, and what attention is worth over the better linear probe."""
+    linear = max(value for probe, value in accuracies.items() if probe.startswith("linear"))
+    return {**accuracies, "gain": accuracies["attentive"] - linear}
+
+
 def table(results: dict[str, dict[str, tuple[float, float]]]) -> str:
-    """The results as Markdown, with what attention is worth over the better linear probe."""
-    probes = next(iter(results.values()))
-    lines = [f"| test accuracy, % | {' | '.join(probes)} | gain |", f"|---|{'---|' * (len(probes) + 1)}"]
-    for encoder, accuracies in results.items():
-        cells = [f"{mean:.1f} ± {std:.1f}" for mean, std in accuracies.values()]
-        lines.append(f"| {encoder} | {' | '.join(cells)} | {gain(accuracies):+.1f} |")
+    """The results as Markdown."""
+    columns = next(iter(results.values()))
+    lines = [f"| test accuracy, % | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    for encoder, found in results.items():
+        lines.append(f"| {encoder} | {' | '.join(f'{mean:.1f} ± {std:.1f}' for mean, std in found.values())} |")
     return "\n".join(lines)
-
-
-def gain(accuracies: dict[str, tuple[float, float]]) -> float:
-    """Points of the attentive probe above the better of the linear ones."""
-    linear = max(mean for probe, (mean, _) in accuracies.items() if probe.startswith("linear"))
-    return round(accuracies["attentive"][0] - linear, 1)
 
 
 def main() -> None:
@@ -119,7 +118,7 @@ def main() -> None:
     seeds = []
     for seed in range(arguments.seeds):
         seeds.append(measure(os.path.join(arguments.output, str(seed)), seed))
-        results = summary(seeds)
+        results = summary([{name: with_gain(found) for name, found in one.items()} for one in seeds])
         with open(os.path.join(arguments.output, run.RESULTS), "w", encoding="utf-8") as file:
             json.dump({"summary": results, "seeds": seeds}, file, indent=2)
             file.write("\n")

@@ -74,6 +74,8 @@ def predict(
     names = classes_of(trained, model.num_classes)
     say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}, and classes are numbers")
     source = open_source(data, split, trained.decoding)
+    if split is None and source.validation_apart:
+        _log.info("these are the images to train on; those to test on lie apart: --split=validation classifies them")
     read_as_trained(trained.seen.get("dtype"), trained.path, source)
     check_channels(source, model.encoder.image_shape[-1])
     _say_if_seen(trained, data, split)

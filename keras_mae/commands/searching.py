@@ -91,12 +91,21 @@ def _check(values: flags.FlagValues) -> None:
         )
 
 
+def _opened(path: str) -> Vectors:
+    from keras_mae.retrieval import open_vectors
+
+    vectors = open_vectors(path)
+    if not len(vectors):
+        raise ValueError(f"{path} has no vector in it: there is nothing to search")
+    return vectors
+
+
 def _neighbours(values: flags.FlagValues) -> None:
     from keras_mae.commands.found import Found
-    from keras_mae.retrieval import nearest, open_vectors
+    from keras_mae.retrieval import nearest
     from keras_mae.retrieval.approximate import kind_of_search
 
-    vectors = open_vectors(values.vectors)
+    vectors = _opened(values.vectors)
     names, places = _queries(vectors, values.query)
     queries = _vectors_of(vectors, names, places)
     scores, indices = nearest(vectors, queries, values.k, places)
@@ -147,11 +156,10 @@ def _vectors_of(vectors: Vectors, names: list[str], places: np.ndarray) -> np.nd
 
 def _duplicates(values: flags.FlagValues) -> None:
     from keras_mae.commands.found import Found
-    from keras_mae.retrieval import open_vectors
     from keras_mae.retrieval.cosine import similarities
     from keras_mae.retrieval.duplicates import THRESHOLD, duplicate_groups, whitened
 
-    vectors = open_vectors(values.vectors)
+    vectors = _opened(values.vectors)
     threshold = THRESHOLD if values.threshold is None else values.threshold
     array = vectors.array()
     if values.mirrored:
@@ -183,11 +191,10 @@ def _outliers(values: flags.FlagValues) -> None:
     import numpy as np
 
     from keras_mae.commands.found import Found
-    from keras_mae.retrieval import open_vectors
     from keras_mae.retrieval.approximate import kind_of_search
     from keras_mae.retrieval.outliers import outlier_scores
 
-    vectors = open_vectors(values.vectors)
+    vectors = _opened(values.vectors)
     scores = outlier_scores(vectors.array(), values.k)
     k = min(values.k, len(vectors) - 1)
     found = Found("outliers", vectors, ["rank", "distance"])

@@ -109,18 +109,14 @@ def open_vectors(path: str) -> Vectors:
         ValueError: if there is no such file, it holds no vectors, is damaged, or shards are missing.
     """
     if os.path.isdir(path):
-        vectors = _of_parquet(path, shards_in(path))
-    elif not os.path.exists(path):
+        return _of_parquet(path, shards_in(path))
+    if not os.path.exists(path):
         raise ValueError(f"there is no file or folder {path}; vectors are written by keras-mae embed")
-    elif path.endswith(".npz"):
-        vectors = _of_npz(path)
-    elif path.endswith(".parquet"):
-        vectors = _of_parquet(path, [path])
-    else:
-        raise ValueError(f"vectors lie in a .parquet file, a .npz file or a folder of shards; got {path}")
-    if len(vectors):
-        return vectors
-    raise ValueError(f"{path} has no vector in it")
+    if path.endswith(".npz"):
+        return _of_npz(path)
+    if path.endswith(".parquet"):
+        return _of_parquet(path, [path])
+    raise ValueError(f"vectors lie in a .parquet file, a .npz file or a folder of shards; got {path}")
 
 
 def write_vectors(

@@ -109,9 +109,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, ending):
     for length in (0, 3, len(contents) // 2, len(contents) - 1):
         with open(path, "wb") as file:
             file.write(contents[:length])
-        with pytest.raises(
-            ValueError, match="is damaged, or no file of vectors .*: write it anew with keras-mae embed"
-        ):
+        with pytest.raises(ValueError, match="is damaged, or no file of vectors .*: remove it, and write it anew"):
             open_vectors(path)
 
 
