@@ -184,7 +184,7 @@ def embedder_of_header(header: dict[str, Any]) -> Embedder:
     Raises:
         ValueError: if the weights are not there any more, or are others, or the header does not name them.
     """
-    own = header.get("weights")
+    own: Any = header.get("weights")
     lacking = [name for name in _OF_VECTORS if name not in header]
     if not isinstance(own, dict) or {"kind", "source", "digest"} - own.keys():
         lacking.append("weights")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import numbers
+
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -49,9 +50,9 @@ class AttentivePooling(keras.layers.Layer):
 
     def __init__(self, num_queries: int = 32, **kwargs: Any) -> None:
         super().__init__(**{"dtype": "float32", **kwargs})
-        if not isinstance(num_queries, numbers.Integral) or num_queries < 1:
+        if not isinstance(num_queries, (int, np.integer)) or num_queries < 1:
             raise ValueError(f"num_queries is an integer from 1, got {num_queries!r}")
-        self.num_queries = int(num_queries)
+        self.num_queries: int = int(num_queries)
 
     def build(self, input_shape) -> None:
         if self.built:
