@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from keras_mae.data.display import Display
 from keras_mae.encoders import Encoder
 from keras_mae.encoders.pooling import patch_tokens
 from keras_mae.models import ImageClassifier
-from keras_mae.trainers.display import Display
 from keras_mae.trainers.pictures import picture_grid
 
 SHOWN = 6  # maps of single queries or heads beside each other
