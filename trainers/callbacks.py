@@ -11,6 +11,7 @@ import keras
 from tqdm.auto import tqdm
 
 from keras_mae.data import CorruptImages
+from keras_mae.data.progress import images_bar
 from keras_mae.whole_file import replace_file
 
 
@@ -34,16 +35,8 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None) -> None:
         self.step += 1
         if self.bar is None:
-            self.bar = tqdm(
-                total=self.epochs * self.steps_per_epoch * self.batch_size,
-                initial=self.step * self.batch_size,
-                unit=" images",
-                unit_scale=True,
-                bar_format="{desc} |{bar:20}| {percentage:3.0f}%  {rate_fmt}, {remaining} left",
-                smoothing=0.05,
-                mininterval=1.0,
-                dynamic_ncols=True,
-            )
+            total = self.epochs * self.steps_per_epoch * self.batch_size
+            self.bar = images_bar(total, self.step * self.batch_size)
             return
         epoch = (self.step - 1) // self.steps_per_epoch + 1
         text = f"epoch {epoch}/{self.epochs}, loss {float(logs['loss']):.4f}"

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from keras_mae.data import CorruptImages, Source, Subset, evaluation_dataset, open_source
 from keras_mae.data.patient_reading import storage_errors
+from keras_mae.data.progress import images_bar
 from keras_mae.data.sources import absolute
 from keras_mae.models import ImageClassifier
 from keras_mae.models.saved_files import load_model_file
@@ -166,25 +167,13 @@ def _batches(
                 yield indices, labels, probabilities, ranked
                 corrupt.check()
                 if bar is None:  # tracing and the first batch would distort the rate
-                    bar = _progress(source.num_images, len(indices))
+                    bar = images_bar(source.num_images, len(indices), "predicted")
                 else:
                     bar.update(len(indices))
         corrupt.check()
     finally:
         if bar is not None:
             bar.close()
-
-
-def _progress(total: int, done: int) -> tqdm:
-    return tqdm(
-        total=total,
-        initial=done,
-        unit=" images",
-        unit_scale=True,
-        bar_format="predicted |{bar:20}| {percentage:3.0f}%  {rate_fmt}, {remaining} left",
-        mininterval=1.0,
-        dynamic_ncols=True,
-    )
 
 
 def _check_finite(source: Source, indices: np.ndarray, probabilities: np.ndarray) -> None:

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from keras_mae.data.corrupt_images import CorruptImages, Fault, usable
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.pipeline import batches_at
+from keras_mae.data.progress import images_bar
 from keras_mae.data.samples import look_at_some
 from keras_mae.data.seen import Seen
 from keras_mae.data.source import Source
@@ -198,7 +199,7 @@ class _Work:
                     shard.append(next(blocks))
                     done += len(shard[-1].indices)
                     if bar is None:  # the first batch is compiled, which would distort the rate
-                        bar = stack.enter_context(_bar(self._source.num_images, done))
+                        bar = stack.enter_context(images_bar(self._source.num_images, done, "embedded"))
                     else:
                         bar.update(len(shard[-1].indices))
                     if self._is_asked_to_end():
@@ -267,16 +268,3 @@ class _Work:
         names = [self._source.name_inside(one) for one in index.tolist()]
         self._shards.write(number, names, index, label, vectors, faults)
         self.left_out[number] = faults
-
-
-def _bar(total: int, done: int) -> tqdm:
-    return tqdm(
-        total=total,
-        initial=done,
-        unit=" images",
-        unit_scale=True,
-        bar_format="embedded |{bar:20}| {percentage:3.0f}%  {rate_fmt}, {remaining} left",
-        smoothing=0.05,
-        mininterval=1.0,
-        dynamic_ncols=True,
-    )

@@ -2,6 +2,7 @@
 
 import io
 
+from keras_mae.data import progress as module
 from keras_mae.trainers import callbacks
 
 
@@ -9,7 +10,7 @@ def test_progress_shows_loss_rate_and_remaining_time(monkeypatch):
     """Two epochs of a model that does nothing, at a clock that is ours: 8 images in 0.5 s."""
     seconds, text = [0.0], io.StringIO()
 
-    class Bar(callbacks.tqdm):
+    class Bar(module.tqdm):
         """Writes to `text` at every step, by our clock."""
 
         def __init__(self, *args, **kwargs):
@@ -17,7 +18,7 @@ def test_progress_shows_loss_rate_and_remaining_time(monkeypatch):
             self._time = lambda: seconds[0]
             self.start_t = self.last_print_t = seconds[0]
 
-    monkeypatch.setattr(callbacks, "tqdm", Bar)
+    monkeypatch.setattr(module, "tqdm", Bar)
     progress = callbacks.Progress(batch_size=8, steps_per_epoch=5, epochs=2)
     for epoch in range(2):
         for batch in range(5):
