@@ -117,7 +117,7 @@ def test_fit_with_everything():
     np.testing.assert_allclose(*histories, rtol=1e-4)  # three steps of Adam, which amplifies round-off
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_gradients_by_xla():
     simmim = small_simmim(num_layers=2)
 
