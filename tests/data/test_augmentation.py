@@ -82,6 +82,7 @@ def test_is_the_first_draw_that_fits(size):
 numbers = st.sampled_from([0.0, 0.25, 0.5, LAST]) | st.floats(0, LAST, width=32)
 
 
+@pytest.mark.medium
 @given(
     size=st.tuples(st.integers(1, 400), st.integers(1, 400)),
     draws=st.lists(st.tuples(*[numbers] * 4), min_size=10, max_size=10),

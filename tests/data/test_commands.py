@@ -32,6 +32,7 @@ def test_stats_are_printed_written_and_put_into_the_config(tmp_path, capsys):
     assert stats_settings(None) == []
 
 
+@pytest.mark.medium
 def test_tfrecords_are_written_and_named(tmp_path, capsys):
     data = f"folder:{write_pictures(tmp_path / 'in', 7)}"
     for _ in range(2):  # the second time everything is there
@@ -59,6 +60,7 @@ def test_stats_replace_their_own_file_only(tmp_path, capfd):
     assert "000.png is not a file that keras-mae stats has written" in line and image.read_bytes() == before
 
 
+@pytest.mark.medium
 def test_stats_are_written_where_no_folder_is_yet_and_not_onto_one(tmp_path, capsys):
     data = f"folder:{write_pictures(tmp_path / 'in', 5, channels=1)}"
     assert main(["stats", f"--data={data}", "--channels=1", f"--output={tmp_path}/new/below/stats.json"]) == 0

@@ -141,6 +141,7 @@ def test_a_gray_jpeg_as_three_channels():
     np.testing.assert_array_equal(found, random_resized_crop(decode_image(contents, 3), (8, 8), draws))
 
 
+@pytest.mark.medium
 def test_a_graph_of_both_depths_holds_what_they_share_once():
     """An export reads files of 8 and of 16 bits; its size is what loading it takes."""
 

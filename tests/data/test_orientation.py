@@ -47,6 +47,7 @@ def test_files_without_it_are_upright():
         assert int(find(encoded(as_image(drawn(*SIZE)), form))) == 1
 
 
+@pytest.mark.medium
 @given(cut=st.integers(0, 400), place=st.integers(2, 120), value=st.integers(0, 255))
 def test_damaged_files_give_some_orientation_and_no_error(cut, place, value):
     whole = photograph(6)

@@ -45,6 +45,7 @@ def batches(
     return found
 
 
+@pytest.mark.medium
 def test_shapes_and_types():
     images, labels = batches(1, with_labels=True)[0]
     assert images.shape == (4, *SHAPE) and images.dtype == np.uint8
@@ -260,6 +261,7 @@ def test_sample_images(tmp_path):
     assert max(numbers[:7]) > 15
 
 
+@pytest.mark.medium
 def test_a_sample_of_16_bits_is_what_batches_hold():
     deep = np.random.default_rng(0).integers(0, 4096, (5, *SHAPE)).astype("uint16")  # 12 bits: 16 of 256 levels
     found = sample_images(ArraySource(deep), SHAPE, 5, 1.0)

@@ -96,6 +96,7 @@ def test_the_bias_is_seen_by_every_block_that_has_it():
     np.testing.assert_array_equal(encoder(IMAGES)["patch_tokens"], before)
 
 
+@pytest.mark.medium
 def test_a_masked_autoencoder_with_relative_positions():
     """What the encoder makes of visible patches does not depend on their order, so the bias goes with them."""
     encoder = small_encoder(relative_position_bias="shared", position_embedding=None)

@@ -18,6 +18,7 @@ def encoder_and_rest(model):
     return [v for v in variables if id(v) in inside], [v for v in variables if id(v) not in inside]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("beta_2", [0.95, 0.999])
 @pytest.mark.parametrize("in_one_pass", [True, False])
 def test_steps_are_those_of_torch_with_a_group_that_is_added_later(monkeypatch, beta_2, in_one_pass):

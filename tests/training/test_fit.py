@@ -75,6 +75,7 @@ def test_dicts_with_noise_or_masks(data):
     np.testing.assert_allclose(losses_of_fit(small_mae(), data, learning_rate=0.0), expected, rtol=1e-5)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("make", [small_mae, small_simmim, lambda: fill_randomly(ImageClassifier(small_encoder(), 8))])
 def test_arrays_of_16_bits_train_as_their_levels_do(make):
     images = np.random.default_rng(0).integers(0, 2**16, IMAGES.shape).astype("uint16")
