@@ -19,7 +19,7 @@ import shutil
 
 import numpy as np
 
-from benchmarks.continued import summary
+from benchmarks.continued import summary, table
 from benchmarks.labelled_crops import SIDE, crops
 from keras_mae.trainers import recipes, run
 from keras_mae.trainers.classifier_config import ProbeConfig
@@ -100,15 +100,6 @@ def with_gain(accuracies: dict[str, float]) -> dict[str, float]:
     return {**accuracies, "gain": accuracies["attentive"] - linear}
 
 
-def table(results: dict[str, dict[str, tuple[float, float]]]) -> str:
-    """The results as Markdown."""
-    columns = next(iter(results.values()))
-    lines = [f"| test accuracy, % | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
-    for encoder, found in results.items():
-        lines.append(f"| {encoder} | {' | '.join(f'{mean:.1f} ± {std:.1f}' for mean, std in found.values())} |")
-    return "\n".join(lines)
-
-
 def main() -> None:
     """Runs all seeds, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -122,7 +113,7 @@ def main() -> None:
         with open(os.path.join(arguments.output, run.RESULTS), "w", encoding="utf-8") as file:
             json.dump({"summary": results, "seeds": seeds}, file, indent=2)
             file.write("\n")
-        print(f"\n{seed + 1} of {arguments.seeds} seeds\n{table(results)}", flush=True)
+        print(f"\n{seed + 1} of {arguments.seeds} seeds\n{table(results, 'test accuracy, %')}", flush=True)
 
 
 if __name__ == "__main__":

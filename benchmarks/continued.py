@@ -120,10 +120,10 @@ def summary(seeds: list[dict[str, Accuracies]]) -> dict[str, dict[str, tuple[flo
     return {way: {kind: of([seed[way][kind] for seed in seeds]) for kind in seeds[0][way]} for way in seeds[0]}
 
 
-def table(results: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
-    """The results as Markdown."""
+def table(results: Mapping[str, Mapping[str, tuple[float, float]]], what: str = "test accuracy on letters, %") -> str:
+    """The results as Markdown; `what` they are stands above the rows' names."""
     kinds = next(iter(results.values()))
-    lines = [f"| test accuracy on letters, % | {' | '.join(kinds)} |", f"|---|{'---|' * len(kinds)}"]
+    lines = [f"| {what} | {' | '.join(kinds)} |", f"|---|{'---|' * len(kinds)}"]
     for way, accuracies in results.items():
         lines.append(f"| {way} | {' | '.join(f'{mean:.1f} ± {std:.1f}' for mean, std in accuracies.values())} |")
     return "\n".join(lines)

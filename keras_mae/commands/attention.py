@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from keras_mae.commands.command import Command, check_init, check_model, define_init
+from keras_mae.commands.command import Command, check_init, check_model, define_model
 
 if TYPE_CHECKING:
     import keras
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string(
-        "run", None, "the folder of a run, or a model's file: FILE.keras; or --init", flag_values=values
-    )
-    define_init(values)
+    define_model(values)
     flags.DEFINE_string("data", None, "the images, as for pretrain; the run's own if not given", flag_values=values)
     flags.DEFINE_string(
         "output", None,

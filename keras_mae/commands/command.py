@@ -66,6 +66,39 @@ def define_init(values: flags.FlagValues) -> None:
     )  # fmt: skip
 
 
+def define_model(values: flags.FlagValues) -> None:
+    """Defines `--run` and `--init`, of which one names a model."""
+    flags.DEFINE_string(
+        "run", None, "the folder of a run, or a model's file: FILE.keras; or --init", flag_values=values
+    )
+    define_init(values)
+
+
+def define_split(values: flags.FlagValues) -> None:
+    """Defines `--split`, for commands that go through images once."""
+    flags.DEFINE_enum(
+        "split", None, ["train", "validation"],
+        "only this part of the images; without it all, or those to train on if the images to test on lie apart",
+        flag_values=values,
+    )  # fmt: skip
+
+
+def define_embedding(values: flags.FlagValues) -> None:
+    """Defines how an image becomes a vector: `--pooling`, `--normalize`, `--crop_ratio`."""
+    flags.DEFINE_enum(
+        "pooling", None, ["mean", "cls", "both", "attentive"],
+        "an embedding is the mean of the patch tokens, the class token, the class token followed by the mean, or what "
+        "the trained queries of a probe's run pool; if not given, the pooling of a classifier's run, else the mean",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_bool("normalize", False, "scale embeddings to length 1", flag_values=values)
+    flags.DEFINE_float(
+        "crop_ratio", None,
+        "share of a scaled image's side that is used; if not given, the run's own, or 0.875 for weights of no run",
+        lower_bound=0, upper_bound=1, flag_values=values,
+    )  # fmt: skip
+
+
 def check_model(values: flags.FlagValues, command: str = "export") -> None:
     """Refuses neither or both of `--run` and `--init`, and `--init_format` alone."""
     from keras_mae.trainers.checks import check_source

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from keras_mae.commands.command import Command, define_data, define_init
+from keras_mae.commands.command import Command, define_data, define_embedding, define_init, define_split
 from keras_mae.commands.exporting import load_for_export, load_published, pooling_of_run, trained_model
 
 if TYPE_CHECKING:
@@ -37,36 +37,21 @@ def _embed_flags() -> flags.FlagValues:
     )  # fmt: skip
     define_init(values)
     define_data(values)
-    flags.DEFINE_enum(
-        "split", None, ["train", "validation"],
-        "only this part of the images; without it all, or those to train on if the images to test on lie apart",
-        flag_values=values,
-    )  # fmt: skip
+    define_split(values)
     flags.DEFINE_string(
         "output", None,
         "the vectors: a file, NAME.parquet or NAME.npz, or a folder of parquet shards, for more than fit into memory; "
         "OUTPUT.shards has those of an interrupted command, which continues when it is given again",
         flag_values=values,
     )  # fmt: skip
-    flags.DEFINE_enum(
-        "pooling", None, ["mean", "cls", "both", "attentive"],
-        "a vector is the mean of the patch tokens, the class token, the class token followed by the mean, or what the "
-        "trained queries of a probe's run pool; if not given, the pooling of a classifier's run, else the mean",
-        flag_values=values,
-    )  # fmt: skip
+    define_embedding(values)
     flags.DEFINE_integer(
         "layer", None, "the layer whose tokens are pooled, counted from 1; the encoder's output if not given",
         lower_bound=1, flag_values=values,
     )  # fmt: skip
-    flags.DEFINE_bool("normalize", False, "scale vectors to length 1", flag_values=values)
     flags.DEFINE_enum(
         "dtype", "float32", ["float32", "float16"], "of the numbers in the file; vectors are computed in float32",
         flag_values=values,
-    )  # fmt: skip
-    flags.DEFINE_float(
-        "crop_ratio", None,
-        "share of a scaled image's side that is used; if not given, the run's own, or 0.875 for weights of no run",
-        lower_bound=0, upper_bound=1, flag_values=values,
     )  # fmt: skip
     flags.DEFINE_enum(
         "strategy", "auto", ["auto", "single", "mirrored"],

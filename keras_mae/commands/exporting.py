@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from keras_mae.commands.command import Command, check_init, check_model, define_init
+from keras_mae.commands.command import Command, check_init, check_model, define_embedding, define_model
 
 if TYPE_CHECKING:
     from keras_mae.trainers.trained_model import TrainedModel
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 def _export_flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    flags.DEFINE_string(
-        "run", None, "the folder of a run, or a model's file: FILE.keras; or --init", flag_values=values
-    )
-    define_init(values)
+    define_model(values)
     flags.DEFINE_string(
         "output", None,
         "the model's folder, whose name is the model's for TF Serving; versions are its subfolders, and a file "
@@ -36,13 +33,7 @@ def _export_flags() -> flags.FlagValues:
         "what to export: the encoder in the model, or all of it, which must then be of this kind",
         flag_values=values,
     )  # fmt: skip
-    flags.DEFINE_enum(
-        "pooling", None, ["mean", "cls", "both", "attentive"],
-        "an embedding is the mean of the patch tokens, the class token, the class token followed by the mean, or what "
-        "the trained queries of a probe's run pool; if not given, the pooling of a classifier's run, else the mean",
-        flag_values=values,
-    )  # fmt: skip
-    flags.DEFINE_bool("normalize", False, "scale embeddings to length 1", flag_values=values)
+    define_embedding(values)
     flags.DEFINE_enum(
         "dtype", None, ["float32", "bfloat16"],
         "the dtype of the computation, outputs are float32 either way; if not given, that of the training",
@@ -53,12 +44,6 @@ def _export_flags() -> flags.FlagValues:
         "onnx and litert write a file that takes uint8 images; they need pip install 'keras-mae[onnx]' or "
         "'keras-mae[litert]'",
         flag_values=values,
-    )  # fmt: skip
-    flags.DEFINE_float(
-        "crop_ratio", None,
-        "share of a scaled image file's side that is used; if not given, the run's own, or 0.875 for a .keras file "
-        "that lies in no run's folder",
-        lower_bound=0, upper_bound=1, flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string(
         "labels", None,

@@ -23,8 +23,6 @@ def mirrored_vectors(vectors: Vectors) -> np.ndarray:
     """
     header = vectors.header
     embedder, source = embedder_of_header(header), source_of(header)
-    if source.encoded:
-        source.dtype = header["pixel_dtype"]
     mirrored = tf.function(lambda images: embedder.function(images[:, :, ::-1]))
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "mirrored")

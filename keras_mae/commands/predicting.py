@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from keras_mae.commands.command import Command, define_data
+from keras_mae.commands.command import Command, define_data, define_split
 
 _IN_A_TABLE = 20  # classes that are printed
 
@@ -19,11 +19,7 @@ def _flags() -> flags.FlagValues:
         flag_values=values,
     )  # fmt: skip
     define_data(values)
-    flags.DEFINE_enum(
-        "split", None, ["train", "validation"],
-        "only this part of the images; without it all, or those to train on if the images to test on lie apart",
-        flag_values=values,
-    )  # fmt: skip
+    define_split(values)
     flags.DEFINE_string(
         "output", None,
         "the CSV file to write, such as predictions.csv; with labels, predictions_report.json, "

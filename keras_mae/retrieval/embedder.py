@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -84,12 +83,11 @@ def embedder_of(
         raise ValueError(f"layers are counted from 1 to {encoder.num_layers}, got {layer}")
     if layer is not None and pooling in ("cls", "both"):
         raise ValueError(f"of a layer the patch tokens alone are at hand: take pooling=mean, got {pooling}")
-    pool = pooling if callable(pooling) else functools.partial(encoder.pool, pooling=pooling)
 
     @tf.function
     def embed(images):
         tokens = encoder.encode(images) if layer is None else encoder.tokens_of_layer(images, layer)
-        vectors = pool(Tokens(*(tf.cast(one, tf.float32) for one in tokens)))
+        vectors = encoder.pool(Tokens(*(tf.cast(one, tf.float32) for one in tokens)), pooling)
         vectors = tf.cast(vectors, tf.float32)  # a pooling may have a dtype of its own
         return tf.math.l2_normalize(vectors, axis=-1) if normalize else vectors
 

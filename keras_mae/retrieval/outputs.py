@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from os.path import isdir
 
 from keras_mae.retrieval.vectors import ENDINGS
 
@@ -16,10 +15,11 @@ def check_output(output: str) -> None:
     """
     path, ending = output.rstrip("/"), os.path.splitext(output.rstrip("/"))[1]
     is_file = ending in ENDINGS
-    if is_file and output.endswith("/") or ending and not is_file and not output.endswith("/") and not isdir(output):
+    slash, there = output.endswith("/"), os.path.isdir(output)
+    if is_file and slash or ending and not is_file and not slash and not there:
         raise ValueError(
             f"vectors are written into a .parquet file, a .npz file or a folder of shards: got {output}; "
             + (f"for a file, type {path}" if is_file else f"for a folder, type {output}/")
         )
-    if os.path.exists(path) and isdir(path) == is_file:
+    if os.path.exists(path) and os.path.isdir(path) == is_file:
         raise ValueError(f"{path} is a {'folder' if is_file else 'file'}: name another output")
