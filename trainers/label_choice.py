@@ -67,17 +67,15 @@ class _Labelled:
 
     Attributes:
         source: the images that have labels.
-        rows: of the table, one for each image: int64 `(n,)`; None without a table.
+        rows: of the table, one for each image: int64 `(n,)`.
         columns: those that the settings name, by their names, with a value for each image of `source`.
     """
 
     def __init__(self, source: Source, table: LabelTable | None, own: Labels, class_names: Sequence[str] = ()) -> None:
         self._own, self._table, self._all = own, table, source
-        self.rows, kept = None, np.arange(source.num_images)
-        if table is not None:
-            rows = table.rows_of(source)
-            kept = np.flatnonzero(rows >= 0)
-            self.rows = rows[kept]
+        rows = np.arange(source.num_images) if table is None else table.rows_of(source)
+        kept = np.flatnonzero(rows >= 0)
+        self.rows = rows[kept]
         self.source = source
         names = self._label_columns()
         # of records all at once, as each time reads every record

@@ -46,7 +46,7 @@ def assign_groups(groups: np.ndarray, strata: np.ndarray, shares: Sequence[float
         part_of[group] = part
         filled[part, own] += number
         counts[part] += sizes[group]
-    for part in np.flatnonzero(counts == 0):  # its share is smaller than any group
+    for part in np.flatnonzero(counts == 0).tolist():  # its share is smaller than any group
         fullest = int(np.bincount(part_of, minlength=len(shares)).argmax())
         candidates = np.flatnonzero(part_of == fullest)
         part_of[candidates[np.lexsort((first[candidates], sizes[candidates]))[0]]] = part
