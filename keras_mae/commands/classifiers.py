@@ -27,6 +27,17 @@ def _flags(recipe: str | None, fresh: bool) -> flags.FlagValues:
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string("validation_data", None, "other data to test on than a part of --data", flag_values=values)
+    flags.DEFINE_string(
+        "labels", None,
+        "a table of labels, a CSV or Parquet file with a row for each image; not given, the labels that the data have",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string(
+        "label_columns", None,
+        "the columns of the labels, such as age,weight: of the table, or features or arrays that the data have; what "
+        "they are is --set task=classes, labels (several at once) or numbers",
+        flag_values=values,
+    )  # fmt: skip
     define_run(values, recipe)
     return values
 
@@ -60,12 +71,12 @@ def _train(values: flags.FlagValues, program: str) -> None:
 
 
 def _knn(values: flags.FlagValues, program: str) -> None:
+    from keras_mae.commands.knn_lines import knn_lines
     from keras_mae.trainers.knn import knn
 
     results = knn(config_of(values, program), values.data, values.output, overwrite=values.overwrite)
-    for k, top1 in results["top1"].items():
-        top5 = f", top-5 {100 * results['top5'][k]:.1f} %" if "top5" in results else ""
-        print(f"k = {k:>3}: top-1 {100 * top1:.1f} %{top5}; {_majority(results)}")
+    for line in knn_lines(results, _majority):
+        print(line)
     if values.output:
         print(f"wrote {values.output}")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+from keras_mae.data.columns import Column
 from keras_mae.data.corrupt_images import CorruptImages, without_faults
 from keras_mae.data.guarded import guarded_reads, untuned
 from keras_mae.data.patient_reading import storage_errors
@@ -29,7 +31,7 @@ class MemorySource(Source):
             raise ValueError(f"image files are kept in memory, and {source.name_of(0)} is there already")
         self.source, self.num_images = source, source.num_images
         self.dtype, self.class_names, self._labels = source.dtype, source.class_names, source.labels
-        self.decoding = source.decoding
+        self.decoding, self.task, self.label_names = source.decoding, source.task, source.label_names
         reads = guarded_reads(source, lambda position: position, 0, self.num_images, self.num_images)
         corrupt = CorruptImages(source)
         reads = untuned(reads.map(lambda batch: without_faults(batch, corrupt)))
@@ -46,6 +48,16 @@ class MemorySource(Source):
 
     def name_inside(self, index: int) -> str:
         return self.source.name_inside(index)
+
+    def file_names(self) -> tuple[str, list[str]]:
+        return self.source.file_names()
+
+    @property
+    def column_names(self) -> list[str]:
+        return self.source.column_names
+
+    def _columns_called(self, names: Sequence[str]) -> list[Column]:
+        return self.source.columns(names)
 
     def remedy(self, index: int) -> str:
         return self.source.remedy(index)
