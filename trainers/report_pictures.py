@@ -38,8 +38,7 @@ def curves_picture(curves: Mapping[str, Curve]) -> Image.Image:
     """
     from matplotlib import colormaps
 
-    figure = _figure(2, 1, _SIDE + 0.6)
-    roc, precision = figure.subplots(1, 2)
+    figure, (roc, precision) = _figure(2, 1, _SIDE + 0.6)
     _square(roc, "false positive rate", "true positive rate")
     _square(precision, "recall", "precision")
     roc.plot((0, 1), (0, 1), color=_DARK, linestyle=":", linewidth=1)
@@ -110,7 +109,7 @@ def scatter_picture(names: Sequence[str], labels: np.ndarray, predictions: np.nd
         axes.plot(ends, ends, color=_DARK, linestyle="--", linewidth=1)
         axes.plot(x, y, "o", color=_BLUE, markersize=4, alpha=max(0.08, min(0.7, 300 / len(x))), markeredgewidth=0)
         axes.set(xlim=ends, ylim=ends, xlabel="label", ylabel="prediction")
-        axes.set_aspect("equal")
+        axes.ticklabel_format(scilimits=(-3, 4))
         axes.grid(color=_GRID, linewidth=0.6)
         rmse = math.sqrt(np.mean((predictions[:, number] - labels[:, number]) ** 2))
         axes.set_title(f"{_short(names[number])}\nRMSE {rmse:.4g}", fontsize=10, parse_math=False)
@@ -122,19 +121,27 @@ def _panels(count: int, draw: Callable[[Axes, int], None]) -> Image.Image:
     """Squares in rows of four, each drawn by a function of its axes and number."""
     shown = min(count, _PANELS)
     columns = min(_COLUMNS, shown)
-    rows = -(-shown // columns)
-    figure = _figure(columns, rows)
+    figure, squares = _figure(columns, -(-shown // columns), _SIDE)
     for number in range(shown):
-        draw(figure.add_subplot(rows, columns, number + 1), number)
+        draw(squares[number], number)
+    for empty in squares[shown:]:
+        empty.remove()
     if count > shown:
-        figure.supxlabel(f"{shown} of {count}", fontsize=10)
+        figure.text(0.5, 0.005, f"{shown} of {count}", fontsize=10, ha="center")
     return _drawn(figure)
 
 
-def _figure(columns: int, rows: int, side: float = _SIDE) -> Any:
+def _figure(columns: int, rows: int, side: float) -> tuple[Any, list[Axes]]:
+    """A figure, and its squares row by row; places are given, as a layout that is found takes seconds."""
     from matplotlib import figure
 
-    return figure.Figure((columns * side, rows * side), dpi=100, layout="constrained")
+    made = figure.Figure((columns * side, rows * side), dpi=100)
+    left, bottom, inner = 0.75, 0.6, side - 1.1  # in inches, with two lines above
+    places = [
+        (column * side + left, (rows - 1 - row) * side + bottom) for row in range(rows) for column in range(columns)
+    ]
+    size = (inner / (columns * side), inner / (rows * side))
+    return made, [made.add_axes((x / (columns * side), y / (rows * side), *size)) for x, y in places]
 
 
 def _drawn(figure: Any) -> Image.Image:
@@ -149,7 +156,6 @@ def _drawn(figure: Any) -> Image.Image:
 
 def _square(axes: Axes, across: str, up: str) -> None:
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=across, ylabel=up)
-    axes.set_aspect("equal")
     axes.grid(color=_GRID, linewidth=0.6)
     axes.set_axisbelow(True)
 
