@@ -1,4 +1,4 @@
-"""The run of a classifier, by fine-tuning or linear probing: train, test each epoch, save the last and the best."""
+"""The run of a head, by fine-tuning or linear probing: train, test each epoch, save the last and the best, report."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _log = logging.getLogger("keras_mae")
 
 
 class ClassifierData(NamedTuple):
-    """The data of a classifier.
+    """The data of a head.
 
     Attributes:
         training: images to train on.
         validation: batches `(images, labels)` to test on, each image once.
-        tested_labels: of the validation images, int64 `(N,)`.
+        tested_labels: of the validation images, int64 `(N,)`, or float32 `(N, T)`.
         corrupt: counts of the corrupt images of both sets.
     """
 
@@ -56,9 +56,9 @@ def with_validation(
     return ClassifierData(training, tested, validation.required_labels(), (training.corrupt, corrupt))
 
 
-def train_classifier(
-    build: Callable[[Any, int], tuple[ImageClassifier, dict[str, Any] | None]],
-    prepare: Callable[[ImageClassifier, Any, Source, Source], ClassifierData],
+def train_head(
+    build: Callable[[Any, Task], tuple[ImageHead, dict[str, Any] | None]],
+    prepare: Callable[[Any, Any, Source, Source], ClassifierData],
     config: FinetuneConfig | ProbeConfig,
     data: str,
     output: str,
@@ -67,11 +67,11 @@ def train_classifier(
     strategy: str,
     tpu: str,
 ) -> dict[str, Any]:
-    """Trains a classifier and fills a run folder.
+    """Trains a head and fills a run folder.
 
     Args:
-        build: makes the classifier of a config and a number of classes, and the record of its first weights.
-        prepare: makes the data of a classifier, its config, the images to train on, and the images to test on.
+        build: makes the head of a config and a task, and the record of its first weights.
+        prepare: makes the data of a head, its config, the images to train on, and the images to test on.
         config, data, output, resume, overwrite, strategy, tpu: see `finetune`, also for what it returns and raises.
     """
     scope = begin(config, data, output, strategy, tpu)
