@@ -71,9 +71,15 @@ class TrainedEncoder(Weights):
 
 @dataclasses.dataclass(frozen=True)
 class LabelledData(Labels, CroppedData):
-    """Images with labels, cropped and mirrored at random."""
+    """Images with labels, cropped and mirrored at random.
+
+    Attributes:
+        balance: how rare classes are made up for: `weights` weighs the loss of an image by the inverse of its class's
+            frequency, `sampling` repeats the images of rare classes; None for neither.
+    """
 
     crop_scale: tuple[ShareAbove0, ShareAbove0] | None = (0.08, 1.0)
+    balance: Literal["weights", "sampling"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

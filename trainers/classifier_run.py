@@ -76,7 +76,8 @@ def train_head(
     """
     scope = begin(config, data, output, strategy, tpu)
     folder = run.RunFolder(output)
-    source, validation, num_classes = labelled_sources(config, data)
+    labelled = labelled_sources(config, data)
+    source, validation, num_classes = labelled.train, labelled.validation, labelled.num_classes
     steps = steps_per_epoch(config, source.num_images)
     trained = None if (own_run := run_of(config.encoder)) is None else find_model(own_run)
     if trained is not None:

@@ -64,7 +64,8 @@ def knn(config: KnnConfig, data: str, output: str | None = None, overwrite: bool
         shown = " ".join(f"--set {name}={value}" for name, value in taken.items())
         say_if_outside(trained, f"these settings are taken: {shown}")
         config = replaced(config, **taken)
-    train, validation, num_classes = labelled_sources(config, data)
+    labelled = labelled_sources(config, data)
+    train, validation, num_classes = labelled.train, labelled.validation, labelled.num_classes
     read_as_trained(trained.seen.get("dtype"), trained.path, train, validation)
     init = record_of(own)
     if weights is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import numpy as np
 
 from keras_mae.data import Source, Subset, open_source
+from keras_mae.data.source import CLASSES
 from keras_mae.data.sources import kind_of
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.evaluation import few_labels
@@ -16,8 +18,32 @@ _log = logging.getLogger("keras_mae")
 _NAMED = 5  # classes in a message
 
 
-def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[Source, Source, int]:
-    """The images to train on, those to test on, and the number of classes.
+@dataclasses.dataclass(frozen=True)
+class LabelledSources:
+    """Images with labels.
+
+    Attributes:
+        train: the images to train on.
+        validation: the images to test on.
+        task: what the labels are: `"classes"`, `"labels"` or `"numbers"`, see `Source`.
+        num_outputs: the number of classes, of labels, or of numbers of an image.
+        names: of the classes, empty if they have none, or of the columns of labels or numbers.
+    """
+
+    train: Source
+    validation: Source
+    task: str
+    num_outputs: int
+    names: list[str]
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes; raises ValueError if the labels are no classes."""
+        return self.num_outputs if self.task == CLASSES else self.train.num_classes
+
+
+def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> LabelledSources:
+    """The images to train on and those to test on.
 
     Classes without images are logged, in one line for each of the two.
 
@@ -48,7 +74,7 @@ def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> tuple[S
     if config.data.labels_per_class is not None:
         train = Subset(train, few_labels(train.required_labels(), config.data.labels_per_class, config.run.seed))
     _look_at_classes(train, validation, num_classes)
-    return train, validation, num_classes
+    return LabelledSources(train, validation, CLASSES, num_classes, list(train.class_names))
 
 
 def check_channels(source: Source, channels: int, settable: bool = False) -> None:

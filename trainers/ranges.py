@@ -53,6 +53,7 @@ Preset = Annotated[str, tuple(PRESETS)]
 Pooling = Annotated[str, POOLINGS]
 HeadPooling = Annotated[str, OF_HEADS]
 WeightsFormat = Literal["hf", "mae_torch", "timm", "simmim_torch", "keras"]
+Task = Literal["classes", "labels", "numbers"]
 DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 

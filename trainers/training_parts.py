@@ -18,6 +18,7 @@ from keras_mae.trainers.ranges import (
     Seed,
     ShareAbove0,
     ShareBelow1,
+    Task,
     WeightsFormat,
 )
 
@@ -72,16 +73,53 @@ class CroppedData(DecodedData):
 
 
 @dataclasses.dataclass(frozen=True)
-class Labels:
-    """The labels of images, and the images to test on.
+class Split:
+    """The images to train on and those to test on.
 
     Attributes:
-        validation_data: images to test on; None for the data's own validation split.
+        validation_data: images to test on; None for the data's own validation split, or a part of the data.
+        validation_share: share of the images to test on; None for a tenth, or what `folds` or `split_column` say.
+        folds: number of equal parts, of which one is tested on; None for no parts.
+        fold: the part to test on, counted from 0.
+        split_seed: of the choice of the images to test on.
+        split_column: column of the labels that says which images are tested on; None for a choice by chance.
+        validation_values: values in that column of the images to test on, such as `3` or `3,4`; all others are trained
+            on. None understands `train`, `val`, `test` and their like.
+        group_column: column of the labels whose equal values belong together, such as a patient's: all images of a
+            group are trained on, or all are tested on. None for images that are independent.
+    """
+
+    validation_data: str | None = None
+    validation_share: Annotated[float, Range(0, 1, without=(0, 1))] | None = None
+    folds: Annotated[int, Range(2, 1000)] | None = None
+    fold: Annotated[int, Range(0, 999)] = 0
+    split_seed: Seed = 0
+    split_column: str | None = None
+    validation_values: str | None = None
+    group_column: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels(Split):
+    """The labels of images, the images to train on, and those to test on.
+
+    Attributes:
+        labels: table of labels, a CSV or Parquet file with a row for each image; None for those that the data have.
+        image_column: the table's column with the images' names; None for the one called image, file, path or the like.
+        label_columns: columns of the labels, such as `age` or `age,weight`: of the table, or features or arrays that
+            the data have beside the images. None for the only one, or all.
+        validation_labels: table of labels of the images of `validation_data`; None for the same.
+        task: what the labels are: `classes`, of which an image has one, `labels`, of which it may have several, each 0
+            or 1, or `numbers`.
         num_classes: None for as many as the data has.
         labels_per_class: number of images of each class to train on, which the seed chooses; None for all.
     """
 
-    validation_data: str | None = None
+    labels: str | None = None
+    image_column: str | None = None
+    label_columns: str | None = None
+    validation_labels: str | None = None
+    task: Task = "classes"
     num_classes: Annotated[int, Range(2, 1_000_000)] | None = None
     labels_per_class: Count | None = None
 

@@ -27,6 +27,17 @@ def _flags(recipe: str | None, fresh: bool) -> flags.FlagValues:
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string("validation_data", None, "other data to test on than a part of --data", flag_values=values)
+    flags.DEFINE_string(
+        "labels", None,
+        "a table of labels, a CSV or Parquet file with a row for each image; not given, the labels that the data have",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string(
+        "label_columns", None,
+        "the columns of the labels, such as age,weight: of the table, or features or arrays that the data have; what "
+        "they are is --set task=classes, labels (several at once) or numbers",
+        flag_values=values,
+    )  # fmt: skip
     define_run(values, recipe)
     return values
 

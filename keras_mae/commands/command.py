@@ -187,6 +187,10 @@ def define_run(values: flags.FlagValues, recipe: str | None) -> None:
     flags.DEFINE_string("tpu", "local", "the TPU's name or address; local is this machine's", flag_values=values)
 
 
+# flags beside --data that are settings of the data, too
+OF_DATA = ("validation_data", "labels", "label_columns")
+
+
 def config_of(values: flags.FlagValues, program: str, settings: Sequence[str] = ()) -> Any:
     """The config of a program: its recipe, or its defaults without one, with what the command line sets.
 
@@ -204,6 +208,6 @@ def config_of(values: flags.FlagValues, program: str, settings: Sequence[str] = 
     if "recipe" in values and not values["recipe"].present and values.init and program != "pretrain":
         config = replaced(config, preset=None)  # the default's, which is not asked for: the file tells the sizes
     config = changed(config, [*settings, *values.set])
-    given = {n: values[n].value for n in ("run", "init", "init_format", "validation_data") if n in values}
+    given = {n: values[n].value for n in ("run", "init", "init_format", *OF_DATA) if n in values}
     given = {name: value for name, value in given.items() if value is not None}
     return replaced(config, **given) if given else config

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.patient_reading import is_there, passing, patiently
-from keras_mae.data.source import Source
+from keras_mae.data.source import CLASSES, Source
 
 
 class ArraySource(Source):
@@ -17,9 +17,10 @@ class ArraySource(Source):
 
     Args:
         images: uint8 or uint16 array `(N, H, W, C)` or `(N, H, W)`, any number of channels.
-        labels: None, or integers `(N,)`.
+        labels: None, or integers `(N,)`; of other tasks than classes floats `(N, T)`.
         name: of the array in messages.
         class_names: of the labels, if they have any.
+        task, label_names: see `Source`.
     """
 
     def __init__(
@@ -28,6 +29,8 @@ class ArraySource(Source):
         labels: np.ndarray | None = None,
         name: str = "array",
         class_names: list[str] | None = None,
+        task: str = CLASSES,
+        label_names: list[str] | None = None,
     ) -> None:
         images = images[..., None] if images.ndim == 3 else images
         if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
@@ -36,7 +39,14 @@ class ArraySource(Source):
             )
         if not len(images):
             raise ValueError(f"{name}: holds no image")
-        if labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
+        self.task, self.label_names = task, label_names or []
+        if task != CLASSES:
+            if labels is None or labels.shape != (len(images), len(self.label_names)) or not self.label_names:
+                raise ValueError(
+                    f"{name}: {task} of {len(images)} images are rows with a number for each of label_names, here "
+                    f"{self.label_names}; got {None if labels is None else labels.shape}"
+                )
+        elif labels is not None and (labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer)):
             raise ValueError(
                 f"{name}: {len(images)} images need integer labels of shape ({len(images)},), got {labels.dtype} of "
                 f"shape {labels.shape}"
@@ -45,7 +55,7 @@ class ArraySource(Source):
         self.image_shape, self.dtype = images.shape[1:], images.dtype.name
         self.class_names = class_names or []
         self._table: tf.Tensor | None = None
-        self._labels = None if labels is None else labels.astype("int64")
+        self._labels = None if labels is None else labels.astype("int64" if task == CLASSES else "float32")
 
     def read(self, index) -> dict[str, tf.Tensor]:
         with tf.init_scope():  # graphs refer to it: a constant in a graph may not exceed 2 GB

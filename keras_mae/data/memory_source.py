@@ -29,7 +29,7 @@ class MemorySource(Source):
             raise ValueError(f"image files are kept in memory, and {source.name_of(0)} is there already")
         self.source, self.num_images = source, source.num_images
         self.dtype, self.class_names, self._labels = source.dtype, source.class_names, source.labels
-        self.decoding = source.decoding
+        self.decoding, self.task, self.label_names = source.decoding, source.task, source.label_names
         reads = guarded_reads(source, lambda position: position, 0, self.num_images, self.num_images)
         corrupt = CorruptImages(source)
         reads = untuned(reads.map(lambda batch: without_faults(batch, corrupt)))

@@ -18,7 +18,7 @@ from keras_mae.data.folder_source import FolderSource
 from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.record_index import HEADER
 from keras_mae.data.record_source import RecordSource
-from keras_mae.data.source import Source
+from keras_mae.data.source import CLASSES, Source
 from keras_mae.data.subset import Subset
 
 _SAMPLED, _NAMED = 64, 3
@@ -42,22 +42,23 @@ class Seen:
     def summary(self) -> dict[str, Any]:
         """Values for a run's `config.json`.
 
-        `num_images`, `dtype` and `class_names` of the images to train on; `digest` of all images and all labels, with a
-        colon between the two.
+        `num_images`, `dtype` and `class_names` of the images to train on, and of labels that are no classes `task` and
+        `label_names`; `digest` of all images and all labels, with a colon between the two.
         """
         images, labels = hashlib.sha256(), hashlib.sha256()
         for one in self._sources:
             images.update(f"{one.num_images}:{one.dtype}:".encode())
             _add(images, one)
             if one.labelled and _labels_are_known(one):
-                labels.update(one.required_labels().astype("<i8").tobytes())
-            labels.update("\0".join(one.class_names).encode("utf-8", "surrogateescape"))
+                labels.update(one.required_labels().astype("<i8" if one.task == CLASSES else "<f4").tobytes())
+            labels.update("\0".join([*one.class_names, *one.label_names]).encode("utf-8", "surrogateescape"))
         source = self._sources[0]
         return {
             "num_images": source.num_images,
             "digest": f"{images.hexdigest()[:32]}:{labels.hexdigest()[:32]}",
             "dtype": source.dtype,
             "class_names": list(source.class_names),
+            **({} if source.task == CLASSES else {"task": source.task, "label_names": list(source.label_names)}),
         }
 
     def write_images(self, path: str) -> None:
@@ -88,7 +89,7 @@ class Seen:
             labels: Iterator[bytes] = itertools.repeat(b"")
             if source.labelled and _labels_are_known(source):
                 shown = dict(enumerate(map(os.fsencode, source.class_names)))
-                labels = (shown.get(label, b"%d" % label) for label in source.required_labels().tolist())
+                labels = (_shown(label, shown) for label in source.required_labels().tolist())
             for name, label in zip(names, labels):
                 name = name.replace(b"\0", b"")
                 if name in found:  # such as two equal images in an array
@@ -135,6 +136,13 @@ def _differences(then: dict[bytes, bytes], now: dict[bytes, bytes]) -> list[str]
         for kind, names in kinds
         if names
     ]
+
+
+def _shown(label: int | list[float], class_names: dict[int, bytes]) -> bytes:
+    """A class by its name or number, or a row of several labels or numbers."""
+    if isinstance(label, list):
+        return ", ".join(f"{one:.6g}" for one in label).encode()
+    return class_names.get(label, b"%d" % label)
 
 
 def _text(name: bytes) -> str:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_mae.data.decoding import Decoding, decode_file
 
 NO_LABEL = -1
+CLASSES, LABELS, NUMBERS = TASKS = ("classes", "labels", "numbers")
 
 
 class Source(abc.ABC):
@@ -21,7 +22,10 @@ class Source(abc.ABC):
         dtype: of the pixels, `"uint8"` or `"uint16"`; image files are decoded to it, also if it is set to the other.
         decoding: how image files are decoded.
         encoded: whether images are kept as files' bytes and decoded, perhaps in part, when they are needed.
-        class_names: the names of the labels 0, 1, ...; empty if they have none.
+        task: what the labels are: `"classes"`, the number of each image's class; `"labels"`, several at once, of which
+            each is 0 or 1; `"numbers"`, such as an age, one or several.
+        class_names: the names of the labels 0, 1, ...; empty if they have none, or are no classes.
+        label_names: the names of the columns of several labels or numbers; empty for classes.
         validation_apart: whether the set has images to test on of its own, which are not among these.
         storage_order: the indices in the order in which the images lie in large files, int64 `(num_images,)`, for
             shuffling with few jumps; None if every image is as near as any other.
@@ -32,7 +36,9 @@ class Source(abc.ABC):
     dtype: str = "uint8"
     decoding: Decoding = Decoding()
     encoded: bool = False
+    task: str = CLASSES
     class_names: list[str] = []
+    label_names: list[str] = []
     validation_apart: bool = False
     storage_order: np.ndarray | None = None
     _labels: np.ndarray | None = None
@@ -43,7 +49,7 @@ class Source(abc.ABC):
 
         Returns:
             `image`: pixels, `dtype` `(H, W, C)`, or a file's bytes, a string scalar, if the source is encoded;
-            `label`: int64, -1 without.
+            `label`: of classes int64, -1 without; else float32 `(T,)`.
 
         Raises:
             tf.errors.OpError: if it cannot be read.
@@ -79,7 +85,7 @@ class Source(abc.ABC):
 
     @property
     def labels(self) -> np.ndarray | None:
-        """The labels, int64 `(num_images,)`, or None."""
+        """The labels: of classes int64 `(num_images,)`, else float32 `(num_images, T)`; None without."""
         return self._labels
 
     @property
@@ -88,11 +94,11 @@ class Source(abc.ABC):
         return self._labels is not None
 
     def label_at(self, index) -> tf.Tensor:
-        """Returns the label of each index, a tensor of the shape of `index`; -1 if there are none."""
+        """Returns the label of each index, of shape `(*index.shape,)` or `(*index.shape, T)`; -1 if there are none."""
         return NO_LABEL * tf.ones_like(index) if self._labels is None else tf.gather(self._labels, index)
 
     def required_labels(self) -> np.ndarray:
-        """Returns the labels, int64 `(num_images,)`; raises ValueError if there are none."""
+        """Returns `labels`; raises ValueError if there are none."""
         if self.labels is None:
             raise ValueError(
                 f"labels are needed, and these images have none, such as {self.name_of(0)}; a folder has labels if "
@@ -102,5 +108,7 @@ class Source(abc.ABC):
 
     @property
     def num_classes(self) -> int:
-        """The number of class names, or the largest label + 1 without names; raises ValueError without labels."""
+        """The number of class names, or the largest label + 1 without names; raises ValueError without classes."""
+        if self.task != CLASSES:
+            raise ValueError(f"classes are needed, and the labels of these images are {self.task}")
         return len(self.class_names) or int(self.required_labels().max()) + 1

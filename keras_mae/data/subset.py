@@ -20,7 +20,7 @@ class Subset(Source):
     def __init__(self, source: Source, indices: np.ndarray) -> None:
         self.source, self.indices, self.num_images = source, np.asarray(indices, "int64"), len(indices)
         self.image_shape, self.class_names = source.image_shape, source.class_names
-        self.encoded = source.encoded
+        self.encoded, self.task, self.label_names = source.encoded, source.task, source.label_names
         if source.storage_order is not None:
             place = np.full(source.num_images, -1)
             place[self.indices] = np.arange(self.num_images)

@@ -6,11 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_mae.trainers import labelled_data
 from keras_mae.trainers.classifier_config import ProbeConfig
-from keras_mae.trainers.labelled_data import labelled_sources
 from keras_mae.trainers.settings import replaced
 
 CONFIG = ProbeConfig()
+
+
+def labelled_sources(config, data):
+    """The images to train on, those to test on, and the number of classes."""
+    found = labelled_data.labelled_sources(config, data)
+    return found.train, found.validation, found.num_classes
 
 
 def folder(path, classes, count=2):
