@@ -37,12 +37,14 @@ class Task(abc.ABC):
         unit: what the outputs are, in the plural.
         measure: name of the measure of the best epoch in `results.json`.
         monitored: the measure's key in the logs.
+        needs_all: whether a measure of each epoch needs the answers to all images at once, see `of_epoch`.
     """
 
     kind: ClassVar[str]
     unit: ClassVar[str]
     measure: ClassVar[str]
     monitored: ClassVar[str]
+    needs_all: ClassVar[bool] = False
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
@@ -58,6 +60,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def report(self, most_images: int) -> AnyReport:
         """A new report, to which `add(labels, *answers)` adds batches."""
+
+    def part(self, outputs: Sequence[int]) -> Task:
+        """The task of some of the outputs, for a report."""
+        return type(self)([self.names[number] for number in outputs])
 
     def check(self, train: np.ndarray, tested: np.ndarray) -> None:
         """Refuses, with a ValueError, labels that nothing can be learned from, or measured on."""
@@ -120,7 +126,7 @@ class Classes(Task):
 class SeveralLabels(Task):
     """Several labels at once; the best epoch has the highest mean AUC, over the labels that have one."""
 
-    kind, unit, measure, monitored = LABELS, "labels", "auc", "val_auc"
+    kind, unit, measure, monitored, needs_all = LABELS, "labels", "auc", "val_auc", True
 
     def head(self, encoder, label_smoothing, **arguments):
         names = {"label_smoothing": label_smoothing, "multi_label": True}
@@ -176,6 +182,10 @@ class Numbers(Task):
 
     def report(self, most_images):
         return NumberReport(self.names, self.mean)
+
+    def part(self, outputs):
+        mean, std = ([values[number] for number in outputs] for values in (self.mean or (), self.std or ()))
+        return Numbers([self.names[number] for number in outputs], mean, std)
 
     def check(self, train, tested):
         for name, values in zip(self.names, train.T, strict=True):
