@@ -34,8 +34,9 @@ class LabelReport:
     """
 
     def __init__(self, label_names: Sequence[str]) -> None:
-        self.label_names, self._labels, self._scores = list(label_names), [], []
-        self.num_images = 0
+        self.label_names, self.num_images = list(label_names), 0
+        self._labels: list[np.ndarray] = []
+        self._scores: list[np.ndarray] = []
 
     def add(self, labels: np.ndarray, probabilities: np.ndarray) -> None:
         """Adds a batch: labels, 1 where an image has them, and probabilities, both `(n, T)`."""

@@ -49,7 +49,7 @@ class NumberReport:
         """
         labels, predictions = self._all()
         means = labels.mean(axis=0) if self._means is None else self._means
-        each = [
+        each: list[dict[str, Any]] = [
             {"output": name, "images": self.num_images, **_measures(labels[:, k], predictions[:, k], means[k])}
             for k, name in enumerate(self.names)
         ]

@@ -59,7 +59,8 @@ def curves_picture(curves: Mapping[str, Curve]) -> Image.Image:
         for axes, values, mean in ((roc, rates, means[0]), (precision, found, means[1])):
             label = f"mean of {len(every)} {mean:.3f}"
             _line(axes, at, np.mean(values, axis=0), label, {"color": _BLUE, "linewidth": 2.5})
-    for axes, title, place in ((roc, "AUC", "lower right"), (precision, "average precision", "lower left")):
+    legends: Any = ((roc, "AUC", "lower right"), (precision, "average precision", "lower left"))
+    for axes, title, place in legends:
         handles, names = axes.get_legend_handles_labels()
         shown = slice(-1, None) if many else slice(None)
         legend = axes.legend(handles[shown], names[shown], title=title, loc=place, fontsize=8, framealpha=0.9)

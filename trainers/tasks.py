@@ -15,14 +15,16 @@ from keras_mae.data.source import CLASSES, LABELS, NUMBERS
 from keras_mae.encoders import Encoder
 from keras_mae.models import ImageClassifier, ImageHead, ImageRegressor
 from keras_mae.trainers.classification_report import ClassificationReport
+from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.curves import mean_area
 from keras_mae.trainers.evaluation import majority_shares
 from keras_mae.trainers.label_report import LabelReport
 from keras_mae.trainers.labelled_data import LabelledSources
 from keras_mae.trainers.number_report import NumberReport
-from keras_mae.trainers.settings import Config, replaced
+from keras_mae.trainers.settings import replaced
 
 _log = logging.getLogger("keras_mae")
+AnyConfig = FinetuneConfig | ProbeConfig
 AnyReport = ClassificationReport | LabelReport | NumberReport
 
 
@@ -65,10 +67,10 @@ class Task(abc.ABC):
         """The task of some of the outputs, for a report."""
         return type(self)([self.names[number] for number in outputs])
 
-    def check(self, train: np.ndarray, tested: np.ndarray) -> None:
-        """Refuses, with a ValueError, labels that nothing can be learned from, or measured on."""
+    def check(self, tested: np.ndarray) -> None:
+        """Refuses, with a ValueError, labels to test on that say nothing of the measure."""
 
-    def fitting(self, config: Config) -> Config:
+    def fitting(self, config: AnyConfig) -> AnyConfig:
         """The config without settings that are for other tasks."""
         return config
 
@@ -139,7 +141,7 @@ class SeveralLabels(Task):
     def report(self, most_images):
         return LabelReport(self.names)
 
-    def check(self, train, tested):
+    def check(self, tested):
         shares = np.mean(tested > 0.5, axis=0)
         if not ((shares > 0) & (shares < 1)).any():
             raise ValueError(
@@ -187,14 +189,6 @@ class Numbers(Task):
         mean, std = ([values[number] for number in outputs] for values in (self.mean or (), self.std or ()))
         return Numbers([self.names[number] for number in outputs], mean, std)
 
-    def check(self, train, tested):
-        for name, values in zip(self.names, train.T, strict=True):
-            if np.ptp(values) == 0:
-                raise ValueError(
-                    f"{name} is {values[0]:g} for all {len(values)} images to train on: there is nothing to learn; "
-                    "leave it out of --label_columns"
-                )
-
     def fitting(self, config):
         settings: Any = config
         if not (getattr(settings.data, "mixes", False) or getattr(settings.data, "label_smoothing", 0)):
@@ -215,7 +209,7 @@ class Numbers(Task):
 
 
 def task_of(labelled: LabelledSources) -> Task:
-    """The task of images with labels; a ValueError if nothing can be learned from them, or measured on them."""
+    """The task of images with labels; a ValueError if those to test on say nothing of its measure."""
     train, tested = (source.required_labels() for source in (labelled.train, labelled.validation))
     if labelled.task == CLASSES:
         return Classes(class_names(labelled.names, labelled.num_outputs))
@@ -223,7 +217,7 @@ def task_of(labelled: LabelledSources) -> Task:
     if labelled.task == NUMBERS:
         values = train.astype("float64")
         task = Numbers(labelled.names, *(tuple(one.tolist()) for one in (values.mean(axis=0), values.std(axis=0))))
-    task.check(train, tested)
+    task.check(tested)
     return task
 
 
