@@ -197,34 +197,36 @@ class ImageHead(GlobalBatchModel):
         return {**own, **self._objectives.names()}
 
     def batch_loss(self, data, seed: ExampleSeed, training: bool) -> tf.Tensor:
-        """The mean loss over the batch, and the penalties of regularizers."""
+        """The mean loss over the batch, and the penalties of regularizers; it updates the metrics."""
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if labels is None:
             raise ValueError(f"{type(self).__name__} is trained on (images, labels); the data has no labels")
-        return self.compute_loss(images, labels, self(images, training=training, seed=seed), sample_weight, training)
+        outputs = self(images, training=training, seed=seed)
+        checked, fine = self.checked_labels(labels, outputs)
+        self._label_fault.add(tf.math.count_nonzero(~fine))
+        for metric in self._objectives.own_metrics:
+            metric.update_state(checked, outputs)
+        if self._objectives.metrics:
+            called = (without_invalid(labels, fine), outputs)
+            self._objectives.update(self.for_metrics(*called), called, sample_weight)
+        return self.compute_loss(images, labels, outputs, sample_weight, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> tf.Tensor:
-        """The loss of a call's outputs, a float32 scalar; it updates the metrics.
+        """The loss of a call's outputs, a float32 scalar; NaN for invalid labels.
 
         Args:
             x: not used.
             y: labels.
             y_pred: outputs of a call.
-            sample_weight: None, or one weight an example.
+            sample_weight: None, or weights of the examples.
             training: False in `evaluate`.
         """
         checked, fine = self.checked_labels(y, y_pred)
-        self._label_fault.add(tf.math.count_nonzero(~fine))
         if sample_weight is not None:
             check_weights(sample_weight, y)
             sample_weight = not_negative(sample_weight)
-        for metric in self._objectives.own_metrics:
-            metric.update_state(checked, y_pred)
-        if self._objectives.has_loss or self._objectives.metrics:
-            labels = tf.nest.map_structure(lambda each: without_invalid(each, fine), y)
-            called = (labels, y_pred)
-            self._objectives.update(self.for_metrics(*called), called, sample_weight)
         if self._objectives.has_loss:
+            called = (without_invalid(y, fine), y_pred)
             loss = self._objectives.loss(self.for_losses(*called), called, sample_weight)
             loss = tf.where(tf.reduce_all(fine), loss, float("nan"))
         else:
