@@ -6,6 +6,7 @@ from typing import Any
 
 from keras_mae.encoders.pooling import ATTENTIVE
 from keras_mae.trainers.classifier_config import FinetuneHead
+from keras_mae.trainers.label_checks import check_labels
 from keras_mae.trainers.ranges import shown
 from keras_mae.trainers.settings import Config, values_of
 
@@ -25,6 +26,7 @@ def check_together(config: Config) -> None:
     check_weights(config)
     _check_model(settings)
     _check_training(settings)
+    check_labels(settings)
 
 
 def _check_model(settings: dict[str, Any]) -> None:

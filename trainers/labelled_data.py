@@ -7,12 +7,14 @@ import logging
 
 import numpy as np
 
-from keras_mae.data import Source, Subset, open_source
-from keras_mae.data.source import CLASSES
-from keras_mae.data.sources import kind_of
+from keras_mae.data import Source, Subset
+from keras_mae.data.balance import balanced_indices, class_weights
+from keras_mae.data.source import CLASSES, LABELS
+from keras_mae.registry import listed
 from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.evaluation import few_labels
 from keras_mae.trainers.knn_config import KnnConfig
+from keras_mae.trainers.label_choice import open_labelled
 
 _log = logging.getLogger("keras_mae")
 _NAMED = 5  # classes in a message
@@ -55,12 +57,8 @@ def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> Labelle
         ValueError: if labels are missing or out of range, a class has too few images, all images to train on are of
             one class, or the two sets of images number their classes differently.
     """
-    decoding = config.data.decoding()
-    if config.data.validation_data is None:
-        train, validation = (open_source(data, split, decoding) for split in ("train", "validation"))
-    else:
-        kind_of(config.data.validation_data, "--validation_data")
-        train, validation = (open_source(one, decoding=decoding) for one in (data, config.data.validation_data))
+    train, validation = open_labelled(config.data, data, config.data.decoding())
+    if config.data.validation_data is not None:
         _check_same_classes(train, validation)
     if validation.encoded and validation.dtype != train.dtype:
         _log.warning(
@@ -68,12 +66,20 @@ def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> Labelle
             "reads them", validation.dtype, train.dtype, train.dtype,
         )  # fmt: skip
         validation.dtype = train.dtype
+    if train.task != CLASSES:
+        _look_at_columns(train, validation)
+        return LabelledSources(train, validation, train.task, len(train.label_names), list(train.label_names))
     num_classes = train.num_classes if config.data.num_classes is None else config.data.num_classes
     for source in (train, validation):
         check_labels(source, num_classes)
     if config.data.labels_per_class is not None:
         train = Subset(train, few_labels(train.required_labels(), config.data.labels_per_class, config.run.seed))
     _look_at_classes(train, validation, num_classes)
+    balance = getattr(config.data, "balance", None)
+    if balance == "weights":
+        train.class_weights = class_weights(train.required_labels(), num_classes)
+    elif balance == "sampling":
+        train = _with_repeats(train, config.run.seed)
     return LabelledSources(train, validation, CLASSES, num_classes, list(train.class_names))
 
 
@@ -142,6 +148,33 @@ def _look_at_classes(train: Source, validation: Source, num_classes: int) -> Non
             validation.num_images,
             _name(train, tested[0]),
         )
+
+
+def _with_repeats(train: Source, seed: int) -> Source:
+    """As many images of every class: those of rare ones are repeated."""
+    repeated = Subset(train, balanced_indices(train.required_labels(), seed))
+    _log.info("balance=sampling: an epoch has %d images, of %d that are there", repeated.num_images, train.num_images)
+    return repeated
+
+
+def _look_at_columns(train: Source, validation: Source) -> None:
+    """Logs labels that all images have, or none; refuses numbers that are the same for all images to train on."""
+    for source, purpose in ((train, "train"), (validation, "test")):
+        rows = source.required_labels()
+        same = [name for name, column in zip(source.label_names, rows.T) if (column == column[0]).all()]
+        if not same:
+            continue
+        if train.task == LABELS:
+            _log.warning(
+                "%d of %d labels are the same for all %d images to %s on: %s",
+                len(same), len(source.label_names), len(rows), purpose, listed(same),
+            )  # fmt: skip
+        elif purpose == "train":
+            value = rows[0, source.label_names.index(same[0])]
+            raise ValueError(
+                f"all {len(rows)} images to train on have {same[0]}={value:g}, and nothing can be learnt from that: "
+                "leave this column out of --label_columns"
+            )
 
 
 def _name(source: Source, label: int) -> str:

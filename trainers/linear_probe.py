@@ -119,13 +119,18 @@ def _of_features(probe: PooledHead, config: ProbeConfig, source: Source, validat
         for each in (source, validation)
     )
     tested = tf.data.Dataset.from_tensor_slices(test).batch(ENCODED if test[0].ndim > 2 else 4 * ENCODED)
-    return ClassifierData(feature_data(*train, config.optimizer.batch_size, config.run.seed), tested, test[1])
+    training = feature_data(*train, config.optimizer.batch_size, config.run.seed, source.class_weights)
+    return ClassifierData(training, tested, test[1])
 
 
-def feature_data(features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int) -> TrainingData:
+def feature_data(
+    features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, class_weights: np.ndarray | None = None
+) -> TrainingData:
     """Features `(N, D)` or `(N, L, D)` and labels `(N,)` or `(N, T)` to train on, in batches of `batch_size`."""
     unchanged = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
-    return TrainingData(_Features(features, labels), features.shape[1:], batch_size, seed, unchanged, with_labels=True)
+    source = _Features(features, labels)
+    source.class_weights = class_weights
+    return TrainingData(source, features.shape[1:], batch_size, seed, unchanged, with_labels=True)
 
 
 class _Features(Source):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.data.columns import Column
 from keras_mae.data.patient_reading import is_there, passing, patiently
 from keras_mae.data.source import CLASSES, Source
 
@@ -21,6 +23,8 @@ class ArraySource(Source):
         name: of the array in messages.
         class_names: of the labels, if they have any.
         task, label_names: see `Source`.
+        columns: further values by their names, see `Source.column`: integers, floats, truth values or texts `(N,)`, or
+            `(N, T)`, whose columns are called `name[0]`, `name[1]`, ...
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class ArraySource(Source):
         class_names: list[str] | None = None,
         task: str = CLASSES,
         label_names: list[str] | None = None,
+        columns: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         images = images[..., None] if images.ndim == 3 else images
         if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
@@ -54,6 +59,7 @@ class ArraySource(Source):
         self.images, self.name, self.num_images = images, name, len(images)
         self.image_shape, self.dtype = images.shape[1:], images.dtype.name
         self.class_names = class_names or []
+        self._columns = _flat(columns or {}, len(images))
         self._table: tf.Tensor | None = None
         self._labels = None if labels is None else labels.astype("int64" if task == CLASSES else "float32")
 
@@ -73,6 +79,30 @@ class ArraySource(Source):
 
     def name_inside(self, index: int) -> str:
         return f"images[{index}]"
+
+    @property
+    def column_names(self) -> list[str]:
+        return list(self._columns)
+
+    def _columns_called(self, names: Sequence[str]) -> list[Column]:
+        return [self._column(name) for name in names]
+
+    def _column(self, name: str) -> Column:
+        values, missing = self._columns[name], np.zeros(self.num_images, bool)
+        if values.dtype.kind == "U":
+            return Column.of_texts(name, values.tolist(), values == "", self.name_of)
+        return Column(name, values, missing, self.name_of)
+
+
+def _flat(columns: Mapping[str, np.ndarray], num_images: int) -> dict[str, np.ndarray]:
+    """Those of some arrays that have a value for each image, or several, which get a name each."""
+    found: dict[str, np.ndarray] = {}
+    for name, array in columns.items():
+        if array.dtype.kind not in "iufbU" or array.shape[:1] != (num_images,) or array.ndim > 2:
+            continue
+        array = array.astype({"u": "int64", "i": "int64", "f": "float64"}.get(array.dtype.kind, array.dtype))
+        found |= {name: array} if array.ndim == 1 else {f"{name}[{n}]": array[:, n] for n in range(array.shape[1])}
+    return found
 
 
 def read_npz(path: str) -> dict[str, np.ndarray]:

@@ -76,6 +76,10 @@ class FolderSource(Source):
     def name_inside(self, index: int) -> str:
         return _printable(self.relative_name(index))
 
+    def file_names(self) -> tuple[str, list[str]]:
+        names = [os.fsencode(self.relative_name(one)).decode("utf-8", "replace") for one in range(self.num_images)]
+        return self.path if "://" in self.path else os.path.abspath(self.path), names
+
     def remedy(self, index: int) -> str:
         if not self.decoding.tiff:
             path = os.fsencode(self.paths[index])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+from keras_mae.data.columns import Column
 from keras_mae.data.corrupt_images import CorruptImages, without_faults
 from keras_mae.data.guarded import guarded_reads, untuned
 from keras_mae.data.patient_reading import storage_errors
@@ -46,6 +48,16 @@ class MemorySource(Source):
 
     def name_inside(self, index: int) -> str:
         return self.source.name_inside(index)
+
+    def file_names(self) -> tuple[str, list[str]]:
+        return self.source.file_names()
+
+    @property
+    def column_names(self) -> list[str]:
+        return self.source.column_names
+
+    def _columns_called(self, names: Sequence[str]) -> list[Column]:
+        return self.source.columns(names)
 
     def remedy(self, index: int) -> str:
         return self.source.remedy(index)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_mae.data import batched
 from keras_mae.data.augmentation import Augmentation
+from keras_mae.data.balance import weighted
 from keras_mae.data.corrupt_images import CorruptImages, without_faults
 from keras_mae.data.guarded import RowMaker, guarded_rows, untuned
 from keras_mae.data.preprocessing import evaluation_transform
@@ -31,7 +32,7 @@ class TrainingData:
     and with however many threads, it is made.
 
     Transforms see a batch as a dictionary of named fields: `image` uint8 or uint16 `(B, H, W, C)`, `label` int64
-    `(B,)`, -1 without, and perhaps `fault`, see `without_faults`.
+    `(B,)`, -1 without, or float32 `(B, T)`, and perhaps `fault`, see `without_faults`.
 
     Attributes:
         source: the images.
@@ -82,8 +83,10 @@ class TrainingData:
             host: the number of this process.
 
         Returns:
-            Batches of uint8 `(batch_size / num_hosts, H, W, C)`, or `(images, int64 (batch_size / num_hosts,))`.
-            Images of 16 bits a channel become float32 in [0, 255]. Transforms may change all of this.
+            Batches of uint8 `(batch_size / num_hosts, H, W, C)`, or `(images, int64 (batch_size / num_hosts,))`; labels
+            that are no classes are float32 `(batch_size / num_hosts, T)`. With the source's `class_weights` they are
+            `(images, labels, float32 (batch_size / num_hosts,))`. Images of 16 bits a channel become float32 in
+            [0, 255]. Transforms may change all of this.
 
         Raises:
             ValueError: if the hosts cannot share a batch, or none of the images looked at can be decoded.
@@ -122,6 +125,8 @@ class TrainingData:
             batches = untuned(rows.rebatch(local, drop_remainder=True), one_thread_each=source.encoded)
         for transform in self.transforms:
             batches = transform(batches, self.seed, step)
+        if self.with_labels and source.class_weights is not None:
+            batches = weighted(batches, source.class_weights)
         batches = _handed_out(batches, self.corrupt, self.with_labels)
         return untuned(batches, one_thread_each=source.encoded).prefetch(tf.data.AUTOTUNE)
 
@@ -149,8 +154,8 @@ def evaluation_dataset(
         host: the number of this process.
 
     Returns:
-        Batches of uint8 `(n, H, W, C)`, or `(images, int64 (n,))`. Images of 16 bits a channel become float32 in
-        [0, 255].
+        Batches of uint8 `(n, H, W, C)`, or `(images, int64 (n,))`, of labels that are no classes float32 `(n, T)`.
+        Images of 16 bits a channel become float32 in [0, 255].
 
     Raises:
         ValueError: if labels are needed and missing, or none of the images looked at can be decoded.
@@ -218,7 +223,8 @@ def _handed_out(
     def handed_out(batch):
         batch = without_faults(batch, corrupt, drop)
         images = pixel_levels(batch["image"]) if deep else batch["image"]
-        return (images, batch["label"]) if with_labels else images
+        labels = (batch["label"], batch["weight"]) if "weight" in batch else (batch["label"],)
+        return (images, *labels) if with_labels else images
 
     return batches.map(handed_out, tf.data.AUTOTUNE if deep else None)
 

@@ -7,20 +7,24 @@ import io
 import logging
 import os
 import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.data.columns import Column
 from keras_mae.data.corrupt_images import usable
 from keras_mae.data.decoding import bits_of
 from keras_mae.data.guarded import guarded_reads, untuned
 from keras_mae.data.patient_reading import is_there, passing, patiently, storage_errors
+from keras_mae.data.record_features import lengths_of, read_features
 from keras_mae.data.record_index import HEADER, RecordIndex, RecordReader, size_of
 from keras_mae.data.source import NO_LABEL, Source
 
 _log = logging.getLogger("keras_mae")
 # the names of an image file and its class in files of `keras-mae tfrecords` and TFDS, and of older scripts
 IMAGE_KEYS, LABEL_KEYS = ("image", "image/encoded"), ("label", "image/class/label")
+_NAME_KEYS = ("name", "image/filename", "filename", "file_name")
 _LOOKED_AT, _LABELS_TOGETHER = 16, 64
 INDEX = "index.npz"  # beside the files that `keras-mae tfrecords` writes
 
@@ -36,6 +40,7 @@ class RecordSource(Source):
         labels: the labels if they are known without reading the records, int64 `(num_images,)`.
         class_names: of the labels, if they have any.
         dtype: of the pixels; by default `uint16` if a file in any of 16 records has 16 bits a channel.
+        names_of: names of the classes that features number from 0, by the features' names.
     """
 
     encoded = True
@@ -50,6 +55,7 @@ class RecordSource(Source):
         labels: np.ndarray | None = None,
         class_names: list[str] | None = None,
         dtype: str | None = None,
+        names_of: Mapping[str, list[str]] | None = None,
     ) -> None:
         self.paths, self.name = paths, name
         self.index = RecordIndex.of(paths) if index is None else index
@@ -58,12 +64,13 @@ class RecordSource(Source):
             raise ValueError(f"{name}: holds no image")
         self._reader = RecordReader(paths, self.index)
         self.class_names = class_names or []
-        self._labels = labels
+        self._labels, self._read = labels, dict[str, tuple[np.ndarray, np.ndarray]]()
         image_keys = (image_key,) if image_key else IMAGE_KEYS
         self._bits: list[int] = []
         first = patiently(lambda: self._features_of_one(image_keys, dtype is not None), name)
         self._image_key = image_key or _known(IMAGE_KEYS, first)
         self._label_key = label_key or _known(LABEL_KEYS, first)
+        self._features, self._names_of = lengths_of(first, self._image_key), names_of or {}
         self._no_labels: list = []  # what stands in place of a label, which is refused if labels are needed
         if self._label_key in first:
             label = first[self._label_key]
@@ -94,6 +101,35 @@ class RecordSource(Source):
         labels = reads.map(lambda batch: tf.where(usable(batch["fault"]), batch["label"], NO_LABEL))
         with storage_errors():
             return np.concatenate(list(untuned(labels).as_numpy_iterator()))
+
+    def file_names(self) -> tuple[str, list[str]]:
+        name = next((one for one in _NAME_KEYS if self._features.get(one) == ("bytes_list", 1)), None)
+        if name is None:
+            return super().file_names()
+        (column,) = self.columns([name])
+        paths = column.texts_or_blanks()
+        root = os.path.commonprefix([path.rpartition("/")[0] + "/" for path in paths if path]).rpartition("/")[0]
+        return root, [path[len(root) :].lstrip("/") if path else str(index) for index, path in enumerate(paths)]
+
+    @property
+    def column_names(self) -> list[str]:
+        numbered = ((name, range(count)) for name, (_, count) in self._features.items())
+        return [
+            one for name, each in numbered for one in ([name] if len(each) == 1 else [f"{name}[{n}]" for n in each])
+        ]
+
+    def _columns_called(self, names: Sequence[str]) -> list[Column]:
+        places = [(name, 0) if name in self._features else _feature_and_place(name) for name in names]
+        unread = {feature: self._features[feature] for feature, _ in places if feature not in self._read}
+        if unread:  # all at once, as each time takes every record
+            self._read |= read_features(self, self._reader, unread)
+        return [self._column(name, *place) for name, place in zip(names, places)]
+
+    def _column(self, name: str, feature: str, place: int) -> Column:
+        values, missing = self._read[feature]
+        if values.dtype == object:
+            return Column.of_texts(name, values[:, place].tolist(), missing, self.name_of)
+        return Column(name, values[:, place], missing, self.name_of, self._names_of.get(feature, ()))
 
     def name_of(self, index: int) -> str:
         return f"{self.paths[self.index.file[index]]}, record at byte {self.index.offset[index] - HEADER}"
@@ -194,6 +230,11 @@ def _matching(pattern: str) -> list[str]:
     if not found and folder and tf.io.gfile.exists(folder):
         tf.io.gfile.stat(folder)
     return found
+
+
+def _feature_and_place(name: str) -> tuple[str, int]:
+    feature, _, place = name.removesuffix("]").rpartition("[")
+    return feature, int(place)
 
 
 def _known(keys: tuple[str, ...], features) -> str | None:

@@ -18,6 +18,7 @@ from keras_mae.data.folder_source import FolderSource
 from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.record_index import HEADER
 from keras_mae.data.record_source import RecordSource
+from keras_mae.data.relabelled import Relabelled
 from keras_mae.data.source import CLASSES, Source
 from keras_mae.data.subset import Subset
 
@@ -193,7 +194,9 @@ def _add(digest, source: Source) -> None:
 
 def _labels_are_known(source: Source) -> bool:
     """Whether the labels are known without reading files."""
-    base = _unwrapped(source)
+    while isinstance(source, Subset) and not isinstance(source, Relabelled):
+        source = source.source
+    base = source if isinstance(source, Relabelled) else _unwrapped(source)
     return not isinstance(base, RecordSource) or base._labels is not None or "labels" in vars(base)
 
 

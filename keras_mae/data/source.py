@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding, decode_file
+from keras_mae.registry import did_you_mean, listed
+
+if TYPE_CHECKING:
+    from keras_mae.data.columns import Column
 
 NO_LABEL = -1
 CLASSES, LABELS, NUMBERS = TASKS = ("classes", "labels", "numbers")
@@ -26,6 +32,8 @@ class Source(abc.ABC):
             each is 0 or 1; `"numbers"`, such as an age, one or several.
         class_names: the names of the labels 0, 1, ...; empty if they have none, or are no classes.
         label_names: the names of the columns of several labels or numbers; empty for classes.
+        class_weights: of the classes 0, 1, ..., by which the loss of an image is weighted in training, float32 `(K,)`;
+            None for none.
         validation_apart: whether the set has images to test on of its own, which are not among these.
         storage_order: the indices in the order in which the images lie in large files, int64 `(num_images,)`, for
             shuffling with few jumps; None if every image is as near as any other.
@@ -39,6 +47,7 @@ class Source(abc.ABC):
     task: str = CLASSES
     class_names: list[str] = []
     label_names: list[str] = []
+    class_weights: np.ndarray | None = None
     validation_apart: bool = False
     storage_order: np.ndarray | None = None
     _labels: np.ndarray | None = None
@@ -62,6 +71,31 @@ class Source(abc.ABC):
     def name_inside(self, index: int) -> str:
         """Returns the name of the image among those of the source, such as its path below a folder."""
         return self.name_of(index)
+
+    def file_names(self) -> tuple[str, list[str]]:
+        """Returns a folder, empty for images without files, and every image's name below it: its path or its number."""
+        return "", [str(index) for index in range(self.num_images)]
+
+    @property
+    def column_names(self) -> list[str]:
+        """The names of the values that lie beside the images, see `columns`."""
+        return []
+
+    def columns(self, names: Sequence[str]) -> list[Column]:
+        """Returns values that lie beside the images, one for each; raises ValueError if none have a name."""
+        there = self.column_names
+        for name in names:
+            if name not in there:
+                known = f"{did_you_mean(name, there)} {listed(there)}" if there else ""
+                raise ValueError(
+                    f"{self.name_of(0)}: nothing called {name!r} lies beside the images{known}; give a table with "
+                    "--labels"
+                )
+        return self._columns_called(names) if names else []
+
+    def _columns_called(self, names: Sequence[str]) -> list[Column]:
+        """Returns the values of some of `column_names`."""
+        raise NotImplementedError
 
     def remedy(self, index: int) -> str:
         """Returns what to do about an image that cannot be decoded, if its file tells."""
@@ -100,9 +134,11 @@ class Source(abc.ABC):
     def required_labels(self) -> np.ndarray:
         """Returns `labels`; raises ValueError if there are none."""
         if self.labels is None:
+            beside = f"; beside them lie {listed(self.column_names)}: see --label_columns" if self.column_names else ""
             raise ValueError(
-                f"labels are needed, and these images have none, such as {self.name_of(0)}; a folder has labels if "
-                "its images lie in one subfolder a class, an npz file if it has an array 'labels'"
+                f"labels are needed, and these images have none, such as {self.name_of(0)}{beside}; a folder has "
+                "labels if its images lie in one subfolder a class, an npz file if it has an array 'labels' of "
+                "integers, and any images have those of a table, --labels"
             )
         return self.labels
 

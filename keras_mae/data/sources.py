@@ -20,7 +20,7 @@ from keras_mae.data.record_source import INDEX, open_records
 from keras_mae.data.record_writer import write_records
 from keras_mae.data.seen import Seen, changes_between
 from keras_mae.data.source import Source
-from keras_mae.data.splits import split_source
+from keras_mae.data.splits import TRAIN_NAMES, VALIDATION_NAMES, split_source
 from keras_mae.data.tfds import tfds_builder, tfds_source
 
 _CACHED = "cached.json"  # the summary of the images that a cache holds, beside its files
@@ -29,9 +29,7 @@ _FORMS = (
     "digits, folder:PATH, npz:PATH, tfrecord:PATTERN or tfds:NAME[:SPLIT][@DATA_DIR], or as memory:... or "
     "disk:CACHE:... with one of these"
 )
-# Of folders side by side, and of TFDS splits
-_TRAIN_NAMES = ("train", "training")
-_VALIDATION_NAMES = ("val", "valid", "validation", "dev", "test", "testing")
+_APART = "validation_"  # before the names of arrays of the images to test on
 _DIGITS_SPLIT_SEED = 0
 _DIGITS_TRAIN = 4000
 
@@ -61,7 +59,7 @@ def open_source(specification: str, split: str | None = None, decoding: Decoding
     |---|---|
     | `digits` | built in |
     | `folder:PATH` | files at any depth; subfolders are classes, except `train` and `val` (or `training`; `valid`, `validation`, `dev`, `test`, `testing`) side by side, which are the splits |
-    | `npz:PATH` | `images`, uint8 or uint16 `(N, H, W, C)` or `(N, H, W)`, and perhaps `labels`, integers `(N,)`; `validation_images` and `validation_labels` likewise |
+    | `npz:PATH` | `images`, uint8 or uint16 `(N, H, W, C)` or `(N, H, W)`, and perhaps `labels`, integers `(N,)`, and other arrays `(N,)` or `(N, T)`; `validation_images`, `validation_labels`, ... likewise |
     | `tfrecord:PATTERN` | files of `tf.train.Example` with an encoded `image` and perhaps a `label` |
     | `tfds:NAME[:SPLIT][@DATA_DIR]` | a TFDS data set; `tfds:ImageFolder[:SPLIT]@PATH` for `PATH/SPLIT/CLASS/` |
     | `memory:SPECIFICATION` | the same, its files read once and kept in memory |
@@ -132,7 +130,7 @@ def _folder(path: str, split: str | None) -> Source:
         list_names = tf.io.gfile.listdir if "://" in path else os.listdir  # which lists names that are no UTF-8
         below = {name.rstrip("/").lower(): name.rstrip("/") for name in patiently(lambda: list_names(path), path)}
         training, validation = (
-            next((below[name] for name in names if name in below), None) for names in (_TRAIN_NAMES, _VALIDATION_NAMES)
+            next((below[name] for name in names if name in below), None) for names in (TRAIN_NAMES, VALIDATION_NAMES)
         )
         if training and validation:
             train = FolderSource(tf.io.gfile.join(path, training))
@@ -145,13 +143,24 @@ def _folder(path: str, split: str | None) -> Source:
 
 def _npz(path: str, split: str | None) -> Source:
     arrays = read_npz(path)
-    source = ArraySource(arrays["images"], arrays.get("labels"), f"npz:{path}")
+    source = _arrays(arrays, f"npz:{path}")
     source.validation_apart = "validation_images" in arrays
     if not source.validation_apart:
         return _part(source, split)
     if split != "validation":
         return source
-    return ArraySource(arrays["validation_images"], arrays.get("validation_labels"), f"npz:{path} (validation)")
+    apart = {name.removeprefix(_APART): array for name, array in arrays.items() if name.startswith(_APART)}
+    return _arrays(apart, f"npz:{path} (validation)")
+
+
+def _arrays(arrays: dict[str, np.ndarray], name: str) -> ArraySource:
+    """Images, their labels if these are numbers of classes, and all other arrays with a value for each image."""
+    images, labels = arrays["images"], arrays.get("labels")
+    beside = {name: array for name, array in arrays.items() if name != "images" and not name.startswith(_APART)}
+    if labels is not None and labels.shape[:1] == images.shape[:1]:
+        if labels.ndim == 2 or labels.ndim == 1 and labels.dtype.kind in "fbU":
+            labels = None  # several, numbers or names, for --label_columns=labels
+    return ArraySource(images, labels, name, columns=beside)
 
 
 def _tfrecord(pattern: str, split: str | None) -> Source:
@@ -167,7 +176,7 @@ def _tfds(rest: str, split: str | None) -> Source:
     if own_split:
         return _part(tfds_source(builder, own_split), split)
     there = list(builder.info.splits)
-    validation = next((one for one in _VALIDATION_NAMES if one in there), None)
+    validation = next((one for one in VALIDATION_NAMES if one in there), None)
     if "train" not in there:
         raise ValueError(f"tfds:{name}: has no split train; name one of {', '.join(there)}: tfds:{name}:{there[0]}")
     if split == "validation" and validation:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
+from keras_mae.data.columns import Column
 from keras_mae.data.decoding import Decoding
 from keras_mae.data.source import Source
 
@@ -14,18 +17,18 @@ class Subset(Source):
 
     Args:
         source: the source.
-        indices: of the images, in order: int64 `(n,)`.
+        indices: of the images, in order: int64 `(n,)`. An image that is there twice is another example each time.
     """
 
     def __init__(self, source: Source, indices: np.ndarray) -> None:
         self.source, self.indices, self.num_images = source, np.asarray(indices, "int64"), len(indices)
         self.image_shape, self.class_names = source.image_shape, source.class_names
         self.encoded, self.task, self.label_names = source.encoded, source.task, source.label_names
+        self.class_weights = source.class_weights
         if source.storage_order is not None:
-            place = np.full(source.num_images, -1)
-            place[self.indices] = np.arange(self.num_images)
-            ordered = place[source.storage_order]
-            self.storage_order = ordered[ordered >= 0]
+            place = np.empty(source.num_images, "int64")
+            place[source.storage_order] = np.arange(source.num_images)
+            self.storage_order = np.argsort(place[self.indices], kind="stable")
 
     @property
     def dtype(self) -> str:
@@ -70,6 +73,17 @@ class Subset(Source):
 
     def name_inside(self, index: int) -> str:
         return self.source.name_inside(int(self.indices[index]))
+
+    def file_names(self) -> tuple[str, list[str]]:
+        root, names = self.source.file_names()
+        return root, [names[index] for index in self.indices.tolist()]
+
+    @property
+    def column_names(self) -> list[str]:
+        return self.source.column_names
+
+    def _columns_called(self, names: Sequence[str]) -> list[Column]:
+        return [column[self.indices] for column in self.source.columns(names)]
 
     def remedy(self, index: int) -> str:
         return self.source.remedy(int(self.indices[index]))

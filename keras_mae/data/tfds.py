@@ -84,4 +84,5 @@ def tfds_source(builder: Any, split: str) -> Source:
     firsts = [begins[paths.index(os.fspath(one.filename))] + one.skip for one in instructions]
     chosen = [first + np.arange(one.take) for first, one in zip(firsts, instructions)]
     index, label_key = everything[np.concatenate(chosen)], labels[0] if labels else None
-    return RecordSource(paths, index, name, images[0], label_key, class_names=classes, dtype=dtype)
+    named = {key: list(feature.names or []) for key, feature in info.features.items() if hasattr(feature, "names")}
+    return RecordSource(paths, index, name, images[0], label_key, class_names=classes, dtype=dtype, names_of=named)
