@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
-from keras_mae.data import CorruptImages, Source, Subset, evaluation_dataset, open_source
+from keras_mae.data import CorruptImages, Source, Subset, evaluation_dataset
 from keras_mae.data.progress import images_bar
 from keras_mae.data.source import CLASSES
 from keras_mae.data.sources import absolute
@@ -21,8 +21,9 @@ from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers import run
 from keras_mae.trainers.answers import Answers
 from keras_mae.trainers.labelled_data import check_channels
+from keras_mae.trainers.predicted_data import open_predicted
 from keras_mae.trainers.prediction_files import PredictionFiles
-from keras_mae.trainers.prediction_rows import PredictionRows, rows_for
+from keras_mae.trainers.prediction_rows import PredictionRows, rows_for, task_of_head
 from keras_mae.trainers.report_files import write_files, write_rows
 from keras_mae.trainers.tasks import Task
 from keras_mae.trainers.trained_model import TrainedModel, find_model, read_as_trained, say_if_outside
@@ -39,6 +40,8 @@ def predict(
     batch_size: int = 256,
     overwrite: bool = False,
     as_served: Callable[[Any], Any] = lambda model: model,
+    labels: str | None = None,
+    label_columns: str | None = None,
 ) -> dict[str, Any]:
     """Writes what a head answers to all images, in the order of the source, and a report if they have labels.
 
@@ -60,6 +63,7 @@ def predict(
         batch_size: images that are computed together.
         overwrite: replace the files that are there.
         as_served: makes the model that computes of the one that was trained, such as a copy in another dtype.
+        labels, label_columns: the table and the columns of labels, see `open_predicted`.
 
     Returns:
         `images` and `skipped`, their numbers, `written`, the paths of the files, and `report`, see
@@ -73,9 +77,10 @@ def predict(
     files.check(overwrite)
     trained = find_model(run_path, run.MODEL)
     model = load_model_file(trained.path)
-    source = open_source(data, split, trained.decoding)
-    rows = rows_for(model, trained, source, k)
-    say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}, and {rows.task.unit} are numbers")
+    task = task_of_head(model, trained)
+    source = open_predicted(trained, task.kind, data, split, labels, label_columns)
+    rows = rows_for(task, trained, source, k)
+    say_if_outside(trained, f"the crop ratio is {trained.crop_ratio}, and {task.unit} have no names")
     if split is None and source.validation_apart:
         _log.info("these are the images to train on; those to test on lie apart: --split=validation classifies them")
     read_as_trained(trained.seen.get("dtype"), trained.path, source)
@@ -85,7 +90,7 @@ def predict(
     for note in rows.before():
         _log.warning(note)
     with files.written(overwrite) as aside:
-        batches = _batches(as_served(model), rows.task, source, trained.crop_ratio, batch_size, corrupt)
+        batches = _batches(as_served(model), task, source, trained.crop_ratio, batch_size, corrupt)
         count = _write_predictions(aside.predictions, source, batches, rows)
         skipped = sorted(corrupt.names)
         if skipped:

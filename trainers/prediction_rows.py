@@ -42,19 +42,25 @@ class PredictionRows(abc.ABC):
         return []
 
 
-def rows_for(model: ImageHead, trained: TrainedModel, source: Source, k: int) -> PredictionRows:
-    """The rows of a head of any task; `k` is the number of classes to write. A ValueError refuses other models."""
+def task_of_head(model: ImageHead, trained: TrainedModel) -> Task:
+    """The task of a trained head, with the run's names of its outputs; a ValueError refuses other models."""
     if isinstance(model, ImageRegressor):
-        names = _label_names(trained, model.num_outputs)
-        return _NumberRows(Numbers(names, model.mean, model.std), source, k)
+        return Numbers(_label_names(trained, model.num_outputs), model.mean, model.std)
     if not isinstance(model, ImageClassifier):
         raise ValueError(
             f"{trained.path} holds {type(model).__name__}, and predictions need an ImageClassifier or an "
             "ImageRegressor, which keras-mae finetune and linear-probe train"
         )
     if model.multi_label:
-        return _LabelRows(SeveralLabels(_label_names(trained, model.num_classes)), source, k)
-    return _ClassRows(Classes(classes_of(trained, model.num_classes)), source, trained, k)
+        return SeveralLabels(_label_names(trained, model.num_classes))
+    return Classes(classes_of(trained, model.num_classes))
+
+
+def rows_for(task: Task, trained: TrainedModel, source: Source, k: int) -> PredictionRows:
+    """The rows of a task; `k` is the number of classes to write."""
+    if isinstance(task, Classes):
+        return _ClassRows(task, source, trained, k)
+    return (_LabelRows if isinstance(task, SeveralLabels) else _NumberRows)(task, source)
 
 
 def _label_names(trained: TrainedModel, count: int) -> list[str]:
@@ -94,7 +100,7 @@ class _ClassRows(PredictionRows):
 class _ColumnRows(PredictionRows):
     """The rows of heads with a column for each output."""
 
-    def __init__(self, task: Task, source: Source, k: int) -> None:
+    def __init__(self, task: Task, source: Source) -> None:
         self.task, self._source = task, source
         self._ours, self._theirs = known_columns(source, task)
         self.report: Any = None
@@ -107,7 +113,7 @@ class _ColumnRows(PredictionRows):
         if not self._ours:
             return np.zeros((len(answers), 0))
         found = labels[:, self._theirs]
-        fine = np.isfinite(found).all(axis=1)
+        fine = np.isfinite(found).all(axis=1)  # an image without a row in a table has none
         self.report.add(found[fine], answers[fine][:, self._ours])
         return found
 
@@ -129,8 +135,8 @@ class _ColumnRows(PredictionRows):
 class _LabelRows(_ColumnRows):
     """The names of the labels above one half, and a column of probabilities for each."""
 
-    def __init__(self, task: Task, source: Source, k: int) -> None:
-        super().__init__(task, source, k)
+    def __init__(self, task: Task, source: Source) -> None:
+        super().__init__(task, source)
         self.heads = [*(["label"] if self._ours else []), "predicted", *(f"probability_{name}" for name in task.names)]
 
     def rows(self, labels, answers):
@@ -148,8 +154,8 @@ class _LabelRows(_ColumnRows):
 class _NumberRows(_ColumnRows):
     """A column for each number, and one for each label that is known."""
 
-    def __init__(self, task: Task, source: Source, k: int) -> None:
-        super().__init__(task, source, k)
+    def __init__(self, task: Task, source: Source) -> None:
+        super().__init__(task, source)
         known = [task.names[number] for number in self._ours]
         self.heads = [*(f"label_{name}" for name in known), *(f"predicted_{name}" for name in task.names)]
 

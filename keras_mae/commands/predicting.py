@@ -19,6 +19,18 @@ def _flags() -> flags.FlagValues:
     define_data(values)
     define_split(values)
     flags.DEFINE_string(
+        "labels", None,
+        "a table of labels, a CSV or Parquet file; not given, the run's for its own images, or the labels that the "
+        "data have",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string(
+        "label_columns", None,
+        "the columns of the labels, such as age,weight, of the table or of the data; not given, those called as the "
+        "run's",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string(
         "output", None,
         "the CSV file to write, such as predictions.csv; with labels, predictions_report.json and the report's tables "
         "and pictures lie beside it",
@@ -71,6 +83,8 @@ def _predict(values: flags.FlagValues) -> None:
         values.batch_size,
         values.overwrite,
         lambda model: model_in_dtype(model, None),  # float16 is served in float32
+        values.labels,
+        values.label_columns,
     )
     if results["report"]:
         print("\n".join(report_lines(results["report"])))

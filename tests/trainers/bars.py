@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tests.base import small_encoder
+
 SIDE = 16
 NUMBERS, LABELS = ["angle", "length"], ["steep", "long", "bright"]
 
@@ -25,3 +27,29 @@ def bars(count, seed):
     labels = np.stack([angle > 15, length > 9, light > 200], axis=1)
     numbers = np.stack([angle, length], axis=1)
     return images.round().astype("uint8")[..., None], numbers.astype("float32"), labels.astype("float32")
+
+
+def write_bars(folder, train, tested):
+    """`bars.npz` of these numbers of images, with arrays of all numbers and labels, and `encoder.keras`; flags of both.
+
+    A row of an array belongs to the image of the same row; images to test on lie apart.
+    """
+    arrays = {}
+    for apart, count, seed in (("", train, 0), ("validation_", tested, 1)):
+        images, numbers, labels = bars(count, seed)
+        columns = dict(zip([*NUMBERS, *LABELS], np.concatenate([numbers, labels], axis=1).T))
+        arrays |= {f"{apart}{name}": values for name, values in {"images": images, **columns}.items()}
+    np.savez(folder / "bars.npz", **arrays)
+    small_encoder((SIDE, SIDE, 1), num_layers=2, hidden_dim=32).save(folder / "encoder.keras")
+    return [f"--run={folder / 'encoder.keras'}", f"--data=npz:{folder / 'bars.npz'}"]
+
+
+def settings(**values):
+    """`--set` flags of short epochs without anything that changes images, and these."""
+    plain = {"crop_scale": None, "flip": False, "crop_ratio": 1.0, "jit_compile": False, "warmup_epochs": 1.0}
+    return [f"--set={name}={value}" for name, value in {**plain, **values}.items()]
+
+
+AS_THEY_ARE = {"rand_augment": None, "random_erasing": 0.0, "drop_path_rate": 0.0, "layer_decay": None}
+OF_LABELS = ["--set=task=labels", f"--label_columns={','.join(LABELS)}"]
+OF_NUMBERS = ["--set=task=numbers", f"--label_columns={','.join(NUMBERS)}"]
