@@ -9,34 +9,26 @@ from collections.abc import Callable, Mapping
 
 import keras
 
-
-def _score(logs: Mapping[str, float | None]) -> tuple[float, float]:
-    """Accuracy and negative loss of an epoch's logs, or of its line in `log.jsonl`: rounded as there.
-
-    If one of them is not finite, both are -inf: with NaN in a model's output, its accuracy is chance.
-    """
-    accuracy, loss = logs["val_accuracy"], logs.get("val_loss", 0.0)
-    if accuracy is None or loss is None or not math.isfinite(accuracy) or not math.isfinite(loss):
-        return -math.inf, -math.inf
-    return round(float(accuracy), 6), -round(float(loss), 6)
+from keras_mae.trainers.tasks import Task
 
 
 class BestModel(keras.callbacks.Callback):
     """Saves the model after each epoch that is the best so far, and stops early.
 
-    The best epoch has the highest validation accuracy, and among equal ones the lowest validation loss. An epoch whose
-    accuracy or loss is not finite is worse than any other. Keras' `ModelCheckpoint` and `EarlyStopping` monitor one
-    number, and start anew when a run is resumed.
+    The best epoch has the highest score of its task on the images to test on, such as the accuracy, and among equal
+    ones the lowest loss there. An epoch whose score or loss is not finite is worse than any other. Keras'
+    `ModelCheckpoint` and `EarlyStopping` monitor one number, and start anew when a run is resumed.
 
     Args:
         save: writes the model.
         log: path of the run's `log.jsonl`, which has the epochs before a resume.
+        task: says which measure is monitored.
         stop_after: the patience in epochs; None for no early stopping.
     """
 
-    def __init__(self, save: Callable[[], None], log: str, stop_after: int | None = None) -> None:
+    def __init__(self, save: Callable[[], None], log: str, task: Task, stop_after: int | None = None) -> None:
         super().__init__()
-        self._save, self._log, self._stop_after = save, log, stop_after
+        self._save, self._log, self._task, self._stop_after = save, log, task, stop_after
         self._scores: list[tuple[float, float]] = []
 
     def start(self, epochs: int) -> bool:
@@ -45,7 +37,7 @@ class BestModel(keras.callbacks.Callback):
         if epochs and os.path.exists(self._log):
             with open(self._log, encoding="utf-8") as file:
                 records = [json.loads(line) for line in file if line.endswith("\n")]
-            self._scores = [_score(record) for record in records if record["epoch"] <= epochs]
+            self._scores = [self._score(record) for record in records if record["epoch"] <= epochs]
         return self._waited_enough()
 
     @property
@@ -55,12 +47,12 @@ class BestModel(keras.callbacks.Callback):
 
     @property
     def result(self) -> dict[str, float]:
-        """The best epoch's number, accuracy (`top1`) and loss; both are NaN if in no epoch both were finite."""
-        accuracy, negative_loss = max(self._scores) if math.isfinite(max(self._scores)[0]) else (math.nan, math.nan)
-        return {"epoch": self.epoch, "top1": accuracy, "loss": -negative_loss}
+        """The best epoch's number, measure and loss; both are NaN if in no epoch both were finite."""
+        score, negative_loss = max(self._scores) if math.isfinite(max(self._scores)[0]) else (math.nan, math.nan)
+        return {"epoch": self.epoch, self._task.measure: self._task.shown(score), "loss": -negative_loss}
 
     def on_epoch_end(self, epoch, logs=None) -> None:
-        self._scores.append(_score(logs or {}))
+        self._scores.append(self._score(logs or {}))
         if self.epoch == len(self._scores):
             self._save()
         if self._waited_enough():
@@ -68,3 +60,13 @@ class BestModel(keras.callbacks.Callback):
 
     def _waited_enough(self) -> bool:
         return self._stop_after is not None and len(self._scores) - self.epoch >= self._stop_after > 0
+
+    def _score(self, logs: Mapping[str, float | None]) -> tuple[float, float]:
+        """Score and negative loss of an epoch's logs, or of its line in `log.jsonl`: rounded as there.
+
+        If one of them is not finite, both are -inf: with NaN in a model's output, its accuracy is chance.
+        """
+        value, loss = logs[self._task.monitored], logs.get("val_loss", 0.0)
+        if value is None or loss is None or not math.isfinite(value) or not math.isfinite(loss):
+            return -math.inf, -math.inf
+        return round(self._task.score(round(float(value), 6)), 6), -round(float(loss), 6)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_mae.data import Source
+from keras_mae.data.source import CLASSES
+from keras_mae.trainers.tasks import Task
 from keras_mae.trainers.trained_model import TrainedModel
 
 _NAMED = 5  # classes in a sentence
@@ -46,7 +48,7 @@ class ClassLabels:
         self._theirs, self._ours = list(source.class_names), list(class_names)
         number = {name: k for k, name in enumerate(class_names)}
         self._table = [number.get(name, -1) for name in self._theirs or self._ours]
-        self._labelled = source.labelled
+        self._labelled, self._task = source.labelled, source.task
         self._unknown: dict[str, int] = {}
         self._named = bool(trained.seen.get("class_names"))
         self._outside = trained.folder is None
@@ -72,6 +74,8 @@ class ClassLabels:
         """Sentences on how labels are translated."""
         if not self._labelled:
             return []
+        if self._task != CLASSES:
+            return [f"the labels of these images are {self._task}, and the model tells classes: there is no report"]
         if not self._theirs and self._named:
             return [
                 "the labels of these images are numbers without names: they are taken as those of the run's classes, "
@@ -101,6 +105,24 @@ class ClassLabels:
     def _shown_numbers(self) -> str:
         shown = ", ".join(f"{k} is {name}" for k, name in enumerate(self._ours[:2]))
         return f"{shown}, ..." if len(self._ours) > 2 else shown
+
+
+def known_columns(source: Source, task: Task) -> tuple[list[int], list[int]]:
+    """The columns that a run's labels or numbers and those of other images have in common, by name.
+
+    Where either has no names but numbers, and both have equally many, they are taken in order.
+
+    Returns:
+        The numbers of these columns among the run's, and among the images'; empty without labels of the run's task.
+    """
+    theirs = list(source.label_names)
+    if not source.labelled or source.task != task.kind:
+        return [], []
+    numbered = task.names == list(map(str, range(len(theirs))))
+    pairs = [
+        (k, k if numbered else theirs.index(name)) for k, name in enumerate(task.names) if numbered or name in theirs
+    ]
+    return [one for one, _ in pairs], [other for _, other in pairs]
 
 
 def _some(names: Sequence[Any]) -> str:

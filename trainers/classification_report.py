@@ -1,4 +1,4 @@
-"""Accuracies, precision, recall, AUC and confusions of predictions of labelled images."""
+"""Accuracies, precision, recall, AUC, calibration and confusions of predicted classes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from keras_mae.trainers.calibration import Calibration
+from keras_mae.trainers.confusion_picture import confusion_picture
+from keras_mae.trainers.curves import area_under_curve, curve_of
 from keras_mae.trainers.evaluation import majority_share
+from keras_mae.trainers.report_pictures import calibration_picture, curves_picture
 
 _ROOM = 2**31  # bytes of probabilities that are kept for the AUC
 _NAMED = 5  # classes in a sentence
@@ -22,7 +27,8 @@ class ClassificationReport:
     that have images. The AUC of class k is the probability that an image of k gets a higher probability of k than an
     image of another class, where equal ones count half: the area under the ROC curve. That of two classes is the AUC
     of class 1; of more it is the mean over the classes, each against all others. All are as in
-    scikit-learn, where `labels=` are the classes that have images for the macro averages.
+    scikit-learn, where `labels=` are the classes that have images for the macro averages. `ece` is the expected
+    calibration error, see `Calibration`.
 
     Args:
         class_names: the names of the `K` classes in order.
@@ -31,7 +37,8 @@ class ClassificationReport:
     Attributes:
         confusions: int64 `(K, K)`.
         num_images: the number of images that have come.
-        keeps_scores: whether there will be an AUC, for which all probabilities are kept: up to 2 GiB.
+        keeps_scores: whether there will be an AUC and curves, for which all probabilities are kept: up to 2 GiB.
+        calibration: of the predicted classes.
     """
 
     def __init__(self, class_names: Sequence[str], most_images: int) -> None:
@@ -41,7 +48,7 @@ class ClassificationReport:
         self.keeps_scores = 4 * classes * most_images <= _ROOM
         self._scores = np.zeros((classes, most_images if self.keeps_scores else 0), "float32")
         self._labels = np.zeros(most_images, "int64")
-        self._among_five = 0
+        self._among_five, self.calibration = 0, Calibration()
 
     def add(self, labels: np.ndarray, probabilities: np.ndarray, ranked: np.ndarray) -> None:
         """Adds a batch.
@@ -56,6 +63,7 @@ class ClassificationReport:
         if self.keeps_scores:
             self._scores[:, self.num_images : stop] = probabilities.T
         np.add.at(self.confusions, (labels, ranked[:, 0]), 1)
+        self.calibration.add(np.take_along_axis(probabilities, ranked[:, :1], 1)[:, 0], ranked[:, 0] == labels)
         self._among_five += int((ranked[:, :5] == labels[:, None]).any(axis=1).sum())
         self.num_images = stop
 
@@ -88,6 +96,7 @@ class ClassificationReport:
             "recall": _rounded(recall[present].mean()),
             "f1": _rounded(f1[present].mean()),
             "auc": _rounded(areas[1] if len(areas) == 2 else np.mean(known)) if known else None,
+            "ece": _rounded(self.calibration.error),
             "notes": self._notes(images, predicted),
             "per_class": [
                 {
@@ -102,6 +111,24 @@ class ClassificationReport:
                 for k, name in enumerate(self.class_names)
             ],
         }
+
+    def tables(self) -> dict[str, list[list[str]]]:
+        """Rows of CSV files, by their names."""
+        rows = zip(self.class_names, self.confusions.tolist(), strict=True)
+        return {"confusions": [["true class", *self.class_names], *([name, *map(str, row)] for name, row in rows)]}
+
+    def pictures(self) -> dict[str, Image.Image]:
+        """Pictures, by their names; there are no curves if the probabilities were not kept."""
+        drawn = {"confusions": confusion_picture(self.confusions, self.class_names)}
+        labels, names = self._labels[: self.num_images], self.class_names
+        if self.keeps_scores:
+            chosen = [1] if len(names) == 2 else range(len(names))  # the curves of two classes mirror each other
+            curves = ((names[k], curve_of(self._scores[k, : self.num_images], labels == k)) for k in chosen)
+            known = {name: curve for name, curve in curves if curve is not None}
+            if known:
+                drawn["curves"] = curves_picture(known)
+        drawn["calibration"] = calibration_picture({"predicted class": self.calibration})
+        return drawn
 
     def _notes(self, images: np.ndarray, predicted: np.ndarray) -> list[str]:
         """What a reader of the averages has to know, in sentences."""
@@ -133,23 +160,3 @@ class ClassificationReport:
 
 def _rounded(share: Any) -> float:
     return round(float(share), 6)
-
-
-def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float | None:
-    """The area under the ROC curve, by Mann and Whitney's statistic.
-
-    `AUC = (pairs with the positive above + pairs of equal scores / 2) / (P N)`, over all pairs of one of P positives
-    and one of N negatives.
-
-    Args:
-        scores: `(n,)`.
-        positive: bool `(n,)`.
-
-    Returns:
-        A number in [0, 1]; None without positives or without negatives.
-    """
-    positives, negatives = scores[positive], np.sort(scores[~positive])
-    if not len(positives) or not len(negatives):
-        return None
-    below = np.searchsorted(negatives, positives, "left") + np.searchsorted(negatives, positives, "right")
-    return int(below.sum()) / (2 * len(positives) * len(negatives))

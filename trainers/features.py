@@ -34,7 +34,8 @@ def features_of(
         layer: whose tokens are pooled, counted from 1; None for the encoder's output.
 
     Returns:
-        Features, float32 `(N, D)`, or what the function gives for an image, and labels, int64 `(N,)`.
+        Features, float32 `(N, D)`, or what the function gives for an image, and labels, int64 `(N,)`, or float32
+        `(N, T)`.
 
     Raises:
         ValueError: for an unknown pooling, too many corrupt images, or features that are not finite.

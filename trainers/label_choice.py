@@ -109,19 +109,19 @@ class _Labelled:
                     f"{listed(given) or 'none'}; for several at once type --set task=labels or task=numbers"
                 )
         elif not given and own.task != CLASSES:
-            given = next(([name] for name in _USUAL if _expanded(name, there)), [])
+            given = next(([name] for name in _USUAL if expanded(name, there)), [])
             if not given:
                 raise ValueError(
                     f"task={own.task} needs columns of labels: give a table with --labels, or name features or arrays "
                     f"of the data with --label_columns; there are: {listed(there) or 'none'}"
                 )
-        names = [name for one in given for name in _expanded(one, there) or [one]]
+        names = [name for one in given for name in expanded(one, there) or [one]]
         if own.task == CLASSES and len(names) > 1:
             raise ValueError(f"task=classes has one column of labels, got {listed(names)}: type --set task=labels")
         return names
 
 
-def _expanded(name: str, there: Sequence[str]) -> list[str]:
+def expanded(name: str, there: Sequence[str]) -> list[str]:
     """A name, or of an array with several columns their names, `name[0]`, `name[1]`, ..."""
     return [name] if name in there else [one for one in there if one.startswith(f"{name}[") and one.endswith("]")]
 

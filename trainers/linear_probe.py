@@ -12,36 +12,39 @@ import tensorflow as tf
 
 from keras_mae.data import Augmentation, Source, TrainingData
 from keras_mae.encoders.pooling import patch_tokens
-from keras_mae.models import ImageClassifier
+from keras_mae.models import ImageHead
+from keras_mae.models.pooled_head import PooledHead
 from keras_mae.one_writer import released
 from keras_mae.trainers.classifier_config import ProbeConfig
-from keras_mae.trainers.classifier_run import ClassifierData, train_classifier, with_validation
+from keras_mae.trainers.classifier_run import ClassifierData, train_head, with_validation
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.features import ENCODED, features_of
 from keras_mae.trainers.free_memory import memory_of_processor
 from keras_mae.trainers.memory import as_text
 from keras_mae.trainers.strategy import any_worker
+from keras_mae.trainers.tasks import Classes, Task, class_names
 
 _log = logging.getLogger("keras_mae")
 _COPIES = 3  # of all tokens: batch by batch, in one array, in one tensor
 
 
-def build(config: ProbeConfig, num_classes: int) -> ImageClassifier:
-    """The probe of a config, before training: a frozen encoder, BatchNorm without affine parameters, a linear layer.
+def build(config: ProbeConfig, num_classes: int) -> ImageHead:
+    """The probe of a config for classes, before training.
 
-    Attentive pooling comes before the BatchNorm.
+    It is a frozen encoder, BatchNorm without affine parameters, and a linear layer. Attentive pooling comes before the
+    BatchNorm.
     """
-    return _begin(config, num_classes)[0]
+    return _begin(config, Classes(class_names([], num_classes)))[0]
 
 
-def _begin(config: ProbeConfig, num_classes: int) -> tuple[ImageClassifier, dict[str, Any] | None]:
+def _begin(config: ProbeConfig, task: Task) -> tuple[ImageHead, dict[str, Any] | None]:
     """The probe, and what `config.json` says of its first weights."""
     keras.utils.set_random_seed(config.run.seed)
     encoder, init = choose_encoder(config)
-    probe = ImageClassifier(
+    probe = task.head(
         encoder,
-        num_classes,
-        config.head.pooling,
+        0.0,
+        pooling=config.head.pooling,
         num_trainable_layers=0,
         seed=config.run.seed,
         layer=config.head.layer,
@@ -61,7 +64,7 @@ def linear_probe(
     strategy: str = "auto",
     tpu: str = "local",
 ) -> dict[str, Any]:
-    """Trains a linear classifier on a frozen encoder, and fills a run folder.
+    """Trains a linear layer on a frozen encoder, and fills a run folder.
 
     Without random crop and flip, an image's features are the same in every epoch: they are computed once. Features of
     attentive pooling are all patch tokens of an image: if those of all images do not fit into memory, the frozen
@@ -77,10 +80,10 @@ def linear_probe(
     Raises:
         ValueError, OSError, Preempted: as `finetune`.
     """
-    return train_classifier(_begin, prepared, config, data, output, resume, overwrite, strategy, tpu)
+    return train_head(_begin, prepared, config, data, output, resume, overwrite, strategy, tpu)
 
 
-def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
+def prepared(probe: PooledHead, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
     """The data of a probe: images, or without random crop and flip their features, computed once."""
     if config.data.is_fixed and _fit(probe, source.num_images + validation.num_images):
         return _of_features(probe, config, source, validation)
@@ -95,7 +98,7 @@ def prepared(probe: ImageClassifier, config: ProbeConfig, source: Source, valida
     return with_validation(training, validation, config.data.crop_ratio, ENCODED)
 
 
-def _fit(probe: ImageClassifier, num_images: int) -> bool:
+def _fit(probe: PooledHead, num_images: int) -> bool:
     """Whether the features of all images fit into the memory of every worker; vectors always do."""
     if probe.attentive is None:
         return True
@@ -107,7 +110,7 @@ def _fit(probe: ImageClassifier, num_images: int) -> bool:
     return not any_worker(probe.distribute_strategy, [not small])[0]
 
 
-def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
+def _of_features(probe: PooledHead, config: ProbeConfig, source: Source, validation: Source) -> ClassifierData:
     kind = "features" if probe.attentive is None else "patch tokens"
     pooling: Any = config.head.pooling if probe.attentive is None else patch_tokens
     _log.info("%s of %d and %d images, once", kind, source.num_images, validation.num_images)
@@ -123,7 +126,7 @@ def _of_features(probe: ImageClassifier, config: ProbeConfig, source: Source, va
 def feature_data(
     features: np.ndarray, labels: np.ndarray, batch_size: int, seed: int, class_weights: np.ndarray | None = None
 ) -> TrainingData:
-    """Features `(N, D)` or `(N, L, D)` and labels `(N,)` to train on, in batches of `batch_size`."""
+    """Features `(N, D)` or `(N, L, D)` and labels `(N,)` or `(N, T)` to train on, in batches of `batch_size`."""
     unchanged = Augmentation(crop_scale=None, flip=False, crop_ratio=1.0)
     source = _Features(features, labels)
     source.class_weights = class_weights

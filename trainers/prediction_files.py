@@ -7,6 +7,11 @@ import os
 import tempfile
 from collections.abc import Iterator
 
+# of the reports of any task
+_PARTS = (
+    "labels.csv", "outputs.csv", "confusions.csv", "scatter.png", "calibration.png", "curves.png", "confusions.png",
+)  # fmt: skip
+
 
 class PredictionFiles:
     """The names of the output files, all with the stem of the first.
@@ -18,8 +23,7 @@ class PredictionFiles:
         predictions: `predictions.csv`.
         skipped: `predictions_skipped.csv`, images that cannot be used, if there are any.
         report: `predictions_report.json`, the measures, if there are labels.
-        confusions: `predictions_confusions.csv`, likewise.
-        picture: `predictions_confusions.png`, likewise.
+        parts: tables and pictures of the report, likewise: `predictions_confusions.csv` and so on.
 
     Raises:
         ValueError: if the output is not the name of a CSV file.
@@ -32,8 +36,12 @@ class PredictionFiles:
             raise ValueError(f"--output={output} is not the name of a CSV file; type --output={name}")
         self.predictions = output
         self.skipped, self.report = f"{stem}_skipped.csv", f"{stem}_report.json"
-        self.confusions, self.picture = f"{stem}_confusions.csv", f"{stem}_confusions.png"
-        self._all = (self.skipped, self.report, self.confusions, self.picture, self.predictions)
+        self.parts = [f"{stem}_{name}" for name in _PARTS]
+        self._stem, self._all = stem, (self.skipped, self.report, *self.parts, self.predictions)
+
+    def path_of(self, name: str) -> str:
+        """The path of a table or picture of the report, such as `confusions.csv`."""
+        return f"{self._stem}_{name}"
 
     def check(self, overwrite: bool) -> None:
         """Refuses, with a ValueError, to overwrite files that are there."""

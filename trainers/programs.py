@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras_mae.checkpoints.licences import write_licence
 from keras_mae.data import CorruptImages
 from keras_mae.data.sources import kind_of
-from keras_mae.models import ImageClassifier
+from keras_mae.models import ImageHead
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
@@ -41,7 +41,7 @@ def begin(config: TrainingConfig, data: str, output: str, strategy: str, tpu: st
     return scope
 
 
-def compile_model(model: MaskedImageModel | ImageClassifier, config: TrainingConfig, steps: int) -> None:
+def compile_model(model: MaskedImageModel | ImageHead, config: TrainingConfig, steps: int) -> None:
     """Compiles a model in the scope of its strategy, with XLA if it supports that; `steps` is the number in an epoch.
 
     Raises:
@@ -73,7 +73,7 @@ def steps_per_epoch(config: TrainingConfig, num_images: int) -> int:
 
 
 def save_finished(
-    model: MaskedImageModel | ImageClassifier,
+    model: MaskedImageModel | ImageHead,
     folder: run.RunFolder,
     corrupt: Sequence[CorruptImages],
     results: dict[str, Any] | None = None,

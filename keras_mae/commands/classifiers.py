@@ -8,6 +8,10 @@ from typing import Any
 from absl import flags
 
 from keras_mae.commands.command import Command, check_init, check_output, config_of, define_init, define_run
+from keras_mae.commands.report_lines import label_summary
+
+_OF_CLASSES = ("mixup", "cutmix", "label_smoothing")  # settings that numbers have no use for
+_SHOWN = 5  # numbers in a line
 
 
 def _flags(recipe: str | None, fresh: bool) -> flags.FlagValues:
@@ -45,10 +49,15 @@ def _flags(recipe: str | None, fresh: bool) -> flags.FlagValues:
 def _check(values: flags.FlagValues, program: str) -> None:
     """Refuses settings that cannot work."""
     from keras_mae.trainers.checks import check_together
+    from keras_mae.trainers.settings import names_in
 
     check_output(values)
     config = config_of(values, program)
     check_together(config)
+    for name in _OF_CLASSES:
+        value = getattr(config.data, name, 0)
+        if config.data.task == "numbers" and value and f"data.{name}" in names_in(config, values.set):
+            raise ValueError(f"{name} is for classes and labels, and task=numbers: leave out --set {name}={value:g}")
     check_init(values, config.encoder.init)
     if program != "finetune" and config.encoder.run is None and config.encoder.init is None:
         raise ValueError(f"needs --run or --init; see keras-mae {program} --help")
@@ -61,13 +70,28 @@ def _train(values: flags.FlagValues, program: str) -> None:
     train: Callable[..., dict[str, Any]] = finetune if program == "finetune" else linear_probe
     started = {flag: values[flag].value for flag in ("resume", "overwrite", "strategy", "tpu")}
     results = train(config_of(values, program), values.data, values.output, **started)
-    top5 = f", top-5 {100 * results['top5']:.1f} %" if "top5" in results else ""
-    best = results["best"]
-    print(
-        f"top-1 {100 * results['top1']:.1f} %{top5}; best epoch {best['epoch']}: {100 * best['top1']:.1f} %; "
-        f"{_majority(results)}"
-    )
+    print(_measured(results))
     print(f"wrote {values.output}")
+
+
+def _measured(results: dict[str, Any]) -> str:
+    """The measures of a run in a line."""
+    best = results["best"]
+    if "top1" in results:
+        top5 = f", top-5 {100 * results['top5']:.1f} %" if "top5" in results else ""
+        return (
+            f"top-1 {100 * results['top1']:.1f} %{top5}; best epoch {best['epoch']}: {100 * best['top1']:.1f} %; "
+            f"{_majority(results)}"
+        )
+    images = f"{results['validation_images']} images"
+    if "auc" in results:
+        return f"{label_summary(results)}; best epoch {best['epoch']}: AUC {best['auc']:.4f}; {images}"
+    errors = ", ".join(f"{name} {error:.4g}" for name, error in list(results["rmse"].items())[:_SHOWN])
+    more = f" and {len(results['rmse']) - _SHOWN} more" if len(results["rmse"]) > _SHOWN else ""
+    return (
+        f"RMSE: {errors}{more}; best epoch {best['epoch']}: {100 * best['normalised_rmse']:.1f} % of the standard "
+        f"deviation; {images}"
+    )
 
 
 def _knn(values: flags.FlagValues, program: str) -> None:

@@ -3,39 +3,53 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from absl import flags
 
 from keras_mae.commands.command import Command, define_data, define_split
-
-_IN_A_TABLE = 20  # classes that are printed
+from keras_mae.commands.report_lines import report_lines
 
 
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string(
-        "run", None, "the folder of a run of finetune or linear-probe, or a classifier's file: FILE.keras",
+        "run", None, "the folder of a run of finetune or linear-probe, or a model's file: FILE.keras",
         flag_values=values,
     )  # fmt: skip
     define_data(values)
     define_split(values)
     flags.DEFINE_string(
+        "labels", None,
+        "a table of labels, a CSV or Parquet file; not given, the run's for its own images, or the labels that the "
+        "data have",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string(
+        "label_columns", None,
+        "the columns of the labels, such as age,weight, of the table or of the data; not given, those called as the "
+        "run's",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string(
         "output", None,
-        "the CSV file to write, such as predictions.csv; with labels, predictions_report.json, "
-        "predictions_confusions.csv and .png lie beside it",
+        "the CSV file to write, such as predictions.csv; with labels, predictions_report.json and the report's tables "
+        "and pictures lie beside it",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_integer(
-        "k", 5, "how many classes to write for each image, the most likely first", lower_bound=1, flag_values=values
+        "k",
+        5,
+        "of a classifier: how many classes to write for each image, the most likely first",
+        lower_bound=1,
+        flag_values=values,
     )
-    flags.DEFINE_integer("batch_size", 256, "images that are classified together", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("batch_size", 256, "images that are computed together", lower_bound=1, flag_values=values)
     flags.DEFINE_bool("overwrite", False, "replace the files of earlier predictions", flag_values=values)
     return values
 
 
 def _check(values: flags.FlagValues) -> None:
-    """Refuses an output that is there or is no CSV file, and a run without a classifier."""
+    """Refuses an output that is there or is no CSV file, and a run without such a head."""
     from keras_mae.trainers import run
     from keras_mae.trainers.classifier_config import ClassifierConfig
     from keras_mae.trainers.prediction_files import PredictionFiles
@@ -51,8 +65,8 @@ def _check(values: flags.FlagValues) -> None:
     config = find_model(values.run, run.MODEL).config
     if config is not None and not isinstance(config, ClassifierConfig):
         raise ValueError(
-            f"{values.run} is a run of keras-mae {config.program}, which trains no classifier; predict needs one of "
-            "finetune or linear-probe"
+            f"{values.run} is a run of keras-mae {config.program}, and predict tells classes, labels and numbers: it "
+            "needs a run of finetune or linear-probe"
         )
 
 
@@ -69,39 +83,16 @@ def _predict(values: flags.FlagValues) -> None:
         values.batch_size,
         values.overwrite,
         lambda model: model_in_dtype(model, None),  # float16 is served in float32
+        values.labels,
+        values.label_columns,
     )
     if results["report"]:
-        print("\n".join(_lines(results["report"])))
+        print("\n".join(report_lines(results["report"])))
     print(f"wrote {', '.join(results['written'])}: {results['images']} images, {results['skipped']} skipped")
 
 
-def _lines(report: dict[str, Any]) -> list[str]:
-    """The report in words, with a table if it has few classes."""
-    top5 = f", top-5 {100 * report['top5']:.1f} %" if "top5" in report else ""
-    auc = "" if report["auc"] is None else f", AUC {report['auc']:.4f}"
-    averages = ", ".join(f"{name} {100 * report[name]:.1f} %" for name in ("precision", "recall"))
-    return [
-        f"top-1 {100 * report['top1']:.1f} %{top5}; the largest class: {100 * report['majority_share']:.1f} % of "
-        f"{report['images']} images",
-        f"mean over the classes: {averages}, F1 {100 * report['f1']:.1f} %{auc}",
-        *(_table(report["per_class"]) if report["classes"] <= _IN_A_TABLE else []),
-        *report["notes"],
-    ]
-
-
-def _table(classes: list[dict[str, Any]]) -> list[str]:
-    width = max(5, *(len(one["class"]) for one in classes))
-    heads = ("images", "precision", "recall", "F1", "AUC")
-    lines = [f"{'class':{width}}" + "".join(f"{head:>11}" for head in heads)]
-    for one in classes:
-        shares = ["-" if one[key] is None else f"{100 * one[key]:.1f} %" for key in ("precision", "recall", "f1")]
-        auc = "-" if one["auc"] is None else f"{one['auc']:.4f}"
-        lines.append(f"{one['class']:{width}}{one['images']:>11}" + "".join(f"{cell:>11}" for cell in (*shares, auc)))
-    return lines
-
-
 PREDICT = Command(
-    "classify images with a trained classifier, and measure it if they have labels",
+    "write what a trained head tells of images, classes, labels or numbers, and measure it if they have labels",
     _flags,
     _predict,
     ("run", "data", "output"),

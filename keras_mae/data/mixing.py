@@ -26,22 +26,23 @@ def mix_batch(
 
     Mixup blends the two, `m a + (1 - m) b`; cutmix pastes a rectangle of b, of `1 - m` of the area, into a. The share
     `m` is drawn once a batch, from a beta distribution; with both, a fair coin decides for each batch. Labels are
-    smoothed and mixed by the same share (for cutmix: by the area that was really pasted).
+    smoothed and mixed by the same share (for cutmix: by the area that was really pasted). Several labels an image are
+    smoothed each: a label moves to one half by the share `label_smoothing`.
 
     The draws are a function of (seed, step), and shapes are static: it works in `tf.data`, in a train step and under
     XLA, and every replica or host of a step draws the same share and rectangle.
 
     Args:
         images: `(B, H, W, C)` of static height and width, uint8 or float in [0, 255], or uint16 in [0, 65535].
-        labels: integers `(B,)`.
-        num_classes: the number of classes.
+        labels: integers `(B,)`; or floats `(B, num_classes)` in [0, 1], several labels an image.
+        num_classes: the number of classes, or of labels.
         seed: int.
         step: integer scalar, the number of the batch.
         mixup, cutmix: both parameters of the beta distribution; 0 for none.
         label_smoothing: the share of every label that is spread evenly over all classes.
 
     Returns:
-        float32 images `(B, H, W, C)` and float32 labels `(B, num_classes)`, whose rows sum to 1.
+        float32 images `(B, H, W, C)` and float32 labels `(B, num_classes)`; those of classes sum to 1.
 
     Reference: arXiv 1710.09412, 1905.04899; arXiv 2111.06377, table 9.
     """
@@ -49,7 +50,10 @@ def mix_batch(
         given = f"mixup={mixup}, cutmix={cutmix}, num_classes={num_classes}, label_smoothing={label_smoothing}"
         raise ValueError(f"mixup and cutmix are at least 0, num_classes is above 0, smoothing in [0, 1); got {given}")
     images = pixel_levels(images)
-    targets = tf.one_hot(labels, num_classes) * (1 - label_smoothing) + label_smoothing / num_classes
+    if labels.shape.rank == 2:
+        targets = tf.cast(labels, tf.float32) * (1 - label_smoothing) + label_smoothing / 2
+    else:
+        targets = tf.one_hot(labels, num_classes) * (1 - label_smoothing) + label_smoothing / num_classes
     if not mixup and not cutmix:
         return images, targets
     draws = ExampleSeed.of(seed, step).fold_in(Purpose.MIXING)

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from keras_mae.trainers.best_model import BestModel
+from keras_mae.trainers.tasks import Classes
 
 
 class Model:
@@ -13,13 +14,14 @@ class Model:
 
 
 NAN = math.nan
+CLASSES = Classes(["a", "b"])
 
 
 def run(path, accuracies, stop_after=None, resumed_after=0, losses=None):
     """Feeds a callback with an epoch's accuracies after another; returns it, the epochs saved, and when it stopped."""
     losses = losses or [0.5] * len(accuracies)
     saved, epoch, model = [], 0, Model()
-    best = BestModel(lambda: saved.append(epoch), str(path / "log.jsonl"), stop_after)
+    best = BestModel(lambda: saved.append(epoch), str(path / "log.jsonl"), CLASSES, stop_after)
     best.set_model(model)
     stopped = best.start(resumed_after)
     for epoch in range(resumed_after + 1, len(accuracies) + 1):
@@ -71,7 +73,7 @@ def test_a_lower_loss_is_worth_waiting_for(tmp_path):
 def test_an_epoch_of_no_hits_is_the_best_so_far(tmp_path):
     best, saved, _ = run(tmp_path, [0.0, 0.0])
     assert (best.epoch, best.result["top1"], saved) == (1, 0.0, [1])
-    assert BestModel(print, "nowhere").epoch == 0
+    assert BestModel(print, "nowhere", CLASSES).epoch == 0
 
 
 @pytest.mark.parametrize(

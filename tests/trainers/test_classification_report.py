@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from keras_mae.trainers import classification_report
-from keras_mae.trainers.classification_report import ClassificationReport, area_under_curve
+from keras_mae.trainers.classification_report import ClassificationReport
 from keras_mae.trainers.confusion_picture import confusion_picture
+from keras_mae.trainers.curves import area_under_curve
 
 SIX = 1e-6  # decimals of a report
 

@@ -35,7 +35,7 @@ def test_a_run(given, config, tmp_path):
     assert folder.config() == (replaced(config, epochs=6), given["data"])
     assert set(os.listdir(output)) == {
         "config.json", "log.jsonl", "results.json", "tensorboard", "checkpoints", "model.keras", "best.keras",
-        "encoder.keras", "seen.gz",
+        "encoder.keras", "seen.gz", "report",
     }  # fmt: skip
     with open(folder / run.RESULTS, encoding="utf-8") as file:
         assert json.load(file) == results
@@ -54,7 +54,9 @@ def test_a_run(given, config, tmp_path):
         classifier = keras.saving.load_model(folder / name, compile=False)
         found = np.mean(np.argmax(classifier(images), axis=1) == labels)
         np.testing.assert_allclose(found, expected, atol=1e-6)  # results have six decimals
-    assert results["top1"] == accuracies[-1]
+    assert results["top1"] == accuracies[-1] == results["report"]["top1"] and 0 < results["report"]["ece"] < 1
+    names = ["confusions.csv", "calibration.png", "confusions.png", "curves.png"]
+    assert sorted(os.listdir(folder / run.REPORT)) == sorted(names)
 
 
 @pytest.mark.medium

@@ -113,7 +113,7 @@ def test_rows_and_the_report_of_a_folder(run_folder, pictures, tmp_path, caplog,
         unknown,
     ]
     assert results["written"] == [str(tmp_path / "new" / f"p{end}") for end in (
-        ".csv", "_confusions.png", "_confusions.csv", "_report.json", "_skipped.csv"
+        ".csv", "_confusions.png", "_curves.png", "_calibration.png", "_confusions.csv", "_report.json", "_skipped.csv"
     )]  # fmt: skip
     assert sorted(os.listdir(tmp_path / "new")) == sorted(map(os.path.basename, results["written"]))
 
@@ -238,7 +238,7 @@ def test_what_is_refused(run_folder, arrays, tmp_path):
     model = program.load_model_file(f"{broken}/model.keras")
     model.head.bias.assign([np.nan, 0, 0])
     model.save(f"{broken}/model.keras")
-    with pytest.raises(ValueError, match=r"the classifier's probabilities of npz:.*\[0\], and of 9 more images beside"):
+    with pytest.raises(ValueError, match=r"the model's answers to npz:.*\[0\], and to 9 more images beside it, are"):
         predict(broken, data, str(tmp_path / "p.csv"))
     twice = write_classifier(tmp_path / "twice", names=["2", "5"])
     with pytest.raises(ValueError, match="name 2 classes, the model has 3, and numbers in place of the missing names"):
@@ -254,7 +254,7 @@ def test_images_of_the_training_are_told(caplog, split, told):
         program._say_if_seen(TrainedModel("x.keras", "x", config, "digits"), "digits", split)
         program._say_if_seen(TrainedModel("x.keras", "x", config, "digits"), "npz:x.npz", split)
         assert caplog.messages == ([] if told is None else [
-            f"the classifier was trained on these images{told}: how well it does on them says little about others; it "
+            f"the model was trained on these images{told}: how well it does on them says little about others; it "
             f"was tested on {other}"
         ])  # fmt: skip
 

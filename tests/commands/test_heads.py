@@ -1,0 +1,130 @@
+"""Several labels and numbers through `keras-mae finetune`, `linear-probe` and `predict`, as a user types them."""
+
+import csv
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from keras_mae import cli
+from keras_mae.models import ImageClassifier, ImageRegressor
+from keras_mae.trainers.best_model import BestModel
+from tests.base import weights_of
+from tests.trainers.bars import AS_THEY_ARE, LABELS, NUMBERS, OF_LABELS, OF_NUMBERS, bars, settings, write_bars
+from tests.trainers.pretraining import Interrupted, log_of
+
+TESTED = 64
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    return write_bars(tmp_path_factory.mktemp("bars"), 160, TESTED)
+
+
+def table(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    return head, rows
+
+
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.mark.medium
+def test_several_labels(given, tmp_path, capfd):
+    """With mixed images, whose labels are vectors. The AUC of the log is that of scikit-learn."""
+    output = tmp_path / "run"
+    quick = settings(**AS_THEY_ARE, epochs=2, batch_size=32, base_learning_rate=0.01)
+    assert (
+        cli.main(["finetune", "--recipe=finetune_small_images", *given, *OF_LABELS, *quick, f"--output={output}"]) == 0
+    )
+    shown, wrote = capfd.readouterr().out.splitlines()
+    results, lines = results_of(output), log_of(output)
+    assert shown.startswith(f"mean AUC {results['auc']:.4f}, average precision ") and shown.endswith("; 64 images")
+    assert results["num_labels"] == 3 and results["best"]["auc"] == max(line["val_auc"] for line in lines)
+    assert sorted(os.listdir(output / "report")) == ["calibration.png", "curves.png", "labels.csv"]
+    images, _, truth = bars(TESTED, 1)
+    for name, found in (("model", lines[-1]["val_auc"]), ("best", results["best"]["auc"])):
+        model = keras.saving.load_model(output / f"{name}.keras", compile=False)
+        assert isinstance(model, ImageClassifier) and model.multi_label
+        shares = np.asarray(keras.ops.sigmoid(model(images)))
+        assert found == pytest.approx(metrics.roc_auc_score(truth, shares), abs=1e-6)
+        if name == "model":
+            assert results["auc"] == results["report"]["auc"] == found
+            average_precision = metrics.average_precision_score(truth, shares)
+            assert results["average_precision"] == pytest.approx(average_precision, abs=1e-6)
+            last = shares
+
+    predictions = tmp_path / "p.csv"
+    assert cli.main(["predict", f"--run={output}", given[1], "--split=validation", f"--output={predictions}"]) == 0
+    out = capfd.readouterr().out.splitlines()
+    assert out[1].split()[:3] == ["label", "with", "it"] and [line.split()[0] for line in out[2:5]] == LABELS
+    head, rows = table(predictions)
+    assert head == ["name", "label", "predicted", *(f"probability_{name}" for name in LABELS)] and len(rows) == TESTED
+    np.testing.assert_allclose([list(map(float, row[3:])) for row in rows], last, atol=1e-5)
+    for column, values in ((1, truth), (2, last)):
+        named = ["; ".join(name for name, has in zip(LABELS, one > 0.5) if has) for one in values]
+        assert [row[column] for row in rows] == named
+    report = json.loads((tmp_path / "p_report.json").read_text())
+    assert report["auc"] == results["auc"] and report["per_label"] == results["report"]["per_label"]
+    assert {"p_labels.csv", "p_curves.png", "p_calibration.png"} <= set(os.listdir(tmp_path))
+
+
+@pytest.mark.medium
+def test_numbers_of_a_frozen_encoder(given, tmp_path, capfd, monkeypatch):
+    """The probe knows mean and spread of the labels to train on; killed in its second epoch, it ends the same."""
+    quick = settings(epochs=3, batch_size=32, base_learning_rate=0.5)
+    typed = ["linear-probe", "--recipe=probe_digits", *given, *OF_NUMBERS, *quick]
+    assert cli.main([*typed, f"--output={tmp_path / 'run'}"]) == 0
+    results = results_of(tmp_path / "run")
+    assert "always" not in capfd.readouterr().out and results["num_numbers"] == 2
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+    assert isinstance(model, ImageRegressor) and model.is_probe
+    numbers = bars(160, 0)[1].astype("float64")
+    np.testing.assert_allclose([model.mean, model.std], [numbers.mean(axis=0), numbers.std(axis=0)], rtol=1e-6)
+    images, truth, _ = bars(TESTED, 1)
+    errors = np.asarray(model(images)) - truth
+    rmse = np.sqrt(np.mean(errors**2, axis=0))
+    np.testing.assert_allclose([results["rmse"][name] for name in NUMBERS], rmse, rtol=1e-4)
+    last = log_of(tmp_path / "run")[-1]
+    assert last["val_loss"] == pytest.approx(np.mean((errors / model.std) ** 2), rel=1e-4)
+    losses = [line["val_loss"] for line in log_of(tmp_path / "run")]
+    assert results["best"]["normalised_rmse"] == pytest.approx(np.sqrt(min(losses)), abs=2e-6)
+    assert results["report"]["per_output"][0]["mae_of_mean"] == pytest.approx(
+        np.abs(truth[:, 0] - model.mean[0]).mean(), rel=1e-6
+    )
+    assert sorted(os.listdir(tmp_path / "run" / "report")) == ["outputs.csv", "scatter.png"]
+
+    original = BestModel.on_epoch_end
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 1:  # before the second epoch's checkpoint is written
+            raise Interrupted
+        original(self, epoch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BestModel, "on_epoch_end", on_epoch_end)
+        with pytest.raises(Interrupted):
+            cli.main([*typed, f"--output={tmp_path / 'parts'}"])
+    assert cli.main([*typed, f"--output={tmp_path / 'parts'}", "--resume"]) == 0
+    again = keras.saving.load_model(tmp_path / "parts" / "model.keras", compile=False)
+    for one, other in zip(weights_of(model), weights_of(again), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert {**results_of(tmp_path / "parts"), "seconds": 0} == {**results, "seconds": 0}
+
+    capfd.readouterr()
+    predictions = tmp_path / "p.csv"
+    assert (
+        cli.main(["predict", f"--run={tmp_path / 'run'}", given[1], "--split=validation", f"--output={predictions}"])
+        == 0
+    )
+    assert capfd.readouterr().out.splitlines()[1].split()[0] == "number"
+    head, rows = table(predictions)
+    assert head == ["name", "label_angle", "label_length", "predicted_angle", "predicted_length"]
+    found = np.array([list(map(float, row[1:])) for row in rows])
+    np.testing.assert_allclose(found, np.concatenate([truth, truth + errors], axis=1), rtol=1e-4, atol=1e-4)
+    assert json.loads((tmp_path / "p_report.json").read_text())["per_output"] == results["report"]["per_output"]
