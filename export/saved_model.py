@@ -20,10 +20,11 @@ from keras_mae.export.folder_aside import folder_aside
 from keras_mae.export.served_autoencoder import ServedAutoencoder
 from keras_mae.export.served_classifier import ServedClassifier
 from keras_mae.export.served_head import ServedHead
+from keras_mae.export.served_segmenter import ServedSegmenter
 from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import verify_export
 from keras_mae.layers import AttentivePooling
-from keras_mae.models import ImageClassifier, ImageHead
+from keras_mae.models import ImageClassifier, ImageHead, ImageSegmenter
 from keras_mae.models.masked_image_model import MaskedImageModel
 
 FORMATS = ("savedmodel", *exchange_formats.FILES)
@@ -213,6 +214,43 @@ def export_autoencoder(
     return _export(autoencoder, make, directory, version, images, dtype, "savedmodel", licence)
 
 
+def export_segmenter(
+    segmenter: ImageSegmenter,
+    directory: str,
+    version: int = 1,
+    labels: Sequence[str] | None = None,
+    images: np.ndarray | None = None,
+    dtype: str | None = None,
+    pixel_dtype: str = "auto",
+    decoding: Decoding = Decoding(),
+    licence: str | None = None,
+) -> str:
+    """Writes `<directory>/<version>/`, as `export_encoder` does, for the classes of pixels.
+
+    Signatures:
+
+    - `serving_default`: `image_bytes` string `(B,)` -> `class_map` uint8 `(B, H, W)`, of whole images in the model's
+      size, and `png` string `(B,)`, the same as gray PNG files; beyond 256 classes int32, and files of 16 bits
+    - `segment`: `images` uint8 `(B, H, W, C)` -> `class_map`, and `probabilities` `(B, H, W, K)`
+
+    Args:
+        segmenter: to export.
+        labels: as for `export_classifier`.
+        directory, version, images, dtype, pixel_dtype, decoding, licence: as for `export_encoder`.
+
+    Returns:
+        The path `<directory>/<version>`.
+
+    Raises:
+        ValueError, VerificationError: as for `export_encoder`.
+    """
+
+    def make(model: ImageSegmenter) -> ServedModel:
+        return ServedSegmenter(model, labels, pixel_dtype, decoding)
+
+    return _export(segmenter, make, directory, version, images, dtype, "savedmodel", licence)
+
+
 def _export(
     model: Any,
     make: Callable[[Any], ServedModel],
@@ -270,7 +308,7 @@ def _write_saved_model(served: ServedModel, path: str, name: str) -> None:
     signatures = served.signatures()
     with tempfile.TemporaryDirectory() as folder:
         assets = {"metadata.json": json.dumps(served.metadata(), indent=2)}
-        if isinstance(served, (ServedClassifier, ServedHead)) and served.labels is not None:
+        if isinstance(served, (ServedClassifier, ServedHead, ServedSegmenter)) and served.labels is not None:
             assets["labels.txt"] = "\n".join(served.labels)
         served.assets = [tf.saved_model.Asset(_text_file(folder, file, text)) for file, text in assets.items()]
         tf.saved_model.save(served, path, signatures=signatures)

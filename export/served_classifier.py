@@ -12,6 +12,14 @@ from keras_mae.export.signatures import ServedModel
 from keras_mae.models import ImageClassifier
 
 
+def class_names(labels: Sequence[str] | None, num_classes: int) -> tuple[str, ...]:
+    """The names of the classes in order, `"0"`, `"1"`, ... for None; a ValueError if they are not one a class."""
+    names = tuple(map(str, range(num_classes) if labels is None else labels))
+    if len(names) != num_classes:
+        raise ValueError(f"one label a class is needed: got {len(names)} for {num_classes} classes")
+    return names
+
+
 class ServedClassifier(ServedModel):
     """A classifier that gives probabilities and the name of the most likely class.
 
@@ -37,9 +45,7 @@ class ServedClassifier(ServedModel):
         pixel_dtype: str = "auto",
         decoding: Decoding = Decoding(),
     ) -> None:
-        names = tuple(map(str, range(classifier.num_classes) if labels is None else labels))
-        if len(names) != classifier.num_classes:
-            raise ValueError(f"one label a class is needed: got {len(names)} for {classifier.num_classes} classes")
+        names = class_names(labels, classifier.num_classes)
         super().__init__(classifier, classifier.encoder, crop_ratio, pixel_dtype, decoding)
         self._labels = lambda: names
         call, several = classifier.__call__, classifier.multi_label

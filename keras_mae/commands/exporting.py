@@ -29,7 +29,7 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     flags.DEFINE_integer("version", 1, "the version to write; versions are never overwritten", flag_values=values)
     flags.DEFINE_enum(
-        "model", "encoder", ["encoder", "classifier", "regressor", "autoencoder"],
+        "model", "encoder", ["encoder", "classifier", "regressor", "segmenter", "autoencoder"],
         "what to export: the encoder in the model, or all of it, which must then be of this kind",
         flag_values=values,
     )  # fmt: skip
@@ -47,8 +47,8 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     flags.DEFINE_string(
         "labels", None,
-        "a text file with the names of a classifier's classes or a regressor's numbers, one a line; the names of the "
-        "run's data if not given",
+        "a text file with the names of a classifier's or segmenter's classes or a regressor's numbers, one a line; the "
+        "names of the run's data if not given",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string(
@@ -71,12 +71,17 @@ def _check(values: flags.FlagValues) -> None:
         if os.path.exists(values.output):
             raise ValueError(f"{values.output} is there already: choose another output")
         values["format"].value = format
-    named = ("classifier", "regressor")
-    for flag, kinds in (("pooling", ("encoder",)), ("normalize", ("encoder",)), ("labels", named)):
-        if values[flag].present and values.model not in kinds:
-            raise ValueError(f"--{flag} is for --model={' or '.join(kinds)}; the model is {values.model}")
-    if values.model == "autoencoder" and values.format != "savedmodel":
-        raise ValueError(f"an autoencoder is written as a SavedModel only, not as {values.format}")
+    encoders, classes, cropped = (
+        ("encoder",),
+        ("classifier", "regressor", "segmenter"),
+        ("encoder", "classifier", "regressor"),
+    )
+    kinds = (("pooling", encoders), ("normalize", encoders), ("labels", classes), ("crop_ratio", cropped))
+    for flag, models in kinds:
+        if values[flag].present and values.model not in models:
+            raise ValueError(f"--{flag} is for --model={' or '.join(models)}; the model is {values.model}")
+    if values.model in ("autoencoder", "segmenter") and values.format != "savedmodel":
+        raise ValueError(f"--model={values.model} is written as a SavedModel only, not as {values.format}")
     if values.labels and not os.path.isfile(values.labels):
         raise ValueError(f"--labels: there is no file {values.labels}")
     from keras_mae.trainers.checks import UNTRAINED
@@ -166,8 +171,10 @@ def _write(values: flags.FlagValues, output: str) -> str:
     images, trained = _look_at_data(values, trained, encoder.image_shape, crop_ratio)
     arguments: dict[str, Any] = {"version": values.version, "images": images, "dtype": values.dtype}
     arguments |= {"pixel_dtype": trained.seen.get("dtype") or "auto", "licence": trained.licence}
+    if values.model in ("encoder", "classifier"):
+        arguments["crop_ratio"] = crop_ratio
     if values.model != "autoencoder":
-        arguments |= {"crop_ratio": crop_ratio, "decoding": trained.decoding}
+        arguments["decoding"] = trained.decoding
     if values.model == "encoder":
         pooling = values.pooling or pooling_of_run(trained)
         arguments |= {"pooling": pooling, "normalize": values.normalize}
@@ -180,15 +187,19 @@ def _write(values: flags.FlagValues, output: str) -> str:
     if values.model == "regressor":
         arguments["labels"] = _labels(values, trained, model.num_outputs)
         return export.export_head(model, output, format=values.format, **arguments)
+    if values.model == "segmenter":
+        arguments["labels"] = _labels(values, trained, model.num_classes)
+        return export.export_segmenter(model, output, **arguments)
     return export.export_autoencoder(model, output, **arguments)
 
 
 def _taken(values: flags.FlagValues, crop_ratio: float) -> str:
     """The defaults with which a file outside of a run is exported, and the flags that change them."""
     parts = ["image files keep the bits that they have"]
+    cropped = f"the crop ratio is {crop_ratio} (--crop_ratio), and " if values.model != "segmenter" else ""
     if values.model != "autoencoder":
-        parts.append(f"the crop ratio is {crop_ratio} (--crop_ratio), and transparent pixels are white")
-    if values.model == "classifier" and not values.labels:
+        parts.append(f"{cropped}transparent pixels are white")
+    if values.model in ("classifier", "segmenter") and not values.labels:
         parts.append("labels are numbers (--labels)")
     return ", ".join(parts)
 
@@ -232,6 +243,7 @@ def load_for_export(path: str, kind: str):
         "encoder": (models.Encoder, "Encoder"),
         "classifier": (models.ImageClassifier, "ImageClassifier"),
         "regressor": (models.ImageRegressor, "ImageRegressor"),
+        "segmenter": (models.ImageSegmenter, "ImageSegmenter"),
         "autoencoder": (MaskedImageModel, "MaskedAutoencoder or SimMIM"),
     }[kind]
     model = load_model_file(path)

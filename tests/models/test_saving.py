@@ -30,6 +30,8 @@ EXAMPLES = {
     "AttentivePooling": lambda: layers.AttentivePooling(4, name="pool", dtype="mixed_bfloat16"),
     "DropPath": lambda: layers.DropPath(0.3, name="drop"),
     "LayerNorm": lambda: layers.LayerNorm(epsilon=1e-5, name="norm"),
+    "LinearMasks": lambda: layers.LinearMasks(3, True, name="line"),
+    "MaskTransformer": lambda: layers.MaskTransformer(3, 1, 1, 4, name="masks", dtype="mixed_bfloat16"),
     "LayerScale": lambda: layers.LayerScale(0.2, name="gain"),
     "RelativePositionBias": lambda: layers.RelativePositionBias((2, 3), 4, 1, name="offsets"),
     "Patchify": lambda: layers.Patchify((4, 2), name="cut"),
@@ -73,11 +75,14 @@ EXAMPLES = {
     "ImageRegressor": lambda: models.ImageRegressor(
         every_argument(), 2, "attentive", (1.0, 2.0), (3.0, 4.0), 0, 7, "regressor", 1, 4
     ),
+    "ImageSegmenter": lambda: models.ImageSegmenter(every_argument(), 4, "mask_transformer", 0, 7, "segmenter"),
 }
 BUILD_SHAPES = {
     "AttentivePooling": (None, 5, 12),
     "LayerNorm": (None, 5, 12),
     "LayerScale": (None, 5, 12),
+    "LinearMasks": (None, 2, 3, 12),
+    "MaskTransformer": (None, 2, 3, 12),
     "PositionEmbedding": (None, 6, 8),
     "RelativePositionBias": None,
     "SelfAttention": (None, 5, 12),
