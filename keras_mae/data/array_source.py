@@ -20,6 +20,7 @@ class ArraySource(Source):
         labels: None, or integers `(N,)`.
         name: of the array in messages.
         class_names: of the labels, if they have any.
+        masks: None, or integers `(N, H, W)`, a number for each pixel.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class ArraySource(Source):
         labels: np.ndarray | None = None,
         name: str = "array",
         class_names: list[str] | None = None,
+        masks: np.ndarray | None = None,
     ) -> None:
         images = images[..., None] if images.ndim == 3 else images
         if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
@@ -45,13 +47,23 @@ class ArraySource(Source):
         self.image_shape, self.dtype = images.shape[1:], images.dtype.name
         self.class_names = class_names or []
         self._table: tf.Tensor | None = None
+        self._masks: tf.Tensor | None = None
+        self.masked, self.array_of_masks = masks is not None, masks
+        if masks is not None and (masks.shape != images.shape[:3] or not np.issubdtype(masks.dtype, np.integer)):
+            raise ValueError(
+                f"{name}: masks are integers of shape {images.shape[:3]}, a number for each pixel, got {masks.dtype} of "
+                f"shape {masks.shape}"
+            )
         self._labels = None if labels is None else labels.astype("int64")
 
     def read(self, index) -> dict[str, tf.Tensor]:
         with tf.init_scope():  # graphs refer to it: a constant in a graph may not exceed 2 GB
             if self._table is None:
                 self._table = tf.constant(self.images)
-        return {"image": tf.gather(self._table, index), "label": self.label_at(index)}
+            if self._masks is None and self.masked:
+                self._masks = tf.constant(self.array_of_masks)
+        fields = {"image": tf.gather(self._table, index), "label": self.label_at(index)}
+        return {**fields, "mask": tf.gather(self._masks, index)} if self.masked else fields
 
     def pixels(self, image, channels: int) -> tf.Tensor:
         if channels != self.images.shape[-1]:

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding, decode_file
+from keras_mae.data.masks import Masks
 
 NO_LABEL = -1
 
@@ -25,6 +26,8 @@ class Source(abc.ABC):
         validation_apart: whether the set has images to test on of its own, which are not among these.
         storage_order: the indices in the order in which the images lie in large files, int64 `(num_images,)`, for
             shuffling with few jumps; None if every image is as near as any other.
+        masked: whether every image has a mask, a class for each of its pixels.
+        masks: what the numbers in masks mean.
     """
 
     num_images: int
@@ -35,6 +38,8 @@ class Source(abc.ABC):
     class_names: list[str] = []
     validation_apart: bool = False
     storage_order: np.ndarray | None = None
+    masked: bool = False
+    masks: Masks = Masks()
     _labels: np.ndarray | None = None
 
     @abc.abstractmethod
@@ -43,7 +48,7 @@ class Source(abc.ABC):
 
         Returns:
             `image`: pixels, `dtype` `(H, W, C)`, or a file's bytes, a string scalar, if the source is encoded;
-            `label`: int64, -1 without.
+            `label`: int64, -1 without; and if the source is masked `mask`: integers `(H, W)`, or a file's bytes.
 
         Raises:
             tf.errors.OpError: if it cannot be read.
@@ -68,6 +73,10 @@ class Source(abc.ABC):
     def image(self, index, channels: int) -> tf.Tensor:
         """Reads and decodes the image `index` to `dtype` `(H, W, channels)`; raises OpError if it is corrupt."""
         return self.pixels(self.read(index)["image"], channels)
+
+    def mask(self, mask) -> tf.Tensor:
+        """Decodes the field `mask` of `read` to int32 `(H, W)`, `IGNORED` without label; raises OpError if it is none."""
+        return self.masks.decode(mask, self.decoding.max_pixels) if self.encoded else self.masks.classes(mask)
 
     def path_at(self, index) -> tf.Tensor:
         """Returns the path of the file that holds the image, a string tensor; empty if there is none."""
@@ -99,6 +108,14 @@ class Source(abc.ABC):
                 "its images lie in one subfolder a class, an npz file if it has an array 'labels'"
             )
         return self.labels
+
+    def require_masks(self) -> None:
+        """Raises ValueError if there are no masks."""
+        if not self.masked:
+            raise ValueError(
+                f"masks are needed, and these images have none, such as {self.name_of(0)}; give two folders as "
+                "pairs:IMAGES,MASKS, an npz file with an array 'masks', or TFRecord files with a feature 'mask'"
+            )
 
     @property
     def num_classes(self) -> int:

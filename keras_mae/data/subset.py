@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding
+from keras_mae.data.masks import Masks
 from keras_mae.data.source import Source
 
 
@@ -20,7 +21,7 @@ class Subset(Source):
     def __init__(self, source: Source, indices: np.ndarray) -> None:
         self.source, self.indices, self.num_images = source, np.asarray(indices, "int64"), len(indices)
         self.image_shape, self.class_names = source.image_shape, source.class_names
-        self.encoded = source.encoded
+        self.encoded, self.masked = source.encoded, source.masked
         if source.storage_order is not None:
             place = np.full(source.num_images, -1)
             place[self.indices] = np.arange(self.num_images)
@@ -44,6 +45,15 @@ class Subset(Source):
     @decoding.setter
     def decoding(self, decoding: Decoding) -> None:
         self.source.decoding = decoding
+
+    @property
+    def masks(self) -> Masks:
+        """What the numbers in the source's masks mean."""
+        return self.source.masks
+
+    @masks.setter
+    def masks(self, masks: Masks) -> None:
+        self.source.masks = masks
 
     @property
     def labels(self) -> np.ndarray | None:
