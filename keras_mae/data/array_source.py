@@ -51,8 +51,8 @@ class ArraySource(Source):
         self.masked, self.array_of_masks = masks is not None, masks
         if masks is not None and (masks.shape != images.shape[:3] or not np.issubdtype(masks.dtype, np.integer)):
             raise ValueError(
-                f"{name}: masks are integers of shape {images.shape[:3]}, a number for each pixel, got {masks.dtype} of "
-                f"shape {masks.shape}"
+                f"{name}: masks are integers of shape {images.shape[:3]}, a number for each pixel, got {masks.dtype} "
+                f"of shape {masks.shape}"
             )
         self._labels = None if labels is None else labels.astype("int64")
 

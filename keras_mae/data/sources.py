@@ -28,7 +28,7 @@ from keras_mae.data.tfds import tfds_builder, tfds_source
 _CACHED = "cached.json"  # the summary of the images that a cache holds, beside its files
 SPLITS = ("train", "validation")
 _FORMS = (
-    "digits, folder:PATH, pairs:IMAGES,MASKS, npz:PATH, tfrecord:PATTERN or tfds:NAME[:SPLIT][@DATA_DIR], or as "
+    "digits, folder:PATH, npz:PATH, pairs:IMAGES,MASKS, tfrecord:PATTERN or tfds:NAME[:SPLIT][@DATA_DIR], or as "
     "memory:... or disk:CACHE:... with one of these"
 )
 _DIGITS_SPLIT_SEED = 0
