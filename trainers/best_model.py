@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 import keras
 
 
-def _score(logs: Mapping[str, float | None]) -> tuple[float, float]:
+def _score(logs: Mapping[str, float | None], measure: str) -> tuple[float, float]:
     """Accuracy and negative loss of an epoch's logs, or of its line in `log.jsonl`: rounded as there.
 
     If one of them is not finite, both are -inf: with NaN in a model's output, its accuracy is chance.
     """
-    accuracy, loss = logs["val_accuracy"], logs.get("val_loss", 0.0)
+    accuracy, loss = logs[f"val_{measure}"], logs.get("val_loss", 0.0)
     if accuracy is None or loss is None or not math.isfinite(accuracy) or not math.isfinite(loss):
         return -math.inf, -math.inf
     return round(float(accuracy), 6), -round(float(loss), 6)
@@ -32,10 +32,14 @@ class BestModel(keras.callbacks.Callback):
         save: writes the model.
         log: path of the run's `log.jsonl`, which has the epochs before a resume.
         stop_after: the patience in epochs; None for no early stopping.
+        measure: the metric that stands for the accuracy, such as `"mean_iou"`.
     """
 
-    def __init__(self, save: Callable[[], None], log: str, stop_after: int | None = None) -> None:
+    def __init__(
+        self, save: Callable[[], None], log: str, stop_after: int | None = None, measure: str = "accuracy"
+    ) -> None:
         super().__init__()
+        self._measure = measure
         self._save, self._log, self._stop_after = save, log, stop_after
         self._scores: list[tuple[float, float]] = []
 
@@ -45,7 +49,7 @@ class BestModel(keras.callbacks.Callback):
         if epochs and os.path.exists(self._log):
             with open(self._log, encoding="utf-8") as file:
                 records = [json.loads(line) for line in file if line.endswith("\n")]
-            self._scores = [_score(record) for record in records if record["epoch"] <= epochs]
+            self._scores = [_score(record, self._measure) for record in records if record["epoch"] <= epochs]
         return self._waited_enough()
 
     @property
@@ -55,12 +59,13 @@ class BestModel(keras.callbacks.Callback):
 
     @property
     def result(self) -> dict[str, float]:
-        """The best epoch's number, accuracy (`top1`) and loss; both are NaN if in no epoch both were finite."""
+        """The best epoch's number, accuracy (`top1`) or measure, and loss; NaN if in no epoch both were finite."""
         accuracy, negative_loss = max(self._scores) if math.isfinite(max(self._scores)[0]) else (math.nan, math.nan)
-        return {"epoch": self.epoch, "top1": accuracy, "loss": -negative_loss}
+        name = "top1" if self._measure == "accuracy" else self._measure
+        return {"epoch": self.epoch, name: accuracy, "loss": -negative_loss}
 
     def on_epoch_end(self, epoch, logs=None) -> None:
-        self._scores.append(_score(logs or {}))
+        self._scores.append(_score(logs or {}, self._measure))
         if self.epoch == len(self._scores):
             self._save()
         if self._waited_enough():

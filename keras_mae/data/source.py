@@ -75,7 +75,7 @@ class Source(abc.ABC):
         return self.pixels(self.read(index)["image"], channels)
 
     def mask(self, mask) -> tf.Tensor:
-        """Decodes the field `mask` of `read` to int32 `(H, W)`, `IGNORED` without label; raises OpError if it cannot."""
+        """Turns the field `mask` of `read` into int32 `(H, W)`, `IGNORED` without label; raises OpError if it is bad."""
         return self.masks.decode(mask, self.decoding.max_pixels) if self.encoded else self.masks.classes(mask)
 
     def path_at(self, index) -> tf.Tensor:
