@@ -25,6 +25,7 @@ _HOME = {
     "ImageClassifier": "keras_mae.models.image_classifier",
     "ImageHead": "keras_mae.models.image_head",
     "ImageRegressor": "keras_mae.models.image_regressor",
+    "ImageSegmenter": "keras_mae.models.image_segmenter",
     "load_checkpoint": "keras_mae.checkpoints.load",
     "load_encoder": "keras_mae.checkpoints.description",
     "save_checkpoint": "keras_mae.checkpoints.save",

@@ -6,6 +6,8 @@ from keras_mae.layers.checkpointed import Checkpointed
 from keras_mae.layers.drop_path import DropPath
 from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.layer_scale import LayerScale
+from keras_mae.layers.linear_masks import LinearMasks
+from keras_mae.layers.mask_transformer import MaskTransformer
 from keras_mae.layers.patches import Patchify, unpatchify
 from keras_mae.layers.pixel_normalization import PixelNormalization, pixel_levels
 from keras_mae.layers.position_embedding import PositionEmbedding, resize_position_embedding, sincos_position_embedding
@@ -23,6 +25,8 @@ __all__ = [
     "DropPath",
     "LayerNorm",
     "LayerScale",
+    "LinearMasks",
+    "MaskTransformer",
     "Patchify",
     "PixelNormalization",
     "PositionEmbedding",

@@ -9,6 +9,7 @@ from keras_mae.encoders import Encoder, ViTEncoder
 from keras_mae.models.image_classifier import ImageClassifier
 from keras_mae.models.image_head import ImageHead
 from keras_mae.models.image_regressor import ImageRegressor
+from keras_mae.models.image_segmenter import ImageSegmenter
 from keras_mae.models.masked_autoencoder import MaskedAutoencoder
 from keras_mae.models.simmim import SimMIM
 
@@ -17,6 +18,7 @@ __all__ = [
     "ImageClassifier",
     "ImageHead",
     "ImageRegressor",
+    "ImageSegmenter",
     "LinearDecoder",
     "MAEDecoder",
     "MaskedAutoencoder",
