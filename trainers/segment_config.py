@@ -19,12 +19,12 @@ class SegmentHead:
     """The layers on top of the encoder, and the layers that are trained with them.
 
     Attributes:
-        design: of the head, see `ImageSegmenter`.
+        design: `linear`, a linear layer on the patch tokens, or `mask_transformer`, which draws finer edges.
         num_trainable_layers: None trains everything; `n` the last n blocks, the last norm and the head; 0.5 counts the
             MLP of the last block; 0 the head alone.
     """
 
-    design: str = "linear"
+    design: Literal["linear", "mask_transformer"] = "linear"
     num_trainable_layers: Annotated[float, Range(0, 1000)] | None = None
 
 

@@ -75,7 +75,7 @@ class Source(abc.ABC):
         return self.pixels(self.read(index)["image"], channels)
 
     def mask(self, mask) -> tf.Tensor:
-        """Turns the field `mask` of `read` into int32 `(H, W)`, `IGNORED` without label; raises OpError if it is bad."""
+        """Turns the field `mask` of `read` into classes, int32 `(H, W)`, see `Masks`; raises OpError if it is bad."""
         return self.masks.decode(mask, self.decoding.max_pixels) if self.encoded else self.masks.classes(mask)
 
     def path_at(self, index) -> tf.Tensor:

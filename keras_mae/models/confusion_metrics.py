@@ -40,7 +40,8 @@ class ConfusionMetric(keras.metrics.Metric):
         classes = tf.where(finite, tf.argmax(logits, axis=-1, output_type=tf.int32), self.num_classes)
         size = self.num_classes * (self.num_classes + 1)
         cells = tf.where(labels >= 0, labels * (self.num_classes + 1) + classes, size)
-        counts = tf.math.bincount(tf.reshape(cells, [-1]), minlength=size + 1, maxlength=size + 1)
+        cells = tf.reshape(cells, [-1])
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(cells), cells, size + 1)  # XLA has no bincount of this kind
         self.matrix.assign_add(tf.reshape(tf.cast(counts[:size], tf.int64), self.matrix.shape))
 
     def _counts(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -9,7 +9,7 @@ Command: `keras-mae segment --recipe=segment_vit_base --run=runs/mae_vit_base
 Expected (paper, table 5): 48.1 % mean IoU after 1,600 epochs of pretraining; mmsegmentation has 48.13 %.
 Deviations from the paper: half a cosine in place of a linear decay; no relative position bias; brightness, contrast
 and saturation vary by up to 0.4 in every image, without hue; crops are not drawn again if one class fills them; no
-auxiliary head; the head is that of `ImageSegmenter`.
+auxiliary head; a mask transformer in place of UperNet, of which the expected number is.
 """
 
 from keras_mae.trainers.segment_config import SegmentConfig
@@ -24,5 +24,6 @@ def config() -> SegmentConfig:
         image_size=(512, 512),
         num_classes=150,
         reduce_zero_label=True,
+        design="mask_transformer",
         evaluation="slide",
     )
