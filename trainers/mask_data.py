@@ -9,13 +9,15 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.data import Source, open_source
+from keras_mae.data import Masks, Source, open_source
+from keras_mae.data.samples import why_no_pair
 from keras_mae.data.segmentation import count_classes
 from keras_mae.data.sources import kind_of
 from keras_mae.trainers.segment_config import SegmentConfig, SegmentData
 
 _log = logging.getLogger("keras_mae")
 _NAMED = 5  # classes in a message
+_TOGETHER = 64  # masks in memory that are looked at together
 
 
 class MaskedSources(NamedTuple):
@@ -58,12 +60,10 @@ def masked_sources(config: SegmentConfig, data: str) -> MaskedSources:
         validation.dtype = train.dtype
     names = read_class_names(own)
     num_classes = len(names) if names else own.num_classes
-    for source in (train, validation):
-        source.masks = dataclasses.replace(own.masks(), num_classes=num_classes)
+    _set_masks(dataclasses.replace(own.masks(), num_classes=num_classes), train, validation)
     counts, read = _counted(train, num_classes)
     num_classes = num_classes or len(counts)
-    for source in (train, validation):
-        source.masks = dataclasses.replace(own.masks(), num_classes=num_classes)
+    _set_masks(dataclasses.replace(own.masks(), num_classes=num_classes), train, validation)
     names = names or [str(number) for number in range(num_classes)]
     _look_at_classes(names, counts, read, own)
     train.class_names = validation.class_names = names
@@ -91,6 +91,20 @@ def read_class_names(data: SegmentData) -> list[str]:
     if data.num_classes not in (None, len(names)):
         raise ValueError(f"{data.class_names} has {len(names)} names, and num_classes is {data.num_classes}: drop one")
     return names
+
+
+def _set_masks(masks: Masks, *sources: Source) -> None:
+    """Says what numbers in masks mean; refuses arrays with others, as no image in memory is skipped."""
+    for source in sources:
+        source.require_masks()
+        source.masks = masks
+        for begin in range(0, 0 if source.encoded else source.num_images, _TOGETHER):
+            indices = tf.range(begin, min(begin + _TOGETHER, source.num_images), dtype=tf.int64)
+            try:
+                source.mask(source.read(indices)["mask"])
+            except tf.errors.InvalidArgumentError:
+                reasons = (why_no_pair(source, index, source.name_of(index)) for index in indices.numpy().tolist())
+                raise ValueError(next(filter(None, reasons))) from None
 
 
 def _counted(train: Source, num_classes: int | None) -> tuple[np.ndarray, int]:
