@@ -27,6 +27,7 @@ from keras_mae.commands import (
     publishing,
     recipes,
     searching,
+    segmenting,
 )
 from keras_mae.commands.command import Command
 from keras_mae.registry import did_you_mean
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Command] = {
     "demo": pretraining.DEMO,
     "pretrain": pretraining.PRETRAIN,
     "finetune": classifiers.FINETUNE,
+    "segment": segmenting.SEGMENT,
     "linear-probe": classifiers.LINEAR_PROBE,
     "knn": classifiers.KNN,
     "embed": embedding.EMBED,

@@ -6,10 +6,29 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import keras
 
-from keras_mae.trainers.tasks import Task
+
+class Measured(Protocol):
+    """A measure of an epoch.
+
+    Attributes:
+        measure: its name in `results.json`.
+        monitored: its key in the logs.
+    """
+
+    @property
+    def measure(self) -> str: ...  # noqa: D102
+    @property
+    def monitored(self) -> str: ...  # noqa: D102
+
+    def score(self, value: float) -> float:
+        """The logged number as a score: the higher the better."""
+
+    def shown(self, score: float) -> float:
+        """The measure that has this score."""
 
 
 class BestModel(keras.callbacks.Callback):
@@ -22,13 +41,13 @@ class BestModel(keras.callbacks.Callback):
     Args:
         save: writes the model.
         log: path of the run's `log.jsonl`, which has the epochs before a resume.
-        task: says which measure is monitored.
+        measured: says which measure is monitored: a `Task`, or another `Measured`.
         stop_after: the patience in epochs; None for no early stopping.
     """
 
-    def __init__(self, save: Callable[[], None], log: str, task: Task, stop_after: int | None = None) -> None:
+    def __init__(self, save: Callable[[], None], log: str, measured: Measured, stop_after: int | None = None) -> None:
         super().__init__()
-        self._save, self._log, self._task, self._stop_after = save, log, task, stop_after
+        self._save, self._log, self._measured, self._stop_after = save, log, measured, stop_after
         self._scores: list[tuple[float, float]] = []
 
     def start(self, epochs: int) -> bool:
@@ -49,7 +68,7 @@ class BestModel(keras.callbacks.Callback):
     def result(self) -> dict[str, float]:
         """The best epoch's number, measure and loss; both are NaN if in no epoch both were finite."""
         score, negative_loss = max(self._scores) if math.isfinite(max(self._scores)[0]) else (math.nan, math.nan)
-        return {"epoch": self.epoch, self._task.measure: self._task.shown(score), "loss": -negative_loss}
+        return {"epoch": self.epoch, self._measured.measure: self._measured.shown(score), "loss": -negative_loss}
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         self._scores.append(self._score(logs or {}))
@@ -66,7 +85,7 @@ class BestModel(keras.callbacks.Callback):
 
         If one of them is not finite, both are -inf: with NaN in a model's output, its accuracy is chance.
         """
-        value, loss = logs[self._task.monitored], logs.get("val_loss", 0.0)
+        value, loss = logs[self._measured.monitored], logs.get("val_loss", 0.0)
         if value is None or loss is None or not math.isfinite(value) or not math.isfinite(loss):
             return -math.inf, -math.inf
-        return round(self._task.score(round(float(value), 6)), 6), -round(float(loss), 6)
+        return round(self._measured.score(round(float(value), 6)), 6), -round(float(loss), 6)

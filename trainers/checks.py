@@ -101,9 +101,10 @@ def check_source(init: str | None, run: str | None, further: list[str]) -> None:
 
 
 def _check_training(settings: dict[str, Any]) -> None:
-    scale = settings.get("data.crop_scale")
-    if scale and scale[0] > scale[1]:
-        raise ValueError(f"crop_scale is (smallest, largest), got {scale}; type --set 'crop_scale={scale[::-1]}'")
+    for key in ("crop_scale", "scale"):
+        scale = settings.get(f"data.{key}")
+        if scale and scale[0] > scale[1]:
+            raise ValueError(f"{key} is (smallest, largest), got {scale}; type --set '{key}={scale[::-1]}'")
     epochs, warmup, milestones, batch, parts = (
         settings.get(f"optimizer.{key}")
         for key in ("epochs", "warmup_epochs", "milestones", "batch_size", "accumulation_steps")

@@ -21,6 +21,7 @@ from keras_mae.trainers.ranges import (
     hints_of,
     shown,
 )
+from keras_mae.trainers.segment_config import SegmentConfig
 from keras_mae.trainers.settings import Config, kind_of, parts_of, registry_of
 from keras_mae.trainers.training_parts import AdamWOptimizer, CroppedData, Run, Weights
 
@@ -115,9 +116,11 @@ class PretrainConfig(Config):
     run: PretrainRun = PretrainRun()
 
 
-TrainingConfig = PretrainConfig | FinetuneConfig | ProbeConfig
+TrainingConfig = PretrainConfig | FinetuneConfig | ProbeConfig | SegmentConfig
 AnyConfig = TrainingConfig | KnnConfig
-CONFIGS: dict[str, Any] = {kind.program: kind for kind in (PretrainConfig, FinetuneConfig, ProbeConfig, KnnConfig)}
+CONFIGS: dict[str, Any] = {
+    kind.program: kind for kind in (PretrainConfig, FinetuneConfig, SegmentConfig, ProbeConfig, KnnConfig)
+}
 _KIND = "kind"  # the key of a part's kind in `config.json`
 
 

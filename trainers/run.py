@@ -26,11 +26,12 @@ _log = logging.getLogger("keras_mae")
 CONFIG, LOG, RESULTS = "config.json", "log.jsonl", "results.json"
 MODEL, ENCODER, BEST = "model.keras", "encoder.keras", "best.keras"
 CHECKPOINTS, TENSORBOARD, PICTURES, REPORT = "checkpoints", "tensorboard", "reconstructions", "report"
+SEGMENTATIONS = "segmentations"
 SEEN = "seen.gz"  # names and labels of the images, to name what has changed
 RECONSTRUCTIONS, LOSS_CURVE, SAVED_MODEL = "reconstructions.png", "loss.png", "saved_model"  # the demo's
 TEST_IMAGES, VECTORS, MAP = "test_digits.npz", "vectors.parquet", "map.html"  # the demo's
 _FILES = (CONFIG, SEEN, LOG, RESULTS, MODEL, ENCODER, BEST, RECONSTRUCTIONS, LOSS_CURVE, TEST_IMAGES, VECTORS, MAP)
-_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SAVED_MODEL)
+_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL)
 
 # Settings that may change when a run is resumed; those of the second line change results by round-off
 _FREE = ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps")

@@ -13,7 +13,7 @@ from keras_mae.commands.report_lines import report_lines
 def _flags() -> flags.FlagValues:
     values = flags.FlagValues()
     flags.DEFINE_string(
-        "run", None, "the folder of a run of finetune or linear-probe, or a model's file: FILE.keras",
+        "run", None, "the folder of a run of finetune, linear-probe or segment, or its model's file: FILE.keras",
         flag_values=values,
     )  # fmt: skip
     define_data(values)
@@ -33,7 +33,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "output", None,
         "the CSV file to write, such as predictions.csv; with labels, predictions_report.json and the report's tables "
-        "and pictures lie beside it",
+        "and pictures lie beside it; for a run of segment the folder of the masks",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_integer(
@@ -52,9 +52,12 @@ def _check(values: flags.FlagValues) -> None:
     """Refuses an output that is there or is no CSV file, and a run without such a head."""
     from keras_mae.trainers import run
     from keras_mae.trainers.classifier_config import ClassifierConfig
+    from keras_mae.trainers.mask_folder import check_folder, writes_masks
     from keras_mae.trainers.prediction_files import PredictionFiles
     from keras_mae.trainers.trained_model import find_model
 
+    if writes_masks(values.run):
+        return check_folder(values.output, values.overwrite)
     PredictionFiles(values.output).check(values.overwrite)
     place = os.path.realpath(values.data.rpartition("folder:")[2])
     if "folder:" in values.data and os.path.realpath(values.output).startswith(os.path.join(place, "")):
@@ -72,8 +75,11 @@ def _check(values: flags.FlagValues) -> None:
 
 def _predict(values: flags.FlagValues) -> None:
     from keras_mae.export.saved_model import model_in_dtype
+    from keras_mae.trainers.mask_folder import writes_masks
     from keras_mae.trainers.predict import predict
 
+    if writes_masks(values.run):
+        return _predict_masks(values)
     results = predict(
         values.run,
         values.data,
@@ -89,6 +95,21 @@ def _predict(values: flags.FlagValues) -> None:
     if results["report"]:
         print("\n".join(report_lines(results["report"])))
     print(f"wrote {', '.join(results['written'])}: {results['images']} images, {results['skipped']} skipped")
+
+
+def _predict_masks(values: flags.FlagValues) -> None:
+    """Writes the masks of a segmenter's run."""
+    from keras_mae.commands.segmenting import pixel_lines
+    from keras_mae.export.saved_model import model_in_dtype
+    from keras_mae.trainers.predict_masks import predict_masks
+
+    as_served = lambda model: model_in_dtype(model, None)  # noqa: E731  as for classes
+    results = predict_masks(
+        values.run, values.data, values.output, values.split, overwrite=values.overwrite, as_served=as_served
+    )
+    if results["report"]:
+        print("\n".join(pixel_lines(results["report"])))
+    print(f"wrote {values.output}: {results['images']} masks, {len(results['skipped'])} images skipped")
 
 
 PREDICT = Command(

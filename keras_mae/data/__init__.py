@@ -7,8 +7,11 @@ from keras_mae.data.data_service import DataService
 from keras_mae.data.decoding import Decoding, decode_image
 from keras_mae.data.fine_tuning import FineTuningAugmentation
 from keras_mae.data.folder_source import FolderSource
+from keras_mae.data.joint_augmentation import JointAugmentation
+from keras_mae.data.masks import IGNORED, Masks
 from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.mixing import Mixing, mix_batch
+from keras_mae.data.pairs_source import PairsSource
 from keras_mae.data.pipeline import TrainingData, evaluation_dataset
 from keras_mae.data.preprocessing import evaluation_transform
 from keras_mae.data.rand_augment import RandAugment
@@ -22,6 +25,7 @@ from keras_mae.data.subset import Subset
 from keras_mae.data.tfds import tfds_builder, tfds_source
 
 __all__ = [
+    "IGNORED",
     "ArraySource",
     "Augmentation",
     "CorruptImages",
@@ -29,8 +33,11 @@ __all__ = [
     "Decoding",
     "FineTuningAugmentation",
     "FolderSource",
+    "JointAugmentation",
+    "Masks",
     "MemorySource",
     "Mixing",
+    "PairsSource",
     "RandAugment",
     "RecordSource",
     "Source",

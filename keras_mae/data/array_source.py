@@ -25,6 +25,7 @@ class ArraySource(Source):
         task, label_names: see `Source`.
         columns: further values by their names, see `Source.column`: integers, floats, truth values or texts `(N,)`, or
             `(N, T)`, whose columns are called `name[0]`, `name[1]`, ...
+        masks: None, or integers `(N, H, W)`, a number for each pixel.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class ArraySource(Source):
         task: str = CLASSES,
         label_names: list[str] | None = None,
         columns: Mapping[str, np.ndarray] | None = None,
+        masks: np.ndarray | None = None,
     ) -> None:
         images = images[..., None] if images.ndim == 3 else images
         if images.ndim != 4 or images.dtype not in (np.uint8, np.uint16):
@@ -62,12 +64,22 @@ class ArraySource(Source):
         self._columns = _flat(columns or {}, len(images))
         self._table: tf.Tensor | None = None
         self._labels = None if labels is None else labels.astype("int64" if task == CLASSES else "float32")
+        self._masks: tf.Tensor | None = None
+        self.masked, self.array_of_masks = masks is not None, masks
+        if masks is not None and (masks.shape != images.shape[:3] or not np.issubdtype(masks.dtype, np.integer)):
+            raise ValueError(
+                f"{name}: masks are integers of shape {images.shape[:3]}, a number for each pixel, got {masks.dtype} "
+                f"of shape {masks.shape}"
+            )
 
     def read(self, index) -> dict[str, tf.Tensor]:
         with tf.init_scope():  # graphs refer to it: a constant in a graph may not exceed 2 GB
             if self._table is None:
                 self._table = tf.constant(self.images)
-        return {"image": tf.gather(self._table, index), "label": self.label_at(index)}
+            if self._masks is None and self.masked:
+                self._masks = tf.constant(self.array_of_masks)
+        fields = {"image": tf.gather(self._table, index), "label": self.label_at(index)}
+        return {**fields, "mask": tf.gather(self._masks, index)} if self.masked else fields
 
     def pixels(self, image, channels: int) -> tf.Tensor:
         if channels != self.images.shape[-1]:

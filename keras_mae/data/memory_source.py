@@ -32,16 +32,20 @@ class MemorySource(Source):
         self.source, self.num_images = source, source.num_images
         self.dtype, self.class_names, self._labels = source.dtype, source.class_names, source.labels
         self.decoding, self.task, self.label_names = source.decoding, source.task, source.label_names
+        self.decoding, self.masked, self.masks = source.decoding, source.masked, source.masks
         reads = guarded_reads(source, lambda position: position, 0, self.num_images, self.num_images)
         corrupt = CorruptImages(source)
         reads = untuned(reads.map(lambda batch: without_faults(batch, corrupt)))
+        names = ("image", "mask") if source.masked else ("image",)
         with storage_errors():
-            self._contents = tf.concat([batch["image"] for batch in reads], axis=0)
+            parts = [[batch[name] for name in names] for batch in reads]
+        self._contents = {name: tf.concat(column, axis=0) for name, column in zip(names, zip(*parts, strict=True))}
         if corrupt.names:
             _log.warning(corrupt.summary())
 
     def read(self, index) -> dict[str, tf.Tensor]:
-        return {"image": tf.gather(self._contents, index), "label": self.label_at(index)}
+        files = {name: tf.gather(contents, index) for name, contents in self._contents.items()}
+        return {**files, "label": self.label_at(index)}
 
     def name_of(self, index: int) -> str:
         return self.source.name_of(index)

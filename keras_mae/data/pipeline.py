@@ -14,6 +14,7 @@ from keras_mae.data.augmentation import Augmentation
 from keras_mae.data.balance import weighted
 from keras_mae.data.corrupt_images import CorruptImages, without_faults
 from keras_mae.data.guarded import RowMaker, guarded_rows, untuned
+from keras_mae.data.joint_augmentation import JointAugmentation
 from keras_mae.data.preprocessing import evaluation_transform
 from keras_mae.data.samples import look_at_some
 from keras_mae.data.source import Source
@@ -39,7 +40,7 @@ class TrainingData:
         image_shape: `(H, W, C)` of a batch's images.
         batch_size: images in a global batch.
         seed: int.
-        augmentation: applied to each image.
+        augmentation: applied to each image; a `JointAugmentation` to each image and its mask.
         transforms: applied to the batches in turn, such as `Mixing` and `DataService`: functions of a data set of
             batches, the seed and the step of its first batch that return another data set of batches.
         with_labels: whether the data set yields `(images, labels)`.
@@ -56,7 +57,7 @@ class TrainingData:
     image_shape: tuple[int, int, int]
     batch_size: int
     seed: int
-    augmentation: Augmentation
+    augmentation: Augmentation | JointAugmentation
     transforms: tuple[Callable[[tf.data.Dataset, int, int], tf.data.Dataset], ...] = ()
     with_labels: bool = False
 
@@ -66,6 +67,8 @@ class TrainingData:
                 f"a batch holds between 1 and all {self.source.num_images} images, got batch_size={self.batch_size}; "
                 "set a smaller one"
             )
+        if isinstance(self.augmentation, JointAugmentation):
+            self.source.require_masks()
         if self.with_labels and not self.source.labelled:
             self.source.required_labels()
 
@@ -85,8 +88,9 @@ class TrainingData:
         Returns:
             Batches of uint8 `(batch_size / num_hosts, H, W, C)`, or `(images, int64 (batch_size / num_hosts,))`; labels
             that are no classes are float32 `(batch_size / num_hosts, T)`. With the source's `class_weights` they are
-            `(images, labels, float32 (batch_size / num_hosts,))`. Images of 16 bits a channel become float32 in
-            [0, 255]. Transforms may change all of this.
+            `(images, labels, float32 (batch_size / num_hosts,))`. With a `JointAugmentation` they are
+            `(images, masks)`, int32 `(batch_size / num_hosts, H, W)`, `IGNORED` without label. Images of 16 bits a
+            channel become float32 in [0, 255]. Transforms may change all of this.
 
         Raises:
             ValueError: if the hosts cannot share a batch, or none of the images looked at can be decoded.
@@ -111,6 +115,10 @@ class TrainingData:
         def row_at(position, example):
             epoch, index = drawn(position // local, position % local)
             seed = ExampleSeed.of(self.seed, epoch, index)
+            if isinstance(self.augmentation, JointAugmentation):
+                image, mask = source.pixels(example["image"], image_shape[-1]), source.mask(example["mask"])
+                image, mask = self.augmentation(image, mask, image_shape, seed)
+                return {**example, "image": image, "mask": mask}
             if source.encoded:
                 image = self.augmentation.decode(example["image"], image_shape, seed, source.dtype, source.decoding)
             else:
@@ -127,7 +135,8 @@ class TrainingData:
             batches = transform(batches, self.seed, step)
         if self.with_labels and source.class_weights is not None:
             batches = weighted(batches, source.class_weights)
-        batches = _handed_out(batches, self.corrupt, self.with_labels)
+        beside = "mask" if isinstance(self.augmentation, JointAugmentation) else "label" if self.with_labels else None
+        batches = handed_out(batches, self.corrupt, beside)
         return untuned(batches, one_thread_each=source.encoded).prefetch(tf.data.AUTOTUNE)
 
 
@@ -169,7 +178,7 @@ def evaluation_dataset(
 
     count = len(range(host, source.num_images, num_hosts))
     rows = _evaluated(source, image_shape, crop_ratio, lambda n: host + n * num_hosts, count, batch_size)
-    batches = _handed_out(rows, corrupt, with_labels, drop=True).rebatch(batch_size)
+    batches = handed_out(rows, corrupt, "label" if with_labels else None, drop=True).rebatch(batch_size)
     return untuned(batches, one_thread_each=source.encoded).prefetch(tf.data.AUTOTUNE)
 
 
@@ -214,17 +223,18 @@ def _evaluated(
     return guarded_rows(RowMaker(source, index_at, row_at), 0, count, batch_size, replace=False)
 
 
-def _handed_out(
-    batches: tf.data.Dataset, corrupt: CorruptImages | None, with_labels: bool, drop: bool = False
+def handed_out(
+    batches: tf.data.Dataset, corrupt: CorruptImages | None, beside: str | None, drop: bool = False
 ) -> tf.data.Dataset:
-    """Turns batches of named fields into images, or `(images, labels)`, and notes faults."""
+    """Turns batches of named fields into images, or `(images, ...)` with the field `beside`, and notes faults."""
     deep = batches.element_spec["image"].dtype == tf.uint16
 
     def handed_out(batch):
         batch = without_faults(batch, corrupt, drop)
         images = pixel_levels(batch["image"]) if deep else batch["image"]
-        labels = (batch["label"], batch["weight"]) if "weight" in batch else (batch["label"],)
-        return (images, *labels) if with_labels else images
+        if beside is None:
+            return images
+        return (images, batch[beside], batch["weight"]) if "weight" in batch else (images, batch[beside])
 
     return batches.map(handed_out, tf.data.AUTOTUNE if deep else None)
 

@@ -19,12 +19,14 @@ from keras_mae.data.guarded import guarded_reads, untuned
 from keras_mae.data.patient_reading import is_there, passing, patiently, storage_errors
 from keras_mae.data.record_features import lengths_of, read_features
 from keras_mae.data.record_index import HEADER, RecordIndex, RecordReader, size_of
+from keras_mae.data.samples import why_no_pair
 from keras_mae.data.source import NO_LABEL, Source
 
 _log = logging.getLogger("keras_mae")
 # the names of an image file and its class in files of `keras-mae tfrecords` and TFDS, and of older scripts
 IMAGE_KEYS, LABEL_KEYS = ("image", "image/encoded"), ("label", "image/class/label")
 _NAME_KEYS = ("name", "image/filename", "filename", "file_name")
+MASK_KEYS = ("mask", "image/segmentation/class/encoded")  # of an encoded mask, ours and those of older scripts
 _LOOKED_AT, _LABELS_TOGETHER = 16, 64
 INDEX = "index.npz"  # beside the files that `keras-mae tfrecords` writes
 
@@ -71,6 +73,8 @@ class RecordSource(Source):
         self._image_key = image_key or _known(IMAGE_KEYS, first)
         self._label_key = label_key or _known(LABEL_KEYS, first)
         self._features, self._names_of = lengths_of(first, self._image_key), names_of or {}
+        self._mask_key = _known(MASK_KEYS, first)
+        self.masked = self._mask_key is not None
         self._no_labels: list = []  # what stands in place of a label, which is refused if labels are needed
         if self._label_key in first:
             label = first[self._label_key]
@@ -84,9 +88,12 @@ class RecordSource(Source):
         features = {self._image_key: tf.io.FixedLenFeature((), tf.string)}
         if self._label_key:
             features[self._label_key] = tf.io.FixedLenFeature((), tf.int64, NO_LABEL)
+        if self._mask_key:
+            features[self._mask_key] = tf.io.FixedLenFeature((), tf.string)
         example = tf.io.parse_single_example(self._reader(index), features)
         label = example.get(self._label_key, tf.constant(NO_LABEL, tf.int64))
-        return {"image": example[self._image_key], "label": label}
+        fields = {"image": example[self._image_key], "label": label}
+        return {**fields, "mask": example[self._mask_key]} if self._mask_key else fields
 
     @property
     def labelled(self) -> bool:
@@ -137,6 +144,9 @@ class RecordSource(Source):
     def name_inside(self, index: int) -> str:
         file = os.path.basename(self.paths[self.index.file[index]])
         return f"{file}, record at byte {self.index.offset[index] - HEADER}"
+
+    def remedy(self, index: int) -> str:
+        return why_no_pair(self, index, "its mask") if self.masked else ""
 
     def required_labels(self) -> np.ndarray:
         if self._no_labels and not self.labelled:

@@ -91,6 +91,8 @@ def _write(source: Source, indices: np.ndarray, path: str, rows: Iterator, corru
             for index, row in zip(indices.tolist(), rows):
                 # an image that cannot be read keeps its place, and is skipped like one that cannot be decoded
                 features = {"image": _bytes(row["image"]), "name": _bytes(source.name_of(index).encode())}
+                if source.masked:
+                    features["mask"] = _bytes(row["mask"])
                 if source.labelled:
                     label = row["label"] if row["image"] else NO_LABEL
                     features["label"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[label]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import numpy as np
@@ -98,9 +99,27 @@ def with_reason(source: Source, index: int, channels: int) -> str:
         source.image(tf.constant(index, tf.int64), channels)
         return f"{name} (now it can be)"
     except tf.errors.OpError as error:
-        message = error.message
+        return f"{name} ({_reason(error.message)})"
+
+
+def why_no_pair(source: Source, index: int, mask_name: str) -> str:
+    """Returns why an image's mask is none, such as that it is of another size; an empty text if the mask is fine."""
+    try:
+        example = source.read(tf.constant(index, tf.int64))
+        mask = source.mask(example["mask"])
+    except tf.errors.OpError as error:
+        return f"{mask_name}: {_reason(error.message)}"
+    with contextlib.suppress(tf.errors.OpError, ValueError):
+        height, width = source.pixels(example["image"], 3).shape[:2]
+        if mask.shape != (height, width):
+            return f"{mask_name} has {mask.shape[0]} x {mask.shape[1]} pixels, and the image {height} x {width}"
+    return ""
+
+
+def _reason(message: str) -> str:
+    """Returns TensorFlow's error, or an assertion's text, on one line."""
     text = " ".join(re.sub(r"\{\{.*?\}\}", "", message).split()).replace("\\'", "'")  # without names of nodes
     text = text.partition(" [[")[0]  # and without their places in the graph
     said = re.search(r"assertion failed: ((?:\[.*?\] ?)+)", text)
     text = " ".join(re.findall(r"\[(?!Op:)(.*?)\]", said[1])) if said else text
-    return f"{name} ({text[:200]})"
+    return text[:200]

@@ -188,6 +188,8 @@ def _add(digest, source: Source) -> None:
     elif isinstance(source, ArraySource):
         chosen = np.unique(np.linspace(0, source.num_images - 1, _SAMPLED).astype(int))
         digest.update(str(source.images.shape).encode() + np.ascontiguousarray(source.images[chosen]).tobytes())
+        if source.array_of_masks is not None:
+            digest.update(np.ascontiguousarray(source.array_of_masks).tobytes())
     else:
         digest.update(f"{source.name_of(0)} {source.name_of(source.num_images - 1)}".encode())
 

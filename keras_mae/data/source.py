@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding, decode_file
+from keras_mae.data.masks import Masks
 from keras_mae.registry import did_you_mean, listed
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Source(abc.ABC):
         validation_apart: whether the set has images to test on of its own, which are not among these.
         storage_order: the indices in the order in which the images lie in large files, int64 `(num_images,)`, for
             shuffling with few jumps; None if every image is as near as any other.
+        masked: whether every image has a mask, a class for each of its pixels.
+        masks: what the numbers in masks mean.
     """
 
     num_images: int
@@ -50,6 +53,8 @@ class Source(abc.ABC):
     class_weights: np.ndarray | None = None
     validation_apart: bool = False
     storage_order: np.ndarray | None = None
+    masked: bool = False
+    masks: Masks = Masks()
     _labels: np.ndarray | None = None
 
     @abc.abstractmethod
@@ -58,7 +63,8 @@ class Source(abc.ABC):
 
         Returns:
             `image`: pixels, `dtype` `(H, W, C)`, or a file's bytes, a string scalar, if the source is encoded;
-            `label`: of classes int64, -1 without; else float32 `(T,)`.
+            `label`: of classes int64, -1 without; else float32 `(T,)`; and if the source is masked `mask`: integers
+            `(H, W)`, or a file's bytes.
 
         Raises:
             tf.errors.OpError: if it cannot be read.
@@ -109,6 +115,10 @@ class Source(abc.ABC):
         """Reads and decodes the image `index` to `dtype` `(H, W, channels)`; raises OpError if it is corrupt."""
         return self.pixels(self.read(index)["image"], channels)
 
+    def mask(self, mask) -> tf.Tensor:
+        """Turns the field `mask` of `read` into classes, int32 `(H, W)`, see `Masks`; raises OpError if it is bad."""
+        return self.masks.decode(mask, self.decoding.max_pixels) if self.encoded else self.masks.classes(mask)
+
     def path_at(self, index) -> tf.Tensor:
         """Returns the path of the file that holds the image, a string tensor; empty if there is none."""
         return tf.constant("")
@@ -141,6 +151,14 @@ class Source(abc.ABC):
                 "integers, and any images have those of a table, --labels"
             )
         return self.labels
+
+    def require_masks(self) -> None:
+        """Raises ValueError if there are no masks."""
+        if not self.masked:
+            raise ValueError(
+                f"masks are needed, and these images have none, such as {self.name_of(0)}; give two folders as "
+                "pairs:IMAGES,MASKS, an npz file with an array 'masks', or TFRecord files with a feature 'mask'"
+            )
 
     @property
     def num_classes(self) -> int:

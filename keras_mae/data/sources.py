@@ -13,21 +13,23 @@ import tensorflow as tf
 
 from keras_mae.data.array_source import ArraySource, read_npz
 from keras_mae.data.decoding import Decoding
-from keras_mae.data.folder_source import FolderSource, is_folder
+from keras_mae.data.folder_source import FolderSource
 from keras_mae.data.memory_source import MemorySource
+from keras_mae.data.pairs_source import folders_of, open_pairs
 from keras_mae.data.patient_reading import is_there, patiently
 from keras_mae.data.record_source import INDEX, open_records
 from keras_mae.data.record_writer import write_records
 from keras_mae.data.seen import Seen, changes_between
 from keras_mae.data.source import Source
-from keras_mae.data.splits import TRAIN_NAMES, VALIDATION_NAMES, split_source
+from keras_mae.data.split_folders import VALIDATION_NAMES, split_folders
+from keras_mae.data.splits import split_source
 from keras_mae.data.tfds import tfds_builder, tfds_source
 
 _CACHED = "cached.json"  # the summary of the images that a cache holds, beside its files
 SPLITS = ("train", "validation")
 _FORMS = (
-    "digits, folder:PATH, npz:PATH, tfrecord:PATTERN or tfds:NAME[:SPLIT][@DATA_DIR], or as memory:... or "
-    "disk:CACHE:... with one of these"
+    "digits, folder:PATH, npz:PATH, pairs:IMAGES,MASKS, tfrecord:PATTERN or tfds:NAME[:SPLIT][@DATA_DIR], or as "
+    "memory:... or disk:CACHE:... with one of these"
 )
 _APART = "validation_"  # before the names of arrays of the images to test on
 _DIGITS_SPLIT_SEED = 0
@@ -59,8 +61,9 @@ def open_source(specification: str, split: str | None = None, decoding: Decoding
     |---|---|
     | `digits` | built in |
     | `folder:PATH` | files at any depth; subfolders are classes, except `train` and `val` (or `training`; `valid`, `validation`, `dev`, `test`, `testing`) side by side, which are the splits |
-    | `npz:PATH` | `images`, uint8 or uint16 `(N, H, W, C)` or `(N, H, W)`, and perhaps `labels`, integers `(N,)`, and other arrays `(N,)` or `(N, T)`; `validation_images`, `validation_labels`, ... likewise |
-    | `tfrecord:PATTERN` | files of `tf.train.Example` with an encoded `image` and perhaps a `label` |
+    | `pairs:IMAGES,MASKS` | files in the folder IMAGES, and in MASKS a PNG of the same path for each, see `PairsSource`; `train` and `val` as in `folder:` |
+    | `npz:PATH` | `images`, uint8 or uint16 `(N, H, W, C)` or `(N, H, W)`, and perhaps `labels`, integers `(N,)`, `masks`, integers `(N, H, W)`, and other arrays `(N,)` or `(N, T)`; `validation_images`, `validation_labels`, ... likewise |
+    | `tfrecord:PATTERN` | files of `tf.train.Example` with an encoded `image` and perhaps a `label`, or an encoded `mask` |
     | `tfds:NAME[:SPLIT][@DATA_DIR]` | a TFDS data set; `tfds:ImageFolder[:SPLIT]@PATH` for `PATH/SPLIT/CLASS/` |
     | `memory:SPECIFICATION` | the same, its files read once and kept in memory |
     | `disk:CACHE:SPECIFICATION` | the same, its files copied once into TFRecord files in the folder CACHE |
@@ -110,6 +113,8 @@ def absolute(specification: str) -> str:
     if kind == "tfds":
         name, at, path = rest.partition("@")
         return f"tfds:{name}{at}{path and _absolute_path(path)}"
+    if kind == "pairs":
+        return f"pairs:{','.join(map(_absolute_path, folders_of(rest)))}"
     return f"{kind}:{_absolute_path(rest)}" if rest else kind
 
 
@@ -126,18 +131,11 @@ def _kind_of_path(path: str) -> str | None:
 
 
 def _folder(path: str, split: str | None) -> Source:
-    if is_folder(path):
-        list_names = tf.io.gfile.listdir if "://" in path else os.listdir  # which lists names that are no UTF-8
-        below = {name.rstrip("/").lower(): name.rstrip("/") for name in patiently(lambda: list_names(path), path)}
-        training, validation = (
-            next((below[name] for name in names if name in below), None) for names in (TRAIN_NAMES, VALIDATION_NAMES)
-        )
-        if training and validation:
-            train = FolderSource(tf.io.gfile.join(path, training))
-            train.validation_apart = True
-            if split != "validation":
-                return train
-            return FolderSource(tf.io.gfile.join(path, validation), train.class_names or None)
+    splits = split_folders(path)
+    if splits is not None:
+        train = FolderSource(splits[0])
+        train.validation_apart = True
+        return train if split != "validation" else FolderSource(splits[1], train.class_names or None)
     return _part(FolderSource(path), split)
 
 
@@ -156,11 +154,13 @@ def _npz(path: str, split: str | None) -> Source:
 def _arrays(arrays: dict[str, np.ndarray], name: str) -> ArraySource:
     """Images, their labels if these are numbers of classes, and all other arrays with a value for each image."""
     images, labels = arrays["images"], arrays.get("labels")
-    beside = {name: array for name, array in arrays.items() if name != "images" and not name.startswith(_APART)}
+    beside = {
+        name: array for name, array in arrays.items() if name not in ("images", "masks") and not name.startswith(_APART)
+    }
     if labels is not None and labels.shape[:1] == images.shape[:1]:
         if labels.ndim == 2 or labels.ndim == 1 and labels.dtype.kind in "fbU":
             labels = None  # several, numbers or names, for --label_columns=labels
-    return ArraySource(images, labels, name, columns=beside)
+    return ArraySource(images, labels, name, columns=beside, masks=arrays.get("masks"))
 
 
 def _tfrecord(pattern: str, split: str | None) -> Source:
@@ -236,4 +236,12 @@ def _part(source: Source, split: str | None) -> Source:
     return source if split is None else split_source(source, split)
 
 
-_OPEN = {"folder": _folder, "npz": _npz, "tfrecord": _tfrecord, "tfds": _tfds, "memory": _memory, "disk": _disk}
+_OPEN = {
+    "folder": _folder,
+    "pairs": open_pairs,
+    "npz": _npz,
+    "tfrecord": _tfrecord,
+    "tfds": _tfds,
+    "memory": _memory,
+    "disk": _disk,
+}

@@ -12,14 +12,12 @@ from keras_mae.data.folder_source import FolderSource
 from keras_mae.data.group_split import assign_groups
 from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.source import Source
+from keras_mae.data.split_folders import TRAIN_NAMES, VALIDATION_NAMES
 from keras_mae.data.strata import strata_of
 from keras_mae.data.subset import Subset
 from keras_mae.registry import did_you_mean, listed
 
 SHARE = 0.1  # of the images that are for validation
-# Names of the two parts: of folders side by side, of TFDS splits, and of values in a column
-TRAIN_NAMES = ("train", "training")
-VALIDATION_NAMES = ("val", "valid", "validation", "dev", "test", "testing")
 
 
 def split_source(

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_mae.data.columns import Column
 from keras_mae.data.decoding import Decoding
+from keras_mae.data.masks import Masks
 from keras_mae.data.source import Source
 
 
@@ -25,6 +26,7 @@ class Subset(Source):
         self.image_shape, self.class_names = source.image_shape, source.class_names
         self.encoded, self.task, self.label_names = source.encoded, source.task, source.label_names
         self.class_weights = source.class_weights
+        self.masked = source.masked
         if source.storage_order is not None:
             place = np.empty(source.num_images, "int64")
             place[source.storage_order] = np.arange(source.num_images)
@@ -47,6 +49,15 @@ class Subset(Source):
     @decoding.setter
     def decoding(self, decoding: Decoding) -> None:
         self.source.decoding = decoding
+
+    @property
+    def masks(self) -> Masks:
+        """What the numbers in the source's masks mean."""
+        return self.source.masks
+
+    @masks.setter
+    def masks(self, masks: Masks) -> None:
+        self.source.masks = masks
 
     @property
     def labels(self) -> np.ndarray | None:

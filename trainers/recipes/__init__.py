@@ -21,7 +21,7 @@ def names() -> list[str]:
 
 def by_program() -> dict[str, list[str]]:
     """The names of the recipes for each program, in the order in which the programs are run."""
-    programs: dict[str, list[str]] = {"pretrain": [], "finetune": [], "linear-probe": []}
+    programs: dict[str, list[str]] = {"pretrain": [], "finetune": [], "segment": [], "linear-probe": []}
     for name in names():
         programs[_module(name).config().program].append(name)
     return programs
