@@ -29,6 +29,7 @@ IMAGES = random_images(3, (8, 12, 3))
 EXAMPLES = {
     "AttentivePooling": lambda: layers.AttentivePooling(4, name="pool", dtype="mixed_bfloat16"),
     "DropPath": lambda: layers.DropPath(0.3, name="drop"),
+    "FeaturePyramid": lambda: layers.FeaturePyramid(8, (2.0, 0.5), True, 1e-5, name="maps", dtype="mixed_bfloat16"),
     "LayerNorm": lambda: layers.LayerNorm(epsilon=1e-5, name="norm"),
     "LayerScale": lambda: layers.LayerScale(0.2, name="gain"),
     "RelativePositionBias": lambda: layers.RelativePositionBias((2, 3), 4, 1, name="offsets"),
@@ -71,6 +72,7 @@ EXAMPLES = {
 }
 BUILD_SHAPES = {
     "AttentivePooling": (None, 5, 12),
+    "FeaturePyramid": (None, 2, 3, 12),
     "LayerNorm": (None, 5, 12),
     "LayerScale": (None, 5, 12),
     "PositionEmbedding": (None, 6, 8),
