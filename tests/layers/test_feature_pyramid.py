@@ -73,7 +73,7 @@ def test_strides_and_defaults():
     }
 
 
-@hypothesis.settings(max_examples=8)
+@hypothesis.settings(max_examples=5)
 @hypothesis.given(
     rows=strategies.integers(1, 9), columns=strategies.integers(1, 9), kept=strategies.sets(strategies.integers(0, 3))
 )
@@ -112,11 +112,10 @@ def test_a_finer_map_does_not_reach_further_than_its_neighbourhood():
         np.testing.assert_array_equal(place, block)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision(policy):
-    half, full = made(dtype=policy, extra_level=True), made(extra_level=True)
+def test_mixed_precision():
+    half, full = made(dtype="mixed_bfloat16", extra_level=True), made(extra_level=True)
     for one, expected in zip(half(FEATURES), full(FEATURES), strict=True):
-        assert one.dtype == keras.DTypePolicy(policy).compute_dtype
+        assert one.dtype == "bfloat16"
         np.testing.assert_allclose(tf.cast(one, tf.float32), expected, atol=0.1)  # 8 bits, of numbers of size 3
     assert {weight.dtype for weight in half.weights} == {"float32"}
 
