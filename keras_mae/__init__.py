@@ -23,6 +23,8 @@ _HOME = {
     "MaskedAutoencoder": "keras_mae.models.masked_autoencoder",
     "SimMIM": "keras_mae.models.simmim",
     "ImageClassifier": "keras_mae.models.image_classifier",
+    "ImageHead": "keras_mae.models.image_head",
+    "ImageRegressor": "keras_mae.models.image_regressor",
     "load_checkpoint": "keras_mae.checkpoints.load",
     "load_encoder": "keras_mae.checkpoints.description",
     "save_checkpoint": "keras_mae.checkpoints.save",

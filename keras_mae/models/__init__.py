@@ -12,10 +12,22 @@ from keras_mae import (
 from keras_mae.decoders import LinearDecoder, MAEDecoder
 from keras_mae.encoders import Encoder, ViTEncoder
 from keras_mae.models.image_classifier import ImageClassifier
+from keras_mae.models.image_head import ImageHead
+from keras_mae.models.image_regressor import ImageRegressor
 from keras_mae.models.masked_autoencoder import MaskedAutoencoder
 from keras_mae.models.simmim import SimMIM
 
-__all__ = ["Encoder", "ImageClassifier", "LinearDecoder", "MAEDecoder", "MaskedAutoencoder", "SimMIM", "ViTEncoder"]
+__all__ = [
+    "Encoder",
+    "ImageClassifier",
+    "ImageHead",
+    "ImageRegressor",
+    "LinearDecoder",
+    "MAEDecoder",
+    "MaskedAutoencoder",
+    "SimMIM",
+    "ViTEncoder",
+]
 
 
 def __getattr__(name: str):

@@ -1,14 +1,13 @@
-"""Labels of a classifier in all accepted forms, and checks of labels and weights."""
+"""Labels of a classifier in all accepted forms, and their checks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import keras
 import numpy as np
 import tensorflow as tf
 
 _FORMS = "integers of shape (N,) or (N, 1), or one probability a class, shape (N, {classes})"
+SEVERAL = "labels are {count} numbers in [0, 1] an image, shape (N, {count}), 1 for each label that it has"
+NUMBERS = "labels are {count} finite numbers an image, shape (N, {count}), or (N,) of one number"
 _TOLERANCE = 0.01  # of the sum of probabilities; bfloat16 is exact to 0.4 %
 
 
@@ -27,7 +26,7 @@ def class_probabilities(labels, num_classes: int, batch_size) -> tuple[tf.Tensor
     Raises:
         ValueError: for another shape or type, as far as a traced graph knows it; and eagerly for invalid values.
     """
-    shape, dtype = _form(labels)
+    shape, dtype = form_of(labels)
     _check_form(shape, dtype, num_classes)
     labels = tf.convert_to_tensor(labels)
     if tf.executing_eagerly():
@@ -66,7 +65,7 @@ def check_labels(labels, num_classes: int) -> None:
     """
     if labels is None:
         return
-    _check_form(*_form(labels), num_classes)
+    _check_form(*form_of(labels), num_classes)
     if isinstance(labels, tf.TensorSpec):
         return
     values = np.asarray(labels).astype("float64")
@@ -99,77 +98,98 @@ def fault_of_labels(num_classes: int) -> str:
     )
 
 
-def check_weights(sample_weight) -> None:
-    """Checks `sample_weight`: an array, or the shape and type of a symbolic tensor or a specification.
+def several_probabilities(labels, num_labels: int, batch_size) -> tuple[tf.Tensor, tf.Tensor]:
+    """Several labels at once as probabilities, and whether those of each example are valid.
+
+    Args:
+        labels: `(B, num_labels)`, or `(B,)` of one label: numbers in [0, 1].
+        num_labels: `K`.
+        batch_size: `B`, an integer scalar.
+
+    Returns:
+        Float32 `(B, K)`, NaN in rows of invalid labels, and bool `(B,)`.
 
     Raises:
-        ValueError: if it is not one number an example, `(N,)` or `(N, 1)`, or a number is negative or not finite.
+        ValueError: as `class_probabilities`.
     """
-    if sample_weight is None:
-        return
-    shape, dtype = _form(sample_weight)
-    fits = shape is None or len(shape) == 1 or (len(shape) == 2 and shape[1] in (None, 1))
-    if not fits or not _is_number(dtype):
-        named = "of unknown shape" if shape is None else _text(shape)
-        raise ValueError(f"sample_weight holds one number an example, shape (N,) or (N, 1); got {dtype} {named}")
-    if isinstance(sample_weight, tf.TensorSpec) or tf.is_symbolic_tensor(sample_weight):
-        return
-    values = np.asarray(sample_weight).astype("float64").reshape(-1)
-    bad = ~((values >= 0) & np.isfinite(values))  # NaN compares as False
+    shares, _ = numbers_of(labels, num_labels, batch_size, SEVERAL)
+    if tf.executing_eagerly():
+        check_several(labels, num_labels)
+    fine = tf.reduce_all((shares >= 0) & (shares <= 1), axis=1)  # NaN compares as False
+    return tf.where(fine[:, None], shares, float("nan")), fine
+
+
+def check_several(labels, num_labels: int) -> None:
+    """As `check_labels`, for `several_probabilities`."""
+    values = _values(labels, num_labels, SEVERAL)
+    bad = ~((values >= 0) & (values <= 1)).all(axis=1)
     if bad.any():
         raise ValueError(
-            f"sample_weight holds finite numbers of at least 0; got {values[bad][0]:g} for example {bad.argmax()}, and "
+            f"{SEVERAL.format(count=num_labels)}; got {np.round(values[bad][0], 4).tolist()} for example "
+            f"{bad.argmax()}, and {bad.sum()} such of {len(values)}"
+        )
+
+
+def fault_of_several(num_labels: int) -> str:
+    """As `fault_of_labels`, for several labels at once."""
+    return f"the labels of {{count}} examples are none: {SEVERAL.format(count=num_labels)}"
+
+
+def numbers_of(labels, count: int, batch_size, form: str = NUMBERS) -> tuple[tf.Tensor, tf.Tensor]:
+    """Labels that are numbers as float32 `(B, count)`, and whether those of each example are finite, bool `(B,)`.
+
+    Args:
+        labels: `(B, count)`, or `(B,)` of one number.
+        count: numbers of an example.
+        batch_size: `B`, an integer scalar.
+        form: the sentence on what labels are.
+
+    Raises:
+        ValueError: for another shape or type; eagerly for numbers that are not finite.
+    """
+    _check_rows(labels, count, form)
+    if tf.executing_eagerly() and form is NUMBERS:
+        check_numbers(labels, count)
+    numbers = tf.reshape(tf.cast(tf.convert_to_tensor(labels), tf.float32), [batch_size, count])
+    return numbers, tf.reduce_all(tf.math.is_finite(numbers), axis=1)
+
+
+def check_numbers(labels, count: int) -> None:
+    """As `check_labels`, for `numbers_of`."""
+    values = _values(labels, count, NUMBERS)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"{NUMBERS.format(count=count)}; got {values[bad][0].tolist()} for example {bad.argmax()}, and "
             f"{bad.sum()} such of {len(values)}"
         )
 
 
-def weigh(losses, sample_weight) -> tf.Tensor:
-    """Losses `(B,)` times their weights, `(B,)` or `(B, 1)`; NaN where a weight is negative.
-
-    Raises:
-        ValueError: for weights of another shape or type, and eagerly for negative ones.
-    """
-    check_weights(sample_weight)
-    weights = tf.reshape(tf.cast(tf.convert_to_tensor(sample_weight), tf.float32), tf.shape(losses))
-    return losses * tf.where(weights >= 0, weights, float("nan"))
+def fault_of_numbers(count: int) -> str:
+    """As `fault_of_labels`, for numbers."""
+    return f"the labels of {{count}} examples are none: {NUMBERS.format(count=count)}"
 
 
-def checked_class_weight(class_weight: Mapping[int, float], num_classes: int) -> dict[int, float]:
-    """`class_weight` with a weight for each class, 1 by default as in Keras; a ValueError for other classes."""
-    if not isinstance(class_weight, Mapping):
-        raise ValueError(f"class_weight is a dict from classes to weights, {{0: 1.0, 1: 2.5}}; got {class_weight!r}")
-    unknown = [label for label in class_weight if label not in range(num_classes)]
-    if unknown:
-        raise ValueError(
-            f"class_weight has weights of classes 0 to {num_classes - 1}; got {', '.join(map(repr, unknown))}"
-        )
-    weights = {label: float(class_weight.get(label, 1.0)) for label in range(num_classes)}
-    for label, weight in weights.items():
-        if not (weight >= 0 and np.isfinite(weight)):
-            raise ValueError(f"class_weight has finite weights of at least 0; got {weight:g} for class {label}")
-    return weights
+def _values(labels, count: int, form: str) -> np.ndarray:
+    """Labels as float64 `(N, count)`; `(0, count)` for None and for a specification, whose form alone is checked."""
+    if labels is None:
+        return np.zeros((0, count))
+    _check_rows(labels, count, form)
+    if isinstance(labels, tf.TensorSpec):
+        return np.zeros((0, count))
+    return np.asarray(labels).astype("float64").reshape(-1, count)
 
 
-def with_class_weights(data: tf.data.Dataset, class_weight: Mapping[int, float]) -> tf.data.Dataset:
-    """`(x, y)` as `(x, y, sample_weight)`; a ValueError if the data have weights already.
-
-    Invalid labels weigh 1, and the step reports them; Keras' own way fails there with an index error.
-    """
-    table = [class_weight[label] for label in range(len(class_weight))]
-
-    def weigh(*example):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(example)
-        if sample_weight is not None:
-            raise ValueError("give class_weight to fit, or weights with the data, not both")
-        batch_size = tf.shape(keras.tree.flatten(x)[0])[0]
-        shares, fine = class_probabilities(y, len(table), batch_size)
-        weights = tf.gather(table, tf.argmax(tf.where(fine[:, None], shares, 0.0), axis=-1))
-        return x, y, tf.where(fine, weights, 1.0)
-
-    return data.map(weigh, num_parallel_calls=tf.data.AUTOTUNE)
+def _check_rows(labels, count: int, form: str) -> None:
+    shape, dtype = form_of(labels)
+    fits = shape is None or (len(shape) == 2 and shape[1] in (None, count)) or (len(shape) == 1 and count == 1)
+    if not fits:
+        raise ValueError(f"{form.format(count=count)}; got the shape {as_text(shape or ())}")
+    if not (is_number(dtype) or dtype == "bool"):
+        raise ValueError(f"{form.format(count=count)}; got the type {dtype.rstrip('0123456789')}")
 
 
-def _form(labels) -> tuple[tuple[int | None, ...] | None, str]:
+def form_of(labels) -> tuple[tuple[int | None, ...] | None, str]:
     """Shape, None for an unknown rank, and name of the dtype."""
     if isinstance(labels, (dict, list, tuple, tf.RaggedTensor, tf.SparseTensor)):
         raise ValueError(f"labels are one array or tensor, with a row for each image; got a {type(labels).__name__}")
@@ -182,8 +202,8 @@ def _check_form(shape: tuple[int | None, ...] | None, dtype: str, num_classes: i
     forms = f"labels are {_FORMS.format(classes=num_classes)}"
     if shape is not None and len(shape) != 1 and not (len(shape) == 2 and shape[1] in (None, 1, num_classes)):
         remedy = "" if shape else ", of one example: make batches of the data set, data.batch(32)"
-        raise ValueError(f"{forms}; got the shape {_text(shape)}{remedy}")
-    if not _is_number(dtype):
+        raise ValueError(f"{forms}; got the shape {as_text(shape)}{remedy}")
+    if not is_number(dtype):
         if dtype.startswith(("str", "bytes")):  # NumPy adds their length
             dtype = f"{dtype.rstrip('0123456789')}: take their numbers, np.unique(labels, return_inverse=True)[1]"
         elif dtype == "bool":
@@ -191,9 +211,11 @@ def _check_form(shape: tuple[int | None, ...] | None, dtype: str, num_classes: i
         raise ValueError(f"{forms}; got the type {dtype}")
 
 
-def _is_number(dtype: str) -> bool:
+def is_number(dtype: str) -> bool:
+    """Whether a dtype is one of numbers, by its name."""
     return dtype.startswith(("int", "uint", "float", "bfloat16"))
 
 
-def _text(shape: tuple[int | None, ...]) -> str:
+def as_text(shape: tuple[int | None, ...]) -> str:
+    """A shape for messages, N for an unknown size."""
     return str(shape).replace("None", "N")

@@ -14,6 +14,7 @@ from keras_mae.decoders import Decoder
 from keras_mae.encoders import Encoder
 from keras_mae.losses import MaskedLoss
 from keras_mae.masking import MaskSampler
+from keras_mae.models.image_head import ImageHead
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.targets import Target
 
@@ -24,7 +25,7 @@ _PARTS_OF_KERAS = (
 _MODULES = ("keras", *(f"keras.{name}" for name in _PARTS_OF_KERAS))
 _OURS = "keras_mae>"
 # Bases of classes that a program may register itself
-_EXTENSIBLE = (Encoder, Decoder, MaskSampler, Target, MaskedLoss, MaskedImageModel)
+_EXTENSIBLE = (Encoder, Decoder, MaskSampler, Target, MaskedLoss, MaskedImageModel, ImageHead)
 _RUNS_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__")
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 _LARGEST_CONFIG = 2**26

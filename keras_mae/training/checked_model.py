@@ -32,8 +32,8 @@ class DataFault:
     """
 
     def __init__(self, sentence: str, is_error: bool) -> None:
-        self.is_error = is_error
-        self._sentence, self._told = sentence, 0
+        self.is_error, self.sentence = is_error, sentence
+        self._told = 0
         # a count for each replica, which a loop over the parts of a batch may change too
         self._count = tf.Variable(
             0,
@@ -52,7 +52,7 @@ class DataFault:
         """The sentence on examples since the last call, or None; it waits for the steps to end."""
         count = int(tf.convert_to_tensor(self._count.read_value()))
         new, self._told = count - self._told, count
-        return self._sentence.format(count=new) if new else None
+        return self.sentence.format(count=new) if new else None
 
 
 class CheckedModel(SelectiveModel):
@@ -66,19 +66,21 @@ class CheckedModel(SelectiveModel):
 
     accumulation_steps: int = 1
 
-    def compile(self, optimizer: str | keras.optimizers.Optimizer = "rmsprop", loss: Any = None, **kwargs: Any) -> None:
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """As `keras.Model.compile`; with `auto_scale_loss`, the default, the loss is scaled if a part uses float16.
 
         Raises:
-            ValueError: if a loss or metrics are given, or a part keeps its weights in float16.
+            ValueError: for a loss or metrics that the model does not take, or a part that keeps its weights in float16.
         """
-        own = {"loss": loss, **{name: kwargs.get(name) for name in ("loss_weights", "metrics", "weighted_metrics")}}
-        given = [f"`{name}`" for name, value in own.items() if value is not None]
-        if given:
-            raise ValueError(
-                f"{type(self).__name__} brings its own loss and logs its own metrics: compile it without "
-                f"{' and '.join(given)}"
-            )
+        self.take_objectives(loss, loss_weights, metrics, weighted_metrics)
         parts = [self, *self.layers]
         half = [part.name for part in parts if part.variable_dtype == "float16"]
         if half:
@@ -92,6 +94,20 @@ class CheckedModel(SelectiveModel):
             with self.distribute_strategy.scope():
                 optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
         super().compile(optimizer=optimizer, **kwargs)
+
+    def take_objectives(self, loss: Any, loss_weights: Any, metrics: Any, weighted_metrics: Any) -> None:
+        """Takes what `compile` was given; a model with its own loss and metrics raises a ValueError."""
+        own = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
+        given = [f"`{name}`" for name, value in own.items() if value is not None]
+        if given:
+            raise ValueError(
+                f"{type(self).__name__} brings its own loss and logs its own metrics: compile it without "
+                f"{' and '.join(given)}"
+            )
+
+    def logged_metrics(self) -> dict[str, keras.metrics.Metric]:
+        """The metrics by their names in the logs."""
+        return {metric.name: metric for metric in self.metrics}
 
     def compute_loss(self, *args: Any, **kwargs: Any):
         """Raises a ValueError: a loss of outputs and labels is not the model's."""
@@ -174,11 +190,7 @@ class CheckedModel(SelectiveModel):
 
     def get_metrics_result(self) -> dict[str, Any]:
         """As Keras', with NaN as the mean of nothing: an epoch whose steps were all skipped has no loss."""
-        results = super().get_metrics_result()
-        counts = {metric.name: metric.count for metric in self.metrics if isinstance(metric, keras.metrics.Mean)}
-        for name in counts.keys() & results.keys():
-            results[name] = tf.where(tf.convert_to_tensor(counts[name]) > 0, results[name], float("nan"))
-        return results
+        return {name: _result(metric) for name, metric in self.logged_metrics().items()}
 
     def _checked(self, method: Callable, args, kwargs) -> inspect.BoundArguments:
         call = inspect.signature(method).bind(*args, **kwargs)
@@ -197,6 +209,13 @@ class CheckedModel(SelectiveModel):
 
 for _name in ("fit", "evaluate"):  # for editors, and subclasses that bind arguments
     setattr(getattr(CheckedModel, _name), "__signature__", inspect.signature(getattr(keras.Model, _name)))
+
+
+def _result(metric: keras.metrics.Metric) -> Any:
+    result = metric.result()
+    if not isinstance(metric, keras.metrics.Mean):
+        return result
+    return tf.where(tf.convert_to_tensor(metric.count) > 0, result, float("nan"))
 
 
 def _with_stop(callbacks, model: CheckedModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -73,6 +74,9 @@ class GlobalBatchModel(CheckedModel):
         self,
         optimizer: str | keras.optimizers.Optimizer = "rmsprop",
         loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
         *,
         accumulation_steps: int = 1,
         clip_norm: float | None = None,
@@ -82,7 +86,8 @@ class GlobalBatchModel(CheckedModel):
 
         Args:
             optimizer: a Keras optimizer, without `gradient_accumulation_steps`, which fails on several replicas.
-            loss: None; the models bring their own.
+            loss, loss_weights, metrics, weighted_metrics: None for the model's own; see `ImageHead.compile` for models
+                that take others.
             accumulation_steps: the number of parts of a replica's share of a batch; the result is that of the whole
                 batch, the memory for activations that of a part. The share must be divisible by it, except in the
                 last, smaller batch of an epoch.
@@ -90,8 +95,8 @@ class GlobalBatchModel(CheckedModel):
             **kwargs: see `keras.Model.compile`.
 
         Raises:
-            ValueError: for settings out of range, a loss or metrics, or accumulation with BatchNorm, whose statistics
-                would be those of a part.
+            ValueError: for settings out of range, a loss or metrics that the model does not take, or accumulation with
+                BatchNorm, whose statistics would be those of a part.
         """
         if accumulation_steps < 1:
             raise ValueError(f"accumulation_steps counts the parts of a batch, from 1 on; got {accumulation_steps!r}")
@@ -102,7 +107,8 @@ class GlobalBatchModel(CheckedModel):
                 f"{self.name} has a BatchNorm, whose statistics would be those of a part of the batch: "
                 f"set accumulation_steps=1, got {accumulation_steps}"
             )
-        super().compile(optimizer=optimizer, loss=loss, **kwargs)
+        self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
+        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
         inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if getattr(inner, "gradient_accumulation_steps", None):
             raise ValueError(
@@ -116,7 +122,6 @@ class GlobalBatchModel(CheckedModel):
                 "the optimizer was made outside of the strategy of the model, and would count a step once for each "
                 "replica: make it, and call compile, within `with strategy.scope():`"
             )
-        self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
         self.skipped_steps = self.counter("skipped_steps")
 
     def counter(self, name: str) -> tf.Variable:
@@ -216,7 +221,7 @@ class GlobalBatchModel(CheckedModel):
         return None if self.jit_compile or replicas > 1 else GRAPH_KERNELS
 
     def _batch_norms(self) -> list[keras.layers.Layer]:
-        return [layer for layer in self.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        return [layer for layer in _inside(self) if isinstance(layer, keras.layers.BatchNormalization)]
 
     def _moved_by_forward_pass(self) -> list[keras.Variable]:
         """The variables that `batch_loss` changes: the statistics of BatchNorms and of metrics."""
@@ -228,14 +233,26 @@ class GlobalBatchModel(CheckedModel):
         """The means so far; `otherwise` for the loss while all steps were skipped."""
         mean_loss = next(metric for metric in self.metrics if metric.name == "loss")  # of Keras' `compile`
         mean_loss.update_state(loss, sample_weight=batch_size)
-        logs = {metric.name: metric.result() for metric in self.metrics}
+        logs = {name: metric.result() for name, metric in self.logged_metrics().items()}
         if otherwise is not None:
             nothing = tf.equal(tf.convert_to_tensor(mean_loss.count), 0)
             logs["loss"] = tf.where(nothing, otherwise, logs["loss"])
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
             # Keras 3.15 takes the mean over the workers along the first axis, which scalars lack
-            logs = {name: tf.reshape(value, [1]) for name, value in logs.items()}
+            logs = {name: tf.convert_to_tensor(value)[None] for name, value in logs.items()}
         return logs
+
+
+def _inside(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """All layers in a layer, at any depth."""
+    if isinstance(layer, keras.Model):
+        parts = layer.layers
+    else:
+        values = (value if isinstance(value, (list, tuple)) else [value] for value in vars(layer).values())
+        parts = [item for items in values for item in items if isinstance(item, keras.layers.Layer)]
+    for part in parts:
+        yield part
+        yield from _inside(part)
 
 
 def _with_equal_shares(loss, total, batch_size, replicas: int) -> tf.Tensor:

@@ -1,0 +1,295 @@
+"""The losses and metrics that `compile` was given, in all forms that Keras takes."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_ACCURACY, _CROSSENTROPY = ("accuracy", "acc"), ("crossentropy", "ce")
+_MEANS = ("sum_over_batch_size", "mean")
+_BY_WEIGHTS = "mean_with_sample_weight"
+Pair = tuple[Any, Any]  # labels and predictions
+
+
+class Objectives:
+    """Losses and metrics of one output, or of the outputs in a dict.
+
+    Keras' own losses and metrics see predictions, such as probabilities; those with `from_logits=True`, and those of
+    the user's own, see what a call of the model returns. The mean of a loss over a batch is that of its parts: what
+    has no such mean is refused where a batch has several parts.
+
+    Args:
+        loss, loss_weights, metrics, weighted_metrics: see `keras.Model.compile`; `loss` may be None.
+        own_metrics: of the model, which are kept here.
+        several: whether an example has several labels, and `"accuracy"` is that of each by itself.
+        parts: whether a batch may be computed in several parts, on replicas or one after the other.
+
+    Attributes:
+        given: what was given, by name.
+        own_metrics: of the model.
+        metrics: those that were given.
+
+    Raises:
+        ValueError: for a form or a reduction that is not supported.
+    """
+
+    def __init__(
+        self,
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        own_metrics: Sequence[keras.metrics.Metric] = (),
+        several: bool = False,
+        parts: bool = False,
+    ) -> None:
+        given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
+        self.given = {name: value for name, value in given.items() if value is not None}
+        self.own_metrics = list(own_metrics)
+        self._parts, self._several = parts, several
+        of_losses = {None: loss} if loss is not None and not isinstance(loss, Mapping) else dict(loss or {})
+        self._losses = {output: self._loss(one) for output, one in of_losses.items() if one is not None}
+        self._loss_weights = _weights(loss_weights, list(self._losses))
+        self.metrics: list[keras.metrics.Metric] = []
+        self._places: list[tuple[Any, bool, bool]] = []  # output, whether it sees predictions, whether it is weighted
+        for listed, weighted in ((metrics, False), (weighted_metrics, True)):
+            for output, one in _flat(listed):
+                self._add_metric(output, one, weighted)
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether there is a loss."""
+        return bool(self._losses)
+
+    def names(self) -> dict[str, keras.metrics.Metric]:
+        """The metrics by their names in the logs: with the output before them if there are several."""
+        named: dict[str, keras.metrics.Metric] = {}
+        for (output, _, weighted), metric in zip(self._places, self.metrics, strict=True):
+            name = first = metric.name if output is None else f"{output}_{metric.name}"
+            if name in named and weighted:
+                name = first = f"weighted_{first}"
+            count = 0
+            while name in named:
+                count += 1
+                name = f"{first}_{count}"
+            named[name] = metric
+        return named
+
+    def loss(self, seen: Pair, called: Pair, sample_weight: Any) -> tf.Tensor:
+        """The sum of the mean losses over the batch, a float32 scalar.
+
+        Args:
+            seen: labels and predictions for Keras' own losses.
+            called: labels and what a call returned, for others.
+            sample_weight: None, or weights of the examples.
+        """
+        total = tf.zeros([])
+        for output, (values_of, reduction, sees) in self._losses.items():
+            labels, predictions = (_of(output, one) for one in (seen if sees else called))
+            weights = _of(output, sample_weight) if isinstance(sample_weight, Mapping) else sample_weight
+            values = tf.cast(values_of(labels, predictions, weights), tf.float32)
+            if values.shape.rank == 0 and self._parts:
+                raise ValueError(
+                    f"a loss of {_named(output)} is one number for all examples of a batch, and a batch in several "
+                    "parts (replicas, accumulation_steps) needs one for each: let it return the shape (batch,), such "
+                    "as with axis=(1, 2, 3)"
+                )
+            if reduction == "sum":
+                mean = tf.reduce_sum(values)
+            elif reduction == _BY_WEIGHTS and weights is not None:
+                mean = tf.math.divide_no_nan(tf.reduce_sum(values), tf.reduce_sum(tf.cast(weights, tf.float32)))
+            else:
+                mean = tf.reduce_mean(values)
+            total += mean * self._loss_weights[output]
+        return total
+
+    def update(self, seen: Pair, called: Pair, sample_weight: Any) -> None:
+        """Updates the metrics; arguments as for `loss`."""
+        for (output, sees, weighted), metric in zip(self._places, self.metrics, strict=True):
+            labels, predictions = (_of(output, one) for one in (seen if sees else called))
+            weights = _of(output, sample_weight) if isinstance(sample_weight, Mapping) else sample_weight
+            if weighted and weights is not None:
+                metric.update_state(labels, predictions, sample_weight=weights)
+            else:
+                metric.update_state(labels, predictions)
+
+    def _loss(self, given: Any) -> tuple[Callable[[Any, Any, Any], tf.Tensor], str, bool]:
+        """The unreduced, weighted values of a loss, its reduction, and whether it sees predictions."""
+        if isinstance(given, (list, tuple)):
+            raise ValueError(f"a loss is one name, function or object, or a dict of them by output; got {given!r}")
+        if isinstance(given, str) and given.lower() in _CROSSENTROPY:
+            return _Function(self._crossentropy, given), _MEANS[0], True
+        found = keras.losses.get(given)
+        sees = is_of_keras(found)
+        if not isinstance(found, keras.losses.Loss):
+            name = given if isinstance(given, str) else getattr(found, "__name__", "loss")
+            return _Function(found, name), _MEANS[0], sees
+        reduction = found.reduction
+        if reduction in (None, "none"):
+            raise ValueError(
+                f"{found.name} has reduction={reduction!r}, and a step needs one number: leave the reduction out"
+            )
+        of_labelled = getattr(found, "ignore_class", None) is not None
+        if self._parts and (of_labelled or reduction not in _MEANS):
+            why = "ignore_class" if of_labelled else f"reduction={reduction!r}"
+            raise ValueError(
+                f"{found.name} with {why} is no mean over the examples, so that the parts of a batch (replicas, "
+                "accumulation_steps) do not give that of the batch: leave it out, or train in one part"
+            )
+        if of_labelled:  # Keras divides by the number of labels that are not ignored, in one part
+            return lambda labels, predictions, weights: found(labels, predictions, weights), reduction, sees
+        unreduced = copy.copy(found)
+        unreduced.reduction = "none"
+        return lambda labels, predictions, weights: unreduced(labels, predictions, weights), reduction, sees
+
+    def _crossentropy(self, labels, predictions):
+        binary, sparse = _forms(labels, predictions)
+        if binary or self._several:
+            return keras.losses.binary_crossentropy(labels, predictions)
+        of = keras.losses.sparse_categorical_crossentropy if sparse else keras.losses.categorical_crossentropy
+        return of(labels, predictions)
+
+    def _accuracy(self, labels, predictions):
+        binary, sparse = _forms(labels, predictions)
+        if binary or self._several:
+            return keras.metrics.binary_accuracy(labels, predictions)
+        of = keras.metrics.sparse_categorical_accuracy if sparse else keras.metrics.categorical_accuracy
+        return of(labels, predictions)
+
+    def _add_metric(self, output: Any, given: Any, weighted: bool) -> None:
+        if isinstance(given, str) and given.lower() in (*_ACCURACY, *_CROSSENTROPY):
+            of = self._accuracy if given.lower() in _ACCURACY else self._crossentropy
+            found, sees = keras.metrics.MeanMetricWrapper(of, name=given), True
+        else:
+            found = keras.metrics.get(given)
+            sees = is_of_keras(found)
+            if not isinstance(found, keras.metrics.Metric):
+                name = given if isinstance(given, str) else getattr(found, "__name__", getattr(found, "name", "metric"))
+                found = keras.metrics.MeanMetricWrapper(found, name=name)
+            elif isinstance(given, str):
+                found.name = given  # as Keras does
+        if found.name == "loss":
+            raise ValueError("a metric is called 'loss', which is the name of the loss in the logs: rename it")
+        self.metrics.append(found)
+        self._places.append((output, sees, weighted))
+
+
+def is_of_keras(given: Any) -> bool:
+    """Whether a loss or metric is one of Keras' own, and none that takes logits."""
+    while isinstance(given, functools.partial):
+        if given.keywords.get("from_logits"):
+            return False
+        given = given.func
+    if getattr(given, "from_logits", False):
+        return False
+    config = given.get_config() if isinstance(given, (keras.losses.Loss, keras.metrics.Metric)) else {}
+    if config.get("from_logits"):
+        return False
+    module = getattr(given, "__module__", "") or type(given).__module__
+    return module.split(".")[0] == "keras"
+
+
+def examples_like(labels: Any) -> Any:
+    """Labels of one example, zeros, of the shapes and types of arrays or specifications; None for unknown shapes."""
+    specs = tf.nest.map_structure(lambda each: each if hasattr(each, "shape") else np.asarray(each), labels)
+    shapes = [tf.TensorShape(spec.shape) for spec in tf.nest.flatten(specs)]
+    if any(not shape.rank for shape in shapes):
+        return None
+    return tf.nest.map_structure(
+        lambda spec: tf.zeros([1, *(size or 1 for size in tuple(spec.shape)[1:])], spec.dtype), specs
+    )
+
+
+def without_invalid(labels: Any, fine) -> Any:
+    """The labels, with 0 in place of those that are not valid: on a processor, TensorFlow's kernels fail at these."""
+    labels = tf.nest.map_structure(tf.convert_to_tensor, labels)
+    if fine.shape.rank == 0:
+        return labels
+
+    def kept(each) -> tf.Tensor:
+        shape = tf.concat([tf.shape(fine), tf.ones([tf.rank(each) - 1], tf.int32)], axis=0)
+        return tf.where(tf.reshape(fine, shape), each, tf.zeros_like(each))
+
+    return tf.nest.map_structure(kept, labels)
+
+
+class _Function(keras.losses.Loss):
+    """The values of a function of labels and predictions, unreduced."""
+
+    def __init__(self, function: Callable, name: str) -> None:
+        super().__init__(name=name, reduction="none")
+        self._function = function
+
+    def call(self, y_true, y_pred):
+        return self._function(*_of_one_rank(y_true, y_pred))
+
+
+def _of_one_rank(labels, predictions) -> Pair:
+    """Adds or removes the last axis of labels, or of predictions, if it is of size 1 and the ranks differ by it."""
+    more = labels.shape.rank - predictions.shape.rank
+    if more == 1 and labels.shape[-1] == 1:
+        return (labels, predictions[..., None]) if predictions.shape.rank == 1 else (labels[..., 0], predictions)
+    if more == -1 and predictions.shape[-1] == 1:
+        return (labels[..., None], predictions) if labels.shape.rank == 1 else (labels, predictions[..., 0])
+    return labels, predictions
+
+
+def _forms(labels, predictions) -> tuple[bool, bool]:
+    """Whether predictions are one number each, and whether labels are numbers of classes; as Keras tells them."""
+    last = predictions.shape[-1]
+    lower = labels.shape.rank < predictions.shape.rank
+    return last == 1, lower or (labels.shape[-1] == 1 and last > 1)
+
+
+def _of(output: Any, given: Any) -> Any:
+    if output is None:
+        if isinstance(given, Mapping):
+            raise ValueError(f"a model with the outputs {sorted(given)} takes losses and metrics in a dict of these")
+        return given
+    if not isinstance(given, Mapping) or output not in given:
+        there = f"there are {sorted(given)}" if isinstance(given, Mapping) else "there is one output without a name"
+        raise ValueError(f"a loss or metric names the output {output!r} of the model and its labels, and {there}")
+    return given[output]
+
+
+def _flat(given: Any) -> Iterator[tuple[Any, Any]]:
+    """Each metric with its output, None for the only one."""
+    if given is None:
+        return
+    if isinstance(given, Mapping):
+        for output, one in given.items():
+            yield from ((output, each) for each in (one if isinstance(one, (list, tuple)) else [one]))
+        return
+    if not isinstance(given, (list, tuple)):
+        raise ValueError(f"metrics are a list, or a dict of lists by output; got {given!r}")
+    for one in given:
+        if isinstance(one, (list, tuple)):
+            if len(given) > 1:
+                raise ValueError("metrics of several outputs are a dict of lists by the names of the outputs")
+            yield from ((None, each) for each in one)
+        else:
+            yield None, one
+
+
+def _weights(given: Any, outputs: list) -> dict[Any, float]:
+    if given is None:
+        return dict.fromkeys(outputs, 1.0)
+    if isinstance(given, Mapping):
+        unknown = sorted(set(given) - set(outputs))
+        if unknown:
+            raise ValueError(f"loss_weights name outputs without a loss: {', '.join(map(str, unknown))}")
+        return {output: float(given.get(output, 1.0)) for output in outputs}
+    values = list(given) if isinstance(given, (list, tuple)) else [given]
+    if len(values) != len(outputs):
+        raise ValueError(f"loss_weights has {len(values)} numbers for {len(outputs)} losses; give a dict by output")
+    return dict(zip(outputs, map(float, values), strict=True))
+
+
+def _named(output: Any) -> str:
+    return "the model" if output is None else f"the output {output!r}"
