@@ -39,7 +39,7 @@ class ConvEncoder(Encoder):
         patches = tf.reshape(self.norm(x), [-1, self.num_patches, self.hidden_dim])
         return Tokens(patches[:, :0], patches)
 
-    def intermediates(self, images, layers, training=False):
+    def intermediates(self, images, layers, training=False, seed=None):
         return [x for layer, x in enumerate(self.maps(images), 1) if layer in layers]
 
     def layer_groups(self):

@@ -151,13 +151,15 @@ class Encoder(WithBlocks, ImageModel):
         """
         raise NotImplementedError
 
-    def intermediates(self, images, layers: Sequence[int], training=False) -> list[tf.Tensor]:
+    def intermediates(
+        self, images, layers: Sequence[int], training=False, seed: ExampleSeed | None = None
+    ) -> list[tf.Tensor]:
         """The patch tokens after some layers, before the final norm, in one pass.
 
         Args:
             images: as for `encode`.
             layers: the layers, counted from 1, in rising order.
-            training: whether drop path is active.
+            training, seed: as for `encode`.
 
         Returns:
             For each layer `(B, rows, columns, D)`.
@@ -202,7 +204,7 @@ class Encoder(WithBlocks, ImageModel):
 
     def tokens_of_layer(self, images, layer: int, training=False, seed: ExampleSeed | None = None) -> Tokens:
         """The tokens after a layer, counted from 1, before the final norm."""
-        (patches,) = self.intermediates(images, [layer], training)
+        (patches,) = self.intermediates(images, [layer], training, seed)
         return Tokens(patches[:, 0, :0], tf.reshape(patches, [tf.shape(patches)[0], -1, patches.shape[-1]]))
 
     def features_for_fine_tuning(self, images, training=False, seed: ExampleSeed | None = None) -> tf.Tensor:

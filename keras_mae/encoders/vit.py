@@ -228,8 +228,10 @@ class ViTEncoder(Encoder):
     def tokens_of_layer(self, images, layer: int, training=False, seed: ExampleSeed | None = None) -> Tokens:
         return self._split(*self._leaving([layer], images, training, seed))
 
-    def intermediates(self, images, layers: Sequence[int], training=False) -> list[tf.Tensor]:
-        leaving = self._leaving(layers, images, training)
+    def intermediates(
+        self, images, layers: Sequence[int], training=False, seed: ExampleSeed | None = None
+    ) -> list[tf.Tensor]:
+        leaving = self._leaving(layers, images, training, seed)
         return [tf.reshape(self._split(x).patches, [-1, *self.grid, self.hidden_dim]) for x in leaving]
 
     def _leaving(self, layers: Sequence[int], images, training, seed: ExampleSeed | None = None) -> list[tf.Tensor]:

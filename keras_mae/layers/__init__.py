@@ -4,6 +4,7 @@ from keras_mae import _backend  # noqa: F401
 from keras_mae.layers.attentive_pooling import AttentivePooling
 from keras_mae.layers.checkpointed import Checkpointed
 from keras_mae.layers.drop_path import DropPath
+from keras_mae.layers.feature_pyramid import FeaturePyramid
 from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.layer_scale import LayerScale
 from keras_mae.layers.linear_masks import LinearMasks
@@ -23,6 +24,7 @@ __all__ = [
     "AttentivePooling",
     "Checkpointed",
     "DropPath",
+    "FeaturePyramid",
     "LayerNorm",
     "LayerScale",
     "LinearMasks",

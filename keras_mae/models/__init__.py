@@ -1,4 +1,9 @@
-"""The models. Importing this package registers for `keras.saving.load_model` every class that a file can name."""
+"""The models. Importing this package registers for `keras.saving.load_model` every class that a file can name.
+
+`PyramidBackbone` is a class of KerasHub, which is imported on first use (PEP 562).
+"""
+
+import importlib
 
 from keras_mae import (
     _backend,  # noqa: F401
@@ -25,3 +30,9 @@ __all__ = [
     "SimMIM",
     "ViTEncoder",
 ]
+
+
+def __getattr__(name: str):
+    if name != "PyramidBackbone":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return importlib.import_module(f"{__name__}.pyramid_backbone").PyramidBackbone
