@@ -1,18 +1,18 @@
-"""The attentive pooling of a trained probe or fine-tuned classifier, which makes the embeddings of its run."""
+"""The attentive pooling of a trained probe or fine-tuned head, which makes the embeddings of its run."""
 
 from __future__ import annotations
 
 import os
 
 from keras_mae.encoders.pooling import ATTENTIVE
-from keras_mae.models import ImageClassifier
+from keras_mae.models.pooled_head import PooledHead
 from keras_mae.models.saved_files import load_model_file, read_parts
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import UNTRAINED
 from keras_mae.trainers.trained_model import TrainedModel
 
 
-def attentive_classifier(trained: TrainedModel, asked: str | None = None) -> ImageClassifier | None:
+def attentive_classifier(trained: TrainedModel, asked: str | None = None) -> PooledHead | None:
     """The classifier whose encoder, layer and attentive pooling make the embeddings of a trained model.
 
     Its vectors are `encoder.features(images, classifier.attentive, classifier.layer)`.
@@ -69,4 +69,4 @@ def _is_attentive(path: str) -> bool:
     if not os.path.isfile(path):
         return False
     name, arguments = read_parts(path)[0]
-    return name.endswith("ImageClassifier") and arguments.get("pooling") == ATTENTIVE
+    return name.endswith(("ImageClassifier", "ImageRegressor")) and arguments.get("pooling") == ATTENTIVE

@@ -75,6 +75,8 @@ def _vit(model: keras.Model) -> dict[str, Any]:
         labels = {str(index): f"LABEL_{index}" for index in range(model.num_classes)}
         config |= {"architectures": ["ViTForImageClassification"], "id2label": labels}
         config["label2id"] = {label: int(index) for index, label in labels.items()}
+        if model.multi_label:
+            config["problem_type"] = "multi_label_classification"
     return config
 
 

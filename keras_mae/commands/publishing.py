@@ -37,7 +37,7 @@ def _define_card(values: flags.FlagValues, run: str) -> None:
 
 def _card_flags() -> flags.FlagValues:
     values = flags.FlagValues()
-    _define_card(values, "the folder of a finished run of pretrain, finetune or linear-probe")
+    _define_card(values, "the folder of a finished run of pretrain, finetune, linear-probe or segment")
     flags.DEFINE_string("output", None, "the folder to write, which is not there yet, or empty", flag_values=values)
     return values
 
@@ -141,7 +141,8 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     from keras_mae.export.hub_upload import CURVE
     from keras_mae.export.model_card import README, ModelCard
     from keras_mae.export.weights_folder import write_weights
-    from keras_mae.models import ImageClassifier, SimMIM
+    from keras_mae.models import ImageClassifier
+    from keras_mae.models.masked_image_model import MaskedImageModel
     from keras_mae.models.saved_files import load_model_file
     from keras_mae.trainers import pictures, run
     from keras_mae.trainers.trained_model import find_model
@@ -155,25 +156,27 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     model = load_model_file(trained.path)
     is_classifier = isinstance(model, ImageClassifier)
     kept = model if is_classifier else model.encoder
+    if not isinstance(model, (ImageClassifier, MaskedImageModel)):
+        _log.info("no library here has a place for a %s: its encoder is written alone", type(model).__name__)
     weights = write_weights(kept, folder, licence, trained.seen.get("class_names") or (), trained.crop_ratio)
     losses = run_facts.losses_of(home)
     if losses:
-        title = "training loss" if is_classifier else "pretraining loss (masked patches)"
+        title = "pretraining loss (masked patches)" if config.program == "pretrain" else "training loss"
         pictures.save(pictures.loss_curve(losses, title=title), os.path.join(folder, CURVE))
     else:
         _log.info("%s has no log: the card has no curve of the loss", path)
-    shown = [] if is_classifier else run_facts.pictures_of(home)
+    shown = run_facts.pictures_of(home) if config.program == "pretrain" else []
     for picture in shown:
         shutil.copyfile(picture, os.path.join(folder, os.path.basename(picture)))
     if shown:
         _log.info("the card shows training images, in %s", ", ".join(map(os.path.basename, shown)))
-    elif not is_classifier:
+    elif config.program == "pretrain":
         _log.info("%s has no pictures: the card has none; keras-mae reconstruct --run=%s draws them", path, path)
     recipe, settings = run_facts.nearest_recipe(config)
     card = ModelCard(
         name=name,
         summary=_summary(config.program, model, weights.model, best),
-        method="simmim" if isinstance(model, SimMIM) else "image-classification" if is_classifier else "mae",
+        method=_method(model),
         licence=licence,
         origin=origin,
         data=run_facts.data_of(home, model.encoder),
@@ -193,6 +196,13 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     with open(os.path.join(folder, README), "w", encoding="utf-8") as file:
         file.write(card.text(weights))
     return sorted(os.listdir(folder))
+
+
+def _method(model: Any) -> str:
+    """The tag of what a model was trained for."""
+    kinds = {"ImageClassifier": "image-classification", "ImageRegressor": "image-regression"}
+    kinds |= {"ImageSegmenter": "image-segmentation", "SimMIM": "simmim"}
+    return kinds.get(type(model).__name__, "mae")
 
 
 def _licence(path: str, asked: str | None) -> tuple[str | None, str]:
@@ -231,10 +241,12 @@ def _summary(program: str, model: Any, kept: Any, best: bool) -> str:
     if program == "pretrain":
         kind = {"MaskedAutoencoder": "a masked autoencoder (MAE)"}.get(type(model).__name__, type(model).__name__)
         return f"The encoder of {kind}, pretrained on images without labels: {sizes}."
-    of_epoch = ", from the epoch with the best accuracy" if best else ""
+    of_epoch = ", from the epoch that was the best on the images to test on" if best else ""
     if kept is model:
-        return f"A classifier of {model.num_classes} classes{of_epoch}: {sizes}, and a linear layer."
-    return f"The encoder of a classifier{of_epoch}: {sizes}. The classifier's linear layer is not in the files."
+        what = "labels, of which an image may have several," if model.multi_label else "classes"
+        return f"A classifier of {model.num_classes} {what}{of_epoch}: {sizes}, and a linear layer."
+    head = {"ImageRegressor": "regressor", "ImageSegmenter": "segmenter"}.get(type(model).__name__, "classifier")
+    return f"The encoder of a {head}{of_epoch}: {sizes}. The {head}'s own layers are not in the files."
 
 
 CARD = Command(

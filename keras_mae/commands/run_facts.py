@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_mae.checkpoints.known_files import licence_of
@@ -17,6 +17,10 @@ from keras_mae.trainers.run import BEST, CONFIG, LOG, PICTURES, RECONSTRUCTIONS,
 from keras_mae.trainers.settings import Config, short_names, values_of
 from keras_mae.trainers.trained_model import find_model, is_ours
 
+_SHOWN: dict[str, Callable[[float], str]] = {  # measures in results.json
+    **dict.fromkeys(("top1", "top5", "mean_iou"), lambda share: f"{100 * share:.1f} %"),
+    **dict.fromkeys(("auc", "normalised_rmse", "mae", "rmse", "r2"), lambda number: f"{number:.4g}"),
+}
 _GIVEN = ("encoder.run", "encoder.init", "run.init")  # settings with a flag of their own
 
 
@@ -186,14 +190,15 @@ def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
     _, data = folder.config()
     where = f"{results['program']}, {results.get('validation_images')} images of `{shown_data(data)}`"
     best = results.get("best") if of_best else None
-    measured = {"top1": best["top1"]} if best else {name: results[name] for name in ("top1", "top5") if name in results}
     chosen = f", the best of {results.get('epochs')} epochs on these images" if best else ""
     rows = []
-    for name, value in measured.items():
-        by_k = value if isinstance(value, dict) else {None: value}
-        for k, share in by_k.items():
-            said = f"{name.replace('top', 'top-')}{'' if k is None else f', k = {k}'} ({where}{chosen})"
-            rows.append((said, f"{100 * share:.1f} %"))
+    for name, shown in _SHOWN.items():
+        value = (best or results).get(name)
+        for key, number in (value if isinstance(value, dict) else {None: value}).items():
+            if number is None:
+                continue
+            of = "" if key is None else f", k = {key}" if results["program"] == "knn" else f", {key}"
+            rows.append((f"{name.replace('top', 'top-').replace('_', ' ')}{of} ({where}{chosen})", shown(number)))
     if "majority_share" in results:
         rows.append((f"always the largest class ({where})", f"{100 * results['majority_share']:.1f} %"))
     return rows

@@ -133,7 +133,7 @@ def test_the_card_of_a_classifier_has_its_best_epoch(runs, capfd, caplog, tmp_pa
     assert (
         "the card names no licence (license: other): name that of your weights with --licence=apache-2.0" in caplog.text
     )
-    assert "A classifier of 2 classes, from the epoch with the best accuracy" in text
+    assert "A classifier of 2 classes, from the epoch that was the best on the images to test on" in text
     where = "finetune, 4 images of `npz:pictures.npz`"
     assert f"| top-1 ({where}, the best of 3 epochs on these images) | 75.0 % |\n" in text
     assert f"| always the largest class ({where}) | 50.0 % |\n" in text and "50.0 %" in text
