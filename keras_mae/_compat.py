@@ -48,6 +48,14 @@ def called_by_fit(arguments: Mapping[str, Any]) -> bool:
     return bool(arguments.get("_use_cached_eval_dataset"))
 
 
+def direction_of(metric: Any) -> str | None:
+    """Whether a metric is the better the higher it is, `"up"`, or the lower, `"down"`; None if it does not say.
+
+    Keras' callbacks read it from the metrics of Keras' own `compile` alone.
+    """
+    return getattr(metric, "_direction", None)
+
+
 def index_of(optimizer: Any, variable: Any) -> int:
     """The index of the variable that `update_step` is given among those of a built Keras optimizer.
 

@@ -15,7 +15,8 @@ from keras_mae.layers.slots import Slot
 from keras_mae.models.example_weights import check_weights, not_negative, weigh
 from keras_mae.models.labels import finite_rows
 from keras_mae.training import DataFault, GlobalBatchModel
-from keras_mae.training.objectives import Objectives, examples_like, without_invalid
+from keras_mae.training.label_shapes import examples_like, without_invalid
+from keras_mae.training.objectives import Objectives
 
 AnyHead = TypeVar("AnyHead", bound="ImageHead")
 

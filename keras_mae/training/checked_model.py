@@ -157,8 +157,10 @@ class CheckedModel(SelectiveModel):
                     "keras_mae.trainers, which resume at the step"
                 )
             monitored = str(getattr(callback, "monitor", "")).removeprefix("val_")
-            if getattr(callback, "mode", None) == "auto" and monitored.endswith("accuracy"):
-                callback.mode = "max"  # Keras infers the mode only from metrics that `compile` was given
+            direction = _compat.direction_of(self.logged_metrics().get(monitored))
+            if getattr(callback, "mode", None) == "auto" and (direction or monitored.endswith("accuracy")):
+                # Keras infers the mode only from metrics that its own `compile` was given
+                callback.mode = "min" if direction == "down" else "max"
         shapes = self.example_shapes()
         validation = given.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
+
+from keras_mae.training.label_shapes import check_shapes, forms, of_one_rank
 
 _ACCURACY, _CROSSENTROPY = ("accuracy", "acc"), ("crossentropy", "ce")
 _MEANS = ("sum_over_batch_size", "mean")
@@ -90,8 +91,9 @@ class Objectives:
             sample_weight: None, or weights of the examples.
         """
         total = tf.zeros([])
-        for output, (values_of, reduction, sees) in self._losses.items():
+        for output, (values_of, reduction, sees, name) in self._losses.items():
             labels, predictions = (_of(output, one) for one in (seen if sees else called))
+            check_shapes(labels, predictions, name)
             weights = _of(output, sample_weight) if isinstance(sample_weight, Mapping) else sample_weight
             values = tf.cast(values_of(labels, predictions, weights), tf.float32)
             if values.shape.rank == 0 and self._parts:
@@ -113,23 +115,24 @@ class Objectives:
         """Updates the metrics; arguments as for `loss`."""
         for (output, sees, weighted), metric in zip(self._places, self.metrics, strict=True):
             labels, predictions = (_of(output, one) for one in (seen if sees else called))
+            check_shapes(labels)
             weights = _of(output, sample_weight) if isinstance(sample_weight, Mapping) else sample_weight
             if weighted and weights is not None:
                 metric.update_state(labels, predictions, sample_weight=weights)
             else:
                 metric.update_state(labels, predictions)
 
-    def _loss(self, given: Any) -> tuple[Callable[[Any, Any, Any], tf.Tensor], str, bool]:
-        """The unreduced, weighted values of a loss, its reduction, and whether it sees predictions."""
+    def _loss(self, given: Any) -> tuple[Callable[[Any, Any, Any], tf.Tensor], str, bool, str]:
+        """The unreduced, weighted values of a loss, its reduction, whether it sees predictions, and its name."""
         if isinstance(given, (list, tuple)):
             raise ValueError(f"a loss is one name, function or object, or a dict of them by output; got {given!r}")
         if isinstance(given, str) and given.lower() in _CROSSENTROPY:
-            return _Function(self._crossentropy, given), _MEANS[0], True
+            return _Function(self._crossentropy, given), _MEANS[0], True, given
         found = keras.losses.get(given)
         sees = is_of_keras(found)
         if not isinstance(found, keras.losses.Loss):
             name = given if isinstance(given, str) else getattr(found, "__name__", "loss")
-            return _Function(found, name), _MEANS[0], sees
+            return _Function(found, name), _MEANS[0], sees, name
         reduction = found.reduction
         if reduction in (None, "none"):
             raise ValueError(
@@ -143,20 +146,20 @@ class Objectives:
                 "accumulation_steps) do not give that of the batch: leave it out, or train in one part"
             )
         if of_labelled:  # Keras divides by the number of labels that are not ignored, in one part
-            return lambda labels, predictions, weights: found(labels, predictions, weights), reduction, sees
+            return found, reduction, sees, found.name
         unreduced = copy.copy(found)
         unreduced.reduction = "none"
-        return lambda labels, predictions, weights: unreduced(labels, predictions, weights), reduction, sees
+        return unreduced, reduction, sees, found.name
 
     def _crossentropy(self, labels, predictions):
-        binary, sparse = _forms(labels, predictions)
+        binary, sparse = forms(labels, predictions)
         if binary or self._several:
             return keras.losses.binary_crossentropy(labels, predictions)
         of = keras.losses.sparse_categorical_crossentropy if sparse else keras.losses.categorical_crossentropy
         return of(labels, predictions)
 
     def _accuracy(self, labels, predictions):
-        binary, sparse = _forms(labels, predictions)
+        binary, sparse = forms(labels, predictions)
         if binary or self._several:
             return keras.metrics.binary_accuracy(labels, predictions)
         of = keras.metrics.sparse_categorical_accuracy if sparse else keras.metrics.categorical_accuracy
@@ -194,30 +197,6 @@ def is_of_keras(given: Any) -> bool:
     return module.split(".")[0] == "keras"
 
 
-def examples_like(labels: Any) -> Any:
-    """Labels of one example, zeros, of the shapes and types of arrays or specifications; None for unknown shapes."""
-    specs = tf.nest.map_structure(lambda each: each if hasattr(each, "shape") else np.asarray(each), labels)
-    shapes = [tf.TensorShape(spec.shape) for spec in tf.nest.flatten(specs)]
-    if any(not shape.rank for shape in shapes):
-        return None
-    return tf.nest.map_structure(
-        lambda spec: tf.zeros([1, *(size or 1 for size in tuple(spec.shape)[1:])], spec.dtype), specs
-    )
-
-
-def without_invalid(labels: Any, fine) -> Any:
-    """The labels, with 0 in place of those that are not valid: on a processor, TensorFlow's kernels fail at these."""
-    labels = tf.nest.map_structure(tf.convert_to_tensor, labels)
-    if fine.shape.rank == 0:
-        return labels
-
-    def kept(each) -> tf.Tensor:
-        shape = tf.concat([tf.shape(fine), tf.ones([tf.rank(each) - 1], tf.int32)], axis=0)
-        return tf.where(tf.reshape(fine, shape), each, tf.zeros_like(each))
-
-    return tf.nest.map_structure(kept, labels)
-
-
 class _Function(keras.losses.Loss):
     """The values of a function of labels and predictions, unreduced."""
 
@@ -226,24 +205,7 @@ class _Function(keras.losses.Loss):
         self._function = function
 
     def call(self, y_true, y_pred):
-        return self._function(*_of_one_rank(y_true, y_pred))
-
-
-def _of_one_rank(labels, predictions) -> Pair:
-    """Adds or removes the last axis of labels, or of predictions, if it is of size 1 and the ranks differ by it."""
-    more = labels.shape.rank - predictions.shape.rank
-    if more == 1 and labels.shape[-1] == 1:
-        return (labels, predictions[..., None]) if predictions.shape.rank == 1 else (labels[..., 0], predictions)
-    if more == -1 and predictions.shape[-1] == 1:
-        return (labels[..., None], predictions) if labels.shape.rank == 1 else (labels, predictions[..., 0])
-    return labels, predictions
-
-
-def _forms(labels, predictions) -> tuple[bool, bool]:
-    """Whether predictions are one number each, and whether labels are numbers of classes; as Keras tells them."""
-    last = predictions.shape[-1]
-    lower = labels.shape.rank < predictions.shape.rank
-    return last == 1, lower or (labels.shape[-1] == 1 and last > 1)
+        return self._function(*of_one_rank(y_true, y_pred))
 
 
 def _of(output: Any, given: Any) -> Any:

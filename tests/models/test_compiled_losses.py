@@ -270,7 +270,14 @@ def test_what_compile_refuses():
     model.compile("sgd", loss={"a": "mse"}, run_eagerly=True)
     with pytest.raises(ValueError, match="names the output 'a' of the model"):
         model.evaluate(FEATURES, ONE_HOT, verbose=0)
+    model.compile("sgd", loss="mse", run_eagerly=True)
+    for labels in (CLASSES[:4], CLASSES[:4, None]):  # of as many examples as classes, which NumPy would broadcast
+        with pytest.raises(ValueError, match="would compare one label with each of 4 predictions"):
+            model.evaluate(FEATURES[:4], labels, verbose=0)
     regressor = ImageRegressor(small_encoder(), 1)
-    regressor.compile("sgd", run_eagerly=True)
+    regressor.compile("sgd", metrics=["mae"], run_eagerly=True)
+    stop = keras.callbacks.EarlyStopping("val_mae")  # Keras finds the direction of its own metrics
+    regressor.fit(FEATURES, CLASSES, validation_split=0.5, callbacks=[stop], verbose=0)
+    assert stop.mode == "min"
     with pytest.raises(ValueError, match="class_weight is for models that tell classes"):
         regressor.fit(FEATURES, CLASSES, class_weight={0: 1.0}, verbose=0)
