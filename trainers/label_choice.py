@@ -115,6 +115,11 @@ class _Labelled:
                     f"task={own.task} needs columns of labels: give a table with --labels, or name features or arrays "
                     f"of the data with --label_columns; there are: {listed(there) or 'none'}"
                 )
+        if self._table is not None and self._table.image_column in given:
+            raise ValueError(
+                f"{self._table.path}: column {self._table.image_column!r} has the images' names, and no labels: name "
+                "another one with --label_columns, or the column of the names with --set image_column=..."
+            )
         names = [name for one in given for name in expanded(one, there) or [one]]
         if own.task == CLASSES and len(names) > 1:
             raise ValueError(f"task=classes has one column of labels, got {listed(names)}: type --set task=labels")

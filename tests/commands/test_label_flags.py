@@ -71,7 +71,7 @@ def test_a_table_is_needed_for_its_columns(capfd, tmp_path):
     assert "task=classes has one column of labels, got age, size" in line
 
 
-@pytest.mark.medium
+@pytest.mark.slow  # its short forms: test_numbers_as_a_user_types_them, test_a_changed_table_is_changed_data
 def test_a_probe_with_a_table(given, tmp_path, capfd):
     """Patients stay together, rare classes weigh more; a changed table is refused when the run is resumed."""
     settings = ["epochs=2", "warmup_epochs=1", "batch_size=16", "jit_compile=False", "crop_ratio=1.0", "pooling=mean",
