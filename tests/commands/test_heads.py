@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from sklearn import metrics
+from sklearn.linear_model import Ridge
 
 from keras_mae import cli
 from keras_mae.models import ImageClassifier, ImageRegressor
@@ -15,6 +16,7 @@ from keras_mae.trainers.best_model import BestModel
 from tests.base import weights_of
 from tests.trainers.bars import AS_THEY_ARE, LABELS, NUMBERS, OF_LABELS, OF_NUMBERS, bars, settings, write_bars
 from tests.trainers.pretraining import Interrupted, log_of
+from tests.typed import refused
 
 TESTED = 64
 
@@ -128,3 +130,56 @@ def test_numbers_of_a_frozen_encoder(given, tmp_path, capfd, monkeypatch):
     found = np.array([list(map(float, row[1:])) for row in rows])
     np.testing.assert_allclose(found, np.concatenate([truth, truth + errors], axis=1), rtol=1e-4, atol=1e-4)
     assert json.loads((tmp_path / "p_report.json").read_text())["per_output"] == results["report"]["per_output"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [OF_LABELS, OF_NUMBERS], ids=["labels", "numbers"])
+def test_fine_tuning_is_resumed_exactly(given, tmp_path, monkeypatch, task):
+    """With mixed images, drop path and all of the recipe's augmentation; killed within the second of three epochs."""
+    quick = settings(epochs=3, batch_size=32, drop_path_rate=0.3, checkpoint_steps=2)
+    typed = ["finetune", "--recipe=finetune_small_images", *given, *task, *quick]
+    assert cli.main([*typed, f"--output={tmp_path / 'whole'}"]) == 0
+
+    def killed(self, batch, logs=None):
+        if int(self.model.batches_seen) == 8:  # of 5 in an epoch: after the checkpoint of step 7
+            raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BestModel, "on_train_batch_end", killed)
+        with pytest.raises(Interrupted):
+            cli.main([*typed, f"--output={tmp_path / 'parts'}"])
+    assert cli.main([*typed, f"--output={tmp_path / 'parts'}", "--resume"]) == 0
+    models = [keras.saving.load_model(tmp_path / name / "model.keras", compile=False) for name in ("whole", "parts")]
+    for one, other in zip(*map(weights_of, models), strict=True):
+        np.testing.assert_array_equal(one, other)
+    whole, parts = (results_of(tmp_path / name) for name in ("whole", "parts"))
+    assert {**whole, "seconds": 0} == {**parts, "seconds": 0}
+    logs = [log_of(tmp_path / name) for name in ("whole", "parts")]
+    for one, other in zip(*logs, strict=True):
+        unlike = {key for key in one if one[key] != other[key]}
+        assert unlike <= {"seconds", "images_per_second"}, unlike
+
+
+@pytest.mark.slow
+def test_angles_beat_ridge_regression_of_pixels(tmp_path, capfd):
+    """Angle and length of 4,000 drawn bars, from fresh weights; ridge regression has the best of five strengths."""
+    flags = write_bars(tmp_path, 4000, 1000)[1:]
+    sizes = {"preset": "vit_tiny_patch16", "image_size": (16, 16), "channels": 1, "patch_size": (4, 4)}
+    sizes |= {"hidden_dim": 32, "num_layers": 2, "num_heads": 2}
+    long = settings(**{**AS_THEY_ARE, **sizes}, epochs=30, batch_size=64, base_learning_rate=8e-3)
+    typed = ["finetune", "--recipe=finetune_small_images", *flags, *OF_NUMBERS, *long, f"--output={tmp_path / 'run'}"]
+    assert cli.main(typed) == 0
+    (images, numbers, _), (others, truth, _) = bars(4000, 0), bars(1000, 1)
+    pixels = [array.reshape(len(array), -1) / 255 for array in (images, others)]
+    ridge = [Ridge(alpha).fit(pixels[0], numbers).predict(pixels[1]) for alpha in (0.1, 1, 10, 100, 1000)]
+    errors = np.sqrt([np.mean((found - truth) ** 2, axis=0) for found in ridge]).min(axis=0)
+    results = results_of(tmp_path / "run")
+    print(f"RMSE of ridge regression: {dict(zip(NUMBERS, errors))}; of the model: {results['rmse']}")
+    assert results["rmse"]["angle"] < 0.5 * errors[0] and results["rmse"]["length"] < errors[1]
+
+
+def test_what_numbers_do_not_take(given, tmp_path, capfd):
+    line = refused(capfd, "finetune", *given, *OF_NUMBERS, "--set=mixup=0.5", f"--output={tmp_path / 'run'}")
+    assert line == "keras-mae finetune: mixup is for classes and labels, and task=numbers: leave out --set mixup=0.5"
+    line = refused(capfd, "finetune", *given, "--label_columns=angle,length", f"--output={tmp_path / 'run'}")
+    assert "type --set task=labels for several labels of 0 and 1, --set task=numbers for numbers" in line
