@@ -11,8 +11,7 @@ import tensorflow as tf
 from keras_mae.encoders import Encoder
 from keras_mae.models import ImageClassifier
 from keras_mae.optimizers import WarmupCosine, adamw
-
-_QUERIES = 100  # at a time: their cosines with a million features take 400 MB
+from keras_mae.trainers.nearest import nearest
 
 
 def standardized(train_x: np.ndarray, test_x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,19 +54,10 @@ def knn_scores(
 
     Reference: arXiv 1805.01978, section 3.4 (temperature 0.07).
     """
-    if not ks or min(ks) < 1 or max(ks) > len(train_x):
-        raise ValueError(f"k lies between 1 and the {len(train_x)} images that may be neighbours; got {list(ks)}")
-    if not temperature > 0:
-        raise ValueError(f"a temperature is positive, got {temperature!r}")
-    train, test = (tf.math.l2_normalize(tf.cast(x, tf.float32), axis=1) for x in (train_x, test_x))
     classes = tf.constant(train_y)
     parts: dict[int, list[np.ndarray]] = {k: [] for k in ks}
-    for begin in range(0, len(test_x), _QUERIES):
-        cosines = tf.matmul(test[begin : begin + _QUERIES], train, transpose_b=True)  # (100, N)
-        near = tf.math.top_k(cosines, max(ks))
-        # relative to the nearest: far neighbours and a small temperature would make all weights 0 in float32
-        weights = tf.exp((near.values - near.values[:, :1]) / temperature)[..., None]  # (100, k, 1)
-        votes = weights * tf.one_hot(tf.gather(classes, near.indices), num_classes)  # (100, k, K)
+    for indices, weights in nearest(train_x, test_x, ks, temperature):
+        votes = weights[..., None] * tf.one_hot(tf.gather(classes, indices), num_classes)  # (100, k, K)
         for k in ks:
             parts[k].append(tf.reduce_sum(votes[:, :k], axis=1).numpy())
     return {k: np.concatenate(part) for k, part in parts.items()}

@@ -35,11 +35,11 @@ class KnnEncoder(Weights):
 
 @dataclasses.dataclass(frozen=True)
 class Neighbours:
-    """The neighbours that vote.
+    """The neighbours that vote, or whose numbers are averaged.
 
     Attributes:
         k: numbers of neighbours, each of which is evaluated.
-        temperature: a neighbour votes with the weight `exp(cosine / temperature)`.
+        temperature: a neighbour counts with the weight `exp(cosine / temperature)`.
     """
 
     k: tuple[Count, ...] = (1, 5, 10, 20)

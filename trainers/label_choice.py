@@ -67,17 +67,15 @@ class _Labelled:
 
     Attributes:
         source: the images that have labels.
-        rows: of the table, one for each image: int64 `(n,)`; None without a table.
+        rows: of the table, one for each image: int64 `(n,)`.
         columns: those that the settings name, by their names, with a value for each image of `source`.
     """
 
     def __init__(self, source: Source, table: LabelTable | None, own: Labels, class_names: Sequence[str] = ()) -> None:
         self._own, self._table, self._all = own, table, source
-        self.rows, kept = None, np.arange(source.num_images)
-        if table is not None:
-            rows = table.rows_of(source)
-            kept = np.flatnonzero(rows >= 0)
-            self.rows = rows[kept]
+        rows = np.arange(source.num_images) if table is None else table.rows_of(source)
+        kept = np.flatnonzero(rows >= 0)
+        self.rows = rows[kept]
         self.source = source
         names = self._label_columns()
         # of records all at once, as each time reads every record
@@ -117,6 +115,11 @@ class _Labelled:
                     f"task={own.task} needs columns of labels: give a table with --labels, or name features or arrays "
                     f"of the data with --label_columns; there are: {listed(there) or 'none'}"
                 )
+        if self._table is not None and self._table.image_column in given:
+            raise ValueError(
+                f"{self._table.path}: column {self._table.image_column!r} has the images' names, and no labels: name "
+                "another one with --label_columns, or the column of the names with --set image_column=..."
+            )
         names = [name for one in given for name in expanded(one, there) or [one]]
         if own.task == CLASSES and len(names) > 1:
             raise ValueError(f"task=classes has one column of labels, got {listed(names)}: type --set task=labels")

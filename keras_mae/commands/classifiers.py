@@ -95,12 +95,12 @@ def _measured(results: dict[str, Any]) -> str:
 
 
 def _knn(values: flags.FlagValues, program: str) -> None:
+    from keras_mae.commands.knn_lines import knn_lines
     from keras_mae.trainers.knn import knn
 
     results = knn(config_of(values, program), values.data, values.output, overwrite=values.overwrite)
-    for k, top1 in results["top1"].items():
-        top5 = f", top-5 {100 * results['top5'][k]:.1f} %" if "top5" in results else ""
-        print(f"k = {k:>3}: top-1 {100 * top1:.1f} %{top5}; {_majority(results)}")
+    for line in knn_lines(results, _majority):
+        print(line)
     if values.output:
         print(f"wrote {values.output}")
 

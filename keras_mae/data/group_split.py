@@ -10,9 +10,9 @@ import numpy as np
 def assign_groups(groups: np.ndarray, strata: np.ndarray, shares: Sequence[float], rank: np.ndarray) -> np.ndarray:
     """Puts every group, as a whole, into one of several parts of given shares.
 
-    The largest groups come first. Each goes to the part that is then filled least: of its share of all images, and, on
-    the mean over the group's images, of its share of their stratum. If all images are of one stratum, the share of a
-    part is off by at most that of the largest group. No part stays empty.
+    The largest groups come first. Of the parts that have room for it, each goes to the one that then has least of the
+    strata of the group's images, as shares of what the part should have of them. So the size of a part is off by at
+    most that of the largest group. No part stays empty.
 
     Args:
         groups: the number of each image's group, int64 `(N,)`.
@@ -42,11 +42,12 @@ def assign_groups(groups: np.ndarray, strata: np.ndarray, shares: Sequence[float
         own, number = np.unique(strata[members[group]], return_counts=True)
         of_strata = ((filled[:, own] + number) / wanted[:, own]) @ (number / sizes[group])
         of_all = (counts + sizes[group]) / (np.asarray(shares) * len(groups))
-        part = int(np.argmin(of_strata + of_all))
+        room = of_all <= 1 + 1e-9
+        part = int(np.argmin(np.where(room, of_strata, np.inf) if room.any() else of_all))
         part_of[group] = part
         filled[part, own] += number
         counts[part] += sizes[group]
-    for part in np.flatnonzero(counts == 0):  # its share is smaller than any group
+    for part in np.flatnonzero(counts == 0).tolist():  # its share is smaller than any group
         fullest = int(np.bincount(part_of, minlength=len(shares)).argmax())
         candidates = np.flatnonzero(part_of == fullest)
         part_of[candidates[np.lexsort((first[candidates], sizes[candidates]))[0]]] = part

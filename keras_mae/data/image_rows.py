@@ -88,10 +88,13 @@ class _Names:
         name = _plain(name)
         if not name:
             return -1
+        nearest = next((table[name] for table in self._exact if name in table), None)
+        if nearest is not None:
+            return nearest
         parts = name.count("/") + 1
         if parts not in self._tails:
             self._tails[parts] = self._table(["/".join(path.split("/")[-parts:]) for path in self._whole])
-        return next((table[name] for table in (*self._exact, *self._tails[parts]) if name in table), -1)
+        return next((table[name] for table in self._tails[parts] if name in table), -1)
 
     def several(self, name: str) -> list[str]:
         """The first two images that a name may mean."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 
 import numpy as np
 import pyarrow
@@ -25,14 +26,14 @@ IMAGE_COLUMNS = (
 )
 _SEPARATORS = ",;\t|"
 _HEAD = 1 << 16  # bytes in which the header ends
-_INDEX_OF_PANDAS = "__index_level_0__"
+_INDEX_OF_PANDAS = re.compile(r"|__index_level_0__|Unnamed: \d+")  # columns without a name of their own
 
 
 class LabelTable:
     """A table with a row for each image.
 
     A text file has a header; its values are separated by commas, semicolons, tabs or bars, whichever the header has
-    most of, and may be quoted. Blanks around values and empty lines are left out.
+    most of, and may be quoted. Blanks around values, empty lines and the index that pandas writes are left out.
 
     Args:
         path: a file `.parquet`, or a text file `.csv`, `.tsv` or `.txt` in UTF-8; anything that `tf.io.gfile` reads.
@@ -52,7 +53,7 @@ class LabelTable:
         except (pyarrow.ArrowException, csv.Error, UnicodeError) as error:
             raise ValueError(f"{path}: is no table: {' '.join(str(error).split())[:200]}{_remedy(contents)}") from None
         self._first_row = 1 if path.lower().endswith((".parquet", ".pq")) else 2  # a text file's header is row 1
-        self._columns = {name: column for name, column in table if name not in ("", _INDEX_OF_PANDAS)}
+        self._columns = {name: column for name, column in table if not _INDEX_OF_PANDAS.fullmatch(name)}
         doubled = sorted({name for name, _ in table if name and sum(name == other for other, _ in table) > 1})
         if doubled:
             raise ValueError(f"{path}: has two columns called {doubled[0]!r}: name them differently")

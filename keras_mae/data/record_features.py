@@ -19,7 +19,7 @@ _TYPES = {"float_list": "float64", "int64_list": "int64"}
 _KINDS = {"bytes_list": tf.string, "float_list": tf.float32, "int64_list": tf.int64}
 
 
-def lengths_of(features: Mapping[str, Any], without: str) -> dict[str, tuple[str, int]]:
+def lengths_of(features: Mapping[str, Any], without: str | None) -> dict[str, tuple[str, int]]:
     """The kind and the number of values of each feature of a parsed `tf.train.Example`, but for the image."""
     found = {}
     for name, feature in features.items():

@@ -80,7 +80,7 @@ def test_several_labels(given, tmp_path, capfd):
 def test_numbers(tmp_path, capfd):
     """Angles of 800 drawn bars, better than ridge regression of their pixels; the predictions have the same report."""
     given = write_bars(tmp_path, 800, TESTED)
-    quick = settings(**AS_THEY_ARE, epochs=8, batch_size=32, base_learning_rate=0.016)
+    quick = settings(**AS_THEY_ARE, epochs=10, batch_size=32, base_learning_rate=0.016)
     typed = ["finetune", "--recipe=finetune_small_images", *given, *OF_NUMBERS, *quick, f"--output={tmp_path / 'run'}"]
     assert cli.main(typed) == 0
     shown, _ = capfd.readouterr().out.splitlines()

@@ -1,6 +1,5 @@
 """Rare classes: weights of the loss, and images that are repeated."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -81,17 +80,23 @@ def test_balanced_accuracy_rises(balance):
         levels = rng.normal(115, 25, (len(labels), 4, 4, 1)) + 20 * labels[:, None, None, None]
         return np.clip(levels, 0, 255).astype("uint8"), labels
 
+    def with_bias(pixels):
+        return np.hstack([pixels.reshape(len(pixels), -1) / 64 - 2, np.ones((len(pixels), 1))])
+
     images, labels = drawn((475, 25))
     test_images, test_labels = drawn((300, 300))
 
     def accuracy(source):
-        keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.layers.Rescaling(1 / 64, -2), keras.layers.Flatten(), keras.layers.Dense(2)])
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.Adam(0.02), loss, jit_compile=False)
-        model.fit(training(source, 100).at(0), steps_per_epoch=60, epochs=2, verbose=0)
-        found = model.predict(test_images, verbose=0).argmax(axis=1)
-        return np.mean([(found[test_labels == label] == label).mean() for label in (0, 1)])
+        """Of a linear layer, by gradient descent on what the data set yields."""
+        weights = np.zeros((17, 2))
+        for batch in training(source, 100).at(0).take(200):
+            pixels, found, *of_images = (one.numpy() for one in batch)
+            inputs = with_bias(pixels)
+            scores = np.exp(inputs @ weights)
+            errors = scores / scores.sum(axis=1, keepdims=True) - np.eye(2)[found]
+            weights -= 0.05 * inputs.T @ (errors * (of_images[0] if of_images else np.ones(100))[:, None]) / 100
+        right = (with_bias(test_images) @ weights).argmax(axis=1) == test_labels
+        return np.mean([right[test_labels == label].mean() for label in (0, 1)])
 
     source = ArraySource(images, labels)
     before = accuracy(source)

@@ -39,6 +39,7 @@ def table(tmp_path, text, name="labels.csv", **options):
         '"image","label","age"\n"a.png","cat","3"\n"b.png","dog","4.5"\n',
         "\n\nimage,label,age\n\na.png,cat,3\n\n\nb.png,dog,4.5\n\n",
         ",image,label,age\n0,a.png,cat,3\n1,b.png,dog,4.5\n",  # as pandas writes its index
+        "Unnamed: 0,image,label,age\n0,a.png,cat,3\n1,b.png,dog,4.5\n",  # and again
         'note,image,label,age\n"one; two, ""three""\nfour",a.png,cat,3\n,b.png,dog,4.5\n',
     ],
 )

@@ -84,6 +84,8 @@ def test_all_columns_but_those_of_names_and_splits(folder, tmp_path):
         ValueError, match="labels.csv: name the column of the classes, --label_columns=...; there are: a"
     ):
         chosen(tmp_path, f"folder:{folder}/set")
+    with pytest.raises(ValueError, match="column 'image' has the images' names, and no labels: name another one"):
+        chosen(tmp_path, f"folder:{folder}/set", label_columns="image")
 
 
 def test_a_table_of_one_label_needs_no_more(folder, tmp_path, caplog):
@@ -287,7 +289,7 @@ def test_sampling_repeats_the_images_of_rare_classes(folder, caplog):
     counts = np.bincount(found.train.labels)
     assert counts[0] == counts[1] and found.train.class_weights is None
     assert caplog.messages[-1] == f"balance=sampling: an epoch has {2 * counts[0]} images, of 17 that are there"
-    assert found.validation.num_images == 2
+    assert found.validation.num_images == 3  # each once
     with pytest.raises(ValueError, match="balance is for task=classes, and the task is labels"):
         from keras_mae.trainers.checks import check_together
 
