@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from sklearn import metrics
+from sklearn.linear_model import Ridge
 
 from keras_mae import cli
 from keras_mae.models import ImageClassifier, ImageRegressor
@@ -15,6 +16,7 @@ from keras_mae.trainers.best_model import BestModel
 from tests.base import weights_of
 from tests.trainers.bars import AS_THEY_ARE, LABELS, NUMBERS, OF_LABELS, OF_NUMBERS, bars, settings, write_bars
 from tests.trainers.pretraining import Interrupted, log_of
+from tests.typed import refused
 
 TESTED = 64
 
@@ -75,56 +77,99 @@ def test_several_labels(given, tmp_path, capfd):
 
 
 @pytest.mark.medium
-def test_numbers_of_a_frozen_encoder(given, tmp_path, capfd, monkeypatch):
-    """The probe knows mean and spread of the labels to train on; killed in its second epoch, it ends the same."""
-    quick = settings(epochs=3, batch_size=32, base_learning_rate=0.5)
-    typed = ["linear-probe", "--recipe=probe_digits", *given, *OF_NUMBERS, *quick]
-    assert cli.main([*typed, f"--output={tmp_path / 'run'}"]) == 0
+def test_numbers(tmp_path, capfd):
+    """Angles of 800 drawn bars, better than ridge regression of their pixels; the predictions have the same report."""
+    given = write_bars(tmp_path, 800, TESTED)
+    quick = settings(**AS_THEY_ARE, epochs=10, batch_size=32, base_learning_rate=0.016)
+    typed = ["finetune", "--recipe=finetune_small_images", *given, *OF_NUMBERS, *quick, f"--output={tmp_path / 'run'}"]
+    assert cli.main(typed) == 0
+    shown, _ = capfd.readouterr().out.splitlines()
     results = results_of(tmp_path / "run")
-    assert "always" not in capfd.readouterr().out and results["num_numbers"] == 2
+    assert shown.startswith(f"RMSE: angle {results['rmse']['angle']:.4g}, length ") and shown.endswith("; 64 images")
     model = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
-    assert isinstance(model, ImageRegressor) and model.is_probe
-    numbers = bars(160, 0)[1].astype("float64")
-    np.testing.assert_allclose([model.mean, model.std], [numbers.mean(axis=0), numbers.std(axis=0)], rtol=1e-6)
-    images, truth, _ = bars(TESTED, 1)
-    errors = np.asarray(model(images)) - truth
+    assert isinstance(model, ImageRegressor) and results["num_numbers"] == 2
+    images, numbers, _ = bars(800, 0)
+    spread = [numbers.astype("float64").mean(axis=0), numbers.astype("float64").std(axis=0)]
+    np.testing.assert_allclose([model.mean, model.std], spread, rtol=1e-6)
+    others, truth, _ = bars(TESTED, 1)
+    assert results["rmse"]["angle"] < of_ridge(images, numbers, others, truth)[0]
+    errors = np.asarray(model(others)) - truth
     rmse = np.sqrt(np.mean(errors**2, axis=0))
     np.testing.assert_allclose([results["rmse"][name] for name in NUMBERS], rmse, rtol=1e-4)
-    last = log_of(tmp_path / "run")[-1]
-    assert last["val_loss"] == pytest.approx(np.mean((errors / model.std) ** 2), rel=1e-4)
-    losses = [line["val_loss"] for line in log_of(tmp_path / "run")]
-    assert results["best"]["normalised_rmse"] == pytest.approx(np.sqrt(min(losses)), abs=2e-6)
-    assert results["report"]["per_output"][0]["mae_of_mean"] == pytest.approx(
-        np.abs(truth[:, 0] - model.mean[0]).mean(), rel=1e-6
-    )
+    lines = log_of(tmp_path / "run")
+    assert lines[-1]["val_loss"] == pytest.approx(np.mean((errors / model.std) ** 2), rel=1e-4)
+    lowest = min(line["val_loss"] for line in lines)
+    assert results["best"]["normalised_rmse"] == pytest.approx(np.sqrt(lowest), abs=2e-6)
+    of_mean = np.abs(truth[:, 0] - model.mean[0]).mean()
+    assert results["report"]["per_output"][0]["mae_of_mean"] == pytest.approx(of_mean, rel=1e-6)
     assert sorted(os.listdir(tmp_path / "run" / "report")) == ["outputs.csv", "scatter.png"]
 
-    original = BestModel.on_epoch_end
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == 1:  # before the second epoch's checkpoint is written
-            raise Interrupted
-        original(self, epoch, logs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(BestModel, "on_epoch_end", on_epoch_end)
-        with pytest.raises(Interrupted):
-            cli.main([*typed, f"--output={tmp_path / 'parts'}"])
-    assert cli.main([*typed, f"--output={tmp_path / 'parts'}", "--resume"]) == 0
-    again = keras.saving.load_model(tmp_path / "parts" / "model.keras", compile=False)
-    for one, other in zip(weights_of(model), weights_of(again), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert {**results_of(tmp_path / "parts"), "seconds": 0} == {**results, "seconds": 0}
-
-    capfd.readouterr()
     predictions = tmp_path / "p.csv"
-    assert (
-        cli.main(["predict", f"--run={tmp_path / 'run'}", given[1], "--split=validation", f"--output={predictions}"])
-        == 0
-    )
+    typed = ["predict", f"--run={tmp_path / 'run'}", given[1], "--split=validation", f"--output={predictions}"]
+    assert cli.main(typed) == 0
     assert capfd.readouterr().out.splitlines()[1].split()[0] == "number"
     head, rows = table(predictions)
     assert head == ["name", "label_angle", "label_length", "predicted_angle", "predicted_length"]
     found = np.array([list(map(float, row[1:])) for row in rows])
     np.testing.assert_allclose(found, np.concatenate([truth, truth + errors], axis=1), rtol=1e-4, atol=1e-4)
     assert json.loads((tmp_path / "p_report.json").read_text())["per_output"] == results["report"]["per_output"]
+
+
+def of_ridge(images, numbers, others, truth):
+    """RMSE of ridge regression of pixels, the best of five strengths, `(2,)`."""
+    pixels = [array.reshape(len(array), -1) / 255 for array in (images, others)]
+    found = [Ridge(alpha).fit(pixels[0], numbers).predict(pixels[1]) for alpha in (0.1, 1, 10, 100, 1000)]
+    return np.sqrt([np.mean((one - truth) ** 2, axis=0) for one in found]).min(axis=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [OF_LABELS, OF_NUMBERS], ids=["labels", "numbers"])
+@pytest.mark.parametrize("program", ["finetune", "linear-probe"])
+def test_runs_are_resumed_exactly(given, tmp_path, monkeypatch, program, task):
+    """With mixed images, drop path and all of the recipe's augmentation; killed within the second of three epochs."""
+    more, recipe = {}, "probe_digits"
+    if program == "finetune":
+        more, recipe = {"drop_path_rate": 0.3}, "finetune_small_images"
+    quick = settings(epochs=3, batch_size=32, checkpoint_steps=2, **more)
+    typed = [program, f"--recipe={recipe}", *given, *task, *quick]
+    assert cli.main([*typed, f"--output={tmp_path / 'whole'}"]) == 0
+
+    def killed(self, batch, logs=None):
+        if int(self.model.batches_seen) == 8:  # of 5 in an epoch: after the checkpoint of step 7
+            raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BestModel, "on_train_batch_end", killed)
+        with pytest.raises(Interrupted):
+            cli.main([*typed, f"--output={tmp_path / 'parts'}"])
+    assert cli.main([*typed, f"--output={tmp_path / 'parts'}", "--resume"]) == 0
+    models = [keras.saving.load_model(tmp_path / name / "model.keras", compile=False) for name in ("whole", "parts")]
+    for one, other in zip(*map(weights_of, models), strict=True):
+        np.testing.assert_array_equal(one, other)
+    whole, parts = (results_of(tmp_path / name) for name in ("whole", "parts"))
+    assert {**whole, "seconds": 0} == {**parts, "seconds": 0}
+    logs = [log_of(tmp_path / name) for name in ("whole", "parts")]
+    for one, other in zip(*logs, strict=True):
+        unlike = {key for key in one if one[key] != other[key]}
+        assert unlike <= {"seconds", "images_per_second"}, unlike
+
+
+@pytest.mark.slow
+def test_angles_beat_ridge_regression_of_pixels(tmp_path, capfd):
+    """Angle and length of 4,000 drawn bars, from fresh weights."""
+    flags = write_bars(tmp_path, 4000, 1000)[1:]
+    sizes = {"preset": "vit_tiny_patch16", "image_size": (16, 16), "channels": 1, "patch_size": (4, 4)}
+    sizes |= {"hidden_dim": 32, "num_layers": 2, "num_heads": 2}
+    long = settings(**{**AS_THEY_ARE, **sizes}, epochs=30, batch_size=64, base_learning_rate=8e-3)
+    typed = ["finetune", "--recipe=finetune_small_images", *flags, *OF_NUMBERS, *long, f"--output={tmp_path / 'run'}"]
+    assert cli.main(typed) == 0
+    errors, results = of_ridge(*bars(4000, 0)[:2], *bars(1000, 1)[:2]), results_of(tmp_path / "run")
+    print(f"RMSE of ridge regression: {dict(zip(NUMBERS, errors))}; of the model: {results['rmse']}")
+    assert results["rmse"]["angle"] < 0.5 * errors[0] and results["rmse"]["length"] < 0.5 * errors[1]
+
+
+def test_what_numbers_do_not_take(given, tmp_path, capfd):
+    line = refused(capfd, "finetune", *given, *OF_NUMBERS, "--set=mixup=0.5", f"--output={tmp_path / 'run'}")
+    assert line == "keras-mae finetune: mixup is for classes and labels, and task=numbers: leave out --set mixup=0.5"
+    line = refused(capfd, "finetune", *given, "--label_columns=angle,length", f"--output={tmp_path / 'run'}")
+    assert "type --set task=labels for several labels of 0 and 1, --set task=numbers for numbers" in line

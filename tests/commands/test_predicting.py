@@ -37,7 +37,7 @@ def test_predictions(given, tmp_path, capfd):
     report = json.loads((tmp_path / "predictions_report.json").read_text())
     assert first == (
         f"top-1 {100 * report['top1']:.1f} %, top-5 {100 * report['top5']:.1f} %; the largest class: 16.7 % of 24 "
-        "images"
+        f"images; expected calibration error {100 * report['ece']:.1f} %"
     )
     assert second.startswith("mean over the classes: precision ") and f"AUC {report['auc']:.4f}" in second
     assert heads.split() == ["class", "images", "precision", "recall", "F1", "AUC"]
@@ -96,6 +96,6 @@ def test_a_run_without_a_classifier(capfd, tmp_path):
     folder = write_run(tmp_path / "run", PretrainConfig())
     line = refused(capfd, "predict", f"--run={folder}", "--data=digits", f"--output={tmp_path / 'p.csv'}")
     assert line == (
-        f"keras-mae predict: {folder} is a run of keras-mae pretrain, which trains no classifier; predict needs one of "
-        "finetune or linear-probe"
+        f"keras-mae predict: {folder} is a run of keras-mae pretrain, and predict tells classes, labels and numbers: "
+        "it needs a run of finetune or linear-probe"
     )

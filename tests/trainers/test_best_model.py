@@ -6,7 +6,7 @@ import math
 import pytest
 
 from keras_mae.trainers.best_model import BestModel
-from keras_mae.trainers.tasks import Classes
+from keras_mae.trainers.tasks import Classes, Numbers, SeveralLabels
 
 
 class Model:
@@ -15,6 +15,27 @@ class Model:
 
 NAN = math.nan
 CLASSES = Classes(["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("task", "logs", "best"),
+    [
+        (SeveralLabels(["a"]), [(0.5, 0.1), (0.8, 0.9), (0.8, 0.7), (NAN, 0.1)], {"epoch": 3, "auc": 0.8, "loss": 0.7}),
+        (
+            Numbers(["a"]),
+            [(9, 0.64), (9, 0.25), (9, 0.36), (9, NAN)],
+            {"epoch": 2, "normalised_rmse": 0.5, "loss": 0.25},
+        ),
+    ],
+)
+def test_other_tasks_have_their_own_measure(tmp_path, task, logs, best):
+    """A resumed run reads it from the log."""
+    lines = [{"epoch": k + 1, "val_auc": auc, "val_loss": loss} for k, (auc, loss) in enumerate(logs)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = BestModel(print, str(tmp_path / "log.jsonl"), task, stop_after=len(logs))
+    assert not made.start(len(logs)) and made.result == best
+    made = BestModel(print, str(tmp_path / "log.jsonl"), task, stop_after=1)
+    assert made.start(len(logs))
 
 
 def run(path, accuracies, stop_after=None, resumed_after=0, losses=None):
