@@ -23,6 +23,8 @@ def class_names(labels: Sequence[str] | None, num_classes: int) -> tuple[str, ..
 class ServedClassifier(ServedModel):
     """A classifier that gives probabilities and the name of the most likely class.
 
+    Of several labels at once it gives the probability of each, and no class.
+
     Args:
         classifier: to serve.
         labels: the names of the classes in order; None for `"0"`, `"1"`, ...
@@ -46,11 +48,13 @@ class ServedClassifier(ServedModel):
         names = class_names(labels, classifier.num_classes)
         super().__init__(classifier, classifier.encoder, crop_ratio, pixel_dtype, decoding)
         self._labels = lambda: names
-        call = classifier.__call__
+        call, several = classifier.__call__, classifier.multi_label
 
         @tf.function
         def classify(images):
             logits = call(images, training=False)
+            if several:
+                return {"probabilities": tf.math.sigmoid(logits), "logits": logits}
             class_id = tf.argmax(logits, axis=-1)
             label = tf.gather(tf.constant(names), class_id)
             return {"probabilities": tf.nn.softmax(logits), "class_id": class_id, "label": label, "logits": logits}
@@ -66,4 +70,5 @@ class ServedClassifier(ServedModel):
         return self._labels()
 
     def metadata(self) -> dict[str, Any]:
-        return {**super().metadata(), "labels": list(self.labels)}
+        classifier: Any = self._live()[0]
+        return {**super().metadata(), "labels": list(self.labels), "multi_label": classifier.multi_label}

@@ -57,7 +57,7 @@ def _check(values: flags.FlagValues) -> None:
 
 
 def _predict(values: flags.FlagValues) -> None:
-    from keras_mae.export.saved_model import model_in_dtype
+    from keras_mae.export.computing import model_in_dtype
     from keras_mae.trainers.predict import predict
 
     results = predict(

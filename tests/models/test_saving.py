@@ -70,7 +70,12 @@ EXAMPLES = {
         "mae",
     ),
     "ImageSegmenter": lambda: models.ImageSegmenter(every_argument(), 4, "mask_transformer", 0, 7, "segmenter"),
-    "ImageClassifier": lambda: models.ImageClassifier(every_argument(), 4, "attentive", 0, 0.1, 7, "classifier", 1, 4),
+    "ImageClassifier": lambda: models.ImageClassifier(
+        every_argument(), 4, "attentive", 0, 0.1, 7, "classifier", 1, 4, True
+    ),
+    "ImageRegressor": lambda: models.ImageRegressor(
+        every_argument(), 2, "attentive", (1.0, 2.0), (3.0, 4.0), 0, 7, "regressor", 1, 4
+    ),
 }
 BUILD_SHAPES = {
     "AttentivePooling": (None, 5, 12),
@@ -131,7 +136,7 @@ def test_every_public_class_that_keras_saves_is_registered():
     for package in (layers, masking, targets, models, encoders, decoders):
         for name in package.__all__:
             cls = getattr(package, name)
-            abstract = (targets.Target, encoders.Encoder, decoders.Decoder)
+            abstract = (targets.Target, encoders.Encoder, decoders.Decoder, models.ImageHead)
             concrete = inspect.isclass(cls) and not inspect.isabstract(cls) and cls not in abstract
             if concrete and issubclass(cls, (keras.layers.Layer, masking.MaskSampler)):
                 assert registered_classes().get(name) is cls, f"{name} cannot be loaded from a file"
