@@ -124,8 +124,9 @@ def _difference(expected: np.ndarray, found: np.ndarray, undecided: Any, toleran
 
 def _undecided(outputs: dict[str, np.ndarray], tolerance: float) -> Any:
     """Whether the two most likely classes of an example, or pixel, are so close that round-off may swap them."""
-    probabilities = outputs.get("probabilities", outputs.get(_LIVE))
-    if probabilities is None or probabilities.shape[-1] < 2:
+    probabilities = outputs.get("probabilities") if {"class_id", "class_map"} & set(outputs) else None
+    probabilities = outputs.get(_LIVE, probabilities)
+    if probabilities is None:
         return False
     ranked = np.sort(probabilities, axis=-1)
     return ranked[..., -1] - ranked[..., -2] <= 2 * tolerance

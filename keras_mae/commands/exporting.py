@@ -47,8 +47,8 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     flags.DEFINE_string(
         "labels", None,
-        "a text file with the names of a classifier's or segmenter's classes or a regressor's numbers, one a line; the "
-        "names of the run's data if not given",
+        "a text file with the names of a classifier's or segmenter's classes or of a regressor's numbers, one a line; "
+        "the names of the run's data if not given",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string(
@@ -71,15 +71,12 @@ def _check(values: flags.FlagValues) -> None:
         if os.path.exists(values.output):
             raise ValueError(f"{values.output} is there already: choose another output")
         values["format"].value = format
-    encoders, classes, cropped = (
-        ("encoder",),
-        ("classifier", "regressor", "segmenter"),
-        ("encoder", "classifier", "regressor"),
-    )
-    kinds = (("pooling", encoders), ("normalize", encoders), ("labels", classes), ("crop_ratio", cropped))
-    for flag, models in kinds:
-        if values[flag].present and values.model not in models:
-            raise ValueError(f"--{flag} is for --model={' or '.join(models)}; the model is {values.model}")
+    encoders, cropped = ("encoder",), ("encoder", "classifier", "regressor")
+    allowed = {"pooling": encoders, "normalize": encoders, "crop_ratio": cropped}
+    allowed["labels"] = ("classifier", "regressor", "segmenter")
+    for flag, kinds in allowed.items():
+        if values[flag].present and values.model not in kinds:
+            raise ValueError(f"--{flag} is for --model={' or '.join(kinds)}; the model is {values.model}")
     if values.model in ("autoencoder", "segmenter") and values.format != "savedmodel":
         raise ValueError(f"--model={values.model} is written as a SavedModel only, not as {values.format}")
     if values.labels and not os.path.isfile(values.labels):
@@ -113,7 +110,7 @@ def pooling_of_run(trained: TrainedModel) -> str:
 
 def _export(values: flags.FlagValues) -> None:
     from keras_mae import export
-    from keras_mae.export.saved_model import new_version
+    from keras_mae.export.versions import new_version
 
     is_file = os.path.splitext(values.output)[1] in _FORMAT_OF
     if not is_file:
@@ -171,7 +168,7 @@ def _write(values: flags.FlagValues, output: str) -> str:
     images, trained = _look_at_data(values, trained, encoder.image_shape, crop_ratio)
     arguments: dict[str, Any] = {"version": values.version, "images": images, "dtype": values.dtype}
     arguments |= {"pixel_dtype": trained.seen.get("dtype") or "auto", "licence": trained.licence}
-    if values.model in ("encoder", "classifier"):
+    if values.model not in ("autoencoder", "segmenter"):
         arguments["crop_ratio"] = crop_ratio
     if values.model != "autoencoder":
         arguments["decoding"] = trained.decoding

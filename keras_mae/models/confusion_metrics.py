@@ -38,10 +38,11 @@ class ConfusionMetric(keras.metrics.Metric):
         """
         finite = tf.reduce_all(tf.math.is_finite(logits), axis=-1)
         classes = tf.where(finite, tf.argmax(logits, axis=-1, output_type=tf.int32), self.num_classes)
-        cells = tf.reshape(tf.where(labels >= 0, labels * (self.num_classes + 1) + classes, -1), [-1])
         size = self.num_classes * (self.num_classes + 1)
-        counts = tf.math.unsorted_segment_sum(tf.ones_like(cells), cells, size)  # drops -1; XLA has no bincount
-        self.matrix.assign_add(tf.reshape(tf.cast(counts, tf.int64), self.matrix.shape))
+        cells = tf.where(labels >= 0, labels * (self.num_classes + 1) + classes, size)
+        cells = tf.reshape(cells, [-1])
+        counts = tf.math.unsorted_segment_sum(tf.ones_like(cells), cells, size + 1)  # XLA has no bincount of this kind
+        self.matrix.assign_add(tf.reshape(tf.cast(counts[:size], tf.int64), self.matrix.shape))
 
     def _counts(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """By class: pixels that are right, pixels of the class, and pixels taken for it; float64."""
