@@ -55,7 +55,7 @@ def _check(values: flags.FlagValues) -> None:
     if config is not None and not isinstance(config, ClassifierConfig):
         raise ValueError(
             f"{values.run} is a run of keras-mae {config.program}, which trains no classifier; predict needs one of "
-            "finetune or linear-probe"
+            "finetune, linear-probe or segment"
         )
 
 

@@ -97,5 +97,5 @@ def test_a_run_without_a_classifier(capfd, tmp_path):
     line = refused(capfd, "predict", f"--run={folder}", "--data=digits", f"--output={tmp_path / 'p.csv'}")
     assert line == (
         f"keras-mae predict: {folder} is a run of keras-mae pretrain, which trains no classifier; predict needs one of "
-        "finetune or linear-probe"
+        "finetune, linear-probe or segment"
     )
