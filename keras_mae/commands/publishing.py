@@ -141,7 +141,8 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     from keras_mae.export.hub_upload import CURVE
     from keras_mae.export.model_card import README, ModelCard
     from keras_mae.export.weights_folder import write_weights
-    from keras_mae.models import ImageClassifier, SimMIM
+    from keras_mae.models import ImageClassifier, ImageSegmenter, SimMIM
+    from keras_mae.models.masked_image_model import MaskedImageModel
     from keras_mae.models.saved_files import load_model_file
     from keras_mae.trainers import pictures, run
     from keras_mae.trainers.trained_model import find_model
@@ -158,7 +159,7 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     weights = write_weights(kept, folder, licence, trained.seen.get("class_names") or (), trained.crop_ratio)
     losses = run_facts.losses_of(home)
     if losses:
-        title = "training loss" if is_classifier else "pretraining loss (masked patches)"
+        title = "pretraining loss (masked patches)" if isinstance(model, MaskedImageModel) else "training loss"
         pictures.save(pictures.loss_curve(losses, title=title), os.path.join(folder, CURVE))
     else:
         _log.info("%s has no log: the card has no curve of the loss", path)
@@ -167,13 +168,14 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
         shutil.copyfile(picture, os.path.join(folder, os.path.basename(picture)))
     if shown:
         _log.info("the card shows training images, in %s", ", ".join(map(os.path.basename, shown)))
-    elif not is_classifier:
+    elif isinstance(model, MaskedImageModel):
         _log.info("%s has no pictures: the card has none; keras-mae reconstruct --run=%s draws them", path, path)
     recipe, settings = run_facts.nearest_recipe(config)
+    methods = {SimMIM: "simmim", ImageClassifier: "image-classification", ImageSegmenter: "image-segmentation"}
     card = ModelCard(
         name=name,
         summary=_summary(config.program, model, weights.model, best),
-        method="simmim" if isinstance(model, SimMIM) else "image-classification" if is_classifier else "mae",
+        method=next((tag for kind, tag in methods.items() if isinstance(model, kind)), "mae"),
         licence=licence,
         origin=origin,
         data=run_facts.data_of(home, model.encoder),
@@ -231,6 +233,9 @@ def _summary(program: str, model: Any, kept: Any, best: bool) -> str:
     if program == "pretrain":
         kind = {"MaskedAutoencoder": "a masked autoencoder (MAE)"}.get(type(model).__name__, type(model).__name__)
         return f"The encoder of {kind}, pretrained on images without labels: {sizes}."
+    if program == "segment":
+        of_epoch = ", from the epoch with the best mean IoU" if best else ""
+        return f"The encoder of a segmenter{of_epoch}: {sizes}. The segmenter's head is not in the files."
     of_epoch = ", from the epoch with the best accuracy" if best else ""
     if kept is model:
         return f"A classifier of {model.num_classes} classes{of_epoch}: {sizes}, and a linear layer."

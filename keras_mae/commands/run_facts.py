@@ -17,6 +17,8 @@ from keras_mae.trainers.run import BEST, CONFIG, LOG, PICTURES, RECONSTRUCTIONS,
 from keras_mae.trainers.settings import Config, short_names, values_of
 from keras_mae.trainers.trained_model import find_model, is_ours
 
+# What a run's results measure, and its name on a card
+_MEASURES = {"top1": "top-1", "top5": "top-5", "mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
 _GIVEN = ("encoder.run", "encoder.init", "run.init")  # settings with a flag of their own
 
 
@@ -186,13 +188,13 @@ def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
     _, data = folder.config()
     where = f"{results['program']}, {results.get('validation_images')} images of `{shown_data(data)}`"
     best = results.get("best") if of_best else None
-    measured = {"top1": best["top1"]} if best else {name: results[name] for name in ("top1", "top5") if name in results}
+    measured = {name: (best or results)[name] for name in _MEASURES if name in (best or results)}
     chosen = f", the best of {results.get('epochs')} epochs on these images" if best else ""
     rows = []
     for name, value in measured.items():
         by_k = value if isinstance(value, dict) else {None: value}
         for k, share in by_k.items():
-            said = f"{name.replace('top', 'top-')}{'' if k is None else f', k = {k}'} ({where}{chosen})"
+            said = f"{_MEASURES[name]}{'' if k is None else f', k = {k}'} ({where}{chosen})"
             rows.append((said, f"{100 * share:.1f} %"))
     if "majority_share" in results:
         rows.append((f"always the largest class ({where})", f"{100 * results['majority_share']:.1f} %"))
