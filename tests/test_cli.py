@@ -18,8 +18,8 @@ from tests.typed import keras_mae, refused
 
 SETTINGS = [f"--set={setting}" for setting in TINY]
 NAMES = (
-    "demo, pretrain, finetune, linear-probe, knn, embed, neighbours, duplicates, outliers, map, predict, attention, "
-    "reconstruct, export, convert, card, push, stats, tfrecords, recipes"
+    "demo, pretrain, finetune, segment, linear-probe, knn, embed, neighbours, duplicates, outliers, map, predict, "
+    "attention, reconstruct, export, convert, card, push, stats, tfrecords, recipes"
 )
 RECIPE = ["--recipe=mae_small_images", *SETTINGS]
 
@@ -66,7 +66,7 @@ def test_version_and_recipes(capsys):
     assert cli.main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     programs = {line for line in lines if not line.startswith(" ")}
-    assert programs == {f"for keras-mae {program}:" for program in ("pretrain", "finetune", "linear-probe")}
+    assert programs == {f"for keras-mae {program}:" for program in ("pretrain", "finetune", "segment", "linear-probe")}
     listed = [line for line in lines if line not in programs]
     assert sorted(line.split()[0] for line in listed) == recipes.names()
     assert all(line.endswith(recipes.title(line.split()[0])) for line in listed)

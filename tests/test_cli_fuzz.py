@@ -24,6 +24,7 @@ from keras_mae.retrieval import write_vectors
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.knn_config import KnnConfig
+from keras_mae.trainers.segment_config import SegmentConfig
 from keras_mae.trainers.settings import short_names, values_of
 from tests.base import run_python
 from tests.drawn import TINY, write, write_pictures
@@ -33,6 +34,7 @@ CODES = (0, 1, 2, 130, 143)
 CONFIGS = {
     "pretrain": (PretrainConfig, "mae_small_images"),
     "finetune": (FinetuneConfig, "finetune_small_images"),
+    "segment": (SegmentConfig, "segment_small_images"),
     "linear-probe": (ProbeConfig, "probe_small_images"),
     "knn": (KnnConfig, None),
 }
@@ -40,6 +42,7 @@ CONFIGS = {
 SMALL = {
     "pretrain": (*TINY, "epochs=1", "warmup_epochs=0"),
     "finetune": ("image_size=(16,16)", "epochs=1", "warmup_epochs=0", "batch_size=4"),
+    "segment": ("image_size=(16,16)", "epochs=1", "warmup_epochs=0", "batch_size=4"),
     "linear-probe": ("image_size=(16,16)", "epochs=1", "warmup_epochs=0", "batch_size=4"),
     "knn": ("k=(1,)",),
 }
@@ -168,7 +171,7 @@ def make_world(folder, quick=False):
     write_pictures(os.path.join(folder, "bad"), 3, corrupt=(0, 1, 2))
     os.makedirs(os.path.join(folder, "empty"))
     pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3)).astype("uint8")
-    np.savez(os.path.join(folder, "photos.npz"), images=pixels, labels=np.arange(20) % 2)
+    np.savez(os.path.join(folder, "photos.npz"), images=pixels, labels=np.arange(20) % 2, masks=pixels[..., 0] % 2)
     names = [f"{number}.png" for number in range(20)]
     header = {"data": f"npz:{folder}/photos.npz", "image_shape": [16, 16, 3]}
     vectors = np.random.default_rng(1).standard_normal((20, 8))

@@ -15,8 +15,11 @@ from keras_mae.trainers.classifier_config import ClassifierConfig
 from keras_mae.trainers.first_weights import FirstWeights, TrainingT, channels_of, find_weights, with_statistics
 from keras_mae.trainers.labelled_data import check_channels
 from keras_mae.trainers.run import RunFolder, digest_of
+from keras_mae.trainers.segment_config import SegmentConfig
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights
+
+EncoderConfig = ClassifierConfig | SegmentConfig
 
 _log = logging.getLogger("keras_mae")
 _OWN = ("channels", "patch_size", "hidden_dim", "num_layers", "num_heads", "position_temperature", "mean", "std")
@@ -24,7 +27,7 @@ _OF_PRESET = ("patch_size", "hidden_dim", "num_layers", "num_heads")
 _OF_IMAGES = ("channels", "mean", "std")  # published weights are adapted to these
 
 
-def choose_encoder(config: ClassifierConfig, drop_path_rate: float = 0.0) -> tuple[Encoder, dict[str, Any] | None]:
+def choose_encoder(config: EncoderConfig, drop_path_rate: float = 0.0) -> tuple[Encoder, dict[str, Any] | None]:
     """The encoder that a config names, in its dtype policy and for its image size.
 
     Returns:
@@ -57,7 +60,7 @@ def record_of(own: Weights) -> dict[str, Any] | None:
     return {"source": source, "format": "keras", "digest": digest_of(trained.path), "licence": trained.licence}
 
 
-def _published(config: ClassifierConfig, drop_path_rate: float) -> tuple[Encoder, dict[str, Any]]:
+def _published(config: EncoderConfig, drop_path_rate: float) -> tuple[Encoder, dict[str, Any]]:
     own = config.encoder
     weights = find_weights(own)
     weights.say()
@@ -143,7 +146,7 @@ def missing_arguments(own: Any, weights: FirstWeights, remedy: str) -> dict[str,
     return found
 
 
-def _from_run(config: ClassifierConfig, trained: str, drop_path_rate: float) -> Encoder:
+def _from_run(config: EncoderConfig, trained: str, drop_path_rate: float) -> Encoder:
     source = load_encoder(trained)
     found = {name: getattr(source, name, None) for name in (*_OF_PRESET, "position_temperature")}
     pixels = source.normalize_pixels
@@ -174,7 +177,7 @@ def load_encoder(path: str) -> Encoder:
     return encoder
 
 
-def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> Encoder:
+def _from_scratch(config: EncoderConfig, drop_path_rate: float) -> Encoder:
     own = config.encoder
     if own.preset is None:
         raise ValueError(
@@ -185,7 +188,7 @@ def _from_scratch(config: ClassifierConfig, drop_path_rate: float) -> Encoder:
     return ViTEncoder.from_preset(own.preset, **own.arguments(), drop_path_rate=drop_path_rate, dtype=dtype)
 
 
-def _check_same(config: ClassifierConfig, found: Mapping[str, Any], source: str, besides: tuple[str, ...] = ()) -> None:
+def _check_same(config: EncoderConfig, found: Mapping[str, Any], source: str, besides: tuple[str, ...] = ()) -> None:
     """Refuses an encoder that differs from the config or from its preset, but in the settings `besides`."""
     asked = {name: getattr(config.encoder, name) for name in _OWN}
     if config.encoder.preset is not None:

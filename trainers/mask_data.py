@@ -63,9 +63,9 @@ def masked_sources(config: SegmentConfig, data: str) -> MaskedSources:
     _set_masks(dataclasses.replace(own.masks(), num_classes=num_classes), train, validation)
     counts, read = _counted(train, num_classes)
     num_classes = num_classes or len(counts)
-    _set_masks(dataclasses.replace(own.masks(), num_classes=num_classes), train, validation)
     names = names or [str(number) for number in range(num_classes)]
     _look_at_classes(names, counts, read, own)
+    _set_masks(dataclasses.replace(own.masks(), num_classes=num_classes), train, validation)
     train.class_names = validation.class_names = names
     return MaskedSources(train, validation, names)
 

@@ -21,6 +21,7 @@ from keras_mae.trainers.features import ENCODED
 from keras_mae.trainers.first_weights import find_weights
 from keras_mae.trainers.free_memory import Memory, find_memory
 from keras_mae.trainers.model_parts import MAE, Transformer
+from keras_mae.trainers.segment_config import SegmentConfig
 from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import any_worker, is_multiworker
 from keras_mae.trainers.trained_model import find_model
@@ -122,7 +123,7 @@ def _pretraining(config: PretrainConfig) -> tuple[int, int, int] | None:
     return trainable + fixed, trainable, sum(numbers)
 
 
-def _classifier(config: FinetuneConfig | ProbeConfig) -> tuple[int, int, int] | None:
+def _classifier(config: FinetuneConfig | ProbeConfig | SegmentConfig) -> tuple[int, int, int] | None:
     """As `_pretraining`; images pass the blocks that are not trained one block at a time."""
     own = config.encoder
     run = run_of(own)

@@ -89,7 +89,7 @@ def predict_masks(
         try:
             for image in whole_images(source, model.encoder.image_shape[-1], corrupt):
                 predicted = whole(image.image)
-                path = os.path.join(made, paths[image.index])
+                path = os.path.join(made, paths[image.number])
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 as_mask(predicted + first, len(names) + first).save(path)
                 if report is not None and image.mask is not None:
@@ -138,7 +138,7 @@ def mask_names(source: Source) -> list[str]:
     """The path of each image's mask in the folder of masks."""
     folder, indices = source, np.arange(source.num_images)
     while isinstance(folder, Subset):
-        folder, indices = folder.source, folder.indices[indices]
+        indices, folder = folder.indices[indices], folder.source
     if not isinstance(folder, FolderSource):
         return [f"{index:06}.png" for index in indices.tolist()]
     names = [folder.relative_name(index) for index in indices.tolist()]

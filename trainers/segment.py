@@ -224,10 +224,11 @@ def measure(
     report, whole = PixelReport(class_names), WholeSegmentation(segmenter, config.data.evaluation)
     for image in whole_images(source, segmenter.encoder.image_shape[-1], corrupt):
         predicted = whole(image.image)
-        report.add(image.mask, predicted)
+        if image.mask is not None:
+            report.add(image.mask, predicted)
         if pictures is not None and report.num_images <= _DRAWN:
             os.makedirs(pictures, exist_ok=True)
             picture = segmentation_picture(image.image, image.mask, predicted, class_names)
-            picture.save(os.path.join(pictures, f"{image.index:05}.png"), optimize=True)
+            picture.save(os.path.join(pictures, f"{image.number:05}.png"), optimize=True)
     corrupt.check()
     return report

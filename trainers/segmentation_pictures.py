@@ -60,8 +60,10 @@ def segmentation_picture(
 def _with_legend(picture: Image.Image, found: Sequence[int], class_names: Sequence[str]) -> Image.Image:
     """The picture, with the colours and names of classes below."""
     colours = class_colours(len(class_names))
-    entries = [(class_names[k], tuple(colours[k].tolist())) for k in found if k >= 0][:_LISTED]
-    entries += [(_UNLABELLED, _NO_LABEL)] if -1 in found else []
+    entries = [(class_names[k], tuple(colours[k].tolist())) for k in found if k >= 0]
+    more = len(entries) - _LISTED
+    entries = entries[:_LISTED] + ([(_UNLABELLED, _NO_LABEL)] if -1 in found else [])
+    entries += [(f"and {more} more", _PAPER)] if more > 0 else []
     font, x, y, places = ImageFont.load_default(12), _GAP, 0, []
     for name, _ in entries:
         width = _SWATCH + 4 + int(font.getlength(name)) + 2 * _GAP

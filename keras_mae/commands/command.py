@@ -44,7 +44,8 @@ def check_output(values: flags.FlagValues) -> None:
     for flag in ("data", "validation_data", "run", "init"):
         given = str(values[flag].value or "") if flag in values else ""
         path = given if flag in ("run", "init") else given.rpartition(":")[2]
-        if path and os.path.realpath(path) == output:
+        paths = path.split(",") if "pairs:" in given else [path]
+        if any(path and os.path.realpath(path) == output for path in paths):
             more = "; to continue the run that is there, give --resume in place of --init" if flag == "init" else ""
             raise ValueError(f"--output={values.output} is what --{flag} is read from; name another folder{more}")
 

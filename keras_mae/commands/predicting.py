@@ -56,20 +56,25 @@ def _check(values: flags.FlagValues) -> None:
     from keras_mae.trainers.prediction_files import PredictionFiles
     from keras_mae.trainers.trained_model import find_model
 
-    if writes_masks(values.run):
-        return check_folder(values.output, values.overwrite)
-    PredictionFiles(values.output).check(values.overwrite)
+    masks = writes_masks(values.run)
+    if masks and values["k"].present:
+        raise ValueError(
+            f"--k is for classes of images; {values.run} is a run of segment, whose masks hold one a pixel"
+        )
+    check_folder(values.output, values.overwrite) if masks else PredictionFiles(values.output).check(values.overwrite)
     place = os.path.realpath(values.data.rpartition("folder:")[2])
     if "folder:" in values.data and os.path.realpath(values.output).startswith(os.path.join(place, "")):
         raise ValueError(
             f"--output={values.output} lies in the folder of the images, to which its picture would belong; name "
             "another --output"
         )
+    if masks:
+        return
     config = find_model(values.run, run.MODEL).config
     if config is not None and not isinstance(config, ClassifierConfig):
         raise ValueError(
-            f"{values.run} is a run of keras-mae {config.program}, and predict tells classes, labels and numbers: it "
-            "needs a run of finetune or linear-probe"
+            f"{values.run} is a run of keras-mae {config.program}, and predict tells classes, labels, numbers and "
+            "masks: it needs a run of finetune, linear-probe or segment"
         )
 
 
@@ -104,9 +109,8 @@ def _predict_masks(values: flags.FlagValues) -> None:
     from keras_mae.trainers.predict_masks import predict_masks
 
     as_served = lambda model: model_in_dtype(model, None)  # noqa: E731  as for classes
-    results = predict_masks(
-        values.run, values.data, values.output, values.split, overwrite=values.overwrite, as_served=as_served
-    )
+    together = values.batch_size if values["batch_size"].present else 8
+    results = predict_masks(values.run, values.data, values.output, values.split, together, values.overwrite, as_served)
     if results["report"]:
         print("\n".join(pixel_lines(results["report"])))
     print(f"wrote {values.output}: {results['images']} masks, {len(results['skipped'])} images skipped")

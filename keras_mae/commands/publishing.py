@@ -158,7 +158,8 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     kept = model if is_classifier else model.encoder
     if not isinstance(model, (ImageClassifier, MaskedImageModel)):
         _log.info("no library here has a place for a %s: its encoder is written alone", type(model).__name__)
-    weights = write_weights(kept, folder, licence, trained.seen.get("class_names") or (), trained.crop_ratio)
+    names = trained.seen.get("label_names") or trained.seen.get("class_names") or ()
+    weights = write_weights(kept, folder, licence, names, trained.crop_ratio)
     losses = run_facts.losses_of(home)
     if losses:
         title = "pretraining loss (masked patches)" if config.program == "pretrain" else "training loss"

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from keras_mae.checkpoints.known_files import licence_of
@@ -17,9 +17,13 @@ from keras_mae.trainers.run import BEST, CONFIG, LOG, PICTURES, RECONSTRUCTIONS,
 from keras_mae.trainers.settings import Config, short_names, values_of
 from keras_mae.trainers.trained_model import find_model, is_ours
 
-_SHOWN: dict[str, Callable[[float], str]] = {  # measures in results.json
-    **dict.fromkeys(("top1", "top5", "mean_iou"), lambda share: f"{100 * share:.1f} %"),
-    **dict.fromkeys(("auc", "normalised_rmse", "mae", "rmse", "r2"), lambda number: f"{number:.4g}"),
+_SHARES = {"top1": "top-1", "top5": "top-5", "mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
+_NUMBERS = {
+    "auc": "mean AUC",
+    "normalised_rmse": "RMSE of normalised numbers",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R2",
 }
 _GIVEN = ("encoder.run", "encoder.init", "run.init")  # settings with a flag of their own
 
@@ -192,13 +196,14 @@ def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
     best = results.get("best") if of_best else None
     chosen = f", the best of {results.get('epochs')} epochs on these images" if best else ""
     rows = []
-    for name, shown in _SHOWN.items():
+    for name, title in (_SHARES | _NUMBERS).items():
         value = (best or results).get(name)
         for key, number in (value if isinstance(value, dict) else {None: value}).items():
             if number is None:
                 continue
             of = "" if key is None else f", k = {key}" if results["program"] == "knn" else f", {key}"
-            rows.append((f"{name.replace('top', 'top-').replace('_', ' ')}{of} ({where}{chosen})", shown(number)))
+            shown = f"{100 * number:.1f} %" if name in _SHARES else f"{number:.4g}"
+            rows.append((f"{title}{of} ({where}{chosen})", shown))
     if "majority_share" in results:
         rows.append((f"always the largest class ({where})", f"{100 * results['majority_share']:.1f} %"))
     return rows

@@ -45,7 +45,7 @@ def _check(values: flags.FlagValues) -> None:
 def _segment(values: flags.FlagValues) -> None:
     from keras_mae.trainers.segment import segment
 
-    started = {flag: values[flag].value for flag in ("resume", "overwrite", "strategy", "tpu")}
+    started: dict[str, Any] = {flag: values[flag].value for flag in ("resume", "overwrite", "strategy", "tpu")}
     results = segment(config_of(values, _PROGRAM), values.data, values.output, **started)
     best = results["best"]
     if "mean_iou" in results:

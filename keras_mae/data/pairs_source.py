@@ -30,6 +30,7 @@ class PairsSource(FolderSource):
         masks: the folder of the masks, PNG files of gray levels or palettes, see `decode_mask`.
 
     Attributes:
+        masks_path: the folder of the masks.
         mask_paths: of the masks, in the order of the images.
     """
 
@@ -40,6 +41,7 @@ class PairsSource(FolderSource):
             raise ValueError(f"pairs:{images},{masks}: images and masks lie in two folders, this is one")
         super().__init__(images)
         found = FolderSource(masks)
+        self.masks_path = found.path
         if masks.startswith(os.path.join(self.path, "")):  # masks below the images are no images
             of_masks = set(found.paths)
             self._keep([number for number, path in enumerate(self.paths) if path not in of_masks])

@@ -115,7 +115,7 @@ class TrainingData:
         def row_at(position, example):
             epoch, index = drawn(position // local, position % local)
             seed = ExampleSeed.of(self.seed, epoch, index)
-            if isinstance(self.augmentation, JointAugmentation):
+            if joint:
                 image, mask = source.pixels(example["image"], image_shape[-1]), source.mask(example["mask"])
                 image, mask = self.augmentation(image, mask, image_shape, seed)
                 return {**example, "image": image, "mask": mask}
@@ -125,7 +125,8 @@ class TrainingData:
                 image = self.augmentation(source.pixels(example["image"], image_shape[-1]), image_shape, seed)
             return {**example, "image": image}
 
-        if batched.applies_to(self.augmentation, source.image_shape, image_shape):
+        augmentation, joint = self.augmentation, isinstance(self.augmentation, JointAugmentation)
+        if isinstance(augmentation, Augmentation) and batched.applies_to(augmentation, source.image_shape, image_shape):
             batches = tf.data.Dataset.range(step, _ENDLESS).map(batch_at, tf.data.AUTOTUNE)
         else:
             maker = RowMaker(source, lambda position: drawn(position // local, position % local)[1], row_at)
@@ -135,7 +136,7 @@ class TrainingData:
             batches = transform(batches, self.seed, step)
         if self.with_labels and source.class_weights is not None:
             batches = weighted(batches, source.class_weights)
-        beside = "mask" if isinstance(self.augmentation, JointAugmentation) else "label" if self.with_labels else None
+        beside = "mask" if joint else "label" if self.with_labels else None
         batches = handed_out(batches, self.corrupt, beside)
         return untuned(batches, one_thread_each=source.encoded).prefetch(tf.data.AUTOTUNE)
 

@@ -16,6 +16,7 @@ import numpy as np
 from keras_mae.data.array_source import ArraySource
 from keras_mae.data.folder_source import FolderSource
 from keras_mae.data.memory_source import MemorySource
+from keras_mae.data.pairs_source import PairsSource
 from keras_mae.data.record_index import HEADER
 from keras_mae.data.record_source import RecordSource
 from keras_mae.data.relabelled import Relabelled
@@ -181,6 +182,8 @@ def _add(digest, source: Source) -> None:
     elif isinstance(source, FolderSource):
         for index in range(source.num_images):
             digest.update(os.fsencode(source.relative_name(index)) + b"\0")
+        if isinstance(source, PairsSource):  # other masks of the same images lie in another folder beside them
+            digest.update(os.fsencode(os.path.relpath(source.masks_path, source.path)))
     elif isinstance(source, RecordSource):
         digest.update("\0".join(map(os.path.basename, source.paths)).encode("utf-8", "surrogateescape"))
         for column in (source.index.file, source.index.offset, source.index.length):

@@ -57,12 +57,12 @@ class Whole(NamedTuple):
     """An image of its own size.
 
     Attributes:
-        index: in the source.
+        number: of the image in the source.
         image: uint8 or uint16 `(H, W, C)`.
         mask: int32 `(H, W)`, `IGNORED` without label; None if the source has no masks.
     """
 
-    index: int
+    number: int
     image: np.ndarray
     mask: np.ndarray | None
 

@@ -96,6 +96,6 @@ def test_a_run_without_a_classifier(capfd, tmp_path):
     folder = write_run(tmp_path / "run", PretrainConfig())
     line = refused(capfd, "predict", f"--run={folder}", "--data=digits", f"--output={tmp_path / 'p.csv'}")
     assert line == (
-        f"keras-mae predict: {folder} is a run of keras-mae pretrain, and predict tells classes, labels and numbers: "
-        "it needs a run of finetune or linear-probe"
+        f"keras-mae predict: {folder} is a run of keras-mae pretrain, and predict tells classes, labels, numbers and "
+        "masks: it needs a run of finetune, linear-probe or segment"
     )

@@ -178,6 +178,16 @@ def test_masks_that_cannot_be_used_at_all(tmp_path):
         count_classes(open_source(f"pairs:{tmp_path}/images,{tmp_path}/masks"))
 
 
+def test_a_cache_with_other_masks_of_the_same_images_is_refused(tmp_path):
+    specification, _ = write_scenes(tmp_path, SIZES[:2])
+    open_source(f"disk:{tmp_path}/cache:{specification}")
+    shutil.copytree(tmp_path / "masks", tmp_path / "better_masks")
+    with pytest.raises(
+        ValueError, match="cache: does not hold what pairs:.*better_masks has: of 2 images the images are"
+    ):
+        open_source(f"disk:{tmp_path}/cache:pairs:{tmp_path}/images,{tmp_path}/better_masks")
+
+
 def test_changed_masks_of_an_array_are_seen(tmp_path):
     images, masks = (np.stack(column) for column in zip(*[scene(16, 16, seed) for seed in range(4)]))
     summaries = []

@@ -22,6 +22,7 @@ from keras_mae.trainers.model_parts import (
     Transformer,
     Units,
 )
+from keras_mae.trainers.segment_config import SegmentConfig
 from keras_mae.trainers.settings import changed, parts_of, replaced
 from tests.trainers.pretraining import of
 
@@ -122,14 +123,16 @@ def test_json_is_nested_and_names_the_kinds():
     assert record["optimizer"]["epochs"] == 800
 
 
-@pytest.mark.parametrize("kind", [PretrainConfig, FinetuneConfig, ProbeConfig])
+@pytest.mark.parametrize("kind", [PretrainConfig, FinetuneConfig, SegmentConfig, ProbeConfig])
 def test_json_says_which_program(kind):
     config = changed(kind(), ["epochs=3", "image_size=(32, 32)", "std=(0.1,)"])
     record = json.loads(json.dumps(to_json(config)))
     assert record["program"] == kind.program and from_json(record) == config
     with pytest.raises(ValueError, match="there is no setting 'program'"):
         changed(config, ["program=x"])
-    with pytest.raises(ValueError, match="the config is one of 'sing'; this version knows pretrain, finetune, linear"):
+    with pytest.raises(
+        ValueError, match="the config is one of 'sing'; this version knows pretrain, finetune, segment, linear"
+    ):
         from_json({"program": "sing"})
 
 

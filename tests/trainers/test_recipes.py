@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data import open_source
-from keras_mae.trainers import finetune, linear_probe, recipes
+from keras_mae.data import ArraySource, open_source
+from keras_mae.trainers import finetune, linear_probe, recipes, segment
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.model_parts import Transformer
@@ -137,6 +137,35 @@ def test_probing_takes_a_step(name, squares, source):
     probe = linear_probe.build(config, 6)
     optimizer = config.optimizer.build(probe, steps=1)
     step(probe, optimizer, linear_probe.prepared(probe, config, source, source).training)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", OF["segment"])
+def test_segmentation_takes_a_step(name):
+    """In crops of the recipe's augmentation."""
+    config = replaced(
+        recipes.load(name), preset="vit_tiny_patch16", image_size=(16, 16), patch_size=(8, 8), hidden_dim=12,
+        num_layers=1, num_heads=3, batch_size=4, epochs=2, warmup_epochs=0.5,
+    )  # fmt: skip
+    draw = np.random.default_rng(0)
+    images, masks = draw.integers(0, 256, (4, 20, 24, 3)).astype("uint8"), draw.integers(0, 4, (4, 20, 24))
+    segmenter = segment.build(config, 4)
+    batch = first_batch(segment.training_data(segmenter, config, ArraySource(images, masks=masks)))
+    segmenter.compile(optimizer=config.optimizer.build(segmenter, steps=1), run_eagerly=True)
+    before = weights_of(segmenter.masks)
+    assert np.isfinite(segmenter.fit(tf.data.Dataset.from_tensors(batch), shuffle=False, verbose=0).history["loss"][0])
+    assert any((new != old).any() for new, old in zip(weights_of(segmenter.masks), before, strict=True))
+    assert all(np.isfinite(weight).all() for weight in weights_of(segmenter))
+
+
+def test_the_paper_s_recipe_for_ade20k():
+    """Appendix A.4, and mmsegmentation's peak learning rate of 1e-4 for batches of 16."""
+    config = recipes.load("segment_vit_base")
+    assert config.optimizer.peak_learning_rate == pytest.approx(1e-4)
+    assert (config.optimizer.epochs, config.optimizer.batch_size, config.encoder.image_size) == (100, 16, (512, 512))
+    assert (config.optimizer.layer_decay, config.encoder.drop_path_rate) == (0.65, 0.1)
+    steps = 20_210 // 16  # images of ADE20K to train on
+    assert config.optimizer.schedule(steps).warmup_steps == pytest.approx(1500, rel=0.02)
 
 
 def test_unknown_recipe_shows_the_near_ones():
