@@ -3,7 +3,7 @@
 Imported and shipped as `keras_mae.export`.
 """
 
-from keras_mae.export.saved_model import export_autoencoder, export_classifier, export_encoder
+from keras_mae.export.saved_model import export_autoencoder, export_classifier, export_encoder, export_head
 from keras_mae.export.serving import write_models_config
 from keras_mae.export.tfsm_layer import mend_names
 from keras_mae.export.verify import VerificationError
@@ -13,6 +13,7 @@ __all__ = [
     "export_autoencoder",
     "export_classifier",
     "export_encoder",
+    "export_head",
     "mend_names",
     "write_models_config",
 ]

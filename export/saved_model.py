@@ -19,10 +19,11 @@ from keras_mae.export import exchange_formats, serving
 from keras_mae.export.folder_aside import folder_aside
 from keras_mae.export.served_autoencoder import ServedAutoencoder
 from keras_mae.export.served_classifier import ServedClassifier
+from keras_mae.export.served_head import ServedHead
 from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import verify_export
 from keras_mae.layers import AttentivePooling
-from keras_mae.models import ImageClassifier
+from keras_mae.models import ImageClassifier, ImageHead
 from keras_mae.models.masked_image_model import MaskedImageModel
 
 FORMATS = ("savedmodel", *exchange_formats.FILES)
@@ -121,6 +122,8 @@ def export_classifier(
       string `(B,)`
     - `classify`: `images` uint8 `(B, H, W, C)` -> the same and `logits` `(B, K)`
 
+    A classifier of several labels at once gives no `class_id` and no `label`.
+
     Args:
         classifier: to export.
         directory, version, crop_ratio, images, dtype, pixel_dtype, decoding, licence: as for `export_encoder`.
@@ -138,6 +141,45 @@ def export_classifier(
         return ServedClassifier(model, labels, crop_ratio, pixel_dtype, decoding)
 
     return _export(classifier, make, directory, version, images, dtype, format, licence)
+
+
+def export_head(
+    head: ImageHead,
+    directory: str,
+    version: int = 1,
+    labels: Sequence[str] | None = None,
+    crop_ratio: float = 0.875,
+    images: np.ndarray | None = None,
+    dtype: str | None = None,
+    format: str = "savedmodel",
+    pixel_dtype: str = "auto",
+    decoding: Decoding = Decoding(),
+    licence: str | None = None,
+) -> str:
+    """Writes `<directory>/<version>/`, as `export_encoder` does, for an `ImageRegressor` or a head of your own.
+
+    Signatures, with the outputs of a call in float32: a regressor's are called `values`, `(B, T)`, those of another
+    head `outputs`, or as in the dict that it returns.
+
+    - `serving_default`: `image_bytes` string `(B,)` -> outputs
+    - `predict`: `images` uint8 `(B, H, W, C)` -> outputs
+
+    Args:
+        head: to export.
+        directory, version, crop_ratio, images, dtype, format, pixel_dtype, decoding, licence: as for `export_encoder`.
+        labels: names of the T numbers, also written to `assets/labels.txt`; None for none.
+
+    Returns:
+        The path `<directory>/<version>`.
+
+    Raises:
+        ValueError, VerificationError: as for `export_encoder`.
+    """
+
+    def make(model: ImageHead) -> ServedModel:
+        return ServedHead(model, labels, crop_ratio, pixel_dtype, decoding)
+
+    return _export(head, make, directory, version, images, dtype, format, licence)
 
 
 def export_autoencoder(
@@ -228,7 +270,7 @@ def _write_saved_model(served: ServedModel, path: str, name: str) -> None:
     signatures = served.signatures()
     with tempfile.TemporaryDirectory() as folder:
         assets = {"metadata.json": json.dumps(served.metadata(), indent=2)}
-        if isinstance(served, ServedClassifier):
+        if isinstance(served, (ServedClassifier, ServedHead)) and served.labels is not None:
             assets["labels.txt"] = "\n".join(served.labels)
         served.assets = [tf.saved_model.Asset(_text_file(folder, file, text)) for file, text in assets.items()]
         tf.saved_model.save(served, path, signatures=signatures)

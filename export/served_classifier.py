@@ -15,6 +15,8 @@ from keras_mae.models import ImageClassifier
 class ServedClassifier(ServedModel):
     """A classifier that gives probabilities and the name of the most likely class.
 
+    Of several labels at once it gives the probability of each, and no class.
+
     Args:
         classifier: to serve.
         labels: the names of the classes in order; None for `"0"`, `"1"`, ...
@@ -40,11 +42,13 @@ class ServedClassifier(ServedModel):
             raise ValueError(f"one label a class is needed: got {len(names)} for {classifier.num_classes} classes")
         super().__init__(classifier, classifier.encoder, crop_ratio, pixel_dtype, decoding)
         self._labels = lambda: names
-        call = classifier.__call__
+        call, several = classifier.__call__, classifier.multi_label
 
         @tf.function
         def classify(images):
             logits = call(images, training=False)
+            if several:
+                return {"probabilities": tf.math.sigmoid(logits), "logits": logits}
             class_id = tf.argmax(logits, axis=-1)
             label = tf.gather(tf.constant(names), class_id)
             return {"probabilities": tf.nn.softmax(logits), "class_id": class_id, "label": label, "logits": logits}
@@ -60,4 +64,5 @@ class ServedClassifier(ServedModel):
         return self._labels()
 
     def metadata(self) -> dict[str, Any]:
-        return {**super().metadata(), "labels": list(self.labels)}
+        classifier: Any = self._live()[0]
+        return {**super().metadata(), "labels": list(self.labels), "multi_label": classifier.multi_label}

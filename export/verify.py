@@ -117,7 +117,7 @@ def _difference(expected: np.ndarray, found: np.ndarray, undecided: Any, toleran
 
 def _undecided(outputs: dict[str, np.ndarray], tolerance: float) -> Any:
     """Whether the two most likely classes of an example are so close that round-off may swap them."""
-    if "probabilities" not in outputs:
+    if "class_id" not in outputs:
         return False
     second, first = np.sort(outputs["probabilities"], axis=-1)[:, -2:].T
     return first - second <= 2 * tolerance

@@ -29,7 +29,7 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     flags.DEFINE_integer("version", 1, "the version to write; versions are never overwritten", flag_values=values)
     flags.DEFINE_enum(
-        "model", "encoder", ["encoder", "classifier", "autoencoder"],
+        "model", "encoder", ["encoder", "classifier", "regressor", "autoencoder"],
         "what to export: the encoder in the model, or all of it, which must then be of this kind",
         flag_values=values,
     )  # fmt: skip
@@ -47,7 +47,8 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     flags.DEFINE_string(
         "labels", None,
-        "a text file with a classifier's class names, one a line; the names of the run's data if not given",
+        "a text file with the names of a classifier's classes or a regressor's numbers, one a line; the names of the "
+        "run's data if not given",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string(
@@ -70,9 +71,10 @@ def _check(values: flags.FlagValues) -> None:
         if os.path.exists(values.output):
             raise ValueError(f"{values.output} is there already: choose another output")
         values["format"].value = format
-    for flag, model in (("pooling", "encoder"), ("normalize", "encoder"), ("labels", "classifier")):
-        if values[flag].present and values.model != model:
-            raise ValueError(f"--{flag} is for --model={model}; the model is {values.model}")
+    named = ("classifier", "regressor")
+    for flag, kinds in (("pooling", ("encoder",)), ("normalize", ("encoder",)), ("labels", named)):
+        if values[flag].present and values.model not in kinds:
+            raise ValueError(f"--{flag} is for --model={' or '.join(kinds)}; the model is {values.model}")
     if values.model == "autoencoder" and values.format != "savedmodel":
         raise ValueError(f"an autoencoder is written as a SavedModel only, not as {values.format}")
     if values.labels and not os.path.isfile(values.labels):
@@ -175,6 +177,9 @@ def _write(values: flags.FlagValues, output: str) -> str:
     if values.model == "classifier":
         arguments["labels"] = _labels(values, trained, model.num_classes)
         return export.export_classifier(model, output, format=values.format, **arguments)
+    if values.model == "regressor":
+        arguments["labels"] = _labels(values, trained, model.num_outputs)
+        return export.export_head(model, output, format=values.format, **arguments)
     return export.export_autoencoder(model, output, **arguments)
 
 
@@ -193,12 +198,13 @@ def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -
     if values.labels:
         with open(values.labels, encoding="utf-8") as file:
             return file.read().splitlines()
-    names = trained.seen.get("class_names") or None
+    names = trained.seen.get("label_names") or trained.seen.get("class_names") or None
     if names is None and trained.folder is not None:
         logging.getLogger("keras_mae").info("the run's data name no classes: labels are numbers (--labels)")
+    what = "classes" if values.model == "classifier" else "numbers"
     if names is not None and len(names) != num_classes:
         raise ValueError(
-            f"the data of the run {trained.folder} name {len(names)} classes and the model has {num_classes}: give all "
+            f"the data of the run {trained.folder} name {len(names)} {what} and the model has {num_classes}: give all "
             "names in order with --labels=FILE, one a line"
         )
     return names
@@ -225,6 +231,7 @@ def load_for_export(path: str, kind: str):
     expected, names = {
         "encoder": (models.Encoder, "Encoder"),
         "classifier": (models.ImageClassifier, "ImageClassifier"),
+        "regressor": (models.ImageRegressor, "ImageRegressor"),
         "autoencoder": (MaskedImageModel, "MaskedAutoencoder or SimMIM"),
     }[kind]
     model = load_model_file(path)

@@ -13,6 +13,7 @@ from keras_mae.encoders.freezing import frozen_parts, model_from_config
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.slots import Slot
 from keras_mae.models.example_weights import check_weights, not_negative, weigh
+from keras_mae.models.labels import finite_rows
 from keras_mae.training import DataFault, GlobalBatchModel
 from keras_mae.training.objectives import Objectives, examples_like, without_invalid
 
@@ -63,6 +64,8 @@ class ImageHead(GlobalBatchModel):
     >>> model = AgeHead(mae.encoder)
     >>> model.compile(optimizer="adamw", loss="mse", metrics=["mae"])
     """
+
+    built: bool
 
     def __init__(
         self, encoder: Encoder, num_trainable_layers: float | None = None, seed: int = 0, **kwargs: Any
@@ -120,13 +123,7 @@ class ImageHead(GlobalBatchModel):
 
         Here labels are valid if they are finite.
         """
-        fine = tf.constant(True)
-        for each in tf.nest.flatten(labels):
-            each = tf.convert_to_tensor(each)
-            if each.dtype.is_floating:
-                finite = tf.math.is_finite(each)
-                fine = fine & tf.reduce_all(tf.reshape(finite, [tf.shape(each)[0], -1]), axis=1)
-        return labels, fine
+        return labels, finite_rows(labels)
 
     def label_sentence(self) -> str:
         """The sentence for invalid labels that a step has counted; `{count}` in it is their number."""

@@ -163,9 +163,8 @@ class Objectives:
         return of(labels, predictions)
 
     def _add_metric(self, output: Any, given: Any, weighted: bool) -> None:
-        if isinstance(given, str) and given.lower() in (*_ACCURACY, *_CROSSENTROPY):
-            of = self._accuracy if given.lower() in _ACCURACY else self._crossentropy
-            found, sees = keras.metrics.MeanMetricWrapper(of, name=given), True
+        if isinstance(given, str) and given.lower() in _ACCURACY:
+            found, sees = keras.metrics.MeanMetricWrapper(self._accuracy, name=given), True
         else:
             found = keras.metrics.get(given)
             sees = is_of_keras(found)

@@ -24,7 +24,12 @@ def mine(labels, predictions):
 
 CASES = {
     "sparse": (CLASSES, "softmax", "sparse_categorical_crossentropy", lambda: ["accuracy"]),
-    "column": (CLASSES[:, None], "softmax", "sparse_categorical_crossentropy", lambda: ["acc", "ce"]),
+    "column": (
+        CLASSES[:, None],
+        "softmax",
+        "sparse_categorical_crossentropy",
+        lambda: ["acc", "sparse_categorical_crossentropy"],
+    ),
     "one-hot": (
         ONE_HOT,
         "softmax",
@@ -215,7 +220,7 @@ def test_a_head_of_ones_own(tmp_path):
     np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
     np.testing.assert_allclose(logs["age_mae"], np.abs(outputs["age"] - labels["age"]).mean(), rtol=1e-5)
     assert set(logs) == {"loss", "age_mae", "sex_accuracy"}
-    assert set(model.fit(IMAGES, labels, verbose=0).history) == set(logs)
+    assert set(model.fit(IMAGES, labels, verbose=0).history) - {"skipped_steps"} == set(logs)
     groups = model.layer_groups()
     assert sum(len(group) for group in groups) == len(model.trainable_variables) < len(model.weights)
     assert len(groups[-1]) == 2 + 6 and [len(v.shape) for v in model.no_weight_decay()].count(1) >= 5
