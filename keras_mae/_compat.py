@@ -57,6 +57,14 @@ def index_of(optimizer: Any, variable: Any) -> int:
     return optimizer._get_variable_index(variable)
 
 
+def better(metric: Any) -> str | None:
+    """The mode of callbacks for a metric, "max" or "min"; None if it does not know.
+
+    Keras' callbacks look for it in the metrics that Keras' own `compile` has kept.
+    """
+    return {"up": "max", "down": "min"}.get(getattr(metric, "_direction", None) or "")
+
+
 def rename(weight: Any, name: str, path: str) -> None:
     """Renames a `keras.Variable`, whose public name and path are read-only."""
     weight._name, weight._path = name, path

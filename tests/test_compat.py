@@ -171,6 +171,16 @@ def test_a_variable_has_a_number_in_its_optimizer():
     assert not public, f"Keras' optimizers have {public}: use it in the place of index_of, see _compat.py"
 
 
+def test_a_metric_says_whether_more_is_better():
+    found = [_compat.better(metric) for metric in (keras.metrics.AUC(), keras.metrics.MeanAbsoluteError(), None)]
+    assert found == ["max", "min", None], (
+        "Keras' metrics do not say so by _direction any more: see how keras.callbacks.MonitorCallback finds the mode"
+    )
+    assert not hasattr(keras.metrics.Metric, "direction"), "there is a public way: take it in _compat.better"
+    callback = keras.callbacks.EarlyStopping(monitor="val_auc")
+    assert callback.mode == "auto"  # what `fit` replaces
+
+
 def test_a_variable_can_be_renamed_by_this_alone():
     """Whether a TFSMLayer needs it still: tests/export/test_reuse.py."""
     variable = keras.Variable([1.0], name="kernel:0")
