@@ -48,14 +48,6 @@ def called_by_fit(arguments: Mapping[str, Any]) -> bool:
     return bool(arguments.get("_use_cached_eval_dataset"))
 
 
-def direction_of(metric: Any) -> str | None:
-    """Whether a metric is the better the higher it is, `"up"`, or the lower, `"down"`; None if it does not say.
-
-    Keras' callbacks read it from the metrics of Keras' own `compile` alone.
-    """
-    return getattr(metric, "_direction", None)
-
-
 def index_of(optimizer: Any, variable: Any) -> int:
     """The index of the variable that `update_step` is given among those of a built Keras optimizer.
 
@@ -63,6 +55,14 @@ def index_of(optimizer: Any, variable: Any) -> int:
     part, neither equal to the variable nor of its name.
     """
     return optimizer._get_variable_index(variable)
+
+
+def better(metric: Any) -> str | None:
+    """The mode of callbacks for a metric, "max" or "min"; None if it does not know.
+
+    Keras' callbacks look for it in the metrics that Keras' own `compile` has kept.
+    """
+    return {"up": "max", "down": "min"}.get(getattr(metric, "_direction", None) or "")
 
 
 def rename(weight: Any, name: str, path: str) -> None:

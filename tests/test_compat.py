@@ -154,16 +154,6 @@ def test_it_can_be_told_that_fit_evaluates(validation):
     )
 
 
-def test_metrics_say_in_which_direction_they_are_better():
-    metrics = (keras.metrics.MeanAbsoluteError(), keras.metrics.AUC(), keras.metrics.Mean())
-    assert [_compat.direction_of(metric) for metric in metrics] == ["down", "up", None], (
-        "Keras' metrics have no _direction any more: see how keras.callbacks.EarlyStopping finds its mode now, and "
-        "change direction_of in _compat.py"
-    )
-    public = [name for name in dir(metrics[0]) if "direction" in name and not name.startswith("_")]
-    assert not public, f"Keras' metrics have {public}: use it in the place of direction_of, see _compat.py"
-
-
 def test_a_variable_has_a_number_in_its_optimizer():
     variables = [keras.Variable(np.ones(shape)) for shape in ((2,), (3,), (2,))]
     optimizer = optimizer_of(*variables)
@@ -179,6 +169,16 @@ def test_a_variable_has_a_number_in_its_optimizer():
     ]  # as update_step gets it
     public = [name for name in dir(optimizer) if "index" in name and not name.startswith("_")]
     assert not public, f"Keras' optimizers have {public}: use it in the place of index_of, see _compat.py"
+
+
+def test_a_metric_says_whether_more_is_better():
+    found = [_compat.better(metric) for metric in (keras.metrics.AUC(), keras.metrics.MeanAbsoluteError(), None)]
+    assert found == ["max", "min", None], (
+        "Keras' metrics do not say so by _direction any more: see how keras.callbacks.MonitorCallback finds the mode"
+    )
+    assert not hasattr(keras.metrics.Metric, "direction"), "there is a public way: take it in _compat.better"
+    callback = keras.callbacks.EarlyStopping(monitor="val_auc")
+    assert callback.mode == "auto"  # what `fit` replaces
 
 
 def test_a_variable_can_be_renamed_by_this_alone():

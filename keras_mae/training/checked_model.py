@@ -157,10 +157,9 @@ class CheckedModel(SelectiveModel):
                     "keras_mae.trainers, which resume at the step"
                 )
             monitored = str(getattr(callback, "monitor", "")).removeprefix("val_")
-            direction = _compat.direction_of(self.logged_metrics().get(monitored))
-            if getattr(callback, "mode", None) == "auto" and (direction or monitored.endswith("accuracy")):
-                # Keras infers the mode only from metrics that its own `compile` was given
-                callback.mode = "min" if direction == "down" else "max"
+            if getattr(callback, "mode", None) == "auto":  # Keras infers it from metrics that its `compile` has kept
+                of_metric = _compat.better(self.logged_metrics().get(monitored))
+                callback.mode = of_metric or ("max" if monitored.endswith("accuracy") else "auto")
         shapes = self.example_shapes()
         validation = given.get("validation_data")
         if isinstance(validation, (tuple, list)) and validation:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -147,8 +146,8 @@ class Objectives:
             )
         if of_labelled:  # Keras divides by the number of labels that are not ignored, in one part
             return found, reduction, sees, found.name
-        unreduced = copy.copy(found)
-        unreduced.reduction = "none"
+        unreduced = object.__new__(type(found))  # `copy.copy` makes it from its config, without what that lacks
+        vars(unreduced).update(vars(found), reduction="none")
         return unreduced, reduction, sees, found.name
 
     def _crossentropy(self, labels, predictions):
