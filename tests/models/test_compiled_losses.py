@@ -88,8 +88,9 @@ def test_as_keras(case):
     model = ours(case)
     found, weights = [], []
     for one in (model, plain(model, activation)):
+        # eagerly: graphs are in the test below
         one.compile(
-            keras.optimizers.SGD(0.1), loss, metrics=metrics(), weighted_metrics=metrics()[:1], jit_compile=False
+            keras.optimizers.SGD(0.1), loss, metrics=metrics(), weighted_metrics=metrics()[:1], run_eagerly=True
         )
         history = one.fit(FEATURES, labels, 4, 2, sample_weight=WEIGHTS, shuffle=False, verbose=0).history
         history.pop("skipped_steps", None)
