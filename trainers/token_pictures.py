@@ -12,7 +12,7 @@ from PIL import Image
 from keras_mae.data.display import Display
 from keras_mae.encoders import Encoder
 from keras_mae.encoders.pooling import patch_tokens
-from keras_mae.models import ImageClassifier
+from keras_mae.models.pooled_head import PooledHead
 from keras_mae.trainers.pictures import picture_grid
 
 SHOWN = 6  # maps of single queries or heads beside each other
@@ -36,9 +36,7 @@ class Maps(NamedTuple):
     note: str
 
 
-def attention_pictures(
-    model: Encoder | ImageClassifier, images: np.ndarray, one_each: bool = False
-) -> list[Image.Image]:
+def attention_pictures(model: Encoder | PooledHead, images: np.ndarray, one_each: bool = False) -> list[Image.Image]:
     """Pictures of the patch tokens' colours and the attention maps of images.
 
     Each image has a row: the image, its tokens' colours (see `token_colours`), the mean of all maps, and single maps,
@@ -46,7 +44,7 @@ def attention_pictures(
     attentive, or else those of the class token in the heads of the last block; without a class token there are none.
 
     Args:
-        model: an encoder, or a classifier.
+        model: an encoder, or a classifier or regressor.
         images: `(N, H, W, C)` in [0, 255], uint8 if they have 8 bits.
         one_each: whether every image has a picture of its own, with all maps; else there is one picture, with the
             `SHOWN` maps that differ most.
@@ -54,7 +52,7 @@ def attention_pictures(
     Raises:
         ValueError: if tokens are not finite.
     """
-    attentive = isinstance(model, ImageClassifier) and model.attentive is not None
+    attentive = isinstance(model, PooledHead) and model.attentive is not None
     encoder, layer = _encoder_of(model), model.layer if attentive else None
     tokens = np.concatenate(
         [encoder.features(part, patch_tokens, layer).numpy().astype("float32") for part in _parts(images)]
@@ -91,16 +89,16 @@ def attention_pictures(
     return [_wrapped_tiles([stack[index] for stack in stacks], headings, notes) for index in range(len(images))]
 
 
-def _encoder_of(model: Encoder | ImageClassifier) -> Encoder:
-    return model.encoder if isinstance(model, ImageClassifier) else model
+def _encoder_of(model: Encoder | PooledHead) -> Encoder:
+    return model.encoder if isinstance(model, PooledHead) else model
 
 
 def _parts(images: np.ndarray) -> list[np.ndarray]:
     return [images[start : start + _BATCH] for start in range(0, len(images), _BATCH)]
 
 
-def _maps(model: Encoder | ImageClassifier, images: np.ndarray, tokens: np.ndarray) -> Maps | None:
-    if isinstance(model, ImageClassifier) and model.attentive is not None:
+def _maps(model: Encoder | PooledHead, images: np.ndarray, tokens: np.ndarray) -> Maps | None:
+    if isinstance(model, PooledHead) and model.attentive is not None:
         weights = model.attentive.attention(tf.constant(tokens)).numpy()
         what = f"the {weights.shape[1]} queries of the attentive pooling"
         grid, kind = model.encoder.grid, "query"

@@ -1,19 +1,19 @@
-"""The attentive pooling of a trained probe or fine-tuned classifier, which makes the embeddings of its run."""
+"""The attentive pooling of a trained probe or fine-tuned model, which makes the embeddings of its run."""
 
 from __future__ import annotations
 
 import os
 
 from keras_mae.encoders.pooling import ATTENTIVE
-from keras_mae.models import ImageClassifier
+from keras_mae.models.pooled_head import PooledHead
 from keras_mae.models.saved_files import load_model_file, read_parts
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import UNTRAINED
 from keras_mae.trainers.trained_model import TrainedModel
 
 
-def attentive_classifier(trained: TrainedModel, asked: str | None = None) -> ImageClassifier | None:
-    """The classifier whose encoder, layer and attentive pooling make the embeddings of a trained model.
+def attentive_classifier(trained: TrainedModel, asked: str | None = None) -> PooledHead | None:
+    """The head whose encoder, layer and attentive pooling make the embeddings of a trained model.
 
     Its vectors are `encoder.features(images, classifier.attentive, classifier.layer)`.
 
@@ -21,7 +21,7 @@ def attentive_classifier(trained: TrainedModel, asked: str | None = None) -> Ima
         trained, asked: see `attentive_file`.
 
     Returns:
-        The classifier; None where `attentive_file` finds none.
+        The head; None where `attentive_file` finds none.
 
     Raises:
         ValueError: as `attentive_file`.
@@ -31,9 +31,9 @@ def attentive_classifier(trained: TrainedModel, asked: str | None = None) -> Ima
 
 
 def attentive_file(trained: TrainedModel, asked: str | None = None) -> str | None:
-    """The file of the classifier whose attentive pooling makes the embeddings of a trained model.
+    """The file of the head whose attentive pooling makes the embeddings of a trained model.
 
-    A run's `encoder.keras` holds no pooling: the classifier beside it, which was saved with it, is taken.
+    A run's `encoder.keras` holds no pooling: the model beside it, which was saved with it, is taken.
 
     Args:
         trained: the run, or the file.
@@ -69,4 +69,4 @@ def _is_attentive(path: str) -> bool:
     if not os.path.isfile(path):
         return False
     name, arguments = read_parts(path)[0]
-    return name.endswith("ImageClassifier") and arguments.get("pooling") == ATTENTIVE
+    return name.endswith(("ImageClassifier", "ImageRegressor")) and arguments.get("pooling") == ATTENTIVE
