@@ -2,52 +2,60 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 import keras
 
 
-class Measured(Protocol):
-    """A measure of an epoch.
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """What the best epoch has most of, or least.
 
     Attributes:
-        measure: its name in `results.json`.
-        monitored: its key in the logs.
+        metric: its name; `val_...` in the logs.
+        name: of the measure in `results.json`.
+        of_metric: the measure of the metric, if it is another number.
+        lower_is_better: whether it is an error.
     """
 
-    @property
-    def measure(self) -> str: ...  # noqa: D102
-    @property
-    def monitored(self) -> str: ...  # noqa: D102
+    metric: str = "accuracy"
+    name: str = "top1"
+    of_metric: Callable[[float], float] = float
+    lower_is_better: bool = False
 
-    def score(self, value: float) -> float:
-        """The logged number as a score: the higher the better."""
+    def score(self, metric: float) -> float:
+        """The higher the better, with six decimals."""
+        value = round(self.of_metric(round(float(metric), 6)), 6)
+        return -value if self.lower_is_better else value
 
-    def shown(self, score: float) -> float:
+    def of_score(self, score: float) -> float:
         """The measure that has this score."""
+        return -score if self.lower_is_better else score
 
 
 class BestModel(keras.callbacks.Callback):
     """Saves the model after each epoch that is the best so far, and stops early.
 
-    The best epoch has the highest score of its task on the images to test on, such as the accuracy, and among equal
-    ones the lowest loss there. An epoch whose score or loss is not finite is worse than any other. Keras'
-    `ModelCheckpoint` and `EarlyStopping` monitor one number, and start anew when a run is resumed.
+    The best epoch has the best measure on the images to test on, such as the highest accuracy, and among equal ones the
+    lowest loss there. An epoch whose measure or loss is not finite is worse than any other. Keras' `ModelCheckpoint`
+    and `EarlyStopping` monitor one number, and start anew when a run is resumed.
 
     Args:
         save: writes the model.
         log: path of the run's `log.jsonl`, which has the epochs before a resume.
-        measured: says which measure is monitored: a `Task`, or another `Measured`.
         stop_after: the patience in epochs; None for no early stopping.
+        measure: of an epoch.
     """
 
-    def __init__(self, save: Callable[[], None], log: str, measured: Measured, stop_after: int | None = None) -> None:
+    def __init__(
+        self, save: Callable[[], None], log: str, stop_after: int | None = None, measure: Measure = Measure()
+    ) -> None:
         super().__init__()
-        self._save, self._log, self._measured, self._stop_after = save, log, measured, stop_after
+        self._save, self._log, self._stop_after, self._measure = save, log, stop_after, measure
         self._scores: list[tuple[float, float]] = []
 
     def start(self, epochs: int) -> bool:
@@ -68,7 +76,7 @@ class BestModel(keras.callbacks.Callback):
     def result(self) -> dict[str, float]:
         """The best epoch's number, measure and loss; both are NaN if in no epoch both were finite."""
         score, negative_loss = max(self._scores) if math.isfinite(max(self._scores)[0]) else (math.nan, math.nan)
-        return {"epoch": self.epoch, self._measured.measure: self._measured.shown(score), "loss": -negative_loss}
+        return {"epoch": self.epoch, self._measure.name: self._measure.of_score(score), "loss": -negative_loss}
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         self._scores.append(self._score(logs or {}))
@@ -85,7 +93,7 @@ class BestModel(keras.callbacks.Callback):
 
         If one of them is not finite, both are -inf: with NaN in a model's output, its accuracy is chance.
         """
-        value, loss = logs[self._measured.monitored], logs.get("val_loss", 0.0)
+        value, loss = logs[f"val_{self._measure.metric}"], logs.get("val_loss", 0.0)
         if value is None or loss is None or not math.isfinite(value) or not math.isfinite(loss):
             return -math.inf, -math.inf
-        return round(self._measured.score(round(float(value), 6)), 6), -round(float(loss), 6)
+        return self._measure.score(value), -round(float(loss), 6)

@@ -101,7 +101,7 @@ def train_head(
     def save_best() -> None:
         save_model(head, folder, run.BEST)
 
-    best = BestModel(lambda: on_chief(scope, save_best), folder / run.LOG, task, config.optimizer.stop_after)
+    best = BestModel(lambda: on_chief(scope, save_best), folder / run.LOG, config.optimizer.stop_after, task.measure)
 
     def announce(done: int) -> None:
         head.stop_training = best.start(done // steps)

@@ -21,7 +21,7 @@ from keras_mae.models import ImageSegmenter
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.one_writer import released
 from keras_mae.trainers import run
-from keras_mae.trainers.best_model import BestModel
+from keras_mae.trainers.best_model import BestModel, Measure
 from keras_mae.trainers.encoder_choice import choose_encoder, run_of, with_statistics_of
 from keras_mae.trainers.labelled_data import check_channels
 from keras_mae.trainers.loop import train
@@ -38,16 +38,7 @@ _log = logging.getLogger("keras_mae")
 _DRAWN = 8  # images
 
 
-class _MeanIoU:
-    """The measure of the best epoch."""
-
-    measure, monitored = "mean_iou", "val_mean_iou"
-
-    def score(self, value: float) -> float:
-        return value
-
-    def shown(self, score: float) -> float:
-        return score
+_MEASURE = Measure("mean_iou", "mean_iou")
 
 
 def build(config: SegmentConfig, num_classes: int) -> ImageSegmenter:
@@ -132,7 +123,7 @@ def segment(
     on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source, validation), loaded, init))
     best = BestModel(
         lambda: on_chief(scope, lambda: save_model(segmenter, folder, run.BEST)),
-        folder / run.LOG, _MeanIoU(), config.optimizer.stop_after,
+        folder / run.LOG, config.optimizer.stop_after, _MEASURE,
     )  # fmt: skip
 
     def announce(done: int) -> None:
@@ -197,7 +188,7 @@ def _tested(
     else:
         _log.warning("the last model's loss on the images to test on is not finite: it is not tested on whole images")
     record["best"] = None
-    if best.epoch and math.isfinite(best.result[_MeanIoU.measure]):
+    if best.epoch and math.isfinite(best.result[_MEASURE.name]):
         report = measure(load_model_file(folder / run.BEST), validation, names, config, corrupt)
         record["best"] = {"epoch": best.epoch, "loss": best.result["loss"], **report.results()}
     return record

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_mae.data.source import CLASSES, LABELS, NUMBERS
 from keras_mae.encoders import Encoder
 from keras_mae.models import ImageClassifier, ImageHead, ImageRegressor
+from keras_mae.trainers.best_model import Measure
 from keras_mae.trainers.classification_report import ClassificationReport
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.curves import mean_area
@@ -37,15 +38,13 @@ class Task(abc.ABC):
     Attributes:
         kind: as `Source.task`.
         unit: what the outputs are, in the plural.
-        measure: name of the measure of the best epoch in `results.json`.
-        monitored: the measure's key in the logs.
+        measure: of the best epoch.
         needs_all: whether a measure of each epoch needs the answers to all images at once, see `of_epoch`.
     """
 
     kind: ClassVar[str]
     unit: ClassVar[str]
-    measure: ClassVar[str]
-    monitored: ClassVar[str]
+    measure: ClassVar[Measure]
     needs_all: ClassVar[bool] = False
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -74,14 +73,6 @@ class Task(abc.ABC):
         """The config without settings that are for other tasks."""
         return config
 
-    def score(self, value: float) -> float:
-        """The monitored number as the measure of an epoch: the higher the better."""
-        return value
-
-    def shown(self, score: float) -> float:
-        """The measure that has this score, for `results.json`."""
-        return score
-
     def of_epoch(self, labels: np.ndarray, answers: np.ndarray) -> dict[str, float]:
         """Measures of all images to test on, for the logs, that Keras' metrics do not give exactly."""
         return {}
@@ -103,7 +94,7 @@ class Task(abc.ABC):
 class Classes(Task):
     """One class an image; the best epoch has the highest accuracy."""
 
-    kind, unit, measure, monitored = CLASSES, "classes", "top1", "val_accuracy"
+    kind, unit, measure = CLASSES, "classes", Measure()
 
     def head(self, encoder, label_smoothing, **arguments):
         return ImageClassifier(encoder, len(self.names), label_smoothing=label_smoothing, **arguments)
@@ -128,7 +119,7 @@ class Classes(Task):
 class SeveralLabels(Task):
     """Several labels at once; the best epoch has the highest mean AUC, over the labels that have one."""
 
-    kind, unit, measure, monitored, needs_all = LABELS, "labels", "auc", "val_auc", True
+    kind, unit, measure, needs_all = LABELS, "labels", Measure("auc", "auc"), True
 
     def head(self, encoder, label_smoothing, **arguments):
         names = {"label_smoothing": label_smoothing, "multi_label": True}
@@ -167,7 +158,7 @@ class Numbers(Task):
         mean, std: of the labels to train on, `T` numbers; None if there is no head to make.
     """
 
-    kind, unit, measure, monitored = NUMBERS, "numbers", "normalised_rmse", "val_loss"
+    kind, unit, measure = NUMBERS, "numbers", Measure("loss", "normalised_rmse", math.sqrt, lower_is_better=True)
 
     def __init__(
         self, names: Sequence[str], mean: Sequence[float] | None = None, std: Sequence[float] | None = None
@@ -195,12 +186,6 @@ class Numbers(Task):
             return config
         _log.info("mixup, CutMix and label smoothing are for classes and labels: a run for numbers leaves them off")
         return replaced(config, mixup=0.0, cutmix=0.0, label_smoothing=0.0)
-
-    def score(self, value):
-        return -math.sqrt(value) if value >= 0 else math.nan
-
-    def shown(self, score):
-        return -score
 
     def named(self, logs, report):
         each = [] if report is None else report["per_output"]

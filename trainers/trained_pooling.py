@@ -1,4 +1,4 @@
-"""The attentive pooling of a trained probe or fine-tuned head, which makes the embeddings of its run."""
+"""The attentive pooling of a trained probe or fine-tuned model, which makes the embeddings of its run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_mae.trainers.trained_model import TrainedModel
 
 
 def attentive_classifier(trained: TrainedModel, asked: str | None = None) -> PooledHead | None:
-    """The classifier whose encoder, layer and attentive pooling make the embeddings of a trained model.
+    """The head whose encoder, layer and attentive pooling make the embeddings of a trained model.
 
     Its vectors are `encoder.features(images, classifier.attentive, classifier.layer)`.
 
@@ -21,7 +21,7 @@ def attentive_classifier(trained: TrainedModel, asked: str | None = None) -> Poo
         trained, asked: see `attentive_file`.
 
     Returns:
-        The classifier; None where `attentive_file` finds none.
+        The head; None where `attentive_file` finds none.
 
     Raises:
         ValueError: as `attentive_file`.
@@ -31,9 +31,9 @@ def attentive_classifier(trained: TrainedModel, asked: str | None = None) -> Poo
 
 
 def attentive_file(trained: TrainedModel, asked: str | None = None) -> str | None:
-    """The file of the classifier whose attentive pooling makes the embeddings of a trained model.
+    """The file of the head whose attentive pooling makes the embeddings of a trained model.
 
-    A run's `encoder.keras` holds no pooling: the classifier beside it, which was saved with it, is taken.
+    A run's `encoder.keras` holds no pooling: the model beside it, which was saved with it, is taken.
 
     Args:
         trained: the run, or the file.

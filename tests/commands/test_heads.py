@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge
 from keras_mae import cli
 from keras_mae.models import ImageClassifier, ImageRegressor
 from keras_mae.trainers.best_model import BestModel
-from tests.base import weights_of
+from tests.base import run_python, weights_of
 from tests.trainers.bars import AS_THEY_ARE, LABELS, NUMBERS, OF_LABELS, OF_NUMBERS, bars, settings, write_bars
 from tests.trainers.pretraining import Interrupted, log_of
 from tests.typed import refused
@@ -173,3 +173,28 @@ def test_what_numbers_do_not_take(given, tmp_path, capfd):
     assert line == "keras-mae finetune: mixup is for classes and labels, and task=numbers: leave out --set mixup=0.5"
     line = refused(capfd, "finetune", *given, "--label_columns=angle,length", f"--output={tmp_path / 'run'}")
     assert "type --set task=labels for several labels of 0 and 1, --set task=numbers for numbers" in line
+
+
+TWO_DEVICES = """
+import sys
+import tensorflow as tf
+processor = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_mae import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_log_the_measures_of_one(given, tmp_path):
+    quick = settings(**AS_THEY_ARE, epochs=2, batch_size=32, base_learning_rate=0.01)
+    typed = ["finetune", "--recipe=finetune_small_images", *given, *OF_LABELS, *quick]
+    assert cli.main([*typed, f"--output={tmp_path / 'one'}"]) == 0
+    done = run_python("-c", TWO_DEVICES, *typed, f"--output={tmp_path / 'two'}", "--strategy=mirrored")
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (results_of(tmp_path / name) for name in ("one", "two"))
+    for name in ("auc", "average_precision", "f1", "loss"):
+        assert two[name] == pytest.approx(one[name], rel=1e-3), name  # round-off of sums in other parts
+    for first, second in zip(log_of(tmp_path / "one"), log_of(tmp_path / "two"), strict=True):
+        assert second["val_auc"] == pytest.approx(first["val_auc"], abs=2e-3)  # a pair may change its order
+    assert sorted(os.listdir(tmp_path / "two" / "report")) == ["calibration.png", "curves.png", "labels.csv"]

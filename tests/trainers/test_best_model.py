@@ -6,7 +6,7 @@ import math
 import pytest
 
 from keras_mae.trainers.best_model import BestModel
-from keras_mae.trainers.tasks import Classes, Numbers, SeveralLabels
+from keras_mae.trainers.tasks import Numbers, SeveralLabels
 
 
 class Model:
@@ -14,7 +14,6 @@ class Model:
 
 
 NAN = math.nan
-CLASSES = Classes(["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -32,9 +31,9 @@ def test_other_tasks_have_their_own_measure(tmp_path, task, logs, best):
     """A resumed run reads it from the log."""
     lines = [{"epoch": k + 1, "val_auc": auc, "val_loss": loss} for k, (auc, loss) in enumerate(logs)]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    made = BestModel(print, str(tmp_path / "log.jsonl"), task, stop_after=len(logs))
+    made = BestModel(print, str(tmp_path / "log.jsonl"), len(logs), task.measure)
     assert not made.start(len(logs)) and made.result == best
-    made = BestModel(print, str(tmp_path / "log.jsonl"), task, stop_after=1)
+    made = BestModel(print, str(tmp_path / "log.jsonl"), 1, task.measure)
     assert made.start(len(logs))
 
 
@@ -42,7 +41,7 @@ def run(path, accuracies, stop_after=None, resumed_after=0, losses=None):
     """Feeds a callback with an epoch's accuracies after another; returns it, the epochs saved, and when it stopped."""
     losses = losses or [0.5] * len(accuracies)
     saved, epoch, model = [], 0, Model()
-    best = BestModel(lambda: saved.append(epoch), str(path / "log.jsonl"), CLASSES, stop_after)
+    best = BestModel(lambda: saved.append(epoch), str(path / "log.jsonl"), stop_after)
     best.set_model(model)
     stopped = best.start(resumed_after)
     for epoch in range(resumed_after + 1, len(accuracies) + 1):
@@ -94,7 +93,7 @@ def test_a_lower_loss_is_worth_waiting_for(tmp_path):
 def test_an_epoch_of_no_hits_is_the_best_so_far(tmp_path):
     best, saved, _ = run(tmp_path, [0.0, 0.0])
     assert (best.epoch, best.result["top1"], saved) == (1, 0.0, [1])
-    assert BestModel(print, "nowhere", CLASSES).epoch == 0
+    assert BestModel(print, "nowhere").epoch == 0
 
 
 @pytest.mark.parametrize(
