@@ -3,7 +3,13 @@
 Imported and shipped as `keras_mae.export`.
 """
 
-from keras_mae.export.saved_model import export_autoencoder, export_classifier, export_encoder
+from keras_mae.export.saved_model import (
+    export_autoencoder,
+    export_classifier,
+    export_encoder,
+    export_head,
+    export_segmenter,
+)
 from keras_mae.export.serving import write_models_config
 from keras_mae.export.tfsm_layer import mend_names
 from keras_mae.export.verify import VerificationError
@@ -13,6 +19,8 @@ __all__ = [
     "export_autoencoder",
     "export_classifier",
     "export_encoder",
+    "export_head",
+    "export_segmenter",
     "mend_names",
     "write_models_config",
 ]

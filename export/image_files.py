@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding, decode_file, has_16_bits
-from keras_mae.data.preprocessing import evaluation_transform
+from keras_mae.data.preprocessing import evaluation_transform, resize_at_once
 from keras_mae.data.rare_branch import rarely
 from keras_mae.layers import pixel_levels
 
@@ -18,7 +18,7 @@ _WHAT_TO_DO = (
 def images_of(
     image_bytes,
     image_shape: tuple[int, int, int],
-    crop_ratio: float,
+    crop_ratio: float | None,
     pixel_dtype: str = "auto",
     decoding: Decoding = Decoding(),
 ) -> tf.Tensor:
@@ -31,7 +31,7 @@ def images_of(
     Args:
         image_bytes: string `(B,)`, the files' bytes.
         image_shape: `(H, W, C)` of the result; `C` is 1 or 3.
-        crop_ratio: of the evaluation transform.
+        crop_ratio: of the evaluation transform; None to resize whole images to that size, whatever their aspect ratio.
         pixel_dtype: of decoding and resizing: `"uint8"` or `"uint16"` for every file, as in a source of this dtype; or
             `"auto"`: uint16 for a file of 16 bits a channel, uint8 for another.
         decoding: the limit on an image's pixels, and the background of transparent ones.
@@ -44,7 +44,10 @@ def images_of(
     """
 
     def transformed(contents, dtype: str) -> tf.Tensor:
-        return evaluation_transform(decode_file(contents, image_shape[-1], dtype, decoding), image_shape, crop_ratio)
+        image = decode_file(contents, image_shape[-1], dtype, decoding)
+        if crop_ratio is None:
+            return tf.ensure_shape(resize_at_once(image, image_shape[:2]), image_shape)
+        return evaluation_transform(image, image_shape, crop_ratio)
 
     def decode(index, contents):
         if pixel_dtype != "auto":

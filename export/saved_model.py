@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding
 from keras_mae.encoders import Encoder
 from keras_mae.export import exchange_formats, serving
-from keras_mae.export.folder_aside import folder_aside
+from keras_mae.export.computing import model_in_dtype
 from keras_mae.export.served_autoencoder import ServedAutoencoder
 from keras_mae.export.served_classifier import ServedClassifier
+from keras_mae.export.served_head import ServedHead
+from keras_mae.export.served_segmenter import ServedSegmenter
 from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import verify_export
+from keras_mae.export.versions import version_aside
 from keras_mae.layers import AttentivePooling
-from keras_mae.models import ImageClassifier
+from keras_mae.models import ImageClassifier, ImageHead, ImageSegmenter
 from keras_mae.models.masked_image_model import MaskedImageModel
 
 FORMATS = ("savedmodel", *exchange_formats.FILES)
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def export_encoder(
@@ -121,6 +121,8 @@ def export_classifier(
       string `(B,)`
     - `classify`: `images` uint8 `(B, H, W, C)` -> the same and `logits` `(B, K)`
 
+    A classifier of several labels at once gives no `class_id` and no `label`.
+
     Args:
         classifier: to export.
         directory, version, crop_ratio, images, dtype, pixel_dtype, decoding, licence: as for `export_encoder`.
@@ -138,6 +140,45 @@ def export_classifier(
         return ServedClassifier(model, labels, crop_ratio, pixel_dtype, decoding)
 
     return _export(classifier, make, directory, version, images, dtype, format, licence)
+
+
+def export_head(
+    head: ImageHead,
+    directory: str,
+    version: int = 1,
+    labels: Sequence[str] | None = None,
+    crop_ratio: float = 0.875,
+    images: np.ndarray | None = None,
+    dtype: str | None = None,
+    format: str = "savedmodel",
+    pixel_dtype: str = "auto",
+    decoding: Decoding = Decoding(),
+    licence: str | None = None,
+) -> str:
+    """Writes `<directory>/<version>/`, as `export_encoder` does, for an `ImageRegressor` or a head of your own.
+
+    Signatures, with the outputs of a call in float32: a regressor's are called `values`, `(B, T)`, those of another
+    head `outputs`, or as in the dict that it returns.
+
+    - `serving_default`: `image_bytes` string `(B,)` -> outputs
+    - `predict`: `images` uint8 `(B, H, W, C)` -> outputs
+
+    Args:
+        head: to export.
+        directory, version, crop_ratio, images, dtype, format, pixel_dtype, decoding, licence: as for `export_encoder`.
+        labels: names of the T numbers, also written to `assets/labels.txt`; None for none.
+
+    Returns:
+        The path `<directory>/<version>`.
+
+    Raises:
+        ValueError, VerificationError: as for `export_encoder`.
+    """
+
+    def make(model: ImageHead) -> ServedModel:
+        return ServedHead(model, labels, crop_ratio, pixel_dtype, decoding)
+
+    return _export(head, make, directory, version, images, dtype, format, licence)
 
 
 def export_autoencoder(
@@ -171,6 +212,43 @@ def export_autoencoder(
     return _export(autoencoder, make, directory, version, images, dtype, "savedmodel", licence)
 
 
+def export_segmenter(
+    segmenter: ImageSegmenter,
+    directory: str,
+    version: int = 1,
+    labels: Sequence[str] | None = None,
+    images: np.ndarray | None = None,
+    dtype: str | None = None,
+    pixel_dtype: str = "auto",
+    decoding: Decoding = Decoding(),
+    licence: str | None = None,
+) -> str:
+    """Writes `<directory>/<version>/`, as `export_encoder` does, for the classes of pixels.
+
+    Signatures:
+
+    - `serving_default`: `image_bytes` string `(B,)` -> `class_map` uint8 `(B, H, W)`, of whole images in the model's
+      size, and `png` string `(B,)`, the same as gray PNG files; beyond 256 classes int32, and files of 16 bits
+    - `segment`: `images` uint8 `(B, H, W, C)` -> `class_map`, and `probabilities` `(B, H, W, K)`
+
+    Args:
+        segmenter: to export.
+        labels: as for `export_classifier`.
+        directory, version, images, dtype, pixel_dtype, decoding, licence: as for `export_encoder`.
+
+    Returns:
+        The path `<directory>/<version>`.
+
+    Raises:
+        ValueError, VerificationError: as for `export_encoder`.
+    """
+
+    def make(model: ImageSegmenter) -> ServedModel:
+        return ServedSegmenter(model, labels, pixel_dtype, decoding)
+
+    return _export(segmenter, make, directory, version, images, dtype, "savedmodel", licence)
+
+
 def _export(
     model: Any,
     make: Callable[[Any], ServedModel],
@@ -183,7 +261,7 @@ def _export(
 ) -> str:
     if format not in FORMATS:
         raise ValueError(f"a format is one of {', '.join(FORMATS)}; got {format!r}")
-    with _new_version(directory, version) as (aside, final):
+    with version_aside(directory, version) as (aside, final):
         live, converted = make(model), model_in_dtype(model, dtype)
         served = live if converted is model else make(converted)
         served.licence = licence
@@ -196,39 +274,12 @@ def _export(
     return final
 
 
-def new_version(directory: str, version: int) -> str:
-    """The folder of a new version.
-
-    Raises:
-        ValueError: if the version is there already, or cannot be made.
-    """
-    if version < 1 or version != int(version):
-        raise ValueError(f"a version is a positive integer, got {version!r}")
-    if "://" in directory:  # a local folder called gs: would be made
-        raise ValueError(f"a SavedModel is written to a folder of a local disk, got {directory}; copy it afterwards")
-    if os.path.exists(directory) and not os.path.isdir(directory):
-        raise ValueError(f"{directory} is a file, and a model is a folder of versions: choose another output")
-    final = os.path.join(directory, str(version))
-    if os.path.exists(final):
-        raise ValueError(f"{final} is there already, and a served version never changes: export a higher version")
-    return final
-
-
-@contextlib.contextmanager
-def _new_version(directory: str, version: int) -> Iterator[tuple[str, str]]:
-    """A hidden folder to write to, and `<directory>/<version>`, its name afterwards; an error leaves nothing behind."""
-    final = new_version(directory, version)
-    with folder_aside(final) as aside:  # TF Serving looks at numbers only
-        yield aside, final
-        new_version(directory, version)  # asked again: another export may have written it
-
-
 def _write_saved_model(served: ServedModel, path: str, name: str) -> None:
     """Writes the SavedModel, its assets, and TF Serving's files beside it."""
     signatures = served.signatures()
     with tempfile.TemporaryDirectory() as folder:
         assets = {"metadata.json": json.dumps(served.metadata(), indent=2)}
-        if isinstance(served, ServedClassifier):
+        if isinstance(served, (ServedClassifier, ServedHead, ServedSegmenter)) and served.labels is not None:
             assets["labels.txt"] = "\n".join(served.labels)
         served.assets = [tf.saved_model.Asset(_text_file(folder, file, text)) for file, text in assets.items()]
         tf.saved_model.save(served, path, signatures=signatures)
@@ -241,20 +292,3 @@ def _text_file(folder: str, name: str, text: str) -> str:
     with open(path, "w", encoding="utf-8") as file:
         file.write(text + "\n")
     return path
-
-
-def model_in_dtype(model: keras.Model, dtype: str | None) -> Any:
-    """`model` itself, or a copy that computes in `dtype`; the weights are float32 either way."""
-    if dtype is None:
-        dtype = "bfloat16" if model.compute_dtype == "bfloat16" else "float32"
-    if dtype not in _POLICIES:
-        raise ValueError(f"dtype is one of {', '.join(_POLICIES)}; got {dtype!r}")
-    if model.compute_dtype == dtype:
-        return model
-    config = {**model.get_config(), "dtype": _POLICIES[dtype]}
-    for part in ("encoder", "decoder"):
-        if part in config:
-            config[part]["config"]["dtype"] = _POLICIES[dtype]
-    copy = type(model).from_config(config)
-    copy.set_weights(model.get_weights())
-    return copy

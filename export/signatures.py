@@ -26,7 +26,7 @@ class ServedModel(tf.Module):
     Args:
         model: to serve.
         encoder: of the model.
-        crop_ratio: of the evaluation transform that image files go through.
+        crop_ratio: of the evaluation transform that image files go through; None to resize them whole.
         pixel_dtype: `"uint8"` or `"uint16"`, as the model was trained: the dtype of `images`, to which image files are
             decoded, too; or `"auto"`: `images` are uint8, and files keep their depth.
         decoding: of image files.
@@ -49,7 +49,7 @@ class ServedModel(tf.Module):
         self,
         model: keras.Model,
         encoder: Encoder,
-        crop_ratio: float,
+        crop_ratio: float | None,
         pixel_dtype: str = "auto",
         decoding: Decoding = Decoding(),
     ) -> None:
@@ -76,6 +76,10 @@ class ServedModel(tf.Module):
         if self.of_files is None:
             return inputs
         return {"serving_default": {"image_bytes": png_files(images, self._pixel_dtype)}, **inputs}
+
+    def live_probabilities(self, signature: str, inputs: dict[str, tf.Tensor]) -> np.ndarray | None:
+        """The probabilities behind classes that a signature gives without them, for the check of an export; or None."""
+        return None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -36,6 +36,7 @@ for name, inputs in cases.items():
 with open(found, "wb") as file:
     pickle.dump(outputs, file)
 """
+_LIVE = "probabilities of the live model"  # among its outputs: for classes that are so close that either is right
 Outputs = dict[str, dict[str, np.ndarray]]  # by signature and name
 
 # Of the largest value. float32: another order of sums. bfloat16 rounds to 8 bits, 0.4 %, at both residual sums of every
@@ -54,7 +55,7 @@ def verify_export(
     """Compares every signature of the SavedModel at `path` with the live model.
 
     Args:
-        served: the live model, a `ServedEncoder`, `ServedClassifier` or `ServedAutoencoder`.
+        served: the live model, such as a `ServedEncoder`.
         path: folder of the SavedModel.
         images: uint8 or uint16 `(N, H, W, C)`; None for synthetic ones.
         compute_dtype: of the SavedModel; None: as the live model.
@@ -80,11 +81,14 @@ def example_cases(served: ServedModel, images: np.ndarray | None) -> Outputs:
 def live_outputs(served: ServedModel, cases: Outputs) -> Outputs:
     """The outputs of the live model."""
     functions = served.signatures()
-    results = {
-        name: functions[name](**{key: tf.constant(value) for key, value in inputs.items()})
-        for name, inputs in cases.items()
-    }
-    return {name: {key: value.numpy() for key, value in outputs.items()} for name, outputs in results.items()}
+    results: Outputs = {}
+    for name, values in cases.items():
+        inputs = {key: tf.constant(value) for key, value in values.items()}
+        results[name] = {key: value.numpy() for key, value in functions[name](**inputs).items()}
+        probabilities = served.live_probabilities(name, inputs)
+        if probabilities is not None:
+            results[name][_LIVE] = probabilities
+    return results
 
 
 def compare(cases: Outputs, expected: Outputs, found: Outputs, dtypes: set[str]) -> dict[str, float]:
@@ -98,8 +102,11 @@ def compare(cases: Outputs, expected: Outputs, found: Outputs, dtypes: set[str])
     for signature, outputs in expected.items():
         undecided = _undecided(outputs, tolerance)
         for name, value in outputs.items():
+            if name == _LIVE:
+                continue
             key = f"{signature}/{','.join(cases[signature])}/{name}"
-            difference, allowed = _difference(value, found[signature][name], undecided, tolerance)
+            values = [_pixels(files) if name == "png" else files for files in (value, found[signature][name])]
+            difference, allowed = _difference(*values, undecided, tolerance)
             if not difference <= allowed:
                 raise VerificationError(f"the exported model differs from the live one in {key} by {difference:.2e}")
             differences[key] = difference
@@ -116,11 +123,18 @@ def _difference(expected: np.ndarray, found: np.ndarray, undecided: Any, toleran
 
 
 def _undecided(outputs: dict[str, np.ndarray], tolerance: float) -> Any:
-    """Whether the two most likely classes of an example are so close that round-off may swap them."""
-    if "probabilities" not in outputs:
+    """Whether the two most likely classes of an example, or pixel, are so close that round-off may swap them."""
+    probabilities = outputs.get("probabilities") if {"class_id", "class_map"} & set(outputs) else None
+    probabilities = outputs.get(_LIVE, probabilities)
+    if probabilities is None:
         return False
-    second, first = np.sort(outputs["probabilities"], axis=-1)[:, -2:].T
-    return first - second <= 2 * tolerance
+    ranked = np.sort(probabilities, axis=-1)
+    return ranked[..., -1] - ranked[..., -2] <= 2 * tolerance
+
+
+def _pixels(files: np.ndarray) -> np.ndarray:
+    """The pixels of gray PNG files of one size, uint16 `(N, H, W)`; those of 8 bits are scaled to 65535."""
+    return np.stack([tf.io.decode_png(file, dtype=tf.uint16).numpy()[..., 0] for file in files])
 
 
 def _outputs_of_fresh_process(path: str, cases: Outputs) -> Outputs:

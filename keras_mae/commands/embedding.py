@@ -118,7 +118,7 @@ def load_embedder(
     Raises:
         ValueError: if there is no encoder.
     """
-    from keras_mae.export.saved_model import model_in_dtype
+    from keras_mae.export.computing import model_in_dtype
     from keras_mae.retrieval.embedder import embedder_of, exported_embedder
     from keras_mae.retrieval.exported import exported_version
     from keras_mae.trainers.run import digest_of

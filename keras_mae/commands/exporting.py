@@ -29,7 +29,7 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     flags.DEFINE_integer("version", 1, "the version to write; versions are never overwritten", flag_values=values)
     flags.DEFINE_enum(
-        "model", "encoder", ["encoder", "classifier", "autoencoder"],
+        "model", "encoder", ["encoder", "classifier", "regressor", "segmenter", "autoencoder"],
         "what to export: the encoder in the model, or all of it, which must then be of this kind",
         flag_values=values,
     )  # fmt: skip
@@ -47,7 +47,8 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     flags.DEFINE_string(
         "labels", None,
-        "a text file with a classifier's class names, one a line; the names of the run's data if not given",
+        "a text file with the names of a classifier's or segmenter's classes or of a regressor's numbers, one a line; "
+        "the names of the run's data if not given",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string(
@@ -70,11 +71,14 @@ def _check(values: flags.FlagValues) -> None:
         if os.path.exists(values.output):
             raise ValueError(f"{values.output} is there already: choose another output")
         values["format"].value = format
-    for flag, model in (("pooling", "encoder"), ("normalize", "encoder"), ("labels", "classifier")):
-        if values[flag].present and values.model != model:
-            raise ValueError(f"--{flag} is for --model={model}; the model is {values.model}")
-    if values.model == "autoencoder" and values.format != "savedmodel":
-        raise ValueError(f"an autoencoder is written as a SavedModel only, not as {values.format}")
+    encoders, cropped = ("encoder",), ("encoder", "classifier", "regressor")
+    allowed = {"pooling": encoders, "normalize": encoders, "crop_ratio": cropped}
+    allowed["labels"] = ("classifier", "regressor", "segmenter")
+    for flag, kinds in allowed.items():
+        if values[flag].present and values.model not in kinds:
+            raise ValueError(f"--{flag} is for --model={' or '.join(kinds)}; the model is {values.model}")
+    if values.model in ("autoencoder", "segmenter") and values.format != "savedmodel":
+        raise ValueError(f"--model={values.model} is written as a SavedModel only, not as {values.format}")
     if values.labels and not os.path.isfile(values.labels):
         raise ValueError(f"--labels: there is no file {values.labels}")
     from keras_mae.trainers.checks import UNTRAINED
@@ -106,7 +110,7 @@ def pooling_of_run(trained: TrainedModel) -> str:
 
 def _export(values: flags.FlagValues) -> None:
     from keras_mae import export
-    from keras_mae.export.saved_model import new_version
+    from keras_mae.export.versions import new_version
 
     is_file = os.path.splitext(values.output)[1] in _FORMAT_OF
     if not is_file:
@@ -164,8 +168,10 @@ def _write(values: flags.FlagValues, output: str) -> str:
     images, trained = _look_at_data(values, trained, encoder.image_shape, crop_ratio)
     arguments: dict[str, Any] = {"version": values.version, "images": images, "dtype": values.dtype}
     arguments |= {"pixel_dtype": trained.seen.get("dtype") or "auto", "licence": trained.licence}
+    if values.model not in ("autoencoder", "segmenter"):
+        arguments["crop_ratio"] = crop_ratio
     if values.model != "autoencoder":
-        arguments |= {"crop_ratio": crop_ratio, "decoding": trained.decoding}
+        arguments["decoding"] = trained.decoding
     if values.model == "encoder":
         pooling = values.pooling or pooling_of_run(trained)
         arguments |= {"pooling": pooling, "normalize": values.normalize}
@@ -175,15 +181,22 @@ def _write(values: flags.FlagValues, output: str) -> str:
     if values.model == "classifier":
         arguments["labels"] = _labels(values, trained, model.num_classes)
         return export.export_classifier(model, output, format=values.format, **arguments)
+    if values.model == "regressor":
+        arguments["labels"] = _labels(values, trained, model.num_outputs)
+        return export.export_head(model, output, format=values.format, **arguments)
+    if values.model == "segmenter":
+        arguments["labels"] = _labels(values, trained, model.num_classes)
+        return export.export_segmenter(model, output, **arguments)
     return export.export_autoencoder(model, output, **arguments)
 
 
 def _taken(values: flags.FlagValues, crop_ratio: float) -> str:
     """The defaults with which a file outside of a run is exported, and the flags that change them."""
     parts = ["image files keep the bits that they have"]
+    cropped = f"the crop ratio is {crop_ratio} (--crop_ratio), and " if values.model != "segmenter" else ""
     if values.model != "autoencoder":
-        parts.append(f"the crop ratio is {crop_ratio} (--crop_ratio), and transparent pixels are white")
-    if values.model == "classifier" and not values.labels:
+        parts.append(f"{cropped}transparent pixels are white")
+    if values.model in ("classifier", "segmenter") and not values.labels:
         parts.append("labels are numbers (--labels)")
     return ", ".join(parts)
 
@@ -193,12 +206,13 @@ def _labels(values: flags.FlagValues, trained: TrainedModel, num_classes: int) -
     if values.labels:
         with open(values.labels, encoding="utf-8") as file:
             return file.read().splitlines()
-    names = trained.seen.get("class_names") or None
+    names = trained.seen.get("label_names") or trained.seen.get("class_names") or None
     if names is None and trained.folder is not None:
         logging.getLogger("keras_mae").info("the run's data name no classes: labels are numbers (--labels)")
+    what = "classes" if values.model == "classifier" else "numbers"
     if names is not None and len(names) != num_classes:
         raise ValueError(
-            f"the data of the run {trained.folder} name {len(names)} classes and the model has {num_classes}: give all "
+            f"the data of the run {trained.folder} name {len(names)} {what} and the model has {num_classes}: give all "
             "names in order with --labels=FILE, one a line"
         )
     return names
@@ -225,6 +239,8 @@ def load_for_export(path: str, kind: str):
     expected, names = {
         "encoder": (models.Encoder, "Encoder"),
         "classifier": (models.ImageClassifier, "ImageClassifier"),
+        "regressor": (models.ImageRegressor, "ImageRegressor"),
+        "segmenter": (models.ImageSegmenter, "ImageSegmenter"),
         "autoencoder": (MaskedImageModel, "MaskedAutoencoder or SimMIM"),
     }[kind]
     model = load_model_file(path)

@@ -65,7 +65,7 @@ def _check(values: flags.FlagValues) -> None:
 
 
 def _predict(values: flags.FlagValues) -> None:
-    from keras_mae.export.saved_model import model_in_dtype
+    from keras_mae.export.computing import model_in_dtype
     from keras_mae.trainers.mask_folder import writes_masks
     from keras_mae.trainers.predict import predict
 
@@ -89,7 +89,7 @@ def _predict(values: flags.FlagValues) -> None:
 def _predict_masks(values: flags.FlagValues) -> None:
     """Writes the masks of a segmenter's run."""
     from keras_mae.commands.segmenting import pixel_lines
-    from keras_mae.export.saved_model import model_in_dtype
+    from keras_mae.export.computing import model_in_dtype
     from keras_mae.trainers.predict_masks import predict_masks
 
     as_served = lambda model: model_in_dtype(model, None)  # noqa: E731  as for classes

@@ -13,6 +13,7 @@ from keras_mae.encoders.freezing import frozen_parts, model_from_config
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.slots import Slot
 from keras_mae.models.example_weights import check_weights, not_negative, weigh
+from keras_mae.models.labels import finite_rows
 from keras_mae.training import DataFault, GlobalBatchModel
 from keras_mae.training.objectives import Objectives, examples_like, without_invalid
 
@@ -63,6 +64,8 @@ class ImageHead(GlobalBatchModel):
     >>> model = AgeHead(mae.encoder)
     >>> model.compile(optimizer="adamw", loss="mse", metrics=["mae"])
     """
+
+    built: bool
 
     def __init__(
         self, encoder: Encoder, num_trainable_layers: float | None = None, seed: int = 0, **kwargs: Any
@@ -120,13 +123,7 @@ class ImageHead(GlobalBatchModel):
 
         Here labels are valid if they are finite.
         """
-        fine = tf.constant(True)
-        for each in tf.nest.flatten(labels):
-            each = tf.convert_to_tensor(each)
-            if each.dtype.is_floating:
-                finite = tf.math.is_finite(each)
-                fine = fine & tf.reduce_all(tf.reshape(finite, [tf.shape(each)[0], -1]), axis=1)
-        return labels, fine
+        return labels, finite_rows(labels)
 
     def label_sentence(self) -> str:
         """The sentence for invalid labels that a step has counted; `{count}` in it is their number."""
@@ -197,34 +194,36 @@ class ImageHead(GlobalBatchModel):
         return {**own, **self._objectives.names()}
 
     def batch_loss(self, data, seed: ExampleSeed, training: bool) -> tf.Tensor:
-        """The mean loss over the batch, and the penalties of regularizers."""
+        """The mean loss over the batch, and the penalties of regularizers; it updates the metrics."""
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if labels is None:
             raise ValueError(f"{type(self).__name__} is trained on (images, labels); the data has no labels")
-        return self.compute_loss(images, labels, self(images, training=training, seed=seed), sample_weight, training)
+        outputs = self(images, training=training, seed=seed)
+        checked, fine = self.checked_labels(labels, outputs)
+        self._label_fault.add(tf.math.count_nonzero(~fine))
+        for metric in self._objectives.own_metrics:
+            metric.update_state(checked, outputs)
+        if self._objectives.metrics:
+            called = (without_invalid(labels, fine), outputs)
+            self._objectives.update(self.for_metrics(*called), called, sample_weight)
+        return self.compute_loss(images, labels, outputs, sample_weight, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> tf.Tensor:
-        """The loss of a call's outputs, a float32 scalar; it updates the metrics.
+        """The loss of a call's outputs, a float32 scalar; NaN for invalid labels.
 
         Args:
             x: not used.
             y: labels.
             y_pred: outputs of a call.
-            sample_weight: None, or one weight an example.
+            sample_weight: None, or weights of the examples.
             training: False in `evaluate`.
         """
         checked, fine = self.checked_labels(y, y_pred)
-        self._label_fault.add(tf.math.count_nonzero(~fine))
         if sample_weight is not None:
             check_weights(sample_weight, y)
             sample_weight = not_negative(sample_weight)
-        for metric in self._objectives.own_metrics:
-            metric.update_state(checked, y_pred)
-        if self._objectives.has_loss or self._objectives.metrics:
-            labels = tf.nest.map_structure(lambda each: without_invalid(each, fine), y)
-            called = (labels, y_pred)
-            self._objectives.update(self.for_metrics(*called), called, sample_weight)
         if self._objectives.has_loss:
+            called = (without_invalid(y, fine), y_pred)
             loss = self._objectives.loss(self.for_losses(*called), called, sample_weight)
             loss = tf.where(tf.reduce_all(fine), loss, float("nan"))
         else:

@@ -189,6 +189,15 @@ def _check_rows(labels, count: int, form: str) -> None:
         raise ValueError(f"{form.format(count=count)}; got the type {dtype.rstrip('0123456789')}")
 
 
+def finite_rows(labels) -> tf.Tensor:
+    """Whether the labels of each example, one tensor or several, are finite: bool `(B,)`, or a scalar of integers."""
+    fine = tf.constant(True)
+    for each in map(tf.convert_to_tensor, tf.nest.flatten(labels)):
+        if each.dtype.is_floating:
+            fine = fine & tf.reduce_all(tf.reshape(tf.math.is_finite(each), [tf.shape(each)[0], -1]), axis=1)
+    return fine
+
+
 def form_of(labels) -> tuple[tuple[int | None, ...] | None, str]:
     """Shape, None for an unknown rank, and name of the dtype."""
     if isinstance(labels, (dict, list, tuple, tf.RaggedTensor, tf.SparseTensor)):

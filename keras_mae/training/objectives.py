@@ -163,15 +163,16 @@ class Objectives:
         return of(labels, predictions)
 
     def _add_metric(self, output: Any, given: Any, weighted: bool) -> None:
-        if isinstance(given, str) and given.lower() in (*_ACCURACY, *_CROSSENTROPY):
-            of = self._accuracy if given.lower() in _ACCURACY else self._crossentropy
-            found, sees = keras.metrics.MeanMetricWrapper(of, name=given), True
+        if isinstance(given, str) and given.lower() in _ACCURACY:
+            found, sees = keras.metrics.MeanMetricWrapper(self._accuracy, name=given), True
         else:
             found = keras.metrics.get(given)
             sees = is_of_keras(found)
             if not isinstance(found, keras.metrics.Metric):
                 name = given if isinstance(given, str) else getattr(found, "__name__", getattr(found, "name", "metric"))
                 found = keras.metrics.MeanMetricWrapper(found, name=name)
+            elif isinstance(given, str):
+                found.name = given  # as Keras does
         if found.name == "loss":
             raise ValueError("a metric is called 'loss', which is the name of the loss in the logs: rename it")
         self.metrics.append(found)
@@ -184,7 +185,7 @@ def is_of_keras(given: Any) -> bool:
         if given.keywords.get("from_logits"):
             return False
         given = given.func
-    if getattr(given, "from_logits", False) or getattr(given, "_from_logits", False):
+    if getattr(given, "from_logits", False):
         return False
     config = given.get_config() if isinstance(given, (keras.losses.Loss, keras.metrics.Metric)) else {}
     if config.get("from_logits"):
@@ -204,13 +205,17 @@ def examples_like(labels: Any) -> Any:
     )
 
 
-def without_invalid(labels, fine) -> tf.Tensor:
+def without_invalid(labels: Any, fine) -> Any:
     """The labels, with 0 in place of those that are not valid: on a processor, TensorFlow's kernels fail at these."""
-    labels = tf.convert_to_tensor(labels)
+    labels = tf.nest.map_structure(tf.convert_to_tensor, labels)
     if fine.shape.rank == 0:
         return labels
-    shape = tf.concat([tf.shape(fine), tf.ones([tf.rank(labels) - 1], tf.int32)], axis=0)
-    return tf.where(tf.reshape(fine, shape), labels, tf.zeros_like(labels))
+
+    def kept(each) -> tf.Tensor:
+        shape = tf.concat([tf.shape(fine), tf.ones([tf.rank(each) - 1], tf.int32)], axis=0)
+        return tf.where(tf.reshape(fine, shape), each, tf.zeros_like(each))
+
+    return tf.nest.map_structure(kept, labels)
 
 
 class _Function(keras.losses.Loss):

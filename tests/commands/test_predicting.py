@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_mae import cli
 from keras_mae.data import evaluation_dataset, open_source
-from keras_mae.export.saved_model import model_in_dtype
+from keras_mae.export.computing import model_in_dtype
 from keras_mae.models import ImageClassifier
 from keras_mae.trainers.config import PretrainConfig
 from tests.base import fill_randomly, small_encoder

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae import cli
-from keras_mae.models import ImageClassifier
+from keras_mae.models import ImageClassifier, ImageSegmenter
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.settings import replaced
@@ -33,6 +33,7 @@ def files(tmp_path_factory):
         "encoder": small_encoder(),
         "classifier": fill_randomly(ImageClassifier(small_encoder(), 3)),
         "mae": small_mae(),
+        "segmenter": fill_randomly(ImageSegmenter(small_encoder(), 3)),
     }
     for name, model in models.items():
         model.save(folder / f"{name}.keras")
@@ -182,6 +183,18 @@ def test_a_file_of_no_run_says_what_it_is_exported_with(files, tmp_path, caplog,
     )
 
 
+@pytest.mark.slow
+def test_segmenter(files, tmp_path):
+    (tmp_path / "names.txt").write_text("sky\ncat\ndog\n")
+    flags = [f"--output={tmp_path}/models/scenes", "--model=segmenter", f"--labels={tmp_path}/names.txt"]
+    assert export(files, "segmenter", *flags) == 0
+    folder, images = tmp_path / "models" / "scenes" / "1", random_images(2, SHAPE)
+    assert (folder / "assets" / "labels.txt").read_text() == "sky\ncat\ndog\n"
+    outputs = tf.saved_model.load(str(folder)).signatures["segment"](images=tf.constant(images))
+    live = files[1]["segmenter"](images).numpy()
+    np.testing.assert_array_equal(outputs["class_map"], live.argmax(axis=-1))
+
+
 @pytest.mark.parametrize(
     ("name", "flags", "message"),
     [
@@ -198,13 +211,25 @@ def test_a_file_of_no_run_says_what_it_is_exported_with(files, tmp_path, caplog,
         (
             "mae",
             ["--model=autoencoder", "--format=onnx"],
-            "an autoencoder is written as a SavedModel only, not as onnx",
+            "--model=autoencoder is written as a SavedModel only, not as onnx",
         ),
         ("mae", ["--model=autoencoder", "--normalize"], "--normalize is for --model=encoder; the model is autoencoder"),
+        (
+            "encoder",
+            ["--model=segmenter"],
+            "--model=segmenter needs ImageSegmenter, and .*encoder.keras holds ViTEncoder",
+        ),
+        (
+            "segmenter",
+            ["--model=segmenter", "--format=onnx"],
+            "--model=segmenter is written as a SavedModel only, not as",
+        ),
+        ("segmenter", ["--model=segmenter", "--crop_ratio=0.5"], "--crop_ratio is for .*; the model is segmenter"),
+        ("segmenter", ["--model=segmenter", "--labels=two.txt"], "one label a class is needed: got 2 for 3 classes"),
         ("classifier", ["--model=classifier", "--pooling=cls"], "--pooling is for --model=encoder; the model is class"),
         ("classifier", ["--model=classifier", "--labels=two.txt"], "one label a class is needed: got 2 for 3 classes"),
         ("classifier", ["--model=classifier", "--labels=no.txt"], "--labels: there is no file no.txt"),
-        ("encoder", ["--labels=two.txt"], "--labels is for --model=classifier; the model is encoder"),
+        ("encoder", ["--labels=two.txt"], "--labels is for --model=classifier or regressor or segmenter; the model"),
         ("encoder", ["--data=folder:nowhere"], "folder:nowhere: there is no such folder"),
         ("nothing", [], "there is no file .*/nothing.keras"),
     ],

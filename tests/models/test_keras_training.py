@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_mae.models import ImageHead
 from keras_mae.optimizers import adamw
 from tests.base import small_encoder, weights_of
 from tests.models.keras_features import IMAGES, LABELS, MODELS, TRAINED, assert_same_values, table, trained, values
@@ -91,6 +92,11 @@ def rates(model, path):
 
 
 def compute_loss(model, path):
+    if isinstance(model, ImageHead):
+        loss = model.compute_loss(IMAGES, LABELS, model(IMAGES))
+        expected = keras.losses.sparse_categorical_crossentropy(LABELS, model(IMAGES), from_logits=True)
+        np.testing.assert_allclose(loss, np.mean(expected), rtol=1e-5)
+        return
     with pytest.raises(ValueError, match=r"brings its own loss: .* take batch_loss\(data, seed, training\)"):
         model.compute_loss(IMAGES, LABELS, model(IMAGES))
 

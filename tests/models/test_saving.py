@@ -30,6 +30,8 @@ EXAMPLES = {
     "AttentivePooling": lambda: layers.AttentivePooling(4, name="pool", dtype="mixed_bfloat16"),
     "DropPath": lambda: layers.DropPath(0.3, name="drop"),
     "LayerNorm": lambda: layers.LayerNorm(epsilon=1e-5, name="norm"),
+    "LinearMasks": lambda: layers.LinearMasks(3, True, name="line"),
+    "MaskTransformer": lambda: layers.MaskTransformer(3, 1, 1, 4, name="masks", dtype="mixed_bfloat16"),
     "LayerScale": lambda: layers.LayerScale(0.2, name="gain"),
     "RelativePositionBias": lambda: layers.RelativePositionBias((2, 3), 4, 1, name="offsets"),
     "Patchify": lambda: layers.Patchify((4, 2), name="cut"),
@@ -67,12 +69,20 @@ EXAMPLES = {
         True,
         "mae",
     ),
-    "ImageClassifier": lambda: models.ImageClassifier(every_argument(), 4, "attentive", 0, 0.1, 7, "classifier", 1, 4),
+    "ImageSegmenter": lambda: models.ImageSegmenter(every_argument(), 4, "mask_transformer", 0, 7, "segmenter"),
+    "ImageClassifier": lambda: models.ImageClassifier(
+        every_argument(), 4, "attentive", 0, 0.1, 7, "classifier", 1, 4, True
+    ),
+    "ImageRegressor": lambda: models.ImageRegressor(
+        every_argument(), 2, "attentive", (1.0, 2.0), (3.0, 4.0), 0, 7, "regressor", 1, 4
+    ),
 }
 BUILD_SHAPES = {
     "AttentivePooling": (None, 5, 12),
     "LayerNorm": (None, 5, 12),
     "LayerScale": (None, 5, 12),
+    "LinearMasks": (None, 2, 3, 12),
+    "MaskTransformer": (None, 2, 3, 12),
     "PositionEmbedding": (None, 6, 8),
     "RelativePositionBias": None,
     "SelfAttention": (None, 5, 12),
@@ -126,7 +136,7 @@ def test_every_public_class_that_keras_saves_is_registered():
     for package in (layers, masking, targets, models, encoders, decoders):
         for name in package.__all__:
             cls = getattr(package, name)
-            abstract = (targets.Target, encoders.Encoder, decoders.Decoder)
+            abstract = (targets.Target, encoders.Encoder, decoders.Decoder, models.ImageHead)
             concrete = inspect.isclass(cls) and not inspect.isabstract(cls) and cls not in abstract
             if concrete and issubclass(cls, (keras.layers.Layer, masking.MaskSampler)):
                 assert registered_classes().get(name) is cls, f"{name} cannot be loaded from a file"

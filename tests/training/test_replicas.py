@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.models import ImageClassifier
+from keras_mae.models import ImageClassifier, ImageSegmenter
 from keras_mae.optimizers import adamw
 from tests.base import (
     LossPerStep,
@@ -44,7 +44,7 @@ MORE = [
 ]
 SLOW = [
     {"kind": kind, "replicas": replicas, "accumulation_steps": parts, **SGD}
-    for kind, most in (("classifier", 2), ("weighted", 2), ("probe", 1), ("attentive", 1))
+    for kind, most in (("classifier", 2), ("weighted", 2), ("probe", 1), ("attentive", 1), ("segmenter", 2))
     for replicas, parts in ((1, 1), (2, 1), (4, 1), (2, 2))
     if parts <= most  # a probe's BatchNorm synchronises its statistics, and is not accumulated
 ]
@@ -55,6 +55,8 @@ def make_model(kind, dtype="float32"):
         return small_mae(num_layers=2, drop_path_rate=0.3, seed=3, dtype=dtype)
     if kind == "simmim":
         return small_simmim(num_layers=2, drop_path_rate=0.3, seed=3)
+    if kind == "segmenter":
+        return fill_randomly(ImageSegmenter(small_encoder(), 4, "mask_transformer"))
     pooling, count = {"probe": ("mean", 0), "attentive": ("attentive", 0)}.get(kind, ("mean", None))
     return fill_randomly(ImageClassifier(small_encoder(), 4, pooling, count, num_queries=4))
 
@@ -113,6 +115,9 @@ def one_run(case):
             clip_norm=case.get("clip_norm"),
         )
     data = IMAGES if case["kind"] in ("mae", "simmim") else (IMAGES, np.arange(len(IMAGES)) % 4)
+    if case["kind"] == "segmenter":  # the first image has no label
+        labels = np.random.default_rng(2).integers(-1, 4, (len(IMAGES), 8, 12))
+        data = (IMAGES, np.where(np.arange(len(IMAGES))[:, None, None] == 0, -1, labels))
     if case["kind"] == "weighted":
         data = (*data, np.linspace(0, 3, len(IMAGES), dtype="float32")[:, None])
     if case.get("uneven"):
@@ -346,7 +351,7 @@ def test_two_processes_take_the_step_of_one(runs_and_workers):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["classifier", "weighted", "probe", "attentive"])
+@pytest.mark.parametrize("kind", ["classifier", "weighted", "probe", "attentive", "segmenter"])
 def test_classifiers(kind):
     runs = in_own_process("slow")
     one = find(runs, SLOW, kind=kind, replicas=1)

@@ -1,0 +1,26 @@
+"""The dtype in which an exported model computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def model_in_dtype(model: keras.Model, dtype: str | None) -> Any:
+    """`model` itself, or a copy that computes in `dtype`; the weights are float32 either way."""
+    if dtype is None:
+        dtype = "bfloat16" if model.compute_dtype == "bfloat16" else "float32"
+    if dtype not in _POLICIES:
+        raise ValueError(f"dtype is one of {', '.join(_POLICIES)}; got {dtype!r}")
+    if model.compute_dtype == dtype:
+        return model
+    config = {**model.get_config(), "dtype": _POLICIES[dtype]}
+    for part in ("encoder", "decoder"):
+        if part in config:
+            config[part]["config"]["dtype"] = _POLICIES[dtype]
+    copy = type(model).from_config(config)
+    copy.set_weights(model.get_weights())
+    return copy
