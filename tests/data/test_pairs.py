@@ -200,3 +200,6 @@ def test_changed_masks_of_an_array_are_seen(tmp_path):
         ValueError, match=r"masks are integers of shape \(4, 16, 16\), a number for each pixel, got uint8"
     ):
         open_source(f"npz:{tmp_path / 'a.npz'}")
+    np.savez(tmp_path / "a.npz", images=images, masks=masks.astype("int64") + 2**32)
+    with pytest.raises(ValueError, match="numbers in masks are those of classes, got 4294967296 to 4294967299"):
+        open_source(f"npz:{tmp_path / 'a.npz'}")
