@@ -71,6 +71,9 @@ class ArraySource(Source):
                 f"{name}: masks are integers of shape {images.shape[:3]}, a number for each pixel, got {masks.dtype} "
                 f"of shape {masks.shape}"
             )
+        limits = np.iinfo("int32")
+        if masks is not None and masks.size and not limits.min <= int(masks.min()) <= int(masks.max()) <= limits.max:
+            raise ValueError(f"{name}: numbers in masks are those of classes, got {masks.min()} to {masks.max()}")
 
     def read(self, index) -> dict[str, tf.Tensor]:
         with tf.init_scope():  # graphs refer to it: a constant in a graph may not exceed 2 GB

@@ -1,6 +1,8 @@
 """Masks: the numbers that PNG files store, as Pillow reads them, and what they mean."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -55,6 +57,24 @@ def test_gray_levels_of_1_8_and_16_bits(in_graph):
 def test_any_size(in_graph, height, width, seed, as_palette):
     mask = np.random.default_rng(seed).integers(0, 256, (height, width)).astype("uint8")
     np.testing.assert_array_equal(in_graph(png(palette_png(mask) if as_palette else mask)), mask)
+
+
+def interlaced(mask):
+    """A PNG with a palette in the seven passes of Adam7, which Pillow does not write."""
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    parts = [mask[top::down, left::right] for top, left, down, right in passes]
+    rows = b"".join(b"\0" + row.tobytes() for part in parts if part.size for row in part)
+    header = struct.pack(">IIBBBBB", mask.shape[1], mask.shape[0], 8, 3, 0, 0, 1)
+    chunks = [(b"IHDR", header), (b"PLTE", bytes(range(256)) * 3), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    written = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
+@pytest.mark.parametrize("shape", [(13, 17), (1, 1), (3, 9)])
+def test_an_interlaced_palette(shape, in_graph):
+    mask = numbers(256, shape)
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(interlaced(mask)))), mask)
+    np.testing.assert_array_equal(in_graph(interlaced(mask)), mask)
 
 
 @pytest.mark.parametrize(

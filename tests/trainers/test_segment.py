@@ -20,7 +20,7 @@ from keras_mae.trainers.mask_data import masked_sources
 from keras_mae.trainers.segment import segment
 from keras_mae.trainers.segment_config import SegmentConfig
 from keras_mae.trainers.settings import replaced
-from tests.base import small_encoder, weights_of
+from tests.base import run_python, small_encoder, weights_of
 from tests.data.scenes import scene, write_pair
 from tests.trainers.pretraining import Interrupted, after_step, interrupt, log_of
 
@@ -148,6 +148,31 @@ def test_interrupted_and_resumed_gives_the_same_weights_and_results(given, finis
         one, other = (keras.saving.load_model(os.path.join(path, name)) for path in (output, finished[0]))
         for weight, same in zip(weights_of(one), weights_of(other), strict=True):
             np.testing.assert_array_equal(weight, same)
+
+
+_ON_TWO = """
+import sys
+import tensorflow as tf
+(processor,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_mae.trainers.run import RunFolder
+from keras_mae.trainers.segment import segment
+from keras_mae.trainers.settings import replaced
+config, data = RunFolder(sys.argv[1]).config()
+segment(replaced(config, accumulation_steps=2), data, sys.argv[2], strategy="mirrored")
+"""
+
+
+@pytest.mark.slow
+def test_two_replicas_in_two_parts_train_as_one(finished, tmp_path):
+    output = str(tmp_path / "run")
+    process = run_python("-c", _ON_TWO, finished[0], output)
+    assert process.returncode == 0, process.stderr
+    for one, other in zip(log_of(run.RunFolder(finished[0])), log_of(run.RunFolder(output)), strict=True):
+        for key in ("loss", "accuracy", "mean_iou", "val_loss", "val_mean_iou"):
+            assert one[key] == pytest.approx(other[key], abs=2e-3), key  # a few pixels where two classes are near
+    with open(os.path.join(output, run.RESULTS), encoding="utf-8") as file:
+        assert json.load(file)["mean_iou"] == pytest.approx(finished[1]["mean_iou"], abs=5e-3)
 
 
 @pytest.mark.slow
