@@ -67,7 +67,9 @@ class ServedSegmenter(ServedModel):
         return self._labels()
 
     def live_probabilities(self, signature: str, inputs: dict[str, tf.Tensor]) -> np.ndarray | None:
-        return self._probabilities(**inputs).numpy() if signature == "serving_default" else None
+        if signature != "serving_default" or self._probabilities is None:
+            return None
+        return self._probabilities(**inputs).numpy()
 
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "labels": list(self.labels)}
