@@ -10,10 +10,9 @@ from PIL import Image
 from benchmarks.photo_crops import halves, photographs
 from keras_mae.data.sources import digits_source
 
-SIDE = 40  # of an image, in pixels
+SIDE = 32  # of an image, in pixels
 CLASSES = ("background", *map(str, range(10)))
-_DIGIT = (24, 34)  # pixels of a digit's box of 28 x 28, from, to
-_CROP = (40, 160)  # pixels of a photograph that become an image, from, to
+_CROP = (32, 128)  # pixels of a photograph that become an image, from, to
 _DARK, _INK = 0.6, (200, 255)  # how much darker photographs become, and the level of ink, from, to
 
 
@@ -47,17 +46,8 @@ def scenes(count: int, seed: int, of_test: bool) -> tuple[np.ndarray, np.ndarray
         crop = Image.fromarray(picture[top : top + side, left : left + side].astype("float32"))
         below = _DARK * np.asarray(crop.resize((SIDE, SIDE), Image.Resampling.BOX))
         index = rng.choice(np.flatnonzero(labels == number % 10))
-        ink = _ink(digits[index], rng)
+        ink, place = np.zeros((SIDE, SIDE), "float32"), rng.integers(SIDE - len(digits[index]) + 1, size=2)
+        ink[place[0] : place[0] + 28, place[1] : place[1] + 28] = digits[index] / 255
         image[..., 0] = np.round(below + (rng.uniform(*_INK) - below) * ink)
         mask[ink > 0.5] = labels[index] + 1
     return images, masks
-
-
-def _ink(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """How much of a pixel is covered, float32 `(SIDE, SIDE)`, by the digit in a random size and place."""
-    size = int(rng.integers(_DIGIT[0], _DIGIT[1] + 1))
-    top, left = rng.integers(SIDE - size + 1, size=2)
-    ink = np.zeros((SIDE, SIDE), "float32")
-    scaled = Image.fromarray(digit).resize((size, size), Image.Resampling.BILINEAR)
-    ink[top : top + size, left : left + size] = np.asarray(scaled, "float32") / 255
-    return ink

@@ -2,7 +2,7 @@
 
     python -m benchmarks.segmentation --output=runs/segmentation --seeds=3
 
-The images are photographs with handwritten digits on them, 40 x 40 pixels, and the classes of their pixels the digits
+The images are photographs with handwritten digits on them, 32 x 32 pixels, and the classes of their pixels the digits
 and the background (`benchmarks.pasted_digits`). Each seed pretrains a masked autoencoder on 4,000 such images without
 labels; trains a segmenter with each head on 100 others with labels, from this encoder, all of it or the head alone, and
 from scratch; and tests it on 500, with other digits on other parts of the photographs. Everything that trains has the
@@ -32,7 +32,7 @@ from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.settings import replaced
 
 UNLABELLED, LABELLED, TESTED = 4000, 100, 500
-PRETRAINING: dict[str, object] = {"epochs": 40}  # settings in place of those of mae_digits
+PRETRAINING: dict[str, object] = {"epochs": 25}  # settings in place of those of mae_digits
 EPOCHS, BATCH, RATES = 80, 10, {"linear": 5e-3, "mask_transformer": 1e-3}
 # each way to train: whether the encoder is pretrained, and how many of its layers are trained
 WAYS: dict[str, tuple[bool, int | None]] = {

@@ -67,8 +67,9 @@ class ServedSegmenter(ServedModel):
         return self._labels()
 
     def live_probabilities(self, signature: str, inputs: dict[str, tf.Tensor]) -> np.ndarray | None:
-        of_files = self._probabilities if signature == "serving_default" else None
-        return None if of_files is None else of_files(**inputs).numpy()
+        if signature != "serving_default" or self._probabilities is None:
+            return None
+        return self._probabilities(**inputs).numpy()
 
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "labels": list(self.labels)}

@@ -105,8 +105,10 @@ def compare(cases: Outputs, expected: Outputs, found: Outputs, dtypes: set[str])
             if name == _LIVE:
                 continue
             key = f"{signature}/{','.join(cases[signature])}/{name}"
-            one, other = (_pixels(files) if name == "png" else files for files in (value, found[signature][name]))
-            difference, allowed = _difference(one, other, undecided, tolerance)
+            other = found[signature][name]
+            if name == "png":
+                value, other = _pixels(value), _pixels(other)
+            difference, allowed = _difference(value, other, undecided, tolerance)
             if not difference <= allowed:
                 raise VerificationError(f"the exported model differs from the live one in {key} by {difference:.2e}")
             differences[key] = difference
