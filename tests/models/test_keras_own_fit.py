@@ -29,7 +29,7 @@ LOSSES = {
     "huber": keras.losses.Huber(delta=0.3),
     "cosine": keras.losses.CosineSimilarity(axis=1),
     "own": Weighted([3.0, 0.5]),
-    "percentage": "mape",
+    "percentage": "mean_absolute_percentage_error",
     "logarithmic": "msle",
     "log cosh": keras.losses.LogCosh(),
 }
