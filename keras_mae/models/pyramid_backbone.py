@@ -29,6 +29,9 @@ class PyramidBackbone(keras_hub.models.FeaturePyramidBackbone):
     It takes pixels in [0, 255], as the encoder does, which normalises them: a detector's preprocessor must not. 16-bit
     images are to be divided by 257 before, as KerasHub's models take every image for float32.
 
+    Detectors on it are saved and loaded in Keras' and KerasHub's own ways (`save`, `save_to_preset`), loaded once this
+    class is imported. KerasHub's detectors come back compiled with its defaults: compile them again to train on.
+
     Args:
         encoder: an `Encoder` with square patches whose side is a power of two, such as 8 or 16 pixels.
         min_level, max_level: the levels, of those that the patches allow: with patches of 16 pixels 2 to 6, with 8

@@ -77,10 +77,8 @@ def test_mixed_precision(form):
         np.testing.assert_allclose(tf.cast(half, tf.float32), full, atol=0.02 * np.abs(full).max())
 
 
-@pytest.mark.medium
-@pytest.mark.parametrize(
-    "form", [pytest.param(form, marks=[] if form == "simmim" else pytest.mark.slow) for form in FORMS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("form", FORMS)
 def test_compiled_with_a_batch_of_unknown_size(form):
     encoder, seed = encoder_of(form, drop_path_rate=0.5), ExampleSeed.of(3, 7)
 

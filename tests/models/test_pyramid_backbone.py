@@ -77,7 +77,7 @@ def test_levels_have_the_strides_of_their_names(patch_size, levels, names):
     "make",
     [
         lambda: encoder_of(num_cls_tokens=2, num_registers=1, image_shape=(24, 40, 1)),
-        lambda: fill_randomly(ConvEncoder(SHAPE, 8)),
+        pytest.param(lambda: fill_randomly(ConvEncoder(SHAPE, 8)), marks=pytest.mark.slow),
         lambda: encoder_of(dtype="mixed_bfloat16"),
     ],
     ids=["registers", "convolutions", "bfloat16"],
