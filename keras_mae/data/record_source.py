@@ -141,7 +141,7 @@ class RecordSource(Source):
     def required_labels(self) -> np.ndarray:
         if self._no_labels and not self.labelled:
             wrong = f"{self.name}: a label is one integer, counted from 0; got {self._no_labels}"
-            raise ValueError(f"{wrong}: write them as numbers")
+            raise ValueError(f"{wrong}: write them as numbers, or name their feature with --label_columns")
         return super().required_labels()
 
     def path_at(self, index) -> tf.Tensor:

@@ -16,7 +16,7 @@ from keras_mae.data.guarded import guarded_reads, untuned
 from keras_mae.data.patient_reading import is_there, storage_errors
 from keras_mae.data.record_index import RecordIndex
 from keras_mae.data.record_source import INDEX
-from keras_mae.data.source import NO_LABEL, Source
+from keras_mae.data.source import CLASSES, NO_LABEL, Source
 from keras_mae.one_writer import lock_folder
 
 _log = logging.getLogger("keras_mae")
@@ -40,9 +40,14 @@ def write_records(source: Source, directory: str, num_files: int | None = None, 
         The paths of the files.
 
     Raises:
-        ValueError: if the images are not encoded, or the directory holds TFRecord files of another set, or
-            another process writes to it.
+        ValueError: if the images are not encoded, their labels are no classes, the directory holds TFRecord files of
+            another set, or another process writes to it.
     """
+    if source.task != CLASSES:
+        raise ValueError(
+            f"TFRecord files are written with classes, and these images have {source.task}; write the images alone, "
+            "and give their table with --labels"
+        )
     if not source.encoded:
         raise ValueError(f"TFRecord files are written from image files, and {source.name_of(0)} is in memory")
     num_files = max(1, -(-source.num_images // _PER_FILE)) if num_files is None else num_files

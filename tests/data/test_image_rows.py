@@ -8,6 +8,7 @@ import pytest
 
 from keras_mae.data import FolderSource, Subset, open_source, write_records
 from keras_mae.data.image_rows import rows_by_name
+from keras_mae.data.relabelled import Relabelled
 from tests.drawn import as_image, drawn, encoded, write
 
 pytestmark = pytest.mark.usefixtures("png_and_jpeg")
@@ -77,6 +78,8 @@ def test_a_path_below_the_folder_is_nearer_than_a_file_name(tmp_path):
 def test_parts_of_sources_and_records_know_the_names(folder, tmp_path):
     source = FolderSource(str(folder))
     assert rows_of(Subset(source, np.array([4, 2])), ["b/1.png", "Ä 9"]) == [1, 0]
+    with pytest.raises(ValueError, match="are written with classes, and these images have numbers; write the images"):
+        write_records(Relabelled(source, np.arange(5), np.zeros((5, 1)), "numbers", label_names=["x"]), str(tmp_path))
     write_records(source, str(tmp_path), 2)
     records = open_source(f"tfrecord:{tmp_path}/*.tfrecord")
     assert rows_of(records, ["c.v2", "b/1.png", "a/2", "Ä 9.png", "a/1.png"]) == [4, 2, 1, 0, 3]
