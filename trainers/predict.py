@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
-from keras_mae.data import CorruptImages, Source, Subset, evaluation_dataset
+from keras_mae.data import CorruptImages, Source, Subset, evaluation_dataset, open_source
 from keras_mae.data.progress import images_bar
 from keras_mae.data.source import CLASSES
 from keras_mae.data.sources import absolute
@@ -180,9 +180,11 @@ class _Numbered(Subset):
 
 def _say_if_seen(trained: TrainedModel, data: str, split: str | None) -> None:
     """Warns of images that the model was trained on."""
-    if trained.data is None or absolute(data) != absolute(trained.data) or split == "validation":
+    if trained.data is None or absolute(data) != absolute(trained.data):
         return
     validation = getattr(getattr(trained.config, "data", None), "validation_data", None)
+    if split == "validation" and (validation is None or open_source(data).validation_apart):
+        return  # with images to test on elsewhere, all of these are trained on but for a part that lies apart
     others = "--split=validation" if validation is None else f"--data={validation}"
     _log.warning(
         "the model was trained on %s: how well it does on them says little about others; it was tested on %s",

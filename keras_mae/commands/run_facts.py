@@ -17,6 +17,7 @@ from keras_mae.trainers.run import BEST, CONFIG, LOG, PICTURES, RECONSTRUCTIONS,
 from keras_mae.trainers.settings import Config, short_names, values_of
 from keras_mae.trainers.trained_model import find_model, is_ours
 
+<<<<<<< HEAD
 _SHARES = {"top1": "top-1", "top5": "top-5", "mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
 _NUMBERS = {
     "auc": "mean AUC",
@@ -24,6 +25,15 @@ _NUMBERS = {
     "mae": "MAE",
     "rmse": "RMSE",
     "r2": "R2",
+=======
+# What a run's results measure, its name on a card, and whether it is shown in percent
+_MEASURES = {
+    "top1": ("top-1", True),
+    "top5": ("top-5", True),
+    "auc": ("mean AUC", False),
+    "rmse": ("RMSE", False),
+    "normalised_rmse": ("RMSE, in shares of the labels' standard deviations", True),
+>>>>>>> tasks
 }
 _GIVEN = ("encoder.run", "encoder.init", "run.init")  # settings with a flag of their own
 
@@ -186,7 +196,7 @@ def _check_same_encoder(folder: RunFolder, other: RunFolder, measured: str | Non
 
 
 def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
-    """The accuracies in a run's `results.json`: of its last epoch, or of the best, which these images have chosen."""
+    """The measures in a run's `results.json`: of its last epoch, or of the best, which these images have chosen."""
     with open(folder / RESULTS, encoding="utf-8") as file:
         results = json.load(file)
     if "program" not in results:  # the demo's
@@ -194,6 +204,7 @@ def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
     _, data = folder.config()
     where = f"{results['program']}, {results.get('validation_images')} images of `{shown_data(data)}`"
     best = results.get("best") if of_best else None
+<<<<<<< HEAD
     chosen = f", the best of {results.get('epochs')} epochs on these images" if best else ""
     rows = []
     for name, title in (_SHARES | _NUMBERS).items():
@@ -204,9 +215,28 @@ def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
             of = "" if key is None else f", k = {key}" if results["program"] == "knn" else f", {key}"
             shown = f"{100 * number:.1f} %" if name in _SHARES else f"{number:.4g}"
             rows.append((f"{title}{of} ({where}{chosen})", shown))
+=======
+    measured = {name: (best or results)[name] for name in _MEASURES if name in (best or results)}
+    chosen = f", the best of {results.get('epochs')} epochs on these images" if best else ""
+    rows = []
+    for name, value in measured.items():
+        said, in_percent = _MEASURES[name]
+        for which, number in _each(name, value):
+            shown = "-" if number is None else f"{100 * number:.1f} %" if in_percent else f"{number:.4g}"
+            rows.append((f"{said}{which} ({where}{chosen})", shown))
+>>>>>>> tasks
     if "majority_share" in results:
         rows.append((f"always the largest class ({where})", f"{100 * results['majority_share']:.1f} %"))
     return rows
+
+
+def _each(name: str, value: Any) -> list[tuple[str, float | None]]:
+    """The numbers of a measure: one, one for each k of kNN or each output, or one for each k and output."""
+    if not isinstance(value, dict):
+        return [("", value)]
+    if not any(isinstance(inner, dict) for inner in value.values()):
+        return [(f" of {key}" if name == "rmse" else f", k = {key}", number) for key, number in value.items()]
+    return [(f" of {key}, k = {k}", number) for k, inner in value.items() for key, number in inner.items()]
 
 
 def _rows_of_demo(results: dict[str, Any]) -> list[tuple[str, str]]:

@@ -259,6 +259,14 @@ def test_images_of_the_training_are_told(caplog, split, told):
         ])  # fmt: skip
 
 
+def test_a_tenth_that_was_trained_on_is_told(arrays, caplog):
+    """With images to test on elsewhere, a run trains on all of its data: there is no tenth apart."""
+    data = arrays()
+    config = replaced(FinetuneConfig(), validation_data="npz:other.npz")
+    program._say_if_seen(TrainedModel("x.keras", "x", config, data), data, "validation")
+    assert caplog.messages[0].endswith("it was tested on --data=npz:other.npz")
+
+
 def test_output_files(tmp_path):
     for name, message in (
         ("predictions", "is not the name of a CSV file; type --output=.*predictions.csv"),
