@@ -17,15 +17,6 @@ from keras_mae.trainers.run import BEST, CONFIG, LOG, PICTURES, RECONSTRUCTIONS,
 from keras_mae.trainers.settings import Config, short_names, values_of
 from keras_mae.trainers.trained_model import find_model, is_ours
 
-<<<<<<< HEAD
-_SHARES = {"top1": "top-1", "top5": "top-5", "mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy"}
-_NUMBERS = {
-    "auc": "mean AUC",
-    "normalised_rmse": "RMSE of normalised numbers",
-    "mae": "MAE",
-    "rmse": "RMSE",
-    "r2": "R2",
-=======
 # What a run's results measure, its name on a card, and whether it is shown in percent
 _MEASURES = {
     "top1": ("top-1", True),
@@ -33,7 +24,6 @@ _MEASURES = {
     "auc": ("mean AUC", False),
     "rmse": ("RMSE", False),
     "normalised_rmse": ("RMSE, in shares of the labels' standard deviations", True),
->>>>>>> tasks
 }
 _GIVEN = ("encoder.run", "encoder.init", "run.init")  # settings with a flag of their own
 
@@ -204,18 +194,6 @@ def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
     _, data = folder.config()
     where = f"{results['program']}, {results.get('validation_images')} images of `{shown_data(data)}`"
     best = results.get("best") if of_best else None
-<<<<<<< HEAD
-    chosen = f", the best of {results.get('epochs')} epochs on these images" if best else ""
-    rows = []
-    for name, title in (_SHARES | _NUMBERS).items():
-        value = (best or results).get(name)
-        for key, number in (value if isinstance(value, dict) else {None: value}).items():
-            if number is None:
-                continue
-            of = "" if key is None else f", k = {key}" if results["program"] == "knn" else f", {key}"
-            shown = f"{100 * number:.1f} %" if name in _SHARES else f"{number:.4g}"
-            rows.append((f"{title}{of} ({where}{chosen})", shown))
-=======
     measured = {name: (best or results)[name] for name in _MEASURES if name in (best or results)}
     chosen = f", the best of {results.get('epochs')} epochs on these images" if best else ""
     rows = []
@@ -224,7 +202,6 @@ def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
         for which, number in _each(name, value):
             shown = "-" if number is None else f"{100 * number:.1f} %" if in_percent else f"{number:.4g}"
             rows.append((f"{said}{which} ({where}{chosen})", shown))
->>>>>>> tasks
     if "majority_share" in results:
         rows.append((f"always the largest class ({where})", f"{100 * results['majority_share']:.1f} %"))
     return rows
