@@ -43,9 +43,9 @@ def test_whole_images_in_order(pairs):
     for whole, mask in zip(whole_images(source, 3, CorruptImages(source)), masks, strict=True):
         np.testing.assert_array_equal(whole.mask, mask)
         np.testing.assert_array_equal(whole.image, COLOURS[mask])
-    largest, counts, read = count_classes(source)
+    largest, counts, read, unlabelled = count_classes(source)
     np.testing.assert_array_equal(counts[:4], np.sum([np.bincount(m.ravel(), minlength=4) for m in masks], axis=0))
-    assert (largest, read) == (3, 6)
+    assert (largest, read, unlabelled) == (3, 6, 0.0)
 
 
 def test_records_memory_and_disk_hold_the_same(pairs, tmp_path):
