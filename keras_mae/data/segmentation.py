@@ -40,7 +40,7 @@ def masked_dataset(
         ValueError: if there are no masks, or none of the images looked at can be decoded.
     """
     source.require_masks()
-    look_at_some(source, image_shape[-1], corrupt)
+    look_at_some(source, image_shape[-1], corrupt, with_masks=True)
 
     def row_at(position, example):
         image, mask = source.pixels(example["image"], image_shape[-1]), source.mask(example["mask"])
@@ -72,7 +72,7 @@ def whole_images(source: Source, channels: int, corrupt: CorruptImages) -> Itera
 
     Those that cannot be used are left out and noted. The stream raises OSError if the storage fails.
     """
-    look_at_some(source, channels, corrupt)
+    look_at_some(source, channels, corrupt, with_masks=source.masked)
 
     def row_at(position, example):
         image = source.pixels(example["image"], channels)

@@ -178,6 +178,19 @@ def test_a_bad_mask_is_a_corrupt_image(bad, said, with_one_bad, caplog):
     assert list(training.corrupt.names) == [1]
 
 
+@pytest.mark.medium
+def test_masks_of_other_sizes_throughout(tmp_path):
+    for name in "abc":
+        image, mask = scene(12, 10, 0)
+        write_pair(tmp_path, name, image, mask.T)
+    source = open_source(f"pairs:{tmp_path}/images,{tmp_path}/masks")
+    said = (
+        r"none of the 3 images looked at, of 3, can be decoded, such as .*a.png \(.*a.png has 10 x 12 pixels, and the"
+    )
+    with pytest.raises(ValueError, match=said):
+        TrainingData(source, (8, 8, 3), 2, 0, JointAugmentation()).at()
+
+
 @pytest.mark.slow
 def test_folders_of_masks_that_cannot_be_used_at_all(tmp_path):
     image, mask = scene(12, 10, 0)
