@@ -109,7 +109,9 @@ def _set_masks(masks: Masks, *sources: Source) -> None:
 
 def _counted(train: Source, num_classes: int | None) -> tuple[np.ndarray, int]:
     """The pixels of each class in the masks, int64, as far as they are counted; and how many masks were read."""
-    largest, counts, read = count_classes(train)
+    largest, counts, read, unlabelled = count_classes(train)
+    if unlabelled:
+        _log.info("%.1f %% of the pixels of %d masks have no label, and do not count", 100 * unlabelled, read)
     if num_classes is None and largest >= len(counts):
         raise ValueError(
             f"the masks hold numbers up to {largest}, so there would be {largest + 1} classes: if that is right, type "

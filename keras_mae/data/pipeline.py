@@ -97,7 +97,8 @@ class TrainingData:
         """
         source, image_shape, local = self.source, self.image_shape, _share(self.batch_size, num_hosts, host)
         steps = source.num_images // self.batch_size  # in an epoch
-        look_at_some(source, image_shape[-1], self.corrupt)
+        augmentation, joint = self.augmentation, isinstance(self.augmentation, JointAugmentation)
+        look_at_some(source, image_shape[-1], self.corrupt, with_masks=joint)
 
         def drawn(step, place):
             """Returns the epoch, and the indices of the images at places in this host's part of a batch."""
@@ -125,7 +126,6 @@ class TrainingData:
                 image = self.augmentation(source.pixels(example["image"], image_shape[-1]), image_shape, seed)
             return {**example, "image": image}
 
-        augmentation, joint = self.augmentation, isinstance(self.augmentation, JointAugmentation)
         if isinstance(augmentation, Augmentation) and batched.applies_to(augmentation, source.image_shape, image_shape):
             batches = tf.data.Dataset.range(step, _ENDLESS).map(batch_at, tf.data.AUTOTUNE)
         else:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_mae.data.corrupt_images import CorruptImages, usable
 from keras_mae.data.guarded import RowMaker, guarded_rows, untuned
+from keras_mae.data.joint_augmentation import of_one_size
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.preprocessing import evaluation_transform
 from keras_mae.data.source import Source
@@ -66,27 +67,39 @@ def _decoded(
     return np.stack(images)
 
 
-def look_at_some(source: Source, channels: int, corrupt: CorruptImages) -> None:
-    """Refuses a source of which none of some images can be decoded, as its stream might never yield one."""
+def look_at_some(source: Source, channels: int, corrupt: CorruptImages, with_masks: bool = False) -> None:
+    """Refuses a source of which none of some images can be decoded, as its stream might never yield one.
+
+    With masks, an image whose mask is none, or of another size, counts as one that cannot be decoded.
+    """
     if not source.encoded:
         return
+
+    def decoded(example) -> tf.Tensor:
+        image = source.pixels(example["image"], channels)
+        return of_one_size(image, source.mask(example["mask"])) if with_masks else image
+
     indices = np.unique(np.linspace(0, source.num_images - 1, _LOOKED_AT).astype(int))
     try:
         for index in indices:
-            source.image(tf.constant(index, tf.int64), channels)
+            decoded(source.read(tf.constant(index, tf.int64)))
         return
     except tf.errors.OpError:
         pass  # the stream below finds out which images fail, and why
 
     def make(position, example):
-        return {"size": tf.size(source.pixels(example["image"], channels))}
+        return {"size": tf.size(decoded(example))}
 
     rows = guarded_rows(RowMaker(source, lambda p: tf.gather(indices, p), make), 0, len(indices), len(indices), False)
     with storage_errors():
         faults = [fault for batch in untuned(rows).as_numpy_iterator() for fault in corrupt.faults_in(batch["fault"])]
     if len(faults) == len(indices):
         none = f"none of the {len(faults)} images looked at, of {source.num_images}, can be decoded"
-        raise ValueError(f"{none}, such as {with_reason(source, faults[0][0], channels)}")
+        failed = faults[0][0]
+        why = source.remedy(failed) if with_masks else ""
+        raise ValueError(
+            f"{none}, such as {f'{source.name_of(failed)} ({why})' if why else with_reason(source, failed, channels)}"
+        )
     for fault in faults:
         corrupt.report(*fault)
     corrupt.check()

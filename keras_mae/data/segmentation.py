@@ -40,7 +40,7 @@ def masked_dataset(
         ValueError: if there are no masks, or none of the images looked at can be decoded.
     """
     source.require_masks()
-    look_at_some(source, image_shape[-1], corrupt)
+    look_at_some(source, image_shape[-1], corrupt, with_masks=True)
 
     def row_at(position, example):
         image, mask = source.pixels(example["image"], image_shape[-1]), source.mask(example["mask"])
@@ -72,7 +72,7 @@ def whole_images(source: Source, channels: int, corrupt: CorruptImages) -> Itera
 
     Those that cannot be used are left out and noted. The stream raises OSError if the storage fails.
     """
-    look_at_some(source, channels, corrupt)
+    look_at_some(source, channels, corrupt, with_masks=source.masked)
 
     def row_at(position, example):
         image = source.pixels(example["image"], channels)
@@ -96,11 +96,24 @@ def whole_images(source: Source, channels: int, corrupt: CorruptImages) -> Itera
             yield Whole(int(index), image, mask if source.masked else None)
 
 
-def count_classes(source: Source) -> tuple[int, np.ndarray, int]:
-    """Counts the classes in the masks of a random sample of images, or of all if they are at most 1,000.
+class ClassCount(NamedTuple):
+    """The classes in some masks.
 
-    Returns:
-        The largest class; the pixels of the first 256 classes, int64 `(256,)`; and the number of masks that were read.
+    Attributes:
+        largest: the largest class.
+        pixels: of the first 256 classes, int64 `(256,)`.
+        masks: the number of masks that were read.
+        unlabelled: the share of the pixels without label.
+    """
+
+    largest: int
+    pixels: np.ndarray
+    masks: int
+    unlabelled: float
+
+
+def count_classes(source: Source) -> ClassCount:
+    """Counts the classes in the masks of a random sample of images, or of all if they are at most 1,000.
 
     Raises:
         ValueError: if there are no masks, no mask can be decoded, more than 1 % of the sample cannot, or no pixel has a
@@ -112,19 +125,22 @@ def count_classes(source: Source) -> tuple[int, np.ndarray, int]:
 
     def counted(position, example):
         classes = tf.reshape(chosen.mask(example["mask"]), [-1])
+        total = tf.size(classes, tf.int64)
         classes = tf.boolean_mask(classes, classes >= 0)
+        sizes = tf.stack([total, tf.size(classes, tf.int64)])
         largest = tf.reduce_max(tf.concat([classes, [-1]], axis=0))
         counts = tf.math.bincount(classes, minlength=_COUNTED, maxlength=_COUNTED, dtype=tf.int64)
-        return {"largest": largest, "counts": tf.ensure_shape(counts, (_COUNTED,))}
+        return {"largest": largest, "counts": tf.ensure_shape(counts, (_COUNTED,)), "sizes": sizes}
 
     maker = RowMaker(chosen, lambda position: position, counted)
     rows = guarded_rows(maker, 0, chosen.num_images, min(_TOGETHER, chosen.num_images), replace=False)
     rows = untuned(rows.map(lambda batch: without_faults(batch, corrupt, drop=True)))
-    largest, counts, read = -1, np.zeros(_COUNTED, "int64"), 0
+    largest, counts, read, sizes = -1, np.zeros(_COUNTED, "int64"), 0, np.zeros(2, "int64")
     with storage_errors():
         for batch in rows.as_numpy_iterator():
             largest = max([largest, *batch["largest"].tolist()])
             counts += batch["counts"].sum(axis=0)
+            sizes += batch["sizes"].sum(axis=0)
             read += len(batch["counts"])
     if not read:
         failed = min(corrupt.names)
@@ -135,4 +151,4 @@ def count_classes(source: Source) -> tuple[int, np.ndarray, int]:
     corrupt.check()
     if largest < 0:
         raise ValueError(f"no pixel of {read} masks has a label: every number there is one to ignore; {source.masks}")
-    return largest, counts, read
+    return ClassCount(largest, counts, read, float(1 - sizes[1] / sizes[0]))

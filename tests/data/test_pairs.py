@@ -43,9 +43,9 @@ def test_whole_images_in_order(pairs):
     for whole, mask in zip(whole_images(source, 3, CorruptImages(source)), masks, strict=True):
         np.testing.assert_array_equal(whole.mask, mask)
         np.testing.assert_array_equal(whole.image, COLOURS[mask])
-    largest, counts, read = count_classes(source)
+    largest, counts, read, unlabelled = count_classes(source)
     np.testing.assert_array_equal(counts[:4], np.sum([np.bincount(m.ravel(), minlength=4) for m in masks], axis=0))
-    assert (largest, read) == (3, 6)
+    assert (largest, read, unlabelled) == (3, 6, 0.0)
 
 
 def test_records_memory_and_disk_hold_the_same(pairs, tmp_path):
@@ -176,6 +176,19 @@ def test_a_bad_mask_is_a_corrupt_image(bad, said, with_one_bad, caplog):
     for images, classes in training.at().take(4):
         np.testing.assert_array_equal(classes, np.broadcast_to(mask, classes.shape))
     assert list(training.corrupt.names) == [1]
+
+
+@pytest.mark.medium
+def test_masks_of_other_sizes_throughout(tmp_path):
+    for name in "abc":
+        image, mask = scene(12, 10, 0)
+        write_pair(tmp_path, name, image, mask.T)
+    source = open_source(f"pairs:{tmp_path}/images,{tmp_path}/masks")
+    said = (
+        r"none of the 3 images looked at, of 3, can be decoded, such as .*a.png \(.*a.png has 10 x 12 pixels, and the"
+    )
+    with pytest.raises(ValueError, match=said):
+        TrainingData(source, (8, 8, 3), 2, 0, JointAugmentation()).at()
 
 
 @pytest.mark.slow

@@ -237,6 +237,10 @@ def test_masks_and_settings_that_do_not_go_together(settings, masks, said, given
 
 
 def test_classes_of_the_masks(given, caplog):
+    with caplog.at_level(logging.INFO, logger="keras_mae"):
+        masked_sources(given["config"], given["data"])
+    assert caplog.messages == ["0.6 % of the pixels of 16 masks have no label, and do not count"]  # 3 of 480
+    caplog.clear()
     with caplog.at_level(logging.WARNING, logger="keras_mae"):
         train, validation, names = masked_sources(replaced(given["config"], class_names=None), given["data"])
         assert names == ["0", "1", "2", "3"] and train.masks == validation.masks and train.masks.num_classes == 4
