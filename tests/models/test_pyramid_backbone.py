@@ -61,7 +61,11 @@ def assert_same(got, expected, tolerance=0.0):
 
 @pytest.mark.parametrize(
     ("patch_size", "levels", "names"),
-    [(8, {}, "1234"), (8, {"max_level": 5, "min_level": 3}, "345"), (2, {"min_level": 1}, "12")],
+    [
+        (8, {}, "1234"),
+        pytest.param(8, {"max_level": 5, "min_level": 3}, "345", marks=pytest.mark.slow),
+        (2, {"min_level": 1}, "12"),
+    ],
 )
 def test_levels_have_the_strides_of_their_names(patch_size, levels, names):
     backbone = backbone_of(encoder_of(image_shape=(24, 40, 3), patch_size=patch_size), **levels)
@@ -76,7 +80,9 @@ def test_levels_have_the_strides_of_their_names(patch_size, levels, names):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: encoder_of(num_cls_tokens=2, num_registers=1, image_shape=(24, 40, 1)),
+        pytest.param(
+            lambda: encoder_of(num_cls_tokens=2, num_registers=1, image_shape=(24, 40, 1)), marks=pytest.mark.slow
+        ),
         pytest.param(lambda: fill_randomly(ConvEncoder(SHAPE, 8)), marks=pytest.mark.slow),
         lambda: encoder_of(dtype="mixed_bfloat16"),
     ],
@@ -131,7 +137,7 @@ def trained(detector, encoder, images, eagerly):
     """The loss of each step on the same images; every weight of the encoder has moved."""
     before = weights_of(encoder)
     detector.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=False, run_eagerly=eagerly)
-    losses = detector.fit(images, TARGETS, batch_size=2, epochs=4, shuffle=False, verbose=0).history["loss"]
+    losses = detector.fit(images, TARGETS, batch_size=2, epochs=3, shuffle=False, verbose=0).history["loss"]
     trainable = {id(variable) for variable in encoder.trainable_variables}
     for variable, old, new in zip(encoder.weights, before, weights_of(encoder), strict=True):
         assert (old != new).any() == (id(variable) in trainable), variable.path
@@ -153,6 +159,8 @@ def test_a_retinanet_trains_the_encoder(form, tmp_path):
         "bbox_regression": (2, count, 4),
         "cls_logits": (2, count, 2),
     }
+    if form == "alone":
+        return  # the rest is slow, too
     assert detector.predict(images, verbose=0)["boxes"].shape == (2, 100, 4)
     detector.save(tmp_path / "detector.keras")
     assert_same(keras.saving.load_model(tmp_path / "detector.keras")(images), outputs)
