@@ -22,7 +22,8 @@ class PyramidBackbone(keras_hub.models.FeaturePyramidBackbone):
     """An encoder with a `FeaturePyramid` on its patch tokens, as a `FeaturePyramidBackbone` of KerasHub.
 
     KerasHub's detectors train on it, encoder included: `RetinaNetObjectDetector` takes it as it is, or in a
-    `RetinaNetBackbone`, which puts a top-down feature pyramid network on top and makes further, coarser levels.
+    `RetinaNetBackbone`, which puts a top-down feature pyramid network on top and makes further, coarser levels; that
+    adds neighbouring levels, so that the image's sides must be multiples of the coarsest stride of the backbone.
     Level `n` has the stride of `2^n` pixels and is called `"Pn"`. The patch tokens are those after the encoder's final
     norm, so that every weight of the encoder is trained.
 

@@ -48,7 +48,7 @@ def test_pairs_of_boxes():
 @with_keras_hub
 @pytest.mark.slow
 def test_a_detector_finds_the_shapes():
-    """Recall 0.93, precision 0.63 and mean IoU 0.77 after 400 steps here; nothing before."""
+    """In half of the benchmark's steps; all of them give a recall of 0.99, a precision of 0.86, a mean IoU of 0.84."""
     result = detection.measure(steps=400)
     assert result["losses"][-1] < result["losses"][0] / 20
     assert result["untrained"]["recall"] < 0.05
