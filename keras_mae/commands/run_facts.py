@@ -21,6 +21,8 @@ from keras_mae.trainers.trained_model import find_model, is_ours
 _MEASURES = {
     "top1": ("top-1", True),
     "top5": ("top-5", True),
+    "mean_iou": ("mean IoU", True),
+    "pixel_accuracy": ("pixel accuracy", True),
     "auc": ("mean AUC", False),
     "rmse": ("RMSE", False),
     "normalised_rmse": ("RMSE, in shares of the labels' standard deviations", True),
