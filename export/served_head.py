@@ -35,6 +35,7 @@ class ServedHead(ServedModel):
         pixel_dtype: str = "auto",
         decoding: Decoding = Decoding(),
     ) -> None:
+        head.build()
         super().__init__(head, head.encoder, crop_ratio, pixel_dtype, decoding)
         call, name = head.__call__, "values" if isinstance(head, ImageRegressor) else "outputs"
 

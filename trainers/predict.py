@@ -15,7 +15,6 @@ from tqdm.auto import tqdm
 from keras_mae.data import CorruptImages, Source, Subset, evaluation_dataset, open_source
 from keras_mae.data.progress import images_bar
 from keras_mae.data.source import CLASSES
-from keras_mae.data.sources import absolute
 from keras_mae.models import ImageHead
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers import run
@@ -180,7 +179,7 @@ class _Numbered(Subset):
 
 def _say_if_seen(trained: TrainedModel, data: str, split: str | None) -> None:
     """Warns of images that the model was trained on."""
-    if trained.data is None or absolute(data) != absolute(trained.data):
+    if not trained.has_seen(data):
         return
     validation = getattr(getattr(trained.config, "data", None), "validation_data", None)
     if split == "validation" and (validation is None or open_source(data).validation_apart):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from keras_mae.data.columns import labels_of
 from keras_mae.data.label_table import LabelTable
 from keras_mae.data.relabelled import Relabelled
 from keras_mae.data.source import CLASSES, NO_LABEL
-from keras_mae.data.sources import absolute
+from keras_mae.data.sources import absolute_path
 from keras_mae.registry import listed
 from keras_mae.trainers.label_choice import expanded, open_labelled
 from keras_mae.trainers.label_names import names_in_setting
@@ -45,8 +47,7 @@ def open_predicted(
         ValueError: if images, table or columns are missing, or do not fit together.
     """
     found = getattr(trained.config, "data", None)
-    own = found if isinstance(found, Labels) else Labels()
-    same = trained.data is not None and absolute(data) == absolute(trained.data)
+    own, same = _at_home(found if isinstance(found, Labels) else Labels(), trained.directory), trained.has_seen(data)
     given = labels is not None or label_columns is not None
     if same and split is not None and own.validation_data is None and not given:
         return open_labelled(own, data, trained.decoding)[split == "validation"]
@@ -62,12 +63,18 @@ def open_predicted(
         if table is None and not set(names) <= set(there):
             return source
         if table is not None and not names:
-            names = there
+            names = [name for name in there if name not in (own.split_column, own.group_column)]
     if not names:
         return source
     if task == CLASSES and len(names) > 1:
         raise ValueError(f"classes are in one column, and there are {listed(names)}: name it with --label_columns")
     return _with_labels(source, table, names, task)
+
+
+def _at_home(own: Labels, directory: str) -> Labels:
+    """The settings with absolute paths of their tables."""
+    paths: dict[str, Any] = {"labels": own.labels, "validation_labels": own.validation_labels}
+    return dataclasses.replace(own, **{key: path and absolute_path(path, directory) for key, path in paths.items()})
 
 
 def _with_labels(source: Source, table: LabelTable | None, names: Sequence[str], task: str) -> Relabelled:

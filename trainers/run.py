@@ -96,7 +96,8 @@ class RunFolder:
             self.claim()
             self._check_same(config, data, seen, loaded, init or {})
             return
-        record: dict[str, Any] = {"data": data, "config": to_json(config)}
+        # relative paths in data and settings are those of the directory
+        record: dict[str, Any] = {"data": data, "directory": os.getcwd(), "config": to_json(config)}
         if loaded is not None:
             record["loaded"] = digest_of(loaded)
         if init is not None:
@@ -146,6 +147,10 @@ class RunFolder:
     def config_if_any(self) -> AnyConfig | None:
         """The config of the run that is there, if there is one."""
         return self.config()[0] if os.path.exists(self / CONFIG) else None
+
+    def directory(self) -> str:
+        """The working directory in which the run began; empty if it is not known."""
+        return self._record().get("directory", "")
 
     def seen(self) -> dict[str, Any]:
         """The summary of the run's data; empty for a run of an earlier version."""

@@ -29,6 +29,7 @@ class TrainedModel:
         data: the run's data specification, or None.
         seen: a summary of the run's data, see `RunFolder.seen`; empty without a run.
         init: what the run's first weights were, see `RunFolder.init`; empty without a run.
+        directory: the working directory in which the run began; empty if it is not known.
     """
 
     path: str
@@ -37,6 +38,14 @@ class TrainedModel:
     data: str | None = None
     seen: dict[str, Any] = dataclasses.field(default_factory=dict)
     init: dict[str, Any] = dataclasses.field(default_factory=dict)
+    directory: str = ""
+
+    def has_seen(self, data: str) -> bool:
+        """Whether the run was trained on the images of a data specification, or on copies of them."""
+        from keras_mae.data.sources import absolute, kept_images
+
+        own = self.data
+        return own is not None and absolute(kept_images(data)) == absolute(kept_images(own), self.directory)
 
     @property
     def licence(self) -> str | None:
@@ -91,7 +100,7 @@ def find_model(path: str, name: str = run.ENCODER) -> TrainedModel:
 
 
 def _of_run(path: str, folder: run.RunFolder, config: AnyConfig, data: str) -> TrainedModel:
-    return TrainedModel(path, folder.path, config, data, folder.seen(), folder.init())
+    return TrainedModel(path, folder.path, config, data, folder.seen(), folder.init(), folder.directory())
 
 
 def is_ours(source: str) -> bool:

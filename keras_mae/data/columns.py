@@ -89,6 +89,9 @@ class Column:
     def truths(self) -> np.ndarray:
         """The values as 0 and 1, float32 `(N,)`; raises ValueError for another value, or a missing one."""
         self._check(self.missing, "is empty, and of several labels each is 0 or 1")
+        if self.values.dtype.kind == "f":
+            self._check((self.values != 0) & (self.values != 1), "is neither 0 nor 1, as a label must be")
+            return self.values.astype("float32")
         lowered = [text.lower() for text in self.texts_or_blanks()]
         self._check(np.array([text not in _TRUTHS for text in lowered], bool), "is neither 0 nor 1, as a label must be")
         return np.array([_TRUTHS[text] for text in lowered], "float32")
@@ -107,6 +110,15 @@ class Column:
         with np.errstate(over="ignore"):
             single = found.astype("float32")
         self._check(~np.isfinite(single), "is not a finite number")
+        if len(np.unique(single)) < len(np.unique(found)):
+            order = np.argsort(found, kind="stable")
+            same = np.flatnonzero((np.diff(found[order]) > 0) & (np.diff(single[order]) == 0))
+            if (np.abs(found) > 2**24).any():  # smaller ones differ by less than anyone measures
+                one, other = (found[order[same[0] + step]] for step in (0, 1))
+                raise ValueError(
+                    f"column {self.name!r} has numbers that single precision does not tell apart, such as {one:.17g} "
+                    f"and {other:.17g}: subtract what they have in common, such as their mean, before"
+                )
         return single
 
     def texts_or_blanks(self) -> list[str]:

@@ -56,6 +56,11 @@ def rows_by_name(
         else:
             rows[image] = row
     lacking = np.flatnonzero(rows < 0)
+    count = source.num_images
+    if lacking.tolist() == [0] and [names[row] for row in without] == [str(count)] and found.paths[0] == "0":
+        raise ValueError(
+            f"{table}: column {column!r} counts the images from 1 to {count}, and they are numbered from 0: subtract 1"
+        )
     if len(lacking) == source.num_images:
         raise ValueError(
             f"{table}: no row names one of the {source.num_images} images: column {column!r} says {names[0]!r}, and "

@@ -102,24 +102,33 @@ def kind_of(specification: str, flag: str = "--data") -> tuple[str, str]:
     raise ValueError(f"data is given as {_FORMS}; got {specification!r}{hint}")
 
 
-def absolute(specification: str) -> str:
-    """Returns the specification with absolute paths, for another working directory."""
+def absolute(specification: str, directory: str = "") -> str:
+    """Returns the specification with absolute paths, for another working directory than `directory` or this one."""
     kind, rest = kind_of(specification)
     if kind == "memory":
-        return f"memory:{absolute(rest)}"
+        return f"memory:{absolute(rest, directory)}"
     if kind == "disk":
         cache, inner = _cache_of(rest)
-        return f"disk:{_absolute_path(cache)}:{absolute(inner)}"
+        return f"disk:{absolute_path(cache, directory)}:{absolute(inner, directory)}"
     if kind == "tfds":
         name, at, path = rest.partition("@")
-        return f"tfds:{name}{at}{path and _absolute_path(path)}"
+        return f"tfds:{name}{at}{path and absolute_path(path, directory)}"
     if kind == "pairs":
-        return f"pairs:{','.join(map(_absolute_path, folders_of(rest)))}"
-    return f"{kind}:{_absolute_path(rest)}" if rest else kind
+        return f"pairs:{','.join(absolute_path(path, directory) for path in folders_of(rest))}"
+    return f"{kind}:{absolute_path(rest, directory)}" if rest else kind
 
 
-def _absolute_path(path: str) -> str:
-    return path if "://" in path else os.path.abspath(path)
+def absolute_path(path: str, directory: str = "") -> str:
+    """Returns the absolute path of one that was typed in `directory`, or here; an address stays as it is."""
+    return path if "://" in path else os.path.abspath(os.path.join(directory, path))
+
+
+def kept_images(specification: str) -> str:
+    """Returns the specification of the images that `memory:` or `disk:` keep a copy of."""
+    kind, rest = kind_of(specification)
+    if kind not in ("memory", "disk"):
+        return specification
+    return kept_images(rest if kind == "memory" else _cache_of(rest)[1])
 
 
 def _kind_of_path(path: str) -> str | None:

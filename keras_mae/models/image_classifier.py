@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -19,7 +20,16 @@ from keras_mae.models.labels import (
 )
 from keras_mae.models.pooled_head import PooledHead
 
-_BINARY = ("binary_crossentropy", "binary_focal_crossentropy")
+_BINARY = (keras.losses.BinaryCrossentropy, keras.losses.BinaryFocalCrossentropy)
+_BINARY_FUNCTIONS = (keras.losses.binary_crossentropy, keras.losses.binary_focal_crossentropy)
+_OF_CLASSES = (
+    *(keras.losses.CategoricalCrossentropy, keras.losses.SparseCategoricalCrossentropy),
+    keras.losses.CategoricalFocalCrossentropy,
+)
+_FUNCTIONS_OF_CLASSES = (
+    *(keras.losses.categorical_crossentropy, keras.losses.sparse_categorical_crossentropy),
+    keras.losses.categorical_focal_crossentropy,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
@@ -82,6 +92,7 @@ class ImageClassifier(PooledHead):
                 f"a classifier needs at least {least} {'label' if multi_label else 'classes'}, got {num_classes}"
             )
         self.num_classes, self.label_smoothing, self.multi_label = num_classes, label_smoothing, multi_label
+        self._made_for_several = multi_label
         super().__init__(
             encoder, num_classes, pooling, num_trainable_layers, seed, layer, num_queries, name=name, **kwargs
         )
@@ -105,16 +116,16 @@ class ImageClassifier(PooledHead):
         return keras.activations.sigmoid(outputs) if self.multi_label else keras.activations.softmax(outputs)
 
     def take_objectives(self, loss: Any, loss_weights: Any, metrics: Any, weighted_metrics: Any) -> None:
-        name = loss if isinstance(loss, str) else getattr(loss, "__name__", getattr(loss, "name", ""))
-        if isinstance(loss, str) or getattr(loss, "__module__", "").startswith("keras."):
-            binary = str(name).lower() in (*_BINARY, "binarycrossentropy", "binaryfocalcrossentropy")
-            self.multi_label |= binary
-            if self.multi_label and "categorical" in str(name).lower():
-                raise ValueError(
-                    f"loss={name!r} is for one class an image, and this classifier has multi_label=True: leave the "
-                    "loss out, or make another classifier"
-                )
-            self._label_fault.sentence = self.label_sentence()
+        found = loss.func if isinstance(loss, functools.partial) else loss
+        if isinstance(loss, str) and loss.lower() not in ("crossentropy", "ce"):
+            found = keras.losses.get(loss)
+        self.multi_label = self._made_for_several or isinstance(found, _BINARY) or found in _BINARY_FUNCTIONS
+        if self.multi_label and (isinstance(found, _OF_CLASSES) or found in _FUNCTIONS_OF_CLASSES):
+            raise ValueError(
+                f"loss={loss!r} is for one class an image, and this classifier has multi_label=True: leave the loss "
+                "out, or make another classifier"
+            )
+        self._label_fault.sentence = self.label_sentence()
         super().take_objectives(loss, loss_weights, metrics, weighted_metrics)
 
     def checked_labels(self, labels, outputs) -> tuple[tf.Tensor, tf.Tensor]:

@@ -26,7 +26,8 @@ class ImageHead(GlobalBatchModel):
 
     A subclass makes its layers in the constructor, as attributes, and implements `call`. All else is here: losses and
     metrics by `compile`, the train step of all models, parameter groups for layer-wise decay, partial fine-tuning,
-    files, and `keras_mae.export.export_head`.
+    files, and `keras_mae.export.export_head`. Give its layers names: `keras_mae.optimizers.AdamW` knows variables by
+    their paths in files, too.
 
     Args:
         encoder: an `Encoder`. The selection of trainable layers does not change it, nor other models of it;
@@ -54,8 +55,8 @@ class ImageHead(GlobalBatchModel):
     ...     def __init__(self, encoder, width=64, **kwargs):
     ...         super().__init__(encoder, **kwargs)
     ...         self.width = width
-    ...         self.hidden = keras.layers.Dense(width, activation="gelu")
-    ...         self.age = keras.layers.Dense(1)
+    ...         self.hidden = keras.layers.Dense(width, activation="gelu", name="hidden")
+    ...         self.age = keras.layers.Dense(1, name="age")
     ...
     ...     def call(self, inputs, training=False, seed=None):
     ...         return self.age(self.hidden(self.features(inputs, training, seed)))
@@ -96,6 +97,10 @@ class ImageHead(GlobalBatchModel):
     def predictions(self, outputs) -> Any:
         """What Keras' own losses and metrics see of a call's outputs, such as probabilities; here the outputs."""
         return outputs
+
+    def shaped(self, labels, outputs) -> Any:
+        """Labels in one shape, if several are taken; here as they are."""
+        return labels
 
     def for_losses(self, labels, outputs) -> tuple[Any, Any]:
         """Labels and predictions for Keras' own losses."""
@@ -205,7 +210,7 @@ class ImageHead(GlobalBatchModel):
         for metric in self._objectives.own_metrics:
             metric.update_state(checked, outputs)
         if self._objectives.metrics:
-            called = (without_invalid(labels, fine), outputs)
+            called = (self.shaped(without_invalid(labels, fine), outputs), outputs)
             self._objectives.update(self.for_metrics(*called), called, sample_weight)
         return self.compute_loss(images, labels, outputs, sample_weight, training)
 
@@ -224,7 +229,7 @@ class ImageHead(GlobalBatchModel):
             check_weights(sample_weight, y)
             sample_weight = not_negative(sample_weight)
         if self._objectives.has_loss:
-            called = (without_invalid(y, fine), y_pred)
+            called = (self.shaped(without_invalid(y, fine), y_pred), y_pred)
             loss = self._objectives.loss(self.for_losses(*called), called, sample_weight)
             loss = tf.where(tf.reduce_all(fine), loss, float("nan"))
         else:
@@ -263,7 +268,8 @@ class ImageHead(GlobalBatchModel):
         labels = examples_like(labels)
         if labels is not None and self._objectives.metrics:
             with self.distribute_strategy.scope():
-                called = (labels, self(tf.zeros((1, *self.encoder.image_shape))))
+                outputs = self(tf.zeros((1, *self.encoder.image_shape)))
+                called = (self.shaped(labels, outputs), outputs)
                 with keras.StatelessScope():  # nothing is counted
                     self._objectives.update(self.for_metrics(*called), called, None)
 
@@ -276,6 +282,7 @@ class ImageHead(GlobalBatchModel):
 
     def head_weights(self) -> list[keras.Variable]:
         """The weights outside of the encoder."""
+        self.build(None)
         inside = {id(variable) for variable in self.encoder.weights}
         return [variable for variable in self.weights if id(variable) not in inside]
 

@@ -100,12 +100,13 @@ class ImageRegressor(PooledHead):
     def label_sentence(self) -> str:
         return fault_of_numbers(self.num_outputs)
 
-    def for_losses(self, labels, outputs) -> tuple[tf.Tensor, tf.Tensor]:
-        labels = tf.reshape(labels, tf.shape(outputs))
-        return self.normalized(labels), self.normalized(outputs)
+    def shaped(self, labels, outputs) -> tf.Tensor:
+        """Labels `(B, T)`, also those of one number that are `(B,)`."""
+        return tf.reshape(labels, tf.shape(outputs))
 
-    def for_metrics(self, labels, outputs) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.reshape(labels, tf.shape(outputs)), outputs
+    def for_losses(self, labels, outputs) -> tuple[tf.Tensor, tf.Tensor]:
+        """Normalised numbers."""
+        return self.normalized(labels), self.normalized(outputs)
 
     def default_loss(self, labels, outputs, training: bool) -> tf.Tensor:
         """Mean squared error of the normalised numbers of each example."""

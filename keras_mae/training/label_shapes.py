@@ -40,7 +40,7 @@ def check_shapes(labels, predictions=None, loss: str = "") -> None:
         raise ValueError(
             "the labels have another shape than in an earlier call: give all calls the same shape, or compile again"
         )
-    if predictions is None or any(kind in loss.lower() for kind in _OF_CLASSES):
+    if predictions is None or not loss or any(kind in loss.lower() for kind in _OF_CLASSES):
         return
     last = predictions.shape[-1] if predictions.shape.rank else None
     column = labels.shape.rank == predictions.shape.rank and labels.shape.rank and labels.shape[-1] == 1

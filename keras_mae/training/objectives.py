@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -94,7 +95,14 @@ class Objectives:
             labels, predictions = (_of(output, one) for one in (seen if sees else called))
             check_shapes(labels, predictions, name)
             weights = _of(output, sample_weight) if isinstance(sample_weight, Mapping) else sample_weight
-            values = tf.cast(values_of(labels, predictions, weights), tf.float32)
+            try:
+                values = tf.cast(values_of(labels, predictions, weights), tf.float32)
+            except (ValueError, TypeError) as error:
+                raise ValueError(
+                    f"the loss {name or 'of your own'} does not take labels of shape {labels.shape} for predictions of "
+                    f"shape {predictions.shape}: categorical losses take one-hot labels, sparse ones numbers of "
+                    f"classes ({' '.join(str(error).split())[:160]})"
+                ) from error
             if values.shape.rank == 0 and self._parts:
                 raise ValueError(
                     f"a loss of {_named(output)} is one number for all examples of a batch, and a batch in several "
@@ -122,7 +130,10 @@ class Objectives:
                 metric.update_state(labels, predictions)
 
     def _loss(self, given: Any) -> tuple[Callable[[Any, Any, Any], tf.Tensor], str, bool, str]:
-        """The unreduced, weighted values of a loss, its reduction, whether it sees predictions, and its name."""
+        """The unreduced, weighted values of a loss, its reduction, whether it sees predictions, and a name.
+
+        The name is empty unless the loss is Keras' own.
+        """
         if isinstance(given, (list, tuple)):
             raise ValueError(f"a loss is one name, function or object, or a dict of them by output; got {given!r}")
         if isinstance(given, str) and given.lower() in _CROSSENTROPY:
@@ -131,8 +142,8 @@ class Objectives:
         sees = is_of_keras(found)
         if not isinstance(found, keras.losses.Loss):
             name = given if isinstance(given, str) else getattr(found, "__name__", "loss")
-            return _Function(found, name), _MEANS[0], sees, name
-        reduction = found.reduction
+            return _Function(found, name), _MEANS[0], sees, name if _from_keras(found) else ""
+        reduction, name = found.reduction, type(found).__name__.lower() if _from_keras(found) else ""
         if reduction in (None, "none"):
             raise ValueError(
                 f"{found.name} has reduction={reduction!r}, and a step needs one number: leave the reduction out"
@@ -145,10 +156,10 @@ class Objectives:
                 "accumulation_steps) do not give that of the batch: leave it out, or train in one part"
             )
         if of_labelled:  # Keras divides by the number of labels that are not ignored, in one part
-            return found, reduction, sees, found.name
+            return found, reduction, sees, name
         unreduced = object.__new__(type(found))  # `copy.copy` makes it from its config, without what that lacks
         vars(unreduced).update(vars(found), reduction="none")
-        return unreduced, reduction, sees, found.name
+        return unreduced, reduction, sees, name
 
     def _crossentropy(self, labels, predictions):
         binary, sparse = forms(labels, predictions)
@@ -172,6 +183,7 @@ class Objectives:
             sees = is_of_keras(found)
             if not isinstance(found, keras.metrics.Metric):
                 name = given if isinstance(given, str) else getattr(found, "__name__", getattr(found, "name", "metric"))
+                name = re.sub(r"\W", "", name)  # of a lambda
                 found = keras.metrics.MeanMetricWrapper(found, name=name)
             elif isinstance(given, str):
                 found.name = given  # as Keras does
@@ -192,6 +204,11 @@ def is_of_keras(given: Any) -> bool:
     config = given.get_config() if isinstance(given, (keras.losses.Loss, keras.metrics.Metric)) else {}
     if config.get("from_logits"):
         return False
+    return _from_keras(given)
+
+
+def _from_keras(given: Any) -> bool:
+    given = given.func if isinstance(given, functools.partial) else given
     module = getattr(given, "__module__", "") or type(given).__module__
     return module.split(".")[0] == "keras"
 
@@ -200,7 +217,7 @@ class _Function(keras.losses.Loss):
     """The values of a function of labels and predictions, unreduced."""
 
     def __init__(self, function: Callable, name: str) -> None:
-        super().__init__(name=name, reduction="none")
+        super().__init__(name=re.sub(r"\W", "", name), reduction="none")  # the name of a scope
         self._function = function
 
     def call(self, y_true, y_pred):
