@@ -58,3 +58,15 @@ def test_short_form(tmp_path, monkeypatch):
     assert trained == [str(tmp_path / "mae")] and 0 < found["pretrained, frozen"]["linear"] < 1
     (tmp_path / run.RESULTS).write_text(json.dumps({"pretrained, frozen": {"linear": 0.5}}))
     assert segmentation.measure(str(tmp_path), 0) == {"pretrained, frozen": {"linear": 0.5}} and len(trained) == 1
+
+
+@pytest.mark.slow
+def test_a_pretrained_encoder_is_worth_ten_points(tmp_path, monkeypatch):
+    """One seed of the study, with the stronger head."""
+    monkeypatch.undo()  # the photographs
+    ways = {way: segmentation.WAYS[way] for way in ("from scratch", "pretrained")}
+    monkeypatch.setattr(segmentation, "WAYS", ways)
+    monkeypatch.setattr(segmentation, "HEADS", ("mask_transformer",))
+    found = segmentation.measure(str(tmp_path), 0)
+    gain = found["pretrained"]["mask_transformer"] - found["from scratch"]["mask_transformer"]
+    assert gain > 0.1, found
