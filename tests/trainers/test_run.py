@@ -44,7 +44,7 @@ def test_a_new_folder_an_empty_one_and_one_in_new_folders(tmp_path):
         assert os.listdir(folder.path) == ["config.json"]
         assert folder.config() == (CONFIG, "digits")
     record = json.loads((tmp_path / "new" / "config.json").read_text())
-    assert record == {"data": "digits", "config": json.loads(json.dumps(to_json(CONFIG)))}
+    assert record == {"data": "digits", "directory": os.getcwd(), "config": json.loads(json.dumps(to_json(CONFIG)))}
 
 
 def test_a_folder_with_another_run_is_refused(taken):
