@@ -47,6 +47,11 @@ def masked_sources(config: SegmentConfig, data: str) -> MaskedSources:
         ValueError: if masks are missing or cannot be used, or have fewer than two classes; for names that do not fit.
     """
     own, decoding = config.data, config.data.decoding()
+    if own.ignore_index == SegmentData().ignore_index and (own.num_classes or 0) > own.ignore_index:
+        raise ValueError(
+            f"ignore_index={own.ignore_index} is the number of one of the {own.num_classes} classes, too: type --set "
+            "ignore_index=None, or the number of pixels without label, such as --set ignore_index=65535"
+        )
     if own.validation_data is None:
         train, validation = (open_source(data, split, decoding) for split in ("train", "validation"))
     else:
@@ -66,6 +71,9 @@ def masked_sources(config: SegmentConfig, data: str) -> MaskedSources:
     names = names or [str(number) for number in range(num_classes)]
     _look_at_classes(names, counts, read, own)
     _set_masks(dataclasses.replace(own.masks(), num_classes=num_classes), train, validation)
+    _, tested, seen, _ = count_classes(validation)
+    if not tested.any():
+        raise ValueError(f"none of {seen} masks to test on has a labelled pixel: give others with --validation_data")
     train.class_names = validation.class_names = names
     return MaskedSources(train, validation, names)
 
@@ -83,7 +91,9 @@ def read_class_names(data: SegmentData) -> list[str]:
         text = tf.io.read_file(data.class_names).numpy().decode("utf-8-sig")
     except (tf.errors.OpError, UnicodeDecodeError) as error:
         raise ValueError(f"class_names={data.class_names} is no text file ({type(error).__name__})") from error
-    names = [line.strip() for line in text.splitlines() if line.strip()]
+    names = [line.strip() for line in text.strip().splitlines()]
+    if "" in names:
+        raise ValueError(f"{data.class_names}, line {names.index('') + 1}, is empty: each line names a class, in order")
     twice = [name for name in names if names.count(name) > 1]
     if len(names) < 2 or twice:
         got = f"{twice[0]!r} twice" if twice else f"{len(names)} names"
@@ -115,9 +125,13 @@ def _counted(train: Source, num_classes: int | None) -> tuple[np.ndarray, int]:
     if num_classes is None and largest >= len(counts):
         raise ValueError(
             f"the masks hold numbers up to {largest}, so there would be {largest + 1} classes: if that is right, type "
-            f"--set num_classes={largest + 1}; if a number stands for no label, --set ignore_index=..."
+            f"--set num_classes={largest + 1}{_unlabelled(largest)}; if a number stands for no label, --set ignore_index=..."
         )
     return counts[: num_classes or largest + 1], read
+
+
+def _unlabelled(largest: int) -> str:
+    return " --set ignore_index=None" if largest > 255 else ""
 
 
 def _look_at_classes(names: list[str], counts: np.ndarray, read: int, data: SegmentData) -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
+import zipfile
 
 from keras_mae.trainers import run
-from keras_mae.trainers.trained_model import find_model
 
 REPORT = "report.json"  # in the folder: what was segmented, and how well
 
 
 def writes_masks(run_path: str) -> bool:
     """Whether predictions of the run, or of the model's file, that `--run` names are masks."""
-    folder = run.RunFolder(os.path.dirname(run_path) if run_path.endswith(".keras") else run_path)
-    return (
-        os.path.exists(folder / run.CONFIG)
-        and getattr(find_model(run_path, run.MODEL).config, "program", None) == "segment"
-    )
+    if run_path.endswith(".keras"):
+        if not os.path.isfile(run_path):
+            return False
+        with zipfile.ZipFile(run_path) as archive:  # Keras takes seconds
+            return json.loads(archive.read("config.json")).get("class_name") == "ImageSegmenter"
+    folder = run.RunFolder(run_path)
+    return os.path.exists(folder / run.CONFIG) and folder.config()[0].program == "segment"
 
 
 def check_folder(output: str, overwrite: bool) -> None:

@@ -84,7 +84,7 @@ def predict(
         _log.info("these are the images to train on; those to test on lie apart: --split=validation classifies them")
     read_as_trained(trained.seen.get("dtype"), trained.path, source)
     check_channels(source, model.encoder.image_shape[-1])
-    _say_if_seen(trained, data, split)
+    say_if_seen(trained, data, split)
     corrupt = CorruptImages(source)
     for note in rows.before():
         _log.warning(note)
@@ -177,7 +177,7 @@ class _Numbered(Subset):
         return {**example, "label": tf.concat([tf.cast(index, tf.float64)[..., None], label], axis=-1)}
 
 
-def _say_if_seen(trained: TrainedModel, data: str, split: str | None) -> None:
+def say_if_seen(trained: TrainedModel, data: str, split: str | None) -> None:
     """Warns of images that the model was trained on."""
     if not trained.has_seen(data):
         return

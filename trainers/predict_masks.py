@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from keras_mae.data import CorruptImages, FolderSource, Source, Subset, open_source
+from keras_mae.data.masks import IGNORED
 from keras_mae.data.progress import images_bar
 from keras_mae.data.segmentation import whole_images
 from keras_mae.models import ImageSegmenter
@@ -23,6 +24,7 @@ from keras_mae.trainers.class_labels import classes_of
 from keras_mae.trainers.labelled_data import check_channels
 from keras_mae.trainers.mask_folder import REPORT, check_folder
 from keras_mae.trainers.pixel_report import PixelReport
+from keras_mae.trainers.predict import say_if_seen
 from keras_mae.trainers.segment_config import SegmentConfig, SegmentData
 from keras_mae.trainers.segmentation_pictures import class_colours
 from keras_mae.trainers.trained_model import find_model, read_as_trained, say_if_outside
@@ -77,11 +79,12 @@ def predict_masks(
     read_as_trained(trained.seen.get("dtype"), trained.path, source)
     check_channels(source, model.encoder.image_shape[-1])
     if source.masked:
-        source.masks = type(source.masks)(own.ignore_index, own.reduce_zero_label, model.num_classes)
+        source.masks = type(source.masks)(own.ignore_index, own.reduce_zero_label)  # others are left out of the report
+    say_if_seen(trained, data, split)
     corrupt, paths = CorruptImages(source), mask_names(source)
     report = PixelReport(names) if source.masked else None
     whole = WholeSegmentation(as_served(model), own.evaluation, batch_size)
-    parent, count, bar = os.path.dirname(os.path.abspath(output)), 0, None
+    parent, count, unknown, bar = os.path.dirname(os.path.abspath(output)), 0, 0, None
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".predict-", dir=parent) as aside:
         made = os.path.join(aside, "masks")
@@ -93,7 +96,9 @@ def predict_masks(
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 as_mask(predicted + first, len(names) + first).save(path)
                 if report is not None and image.mask is not None:
-                    report.add(image.mask, predicted)
+                    others = image.mask >= model.num_classes
+                    unknown += int(others.any())
+                    report.add(np.where(others, IGNORED, image.mask), predicted)
                 count += 1
                 bar = bar or images_bar(source.num_images, 1, "segmented")
                 if count > 1:
@@ -106,6 +111,12 @@ def predict_masks(
         skipped = sorted(corrupt.names)
         if skipped:
             _log.warning("%s: they have no mask, and are listed in %s", corrupt.summary(), REPORT)
+        if unknown:
+            _log.warning(
+                "%d masks hold numbers beyond the %d classes, whose pixels are left out of the report",
+                unknown,
+                len(names),
+            )
         labelled = report is not None and report.confusions.any()
         results = {
             "run": trained.path,

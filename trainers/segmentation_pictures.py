@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import colorsys
+import os
 from collections.abc import Sequence
 
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from keras_mae.trainers.pictures import picture_grid
 
+_FONT = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")  # Pillow's has no umlauts
 _SIDE = 320  # pixels of the longer side of an image in a picture, at most
 _LISTED = 24  # classes in a legend
 _NO_LABEL, _UNLABELLED = (0, 0, 0), "no label"
@@ -64,7 +67,7 @@ def _with_legend(picture: Image.Image, found: Sequence[int], class_names: Sequen
     more = len(entries) - _LISTED
     entries = entries[:_LISTED] + ([(_UNLABELLED, _NO_LABEL)] if -1 in found else [])
     entries += [(f"and {more} more", _PAPER)] if more > 0 else []
-    font, x, y, places = ImageFont.load_default(12), _GAP, 0, []
+    font, x, y, places = ImageFont.truetype(_FONT, 12), _GAP, 0, []
     for name, _ in entries:
         width = _SWATCH + 4 + int(font.getlength(name)) + 2 * _GAP
         if x > _GAP and x + width > picture.width:

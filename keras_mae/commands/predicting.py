@@ -57,13 +57,16 @@ def _check(values: flags.FlagValues) -> None:
     from keras_mae.trainers.trained_model import find_model
 
     masks = writes_masks(values.run)
-    if masks and values["k"].present:
-        raise ValueError(
-            f"--k is for classes of images; {values.run} is a run of segment, whose masks hold one a pixel"
-        )
+    for flag in ("k", "labels", "label_columns"):
+        if masks and values[flag].present:
+            raise ValueError(
+                f"--{flag} is for classes of images; {values.run} is a segmenter, whose masks hold one a pixel"
+            )
     check_folder(values.output, values.overwrite) if masks else PredictionFiles(values.output).check(values.overwrite)
-    place = os.path.realpath(values.data.rpartition("folder:")[2])
-    if "folder:" in values.data and os.path.realpath(values.output).startswith(os.path.join(place, "")):
+    kind, _, places = values.data.rpartition(":")
+    output = os.path.realpath(values.output)
+    inside = [output.startswith(os.path.join(os.path.realpath(place), "")) for place in places.split(",")]
+    if any(inside) and kind.endswith(("folder", "pairs")):
         raise ValueError(
             f"--output={values.output} lies in the folder of the images, to which its picture would belong; name "
             "another --output"

@@ -46,10 +46,16 @@ def check_weights(sample_weight, labels=None) -> None:
         )
 
 
-def not_negative(sample_weight) -> tf.Tensor | dict[str, tf.Tensor]:
-    """Weights as float32, NaN where one is negative; those of examples as `(B,)`."""
+def not_negative(sample_weight, labels) -> tf.Tensor | dict[str, tf.Tensor]:
+    """Weights as float32, NaN where one is negative; those of examples as `(B,)`, those of pixels as they are."""
     if isinstance(sample_weight, Mapping):
-        return {name: not_negative(each) for name, each in sample_weight.items()}
+        return {name: not_negative(each, None) for name, each in sample_weight.items()}
+    if tf.convert_to_tensor(sample_weight).shape.rank is None and getattr(labels, "shape", None) is not None:
+        if labels.shape.rank is None or labels.shape.rank > 2:
+            raise ValueError(
+                "sample_weight has another shape than in an earlier call, (N,) or (N, H, W): give all calls weights of "
+                "one shape, or compile again"
+            )
     weights = tf.cast(tf.convert_to_tensor(sample_weight), tf.float32)
     weights = tf.reshape(weights, [-1]) if weights.shape.rank in (None, 1, 2) else weights
     return tf.where(weights >= 0, weights, float("nan"))

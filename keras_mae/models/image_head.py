@@ -102,6 +102,10 @@ class ImageHead(GlobalBatchModel):
         """Labels in one shape, if several are taken; here as they are."""
         return labels
 
+    def counted(self, labels) -> tf.Tensor | None:
+        """Which labels count for Keras' own losses and metrics, bool of their shape; None for all."""
+        return None
+
     def for_losses(self, labels, outputs) -> tuple[Any, Any]:
         """Labels and predictions for Keras' own losses."""
         return labels, self.predictions(outputs)
@@ -211,7 +215,8 @@ class ImageHead(GlobalBatchModel):
             metric.update_state(checked, outputs)
         if self._objectives.metrics:
             called = (self.shaped(without_invalid(labels, fine), outputs), outputs)
-            self._objectives.update(self.for_metrics(*called), called, sample_weight)
+            counted = self.counted(called[0])
+            self._objectives.update(self.for_metrics(*called), called, sample_weight, counted)
         return self.compute_loss(images, labels, outputs, sample_weight, training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> tf.Tensor:
@@ -227,10 +232,10 @@ class ImageHead(GlobalBatchModel):
         checked, fine = self.checked_labels(y, y_pred)
         if sample_weight is not None:
             check_weights(sample_weight, y)
-            sample_weight = not_negative(sample_weight)
+            sample_weight = not_negative(sample_weight, tf.convert_to_tensor(y) if not isinstance(y, dict) else None)
         if self._objectives.has_loss:
             called = (self.shaped(without_invalid(y, fine), y_pred), y_pred)
-            loss = self._objectives.loss(self.for_losses(*called), called, sample_weight)
+            loss = self._objectives.loss(self.for_losses(*called), called, sample_weight, self.counted(called[0]))
             loss = tf.where(tf.reduce_all(fine), loss, float("nan"))
         else:
             losses = self.default_loss(checked, y_pred, training)
@@ -271,7 +276,7 @@ class ImageHead(GlobalBatchModel):
                 outputs = self(tf.zeros((1, *self.encoder.image_shape)))
                 called = (self.shaped(labels, outputs), outputs)
                 with keras.StatelessScope():  # nothing is counted
-                    self._objectives.update(self.for_metrics(*called), called, None)
+                    self._objectives.update(self.for_metrics(*called), called, None, self.counted(called[0]))
 
     def fixed_variables(self) -> list[keras.Variable]:
         """The encoder's variables outside of `num_trainable_layers`."""

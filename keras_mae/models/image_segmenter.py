@@ -44,8 +44,8 @@ class ImageSegmenter(ImageHead):
         without label. The default loss is the cross-entropy, summed over the labelled pixels and divided by the number
         of all pixels, so that it is the mean over the batch on any number of devices. The default metrics are
         `accuracy` of the labelled pixels, and `mean_iou`, see `MeanIoU`; both are of the counts over the whole epoch,
-        without weights. Keras' own losses and metrics see probabilities; with pixels without label, they need their
-        `ignore_class=-1`.
+        without weights. Keras' own losses and metrics see probabilities; to them a pixel without label weighs nothing,
+        and those of them that take shares get one-hot labels.
 
     Raises:
         ValueError: for an unknown head, a number of layers that the encoder does not have; and from `fit`, `evaluate`,
@@ -107,6 +107,10 @@ class ImageSegmenter(ImageHead):
     def predictions(self, outputs) -> tf.Tensor:
         """The probabilities of the classes, `(B, H, W, K)`."""
         return tf.nn.softmax(outputs)
+
+    def counted(self, labels) -> tf.Tensor:
+        """Which pixels have a label."""
+        return labels >= 0
 
     def checked_labels(self, labels, outputs) -> tuple[tf.Tensor, tf.Tensor]:
         """Labels as int32 `(B, H, W)`, see `pixel_classes`, and whether those of an image are all valid."""

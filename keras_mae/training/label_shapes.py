@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+_OVERLAPS = ("dice", "tversky")
 _OF_CLASSES = ("sparse", "crossentropy", "circle")  # in names of losses that may take numbers of classes
 
 
@@ -66,3 +67,28 @@ def forms(labels, predictions) -> tuple[bool, bool]:
     last = predictions.shape[-1]
     lower = labels.shape.rank < predictions.shape.rank
     return last == 1, lower or (labels.shape[-1] == 1 and last > 1)
+
+
+def of_counted(labels, predictions, weights, counted, loss: str = "") -> tuple[Any, Any, Any]:
+    """Labels, predictions and weights in which those labels that do not count weigh nothing.
+
+    Args:
+        labels: numbers of classes, `(B, ...)` or `(B, ..., 1)`.
+        predictions: `(B, ..., K)`.
+        weights: None, or weights of examples, `(B,)`, or of labels, `(B, ...)`.
+        counted: bool, of the shape of `labels`.
+        loss: the name of a loss; one of those that compare shares gets one-hot labels.
+    """
+    if labels.shape.rank == predictions.shape.rank:
+        labels, counted = labels[..., 0], counted[..., 0]
+    mask = tf.cast(counted, tf.float32)
+    if weights is not None:
+        weights = tf.convert_to_tensor(weights)
+        mask *= tf.reshape(weights, [*tf.unstack(tf.shape(weights)), *[1] * (mask.shape.rank - weights.shape.rank)])
+    name = loss.lower()
+    if name in _OVERLAPS or (name.startswith("categorical") and not name.startswith("categoricalhinge")):
+        labels = tf.one_hot(labels, predictions.shape[-1])  # zeros for labels that do not count
+        if name in _OVERLAPS:  # of whole batches or images, without weights
+            return labels, predictions * tf.cast(counted, tf.float32)[..., None], None
+        return labels, predictions, mask
+    return tf.where(counted, labels, tf.zeros_like(labels)), predictions, mask

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_mae.training.label_shapes import check_shapes, forms, of_one_rank
+from keras_mae.training.label_shapes import check_shapes, forms, of_counted, of_one_rank
 
 _ACCURACY, _CROSSENTROPY = ("accuracy", "acc"), ("crossentropy", "ce")
 _MEANS = ("sum_over_batch_size", "mean")
@@ -58,7 +58,8 @@ class Objectives:
         self._losses = {output: self._loss(one) for output, one in of_losses.items() if one is not None}
         self._loss_weights = _weights(loss_weights, list(self._losses))
         self.metrics: list[keras.metrics.Metric] = []
-        self._places: list[tuple[Any, bool, bool]] = []  # output, whether it sees predictions, whether it is weighted
+        # output, whether it sees predictions, whether it is weighted, whether it knows labels that do not count
+        self._places: list[tuple[Any, bool, bool, bool]] = []
         for listed, weighted in ((metrics, False), (weighted_metrics, True)):
             for output, one in _flat(listed):
                 self._add_metric(output, one, weighted)
@@ -71,7 +72,7 @@ class Objectives:
     def names(self) -> dict[str, keras.metrics.Metric]:
         """The metrics by their names in the logs: with the output before them if there are several."""
         named: dict[str, keras.metrics.Metric] = {}
-        for (output, _, weighted), metric in zip(self._places, self.metrics, strict=True):
+        for (output, _, weighted, _), metric in zip(self._places, self.metrics, strict=True):
             name = first = metric.name if output is None else f"{output}_{metric.name}"
             if name in named and weighted:
                 name = first = f"weighted_{first}"
@@ -82,19 +83,22 @@ class Objectives:
             named[name] = metric
         return named
 
-    def loss(self, seen: Pair, called: Pair, sample_weight: Any) -> tf.Tensor:
+    def loss(self, seen: Pair, called: Pair, sample_weight: Any, counted: Any = None) -> tf.Tensor:
         """The sum of the mean losses over the batch, a float32 scalar.
 
         Args:
             seen: labels and predictions for Keras' own losses.
             called: labels and what a call returned, for others.
             sample_weight: None, or weights of the examples.
+            counted: None, or which labels, numbers of classes, count for Keras' own losses: bool of their shape.
         """
         total = tf.zeros([])
-        for output, (values_of, reduction, sees, name) in self._losses.items():
+        for output, (values_of, reduction, sees, name, knows_ignored) in self._losses.items():
             labels, predictions = (_of(output, one) for one in (seen if sees else called))
-            check_shapes(labels, predictions, name)
             weights = _of(output, sample_weight) if isinstance(sample_weight, Mapping) else sample_weight
+            if counted is not None and name and not knows_ignored:
+                labels, predictions, weights = of_counted(labels, predictions, weights, counted, name)
+            check_shapes(labels, predictions, name)
             try:
                 values = tf.cast(values_of(labels, predictions, weights), tf.float32)
             except (ValueError, TypeError) as error:
@@ -118,31 +122,34 @@ class Objectives:
             total += mean * self._loss_weights[output]
         return total
 
-    def update(self, seen: Pair, called: Pair, sample_weight: Any) -> None:
+    def update(self, seen: Pair, called: Pair, sample_weight: Any, counted: Any = None) -> None:
         """Updates the metrics; arguments as for `loss`."""
-        for (output, sees, weighted), metric in zip(self._places, self.metrics, strict=True):
+        for (output, sees, weighted, knows_ignored), metric in zip(self._places, self.metrics, strict=True):
             labels, predictions = (_of(output, one) for one in (seen if sees else called))
             check_shapes(labels)
             weights = _of(output, sample_weight) if isinstance(sample_weight, Mapping) else sample_weight
-            if weighted and weights is not None:
+            weights = weights if weighted else None
+            if counted is not None and _from_keras(metric) and not knows_ignored:
+                labels, predictions, weights = of_counted(labels, predictions, weights, counted)
+            if weights is not None:
                 metric.update_state(labels, predictions, sample_weight=weights)
             else:
                 metric.update_state(labels, predictions)
 
-    def _loss(self, given: Any) -> tuple[Callable[[Any, Any, Any], tf.Tensor], str, bool, str]:
+    def _loss(self, given: Any) -> tuple[Callable[[Any, Any, Any], tf.Tensor], str, bool, str, bool]:
         """The unreduced, weighted values of a loss, its reduction, whether it sees predictions, and a name.
 
-        The name is empty unless the loss is Keras' own.
+        The name is empty unless the loss is Keras' own. At last, whether it knows labels that do not count.
         """
         if isinstance(given, (list, tuple)):
             raise ValueError(f"a loss is one name, function or object, or a dict of them by output; got {given!r}")
         if isinstance(given, str) and given.lower() in _CROSSENTROPY:
-            return _Function(self._crossentropy, given), _MEANS[0], True, given
+            return _Function(self._crossentropy, given), _MEANS[0], True, given, False
         found = keras.losses.get(given)
         sees = is_of_keras(found)
         if not isinstance(found, keras.losses.Loss):
             name = given if isinstance(given, str) else getattr(found, "__name__", "loss")
-            return _Function(found, name), _MEANS[0], sees, name if _from_keras(found) else ""
+            return _Function(found, name), _MEANS[0], sees, name if _from_keras(found) else "", False
         reduction, name = found.reduction, type(found).__name__.lower() if _from_keras(found) else ""
         if reduction in (None, "none"):
             raise ValueError(
@@ -156,10 +163,10 @@ class Objectives:
                 "accumulation_steps) do not give that of the batch: leave it out, or train in one part"
             )
         if of_labelled:  # Keras divides by the number of labels that are not ignored, in one part
-            return found, reduction, sees, name
+            return found, reduction, sees, name, True
         unreduced = object.__new__(type(found))  # `copy.copy` makes it from its config, without what that lacks
         vars(unreduced).update(vars(found), reduction="none")
-        return unreduced, reduction, sees, name
+        return unreduced, reduction, sees, name, False
 
     def _crossentropy(self, labels, predictions):
         binary, sparse = forms(labels, predictions)
@@ -190,7 +197,7 @@ class Objectives:
         if found.name == "loss":
             raise ValueError("a metric is called 'loss', which is the name of the loss in the logs: rename it")
         self.metrics.append(found)
-        self._places.append((output, sees, weighted))
+        self._places.append((output, sees, weighted, getattr(found, "ignore_class", None) is not None))
 
 
 def is_of_keras(given: Any) -> bool:
