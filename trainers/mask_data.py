@@ -16,6 +16,7 @@ from keras_mae.data.sources import kind_of
 from keras_mae.trainers.segment_config import SegmentConfig, SegmentData
 
 _log = logging.getLogger("keras_mae")
+_USUAL = 255  # of a pixel without label
 _NAMED = 5  # classes in a message
 _TOGETHER = 64  # masks in memory that are looked at together
 
@@ -47,7 +48,7 @@ def masked_sources(config: SegmentConfig, data: str) -> MaskedSources:
         ValueError: if masks are missing or cannot be used, or have fewer than two classes; for names that do not fit.
     """
     own, decoding = config.data, config.data.decoding()
-    if own.ignore_index == SegmentData().ignore_index and (own.num_classes or 0) > own.ignore_index:
+    if own.ignore_index == _USUAL and (own.num_classes or 0) > _USUAL:
         raise ValueError(
             f"ignore_index={own.ignore_index} is the number of one of the {own.num_classes} classes, too: type --set "
             "ignore_index=None, or the number of pixels without label, such as --set ignore_index=65535"
@@ -125,13 +126,14 @@ def _counted(train: Source, num_classes: int | None) -> tuple[np.ndarray, int]:
     if num_classes is None and largest >= len(counts):
         raise ValueError(
             f"the masks hold numbers up to {largest}, so there would be {largest + 1} classes: if that is right, type "
-            f"--set num_classes={largest + 1}{_unlabelled(largest)}; if a number stands for no label, --set ignore_index=..."
+            f"--set num_classes={largest + 1}{_unlabelled(largest)}; if a number stands for no label, --set "
+            "ignore_index=..."
         )
     return counts[: num_classes or largest + 1], read
 
 
 def _unlabelled(largest: int) -> str:
-    return " --set ignore_index=None" if largest > 255 else ""
+    return " --set ignore_index=None" if largest >= _USUAL else ""
 
 
 def _look_at_classes(names: list[str], counts: np.ndarray, read: int, data: SegmentData) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -73,8 +72,8 @@ def open_predicted(
 
 def _at_home(own: Labels, directory: str) -> Labels:
     """The settings with absolute paths of their tables."""
-    paths: dict[str, Any] = {"labels": own.labels, "validation_labels": own.validation_labels}
-    return dataclasses.replace(own, **{key: path and absolute_path(path, directory) for key, path in paths.items()})
+    labels, tested = (path and absolute_path(path, directory) for path in (own.labels, own.validation_labels))
+    return dataclasses.replace(own, labels=labels, validation_labels=tested)
 
 
 def _with_labels(source: Source, table: LabelTable | None, names: Sequence[str], task: str) -> Relabelled:
