@@ -144,14 +144,14 @@ def test_wrong_labels_in_a_data_set(model):
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="no head is called 'upernet'.* There are: linear, mask_transformer"):
+    with pytest.raises(ValueError, match="no head is called 'upernet'.* there are: linear, mask_transformer"):
         ImageSegmenter(small_encoder(SHAPE), 3, "upernet")
     with pytest.raises(ValueError, match="at least 2 classes, the background is one; got 1"):
         ImageSegmenter(small_encoder(SHAPE), 1)
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_batch_in_parts(compile):
     whole, parts = (compiled(segmenter(), jit_compile=compile, accumulation_steps=count) for count in (1, 3))
     logs = [model.fit(IMAGES, LABELS, batch_size=6, epochs=2, verbose=0).history for model in (whole, parts)]
