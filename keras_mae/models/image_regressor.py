@@ -101,8 +101,8 @@ class ImageRegressor(PooledHead):
         return fault_of_numbers(self.num_outputs)
 
     def shaped(self, labels, outputs) -> tf.Tensor:
-        """Labels `(B, T)`, also those of one number that are `(B,)`."""
-        return tf.reshape(labels, tf.shape(outputs))
+        """Labels `(B, T)`, float32, also those of one number that are `(B,)`."""
+        return tf.cast(tf.reshape(labels, tf.shape(outputs)), tf.float32)
 
     def for_losses(self, labels, outputs) -> tuple[tf.Tensor, tf.Tensor]:
         """Normalised numbers."""

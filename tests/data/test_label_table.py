@@ -176,3 +176,16 @@ def test_any_texts_come_back(tmp_path_factory, rows, separator, end):
 def test_images_in_memory_are_named_by_their_numbers(tmp_path):
     source = ArraySource(np.zeros((3, 2, 2, 1), "uint8"))
     assert table(tmp_path, "id,label\n2,a\n0,b\n1,c\n").rows_of(source).tolist() == [1, 2, 0]
+
+
+def test_values_that_would_be_taken_for_others(tmp_path):
+    stamps = table(tmp_path, "image,at\na,1700000000\nb,1700000001\nc,1700009999\n").column("at")
+    with pytest.raises(ValueError, match="single precision does not tell apart, such as 1700000000 and 1700000001"):
+        stamps.numbers()
+    several = table(tmp_path, "image,l\na,0\nb,0.5\nc,1\n").column("l")
+    with pytest.raises(ValueError, match=r"'0.5' is neither 0 nor 1"):
+        several.truths()
+    source = ArraySource(np.zeros((3, 2, 2, 1), "uint8"))
+    counted = table(tmp_path, "image,l\n1,0\n2,1\n3,1\n")
+    with pytest.raises(ValueError, match="counts the images from 1 to 3, and they are numbered from 0: subtract 1"):
+        counted.rows_of(source)

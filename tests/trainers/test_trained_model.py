@@ -196,3 +196,16 @@ def test_nothing_is_said_of_the_same_depth_or_an_unknown_one(tmp_path, caplog):
         read_as_trained(seen.get("dtype"), "x.keras", source)
         say_other_depth(TrainedModel("x.keras", seen=seen), source)
     assert source.dtype == "uint16" and not caplog.messages
+
+
+def test_a_run_knows_its_images_from_another_directory(tmp_path, monkeypatch):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    write_run(tmp_path / "run", FinetuneConfig(), data="folder:sub")
+    monkeypatch.chdir(tmp_path / "other")
+    trained = find_model(str(tmp_path / "run"))
+    images = tmp_path / "one" / "sub"
+    for data in (f"folder:{images}", f"memory:folder:{images}", f"disk:cache:folder:{images}", "folder:../one/sub"):
+        assert trained.has_seen(data)
+    assert not trained.has_seen("folder:sub") and not trained.has_seen(f"npz:{images}")
