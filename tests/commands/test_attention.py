@@ -130,12 +130,12 @@ def test_tokens_are_computed_once_if_they_fit(given, monkeypatch, caplog):
     """Else the encoder runs on every batch; the log says which. Both give the same steps, as the model's tests show."""
     caplog.set_level("INFO", logger="keras_mae")
     config = quick(ProbeConfig, given, pooling="attentive", num_queries=4)
-    probe, (source, validation, _) = program.build(config, 6), labelled_sources(config, given["data"])
-    once = program.prepared(probe, config, source, validation)
+    probe, labelled = program.build(config, 6), labelled_sources(config, given["data"])
+    once = program.prepared(probe, config, labelled.train, labelled.validation)
     assert once.training.image_shape == (4, 16) and once.validation.element_spec[0].shape == (None, 4, 16)
     assert "patch tokens of 48 and 24 images, once" in caplog.text
     monkeypatch.setattr(program, "memory_of_processor", lambda: Memory(3 * 4 * 72 * 4 * 16 - 1, "this machine"))
-    every = program.prepared(probe, config, source, validation)
+    every = program.prepared(probe, config, labelled.train, labelled.validation)
     assert every.training.image_shape == IMAGE_SHAPE
     assert "the patch tokens of 72 images are 1 MB, and this machine has 1 MB free: the encoder runs on" in caplog.text
 
