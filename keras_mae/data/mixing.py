@@ -49,7 +49,7 @@ def mix_batch(
     if not (mixup >= 0 and cutmix >= 0 and num_classes > 0 and 0 <= label_smoothing < 1):
         given = f"mixup={mixup}, cutmix={cutmix}, num_classes={num_classes}, label_smoothing={label_smoothing}"
         raise ValueError(f"mixup and cutmix are at least 0, num_classes is above 0, smoothing in [0, 1); got {given}")
-    images = pixel_levels(images)
+    images, labels = pixel_levels(images), tf.convert_to_tensor(labels)
     if labels.shape.rank == 2:
         targets = tf.cast(labels, tf.float32) * (1 - label_smoothing) + label_smoothing / 2
     else:
