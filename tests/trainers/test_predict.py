@@ -251,8 +251,8 @@ def test_images_of_the_training_are_told(caplog, split, told):
     config = replaced(FinetuneConfig(), validation_data="npz:other.npz")
     for config, other in ((FinetuneConfig(), "--split=validation"), (config, "--data=npz:other.npz")):
         caplog.clear()
-        program._say_if_seen(TrainedModel("x.keras", "x", config, "digits"), "digits", split)
-        program._say_if_seen(TrainedModel("x.keras", "x", config, "digits"), "npz:x.npz", split)
+        program.say_if_seen(TrainedModel("x.keras", "x", config, "digits"), "digits", split)
+        program.say_if_seen(TrainedModel("x.keras", "x", config, "digits"), "npz:x.npz", split)
         assert caplog.messages == ([] if told is None else [
             f"the model was trained on these images{told}: how well it does on them says little about others; it "
             f"was tested on {other}"
@@ -263,7 +263,7 @@ def test_a_tenth_that_was_trained_on_is_told(arrays, caplog):
     """With images to test on elsewhere, a run trains on all of its data: there is no tenth apart."""
     data = arrays()
     config = replaced(FinetuneConfig(), validation_data="npz:other.npz")
-    program._say_if_seen(TrainedModel("x.keras", "x", config, data), data, "validation")
+    program.say_if_seen(TrainedModel("x.keras", "x", config, data), data, "validation")
     assert caplog.messages[0].endswith("it was tested on --data=npz:other.npz")
 
 

@@ -99,6 +99,7 @@ def test_every_file_of_every_program_loads_by_the_readmes_line(of_programs, of_a
         if name.split(".")[1:2] and name.split(".")[1] in keras_mae._SUBPACKAGES:
             importlib.import_module(name)
     everything = [name for name in keras.saving.get_custom_objects() if name.startswith("keras_mae>")]
+    everything.remove("keras_mae>PyramidBackbone")  # whose module imports KerasHub: its docstring says to import it
     assert sorted(names) == sorted(everything) and len(names) > 20
 
 

@@ -20,7 +20,7 @@ MAKE = {
 }
 
 
-@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize("name", ["MaskedAutoencoder", "SimMIM"])
 @pytest.mark.parametrize(
     ("given", "said"),
     [
