@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras_mae.data import Source
 from keras_mae.data.source import CLASSES
+from keras_mae.registry import listed
 from keras_mae.trainers.tasks import Task
 from keras_mae.trainers.trained_model import TrainedModel
 
@@ -86,8 +86,8 @@ class ClassLabels:
             if self._outside:
                 unnamed = ": the model lies in no run's folder, so its classes are numbers"
             return [
-                f"no class of these images ({_some(self._theirs)}) is one of the run's ({_some(self._ours)}){unnamed}; "
-                "there is no report"
+                f"no class of these images ({listed(self._theirs, _NAMED)}) is one of the run's "
+                f"({listed(self._ours, _NAMED)}){unnamed}; there is no report"
             ]
         return []
 
@@ -99,7 +99,7 @@ class ClassLabels:
         what = "a class" if classes == 1 else f"{classes} classes"
         return [
             f"{count} {'image is' if count == 1 else 'images are'} of {what} that the run does not know "
-            f"({_some(list(self._unknown))}): predicted, and left out of the report"
+            f"({listed(map(str, list(self._unknown)), _NAMED)}): predicted, and left out of the report"
         ]
 
     def _shown_numbers(self) -> str:
@@ -123,7 +123,3 @@ def known_columns(source: Source, task: Task) -> tuple[list[int], list[int]]:
         (k, k if numbered else theirs.index(name)) for k, name in enumerate(task.names) if numbered or name in theirs
     ]
     return [one for one, _ in pairs], [other for _, other in pairs]
-
-
-def _some(names: Sequence[Any]) -> str:
-    return ", ".join(map(str, names[:_NAMED])) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

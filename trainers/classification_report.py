@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from keras_mae.registry import listed
 from keras_mae.trainers.calibration import Calibration
 from keras_mae.trainers.confusion_picture import confusion_picture
 from keras_mae.trainers.curves import area_under_curve, curve_of
@@ -154,8 +155,7 @@ class ClassificationReport:
         return notes
 
     def _some(self, classes: np.ndarray) -> str:
-        names = ", ".join(self.class_names[k] for k in classes[:_NAMED])
-        return f"{names} and {len(classes) - _NAMED} more" if len(classes) > _NAMED else names
+        return listed((self.class_names[k] for k in classes), _NAMED)
 
 
 def _rounded(share: Any) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from keras_mae.registry import listed
 from keras_mae.trainers.calibration import Calibration
 from keras_mae.trainers.curves import area_under_curve, curve_of
 from keras_mae.trainers.report_pictures import calibration_picture, curves_picture
@@ -118,8 +119,7 @@ class LabelReport:
         return notes
 
     def _some(self, labels: np.ndarray) -> str:
-        names = ", ".join(self.label_names[k] for k in labels[:_NAMED])
-        return f"{names} and {len(labels) - _NAMED} more" if len(labels) > _NAMED else names
+        return listed((self.label_names[k] for k in labels), _NAMED)
 
 
 def _calibration(positive: np.ndarray, scores: np.ndarray) -> Calibration:

@@ -44,6 +44,16 @@ class LabelledSources:
         return self.num_outputs if self.task == CLASSES else self.train.num_classes
 
 
+def read_alike(train: Source, validation: Source) -> None:
+    """Reads image files to test on in the depth of those to train on, and says so if theirs is another."""
+    if validation.encoded and validation.dtype != train.dtype:
+        _log.warning(
+            "the images to test on are %s, and those to train on are %s: both are read as %s, as an exported model "
+            "reads them", validation.dtype, train.dtype, train.dtype,
+        )  # fmt: skip
+        validation.dtype = train.dtype
+
+
 def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> LabelledSources:
     """The images to train on and those to test on.
 
@@ -60,12 +70,7 @@ def labelled_sources(config: ClassifierConfig | KnnConfig, data: str) -> Labelle
     train, validation = open_labelled(config.data, data, config.data.decoding())
     if config.data.validation_data is not None:
         _check_same_classes(train, validation)
-    if validation.encoded and validation.dtype != train.dtype:
-        _log.warning(
-            "the images to test on are %s, and those to train on are %s: both are read as %s, as an exported model "
-            "reads them", validation.dtype, train.dtype, train.dtype,
-        )  # fmt: skip
-        validation.dtype = train.dtype
+    read_alike(train, validation)
     if train.task != CLASSES:
         _look_at_columns(train, validation)
         return LabelledSources(train, validation, train.task, len(train.label_names), list(train.label_names))

@@ -13,6 +13,7 @@ from keras_mae.data import Masks, Source, open_source
 from keras_mae.data.samples import why_no_pair
 from keras_mae.data.segmentation import count_classes
 from keras_mae.data.sources import kind_of
+from keras_mae.trainers.labelled_data import read_alike
 from keras_mae.trainers.segment_config import SegmentConfig, SegmentData
 
 _log = logging.getLogger("keras_mae")
@@ -58,12 +59,7 @@ def masked_sources(config: SegmentConfig, data: str) -> MaskedSources:
     else:
         kind_of(own.validation_data, "--validation_data")
         train, validation = (open_source(one, decoding=decoding) for one in (data, own.validation_data))
-    if validation.encoded and validation.dtype != train.dtype:
-        _log.warning(
-            "the images to test on are %s, and those to train on are %s: both are read as %s, as an exported model "
-            "reads them", validation.dtype, train.dtype, train.dtype,
-        )  # fmt: skip
-        validation.dtype = train.dtype
+    read_alike(train, validation)
     names = read_class_names(own)
     num_classes = len(names) if names else own.num_classes
     _set_masks(dataclasses.replace(own.masks(), num_classes=num_classes), train, validation)

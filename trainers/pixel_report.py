@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_mae.registry import listed
+
 _NAMED = 5  # classes in a sentence
 _COUNTED_AT_ONCE = 512  # classes of which a table for each image is fast
 
@@ -94,8 +96,7 @@ class PixelReport:
         return notes
 
     def _some(self, classes: np.ndarray) -> str:
-        names = ", ".join(self.class_names[k] for k in classes[:_NAMED])
-        return f"{names} and {len(classes) - _NAMED} more" if len(classes) > _NAMED else names
+        return listed((self.class_names[k] for k in classes), _NAMED)
 
 
 def _rounded(share: Any) -> float:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_mae.data.source import CLASSES, LABELS, NUMBERS
 from keras_mae.encoders import Encoder
 from keras_mae.models import ImageClassifier, ImageHead, ImageRegressor
+from keras_mae.registry import listed
 from keras_mae.trainers.best_model import Measure
 from keras_mae.trainers.classification_report import ClassificationReport
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
@@ -136,9 +137,9 @@ class SeveralLabels(Task):
         shares = np.mean(tested > 0.5, axis=0)
         if not ((shares > 0) & (shares < 1)).any():
             raise ValueError(
-                f"of {len(self.names)} labels ({_some(self.names)}) none has both images with it and images without it "
-                f"among the {len(tested)} to test on, and so no AUC, by which the best epoch is chosen: give others "
-                "with --validation_data"
+                f"of {len(self.names)} labels ({listed(self.names, 5)}) none has both images with it and images "
+                f"without it among the {len(tested)} to test on, and so no AUC, by which the best epoch is chosen: "
+                "give others with --validation_data"
             )
 
     def of_epoch(self, labels, answers):
@@ -209,7 +210,3 @@ def task_of(labelled: LabelledSources) -> Task:
 def class_names(names: Sequence[str], num_classes: int) -> list[str]:
     """A name for each class: its number if it has none."""
     return [*names[:num_classes], *map(str, range(len(names), num_classes))]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
