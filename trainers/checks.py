@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 from keras_mae.encoders.pooling import ATTENTIVE
@@ -16,6 +17,9 @@ UNTRAINED = (
 )
 
 
+_NONE = "tensorboard"  # the tracker that needs no package of its own
+
+
 def check_together(config: Config) -> None:
     """Checks the settings of a config against each other; each by itself has been checked when the config was made.
 
@@ -27,6 +31,7 @@ def check_together(config: Config) -> None:
     _check_model(settings)
     _check_training(settings)
     check_labels(settings)
+    _check_tracker(settings.get("run.tracker", _NONE))
 
 
 def _check_model(settings: dict[str, Any]) -> None:
@@ -87,6 +92,11 @@ def check_weights(config: Config) -> None:
             f"the encoder must learn before the run ends: got frozen_epochs={frozen:g} of epochs={epochs}; type --set "
             f"frozen_epochs={epochs / 10:g}, or train for more epochs"
         )
+
+
+def _check_tracker(name: str) -> None:
+    if name != _NONE and importlib.util.find_spec(name) is None:
+        raise ValueError(f"--tracker={name} needs {name}: pip install 'keras-mae[{name}]', or leave out --tracker")
 
 
 def check_source(init: str | None, run: str | None, further: list[str]) -> None:

@@ -18,6 +18,7 @@ from keras_mae.trainers import callbacks, run
 from keras_mae.trainers.checkpoints import Checkpoints
 from keras_mae.trainers.config import TrainingConfig
 from keras_mae.trainers.strategy import distributed, is_chief
+from keras_mae.trainers.tracker import tracked
 from keras_mae.training import GlobalBatchModel, StopOnSkippedSteps
 
 
@@ -59,7 +60,7 @@ def train(
     """
     epochs = config.optimizer.epochs
     strategy = model.distribute_strategy
-    with noted_sigterm() as received:
+    with noted_sigterm() as received, tracked(strategy, config, folder) as trackers:
         steps, minutes = config.run.checkpoint_steps, config.run.checkpoint_minutes
         checkpoints = Checkpoints(folder / run.CHECKPOINTS, model, steps_per_epoch, steps, minutes, received)
         done = checkpoints.restore() if resume else 0
@@ -69,6 +70,7 @@ def train(
             progress,
             callbacks.JsonLines(folder / run.LOG, data.batch_size, done),
             keras.callbacks.TensorBoard(folder / run.TENSORBOARD, write_graph=False),
+            *trackers,
             *extra,
         ] if is_chief(strategy) else []  # fmt: skip
         on_every_worker = [

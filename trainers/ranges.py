@@ -55,6 +55,7 @@ HeadPooling = Annotated[str, OF_HEADS]
 WeightsFormat = Literal["hf", "mae_torch", "timm", "simmim_torch", "keras"]
 Task = Literal["classes", "labels", "numbers"]
 DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 
 _UNIONS = (types.UnionType, typing.Union)

@@ -27,14 +27,29 @@ CONFIG, LOG, RESULTS = "config.json", "log.jsonl", "results.json"
 MODEL, ENCODER, BEST = "model.keras", "encoder.keras", "best.keras"
 CHECKPOINTS, TENSORBOARD, PICTURES, REPORT = "checkpoints", "tensorboard", "reconstructions", "report"
 SEGMENTATIONS = "segmentations"
+TRACKER, WANDB = "tracker.json", "wandb"  # the id of the tracker's run; the files of Weights & Biases
 SEEN = "seen.gz"  # names and labels of the images, to name what has changed
 RECONSTRUCTIONS, LOSS_CURVE, SAVED_MODEL = "reconstructions.png", "loss.png", "saved_model"  # the demo's
 TEST_IMAGES, VECTORS, MAP = "test_digits.npz", "vectors.parquet", "map.html"  # the demo's
-_FILES = (CONFIG, SEEN, LOG, RESULTS, MODEL, ENCODER, BEST, RECONSTRUCTIONS, LOSS_CURVE, TEST_IMAGES, VECTORS, MAP)
-_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL)
+_FILES = (
+    CONFIG,
+    SEEN,
+    LOG,
+    RESULTS,
+    MODEL,
+    ENCODER,
+    BEST,
+    RECONSTRUCTIONS,
+    LOSS_CURVE,
+    TEST_IMAGES,
+    VECTORS,
+    MAP,
+    TRACKER,
+)
+_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL, WANDB)
 
 # Settings that may change when a run is resumed; those of the second line change results by round-off
-_FREE = ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps")
+_FREE = ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps", "tracker")
 _HARMLESS = {f"run.{name}" for name in _FREE}
 _ROUND_OFF = {"optimizer.accumulation_steps", "run.rematerialize", "run.jit_compile"}
 

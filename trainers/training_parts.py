@@ -19,6 +19,7 @@ from keras_mae.trainers.ranges import (
     ShareAbove0,
     ShareBelow1,
     Task,
+    Tracker,
     WeightsFormat,
 )
 
@@ -214,6 +215,7 @@ class Run:
         checkpoint_steps: steps between checkpoints within an epoch, or None; each epoch ends with one.
         checkpoint_minutes: minutes between checkpoints within an epoch, or None.
         check_memory: whether a run that needs more memory than there is is refused before it starts.
+        tracker: what follows the run beside the run folder: `mlflow`, `wandb`, or `tensorboard` for its files alone.
         seed: of every random number.
     """
 
@@ -223,4 +225,5 @@ class Run:
     checkpoint_steps: Count | None = None
     checkpoint_minutes: AtLeast0 | None = 15.0
     check_memory: bool = True
+    tracker: Tracker = "tensorboard"
     seed: Seed = 0

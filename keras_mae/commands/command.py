@@ -185,6 +185,14 @@ def define_run(values: flags.FlagValues, recipe: str | None) -> None:
         "machines if there are several, else the GPUs if there are several",
         flag_values=values,
     )
+    flags.DEFINE_enum(
+        "tracker",
+        None,
+        ["tensorboard", "mlflow", "wandb"],
+        "also send what log.jsonl has to MLflow or Weights & Biases, as their own variables in the environment say; "
+        "tensorboard, the default, is the files in the run folder alone",
+        flag_values=values,
+    )
     flags.DEFINE_string("tpu", "local", "the TPU's name or address; local is this machine's", flag_values=values)
 
 
@@ -209,6 +217,6 @@ def config_of(values: flags.FlagValues, program: str, settings: Sequence[str] = 
     if "recipe" in values and not values["recipe"].present and values.init and program != "pretrain":
         config = replaced(config, preset=None)  # the default's, which is not asked for: the file tells the sizes
     config = changed(config, [*settings, *values.set])
-    given = {n: values[n].value for n in ("run", "init", "init_format", *OF_DATA) if n in values}
+    given = {n: values[n].value for n in ("run", "init", "init_format", "tracker", *OF_DATA) if n in values}
     given = {name: value for name, value in given.items() if value is not None}
     return replaced(config, **given) if given else config
