@@ -27,6 +27,8 @@ def check_together(config: Config) -> None:
     _check_model(settings)
     _check_training(settings)
     check_labels(settings)
+    if (evaluation := getattr(config, "evaluation", None)) is not None:
+        evaluation.check(getattr(config, "data"))
 
 
 def _check_model(settings: dict[str, Any]) -> None:
