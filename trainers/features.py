@@ -17,39 +17,39 @@ _TOKENS = 260  # of an image, up to which so many fit beside a model that trains
 
 
 class Features:
-    """The feature vectors of images that come in batches, in one graph; computed again with the present weights.
+    """Computes the feature vectors of images that come in batches, with the encoder's present weights.
 
     Args:
         encoder: without drop path, on all patches.
-        batches: of images, or `(images, labels)`.
         pooling: `"mean"` of the patch tokens, or `"cls"`, the class token; or a function of `Tokens`.
         layer: whose tokens are pooled, counted from 1; None for the encoder's output.
+
+    Call arguments:
+        batches: of images, or `(images, labels)`.
+
+    Returns:
+        Features, float32 `(N, D)`, or what the function gives for an image; and labels, or None without.
     """
 
     def __init__(
-        self,
-        encoder: Encoder,
-        batches: tf.data.Dataset,
-        pooling: str | Callable[[Tokens], tf.Tensor] = "mean",
-        layer: int | None = None,
+        self, encoder: Encoder, pooling: str | Callable[[Tokens], tf.Tensor] = "mean", layer: int | None = None
     ) -> None:
-        spec = batches.element_spec
-        self._batches, self._with_labels = batches, isinstance(spec, tuple)
-
         def embed(images):
             return tf.cast(encoder.features(images, pooling, layer), tf.float32)
 
-        # the last batch is smaller, and traces nothing new
-        self._embed = tf.function(embed, input_signature=[spec[0] if self._with_labels else spec])
+        self._embed = embed
+        self._graphs: dict[tf.TensorSpec, Callable[[tf.Tensor], tf.Tensor]] = {}  # one for all sets of such images
 
-    def __call__(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Features, float32 `(N, D)`, or what the function gives for an image; and labels, or None without."""
-        features, labels = [], []
+    def __call__(self, batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray | None]:
+        spec, with_labels = batches.element_spec, isinstance(batches.element_spec, tuple)
+        of_images = spec[0] if with_labels else spec
+        if of_images not in self._graphs:  # the last batch is smaller, and traces nothing new
+            self._graphs[of_images] = tf.function(self._embed, input_signature=[of_images]).get_concrete_function()
+        graph, features, labels = self._graphs[of_images], [], []
         with storage_errors():
-            for batch in self._batches:
-                images = batch[0] if self._with_labels else batch
-                features.append(self._embed(images).numpy())
-                if self._with_labels:
+            for batch in batches:
+                features.append(graph(batch[0] if with_labels else batch).numpy())
+                if with_labels:
                     labels.append(batch[1].numpy())
         found = np.concatenate(features) if features else np.zeros((0, 1), "float32")
         return found, np.concatenate(labels) if labels else None
@@ -86,7 +86,7 @@ def features_of(
     """
     corrupt = CorruptImages(source)
     batches = labelled_batches(encoder, source, crop_ratio, corrupt, batch_size)
-    found, labels = Features(encoder, batches, pooling, layer)()
+    found, labels = Features(encoder, pooling, layer)(batches)
     corrupt.check()
     check_finite(found, encoder.dtype_policy.name)
     return found, np.zeros(0, "int64") if labels is None else labels

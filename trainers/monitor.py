@@ -133,7 +133,7 @@ class Monitor(keras.callbacks.Callback):
         if all(map(math.isfinite, found.values())):
             said = ", ".join(self._said(name, value, epoch + 1) for name, value in found.items())
             _log.info("epoch %d: %s; %s", epoch + 1, said, share)
-        return {**found, "evaluation_seconds": seconds}
+        return {**found, "evaluation_seconds": round(seconds, 3)}
 
     def _said(self, name: str, value: float, epoch: int) -> str:
         text = said(name, value)

@@ -47,8 +47,9 @@ class LabelledQuality:
         self.encoded = sum(each.num_images for each in sources)
         self.corrupt = [CorruptImages(each) for each in sources]
         together = encoded_beside_training(encoder)
-        self._features = [
-            Features(encoder, labelled_batches(encoder, each, crop_ratio, corrupt, together))
+        self._features = Features(encoder)
+        self._batches = [
+            labelled_batches(encoder, each, crop_ratio, corrupt, together)
             for each, corrupt in zip(sources, self.corrupt, strict=True)
         ]
 
@@ -58,7 +59,7 @@ class LabelledQuality:
         Raises:
             ValueError: if features are not finite.
         """
-        (train_x, train_y), (test_x, test_y) = (features() for features in self._features)
+        (train_x, train_y), (test_x, test_y) = map(self._features, self._batches)
         if len(train_x) < 2 or not len(test_x):
             return dict.fromkeys(self.names, math.nan)
         check_finite(np.concatenate([train_x, test_x]), self._encoder.dtype_policy.name)
@@ -81,8 +82,8 @@ class LabelledQuality:
         """The images, for the log."""
         own = self._labelled
         trained, tested = own.train, own.validation
-        names = {CLASSES: "classes", LABELS: "labels", "numbers": "numbers"}[own.task]
         number = len(np.unique(trained.required_labels())) if own.task == CLASSES else own.num_outputs
+        names = own.task.removesuffix("s" if number == 1 else "")  # one class is refused
         share = ""
         if own.task == CLASSES:
             share = f", {100 * majority_share(tested.required_labels()):.1f} % of them of the largest class"

@@ -42,9 +42,9 @@ class UnlabelledQuality:
         together, shape = min(encoded_beside_training(encoder), source.num_images), encoder.image_shape
         jitter = getattr(data, "jitter", 0.0)
         views = Augmentation(data.crop_scale or CroppedData.crop_scale, data.flip, data.crop_ratio, jitter)
-        self._whole = Features(encoder, evaluation_dataset(source, shape, together, data.crop_ratio, self.corrupt[0]))
-        halves = max(1, together // 2)
-        self._views = Features(encoder, two_views(source, shape, halves, views, self.corrupt[0]))
+        self._features = Features(encoder)
+        self._whole = evaluation_dataset(source, shape, together, data.crop_ratio, self.corrupt[0])
+        self._views = two_views(source, shape, max(1, together // 2), views, self.corrupt[0])
 
     def __call__(self) -> dict[str, float]:
         """The measures; NaN if fewer than two images can be decoded.
@@ -52,7 +52,7 @@ class UnlabelledQuality:
         Raises:
             ValueError: if features are not finite.
         """
-        (whole, _), (views, _) = self._whole(), self._views()
+        (whole, _), (views, _) = self._features(self._whole), self._features(self._views)
         if len(whole) < 2 or len(views) < 4:
             return dict.fromkeys(self.names, math.nan)
         check_finite(np.concatenate([whole, views]), self._encoder.dtype_policy.name)
