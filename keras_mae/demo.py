@@ -48,7 +48,7 @@ def run_demo(output: str, overwrite: bool = False, settings: tuple[str, ...] = (
     """
     begin = time.perf_counter()
     check_method("umap")  # which is needed at the end
-    config = changed(recipes.load(_RECIPE, PretrainConfig), [*settings, f"seed={seed}"])
+    config = changed(recipes.load(_RECIPE, PretrainConfig), ["evaluate_every=0", *settings, f"seed={seed}"])
     train, test = digits_source("train"), digits_source("test")
 
     _log.info("1/5  pretraining on %d digits, without their labels", train.num_images)

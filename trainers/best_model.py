@@ -20,12 +20,20 @@ class Measure:
         name: of the measure in `results.json`.
         of_metric: the measure of the metric, if it is another number.
         lower_is_better: whether it is an error.
+        of_validation: whether it is one of Keras' validation, with a loss that decides between equal ones; otherwise
+            the logs have it under its own name, in some epochs.
     """
 
     metric: str = "accuracy"
     name: str = "top1"
     of_metric: Callable[[float], float] = float
     lower_is_better: bool = False
+    of_validation: bool = True
+
+    @property
+    def key(self) -> str:
+        """The metric's name in the logs."""
+        return f"val_{self.metric}" if self.of_validation else self.metric
 
     def score(self, metric: float) -> float:
         """The higher the better, with six decimals."""
@@ -41,13 +49,14 @@ class BestModel(keras.callbacks.Callback):
     """Saves the model after each epoch that is the best so far, and stops early.
 
     The best epoch has the best measure on the images to test on, such as the highest accuracy, and among equal ones the
-    lowest loss there. An epoch whose measure or loss is not finite is worse than any other. Keras' `ModelCheckpoint`
-    and `EarlyStopping` monitor one number, and start anew when a run is resumed.
+    lowest loss there. An epoch whose measure or loss is not finite is worse than any other. Epochs without the measure
+    are passed over. Keras' `ModelCheckpoint` and `EarlyStopping` monitor one number, and start anew when a run is
+    resumed.
 
     Args:
         save: writes the model.
         log: path of the run's `log.jsonl`, which has the epochs before a resume.
-        stop_after: the patience in epochs; None for no early stopping.
+        stop_after: the patience in epochs that have the measure; None for no early stopping.
         measure: of an epoch.
     """
 
@@ -56,21 +65,24 @@ class BestModel(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._save, self._log, self._stop_after, self._measure = save, log, stop_after, measure
+        self._epochs: list[int] = []
         self._scores: list[tuple[float, float]] = []
 
     def start(self, epochs: int) -> bool:
         """Reads the scores of the first `epochs` epochs from the log; returns whether the run had stopped there."""
-        self._scores = []
+        self._epochs, self._scores = [], []
         if epochs and os.path.exists(self._log):
             with open(self._log, encoding="utf-8") as file:
                 records = [json.loads(line) for line in file if line.endswith("\n")]
-            self._scores = [self._score(record) for record in records if record["epoch"] <= epochs]
-        return self._waited_enough()
+            for record in records:
+                if record["epoch"] <= epochs and self._measure.key in record:
+                    self._add(record["epoch"], record)
+        return self.waited_enough
 
     @property
     def epoch(self) -> int:
-        """Number of the best epoch, from 1; the first of equal ones. 0 before the first epoch."""
-        return self._scores.index(max(self._scores)) + 1 if self._scores else 0
+        """Number of the best epoch, from 1; the first of equal ones. 0 before the first one."""
+        return self._epochs[self._scores.index(max(self._scores))] if self._scores else 0
 
     @property
     def result(self) -> dict[str, float]:
@@ -79,21 +91,31 @@ class BestModel(keras.callbacks.Callback):
         return {"epoch": self.epoch, self._measure.name: self._measure.of_score(score), "loss": -negative_loss}
 
     def on_epoch_end(self, epoch, logs=None) -> None:
-        self._scores.append(self._score(logs or {}))
-        if self.epoch == len(self._scores):
+        if self._measure.key not in (logs or {}):
+            return
+        self._add(epoch + 1, logs)
+        if self.epoch == epoch + 1:
             self._save()
-        if self._waited_enough():
+        if self.waited_enough:
             self.model.stop_training = True
 
-    def _waited_enough(self) -> bool:
-        return self._stop_after is not None and len(self._scores) - self.epoch >= self._stop_after > 0
+    @property
+    def waited_enough(self) -> bool:
+        """Whether so many epochs after the best one were no better that the run ends."""
+        if self._stop_after is None or not self._scores:
+            return False
+        return len(self._scores) - 1 - self._epochs.index(self.epoch) >= self._stop_after > 0
+
+    def _add(self, epoch: int, logs: Mapping[str, float | None]) -> None:
+        self._epochs.append(epoch)
+        self._scores.append(self._score(logs))
 
     def _score(self, logs: Mapping[str, float | None]) -> tuple[float, float]:
         """Score and negative loss of an epoch's logs, or of its line in `log.jsonl`: rounded as there.
 
         If one of them is not finite, both are -inf: with NaN in a model's output, its accuracy is chance.
         """
-        value, loss = logs[f"val_{self._measure.metric}"], logs.get("val_loss", 0.0)
+        value, loss = logs[self._measure.key], logs.get("val_loss", 0.0) if self._measure.of_validation else 0.0
         if value is None or loss is None or not math.isfinite(value) or not math.isfinite(loss):
             return -math.inf, -math.inf
         return self._measure.score(value), -round(float(loss), 6)

@@ -32,6 +32,8 @@ def check_together(config: Config) -> None:
     _check_training(settings)
     check_labels(settings)
     _check_tracker(settings.get("run.tracker", _NONE))
+    if (evaluation := getattr(config, "evaluation", None)) is not None:
+        evaluation.check(getattr(config, "data"))
 
 
 def _check_model(settings: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from keras_mae.encoders.presets import of_this_version
 from keras_mae.trainers import encoder_parts, model_parts
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.knn_config import KnnConfig
+from keras_mae.trainers.monitor_config import Evaluation
 from keras_mae.trainers.ranges import (
     AtLeast0,
     Count,
@@ -101,6 +102,7 @@ class PretrainConfig(Config):
         data: how images are decoded and augmented.
         optimizer: batches, steps and learning rate.
         run: how the run is computed and saved.
+        evaluation: how features are measured while training.
     """
 
     program: ClassVar[str] = "pretrain"
@@ -114,6 +116,7 @@ class PretrainConfig(Config):
     data: PretrainData = PretrainData()
     optimizer: PretrainOptimizer = PretrainOptimizer()
     run: PretrainRun = PretrainRun()
+    evaluation: Evaluation = Evaluation()
 
 
 TrainingConfig = PretrainConfig | FinetuneConfig | ProbeConfig | SegmentConfig
@@ -122,6 +125,7 @@ CONFIGS: dict[str, Any] = {
     kind.program: kind for kind in (PretrainConfig, FinetuneConfig, SegmentConfig, ProbeConfig, KnnConfig)
 }
 _KIND = "kind"  # the key of a part's kind in `config.json`
+_NEW = ("evaluation",)  # parts that configs of earlier versions lack: the defaults change no weights
 
 
 def to_json(config: AnyConfig) -> dict[str, Any]:
@@ -162,7 +166,7 @@ def from_json(record: dict[str, Any]) -> AnyConfig:
     if unknown:
         raise ValueError(f"the config has settings that this version does not know: {', '.join(unknown)}")
     config = CONFIGS[program](**{name: kind(**values) for name, (kind, values) in parts.items()})
-    lacking = [name for name in parts_of(config) if name not in parts]
+    lacking = [name for name in parts_of(config) if name not in (*parts, *_NEW)]
     if lacking:
         raise ValueError(f"the config lacks {', '.join(lacking)}: it is damaged, or another version has written it")
     return config

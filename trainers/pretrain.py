@@ -19,8 +19,10 @@ from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.first_weights import load_into, with_statistics
 from keras_mae.trainers.labelled_data import check_channels
 from keras_mae.trainers.loop import train
+from keras_mae.trainers.monitor import make_monitor
 from keras_mae.trainers.programs import begin, compile_model, save_finished, steps_per_epoch
 from keras_mae.trainers.reference_loss import reference_loss
+from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import on_chief
 from keras_mae.trainers.trained_model import find_model, is_ours, say_other_depth
 
@@ -58,6 +60,7 @@ def pretrain(
     strategy: str = "auto",
     tpu: str = "local",
     data_service: str | None = None,
+    labelled_data: str | None = None,
 ) -> MaskedImageModel:
     """Trains a masked autoencoder or a SimMIM, from fresh weights or from those of `config.run.init`.
 
@@ -71,9 +74,12 @@ def pretrain(
         overwrite: discard the run that is there.
         strategy, tpu: the devices to train on, see `make_strategy`.
         data_service: None, or the address of a tf.data service that prepares the images, such as `grpc://host:5050`.
+        labelled_data: None, or a data specification of images with labels, by which features are measured while
+            training: the setting of the same name.
 
     Returns:
-        The trained model.
+        The trained model, after the last epoch. `best.keras` is the model of the best epoch that was evaluated, and
+        `results.json` has its measures.
 
     Raises:
         ValueError: for bad data, settings that do not go together, an output folder that is taken, or too many steps
@@ -81,6 +87,8 @@ def pretrain(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
+    if labelled_data is not None:
+        config = replaced(config, labelled_data=labelled_data)
     scope = begin(config, data, output, strategy, tpu)
     folder = run.RunFolder(output)
     source, image_shape = open_source(data, decoding=config.data.decoding()), config.encoder.image_shape
@@ -102,7 +110,9 @@ def pretrain(
     shown, reference = sample[:_SHOWN], reference_loss(model, sample)
 
     tokenizer = getattr(config.target, "tokenizer", None)
-    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source), tokenizer, init))
+    monitor = make_monitor(model, config, data, source, steps, folder)
+    seen = Seen(source, *([] if monitor is None else monitor.named_sources))
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, seen, tokenizer, init))
 
     batches = TrainingData(
         source,
@@ -129,17 +139,24 @@ def pretrain(
         )
         if reference is not None:
             _log.info("%s", reference)
+        if monitor is not None:
+            _log.info("%s", monitor.described())
+            model.stop_training = monitor.start(done // steps)
 
     def draw(epoch: int, logs=None) -> None:
         if (epoch + 1) % config.run.pictures_every == 0 or epoch + 1 == config.optimizer.epochs:
             draw_reconstructions(model, shown, os.path.join(folder / run.PICTURES, f"epoch_{epoch + 1:04d}.png"))
 
     extra = [keras.callbacks.LambdaCallback(on_epoch_end=draw)] if model.target.has_pixels else []
-    train(model, config, batches, folder, steps, [batches.corrupt], resume, extra=extra, on_start=announce)
+    measured = [] if monitor is None else [monitor]
+    train(model, config, batches, folder, steps, [batches.corrupt], resume, extra, measured, announce)
     losses = getattr(getattr(model, "history", None), "history", {}).get("loss")
     if losses:
         _log.info("loss %.4f in the last epoch%s", losses[-1], "" if reference is None else f"; {reference}")
-    save_finished(model, folder, [batches.corrupt])
+    results = None if monitor is None else monitor.results()
+    if monitor is not None and results is not None:
+        _log.info("%s", monitor.last_line(results))
+    save_finished(model, folder, [batches.corrupt, *([] if monitor is None else monitor.corrupt)], results)
     return model
 
 

@@ -41,7 +41,7 @@ def check_output(values: flags.FlagValues) -> None:
             f"--output={os.path.splitext(values.output)[0]}"
         )
     output = os.path.realpath(values.output)
-    for flag in ("data", "validation_data", "run", "init"):
+    for flag in ("data", "validation_data", "labelled_data", "run", "init"):
         given = str(values[flag].value or "") if flag in values else ""
         path = given if flag in ("run", "init") else given.rpartition(":")[2]
         paths = path.split(",") if "pairs:" in given else [path]
@@ -197,7 +197,7 @@ def define_run(values: flags.FlagValues, recipe: str | None) -> None:
 
 
 # flags beside --data that are settings of the data, too
-OF_DATA = ("validation_data", "labels", "label_columns")
+OF_DATA = ("validation_data", "labelled_data", "labels", "label_columns")
 
 
 def config_of(values: flags.FlagValues, program: str, settings: Sequence[str] = ()) -> Any:

@@ -7,6 +7,7 @@ import os
 from absl import flags
 
 from keras_mae.commands.command import (
+    OF_DATA,
     Command,
     check_init,
     check_output,
@@ -39,6 +40,21 @@ def _pretrain_flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "stats", None, "a file that keras-mae stats has written: mean and std of the pixels", flag_values=values
     )
+    flags.DEFINE_string(
+        "labelled_data", None,
+        "images with labels, as for --data, by which features are measured while training (--set evaluate_every=...); "
+        "not given, the labels that the data have, if any. Weights never depend on labels",
+        flag_values=values,
+    )  # fmt: skip
+    flags.DEFINE_string(
+        "labels",
+        None,
+        "a table of labels for that, a CSV or Parquet file with a row for each image",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "label_columns", None, "the columns of these labels; see keras-mae knn --help", flag_values=values
+    )
     define_init(values)
     define_run(values, "mae_vit_base")
     flags.DEFINE_string(
@@ -69,7 +85,8 @@ def _pretrain(values: flags.FlagValues) -> None:
         from keras_mae.trainers.first_weights import continued
 
         recipe = values.recipe if values["recipe"].present else None
-        config = continued(config.run, [*settings, *values.set], recipe)
+        labels = [f"{name}={values[name].value}" for name in OF_DATA if name in values and values[name].value]
+        config = continued(config.run, [*settings, *values.set, *labels], recipe)
     pretrain(
         config,
         values.data,

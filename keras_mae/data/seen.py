@@ -51,7 +51,7 @@ class Seen:
         for one in self._sources:
             images.update(f"{one.num_images}:{one.dtype}:".encode())
             _add(images, one)
-            if one.labelled and _labels_are_known(one):
+            if one.labelled and labels_are_known(one):
                 labels.update(one.required_labels().astype("<i8" if one.task == CLASSES else "<f4").tobytes())
             labels.update("\0".join([*one.class_names, *one.label_names]).encode("utf-8", "surrogateescape"))
         source = self._sources[0]
@@ -89,7 +89,7 @@ class Seen:
         for number, source in enumerate(self._sources):
             names = _names(source, self._sources[0] if number else None)
             labels: Iterator[bytes] = itertools.repeat(b"")
-            if source.labelled and _labels_are_known(source):
+            if source.labelled and labels_are_known(source):
                 shown = dict(enumerate(map(os.fsencode, source.class_names)))
                 labels = (_shown(label, shown) for label in source.required_labels().tolist())
             for name, label in zip(names, labels):
@@ -197,7 +197,7 @@ def _add(digest, source: Source) -> None:
         digest.update(f"{source.name_of(0)} {source.name_of(source.num_images - 1)}".encode())
 
 
-def _labels_are_known(source: Source) -> bool:
+def labels_are_known(source: Source) -> bool:
     """Whether the labels are known without reading files."""
     while isinstance(source, Subset) and not isinstance(source, Relabelled):
         source = source.source

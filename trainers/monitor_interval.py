@@ -1,0 +1,55 @@
+"""How often an evaluation pays: the epochs between two, from a count of multiplications."""
+
+from __future__ import annotations
+
+from keras_mae.models.masked_image_model import MaskedImageModel
+
+SHARE = 0.03  # of a run's operations
+
+
+def _passed(weights: int, layers: int, width: int, tokens: int) -> int:
+    """Multiplications of a forward pass of an image: by the weights, and between the tokens of each layer."""
+    return tokens * weights + 2 * layers * width * tokens**2
+
+
+def image_costs(model: MaskedImageModel) -> tuple[int, int]:
+    """Multiplications for an image: of the encoder on all patches, and of a training step.
+
+    A step is three forward passes, one and twice as much for the gradients, of the encoder on the tokens that it sees
+    and of the decoder.
+    """
+    encoder, decoder = model.encoder, model.decoder
+    every = encoder.num_patches + encoder.num_prefix_tokens
+    seen = every if model.mask_tokens_in_encoder else model.num_visible() + encoder.num_prefix_tokens
+    own = (encoder.count_params(), encoder.num_layers, encoder.hidden_dim)
+    decoded = _passed(
+        decoder.count_params(), getattr(decoder, "num_layers", 0), getattr(decoder, "hidden_dim", 0), every
+    )
+    return _passed(*own, every), 3 * (_passed(*own, seen) + decoded)
+
+
+def cost_in_epochs(model: MaskedImageModel, images: int, epoch: int) -> float:
+    """An evaluation's multiplications, as a share of those of an epoch.
+
+    Args:
+        model: that is trained.
+        images: that an evaluation encodes, every crop counted.
+        epoch: images in an epoch.
+    """
+    encoded, trained = image_costs(model)
+    return images * encoded / (epoch * trained)
+
+
+def interval(cost: float, epochs: int) -> int:
+    """The fewest epochs between evaluations that together cost at most `SHARE` of the run; 0 if one costs more.
+
+    It depends on nothing that is measured, so that a run stays a function of its config and its data.
+
+    Args:
+        cost: of an evaluation, in epochs.
+        epochs: of the run; the last one is evaluated, too.
+    """
+    for every in range(1, epochs + 1):
+        if -(-epochs // every) * cost <= SHARE * epochs:
+            return every
+    return 0
