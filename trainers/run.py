@@ -24,14 +24,29 @@ if TYPE_CHECKING:  # it imports TensorFlow, which a command that is refused can 
 
 _log = logging.getLogger("keras_mae")
 CONFIG, LOG, RESULTS = "config.json", "log.jsonl", "results.json"
+STEPS, REPLAY = "steps.jsonl", "replay"
 MODEL, ENCODER, BEST = "model.keras", "encoder.keras", "best.keras"
 CHECKPOINTS, TENSORBOARD, PICTURES, REPORT = "checkpoints", "tensorboard", "reconstructions", "report"
 SEGMENTATIONS = "segmentations"
 SEEN = "seen.gz"  # names and labels of the images, to name what has changed
 RECONSTRUCTIONS, LOSS_CURVE, SAVED_MODEL = "reconstructions.png", "loss.png", "saved_model"  # the demo's
 TEST_IMAGES, VECTORS, MAP = "test_digits.npz", "vectors.parquet", "map.html"  # the demo's
-_FILES = (CONFIG, SEEN, LOG, RESULTS, MODEL, ENCODER, BEST, RECONSTRUCTIONS, LOSS_CURVE, TEST_IMAGES, VECTORS, MAP)
-_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL)
+_FILES = (
+    CONFIG,
+    SEEN,
+    LOG,
+    RESULTS,
+    MODEL,
+    ENCODER,
+    BEST,
+    RECONSTRUCTIONS,
+    LOSS_CURVE,
+    TEST_IMAGES,
+    VECTORS,
+    MAP,
+    STEPS,
+)
+_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL, REPLAY)
 
 # Settings that may change when a run is resumed; those of the second line change results by round-off
 _FREE = ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps")
