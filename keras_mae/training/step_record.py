@@ -62,7 +62,7 @@ class StepRecord:
         counted = (fates >= _GOOD) & tf.math.is_finite(norms)
         count = tf.reduce_sum(tf.cast(counted, tf.int32))
         ordered = tf.sort(tf.where(counted, norms, math.inf))
-        middle = (tf.gather(ordered, (count - 1) // 2) + tf.gather(ordered, count // 2)) / 2
+        middle = (tf.gather(ordered, tf.maximum(count - 1, 0) // 2) + tf.gather(ordered, count // 2)) / 2
         return tf.where(count < _LEAST, math.nan, middle)
 
     def write(self, batch: tf.Tensor, loss: tf.Tensor, norm: tf.Tensor, median, finite, spike, clips: bool) -> None:
