@@ -26,6 +26,7 @@ from keras_mae.commands import (
     pretraining,
     publishing,
     recipes,
+    replaying,
     searching,
     segmenting,
 )
@@ -59,6 +60,7 @@ COMMANDS: dict[str, Command] = {
     "predict": predicting.PREDICT,
     "attention": attention.ATTENTION,
     "reconstruct": pretraining.RECONSTRUCT,
+    "replay": replaying.REPLAY,
     "export": exporting.EXPORT,
     "convert": converting.CONVERT,
     "card": publishing.CARD,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from pathlib import Path
@@ -11,41 +12,83 @@ import keras
 from tqdm.auto import tqdm
 
 from keras_mae.data import CorruptImages
-from keras_mae.data.progress import images_bar
+from keras_mae.data.progress import PlainLines, images_bar
+from keras_mae.data.waiting import Waiting
+from keras_mae.trainers.memory import as_text
+from keras_mae.trainers.step_lines import StepLines
+from keras_mae.trainers.used_memory import used_memory
+from keras_mae.training.step_record import Step
 from keras_mae.whole_file import replace_file
+
+_log = logging.getLogger("keras_mae")
+_MEASURABLE = 0.01  # seconds of an epoch
+_WAITS = 0.1  # the share of the time from which on steps wait for their images
 
 
 class Progress(keras.callbacks.Callback):
-    """One bar for the whole run, where Keras shows one for each epoch: loss, images a second and the remaining time.
+    """One bar for the whole run, where Keras shows one for each epoch; plain lines where no bar can be drawn.
 
-    It begins with the second step, as the compilation in the first would distort the rate.
+    It shows epoch, loss, images a second, the remaining time, the gradient's norm with its running median, and the
+    memory that is really used. It begins with the second step, as the compilation in the first would distort the rate.
+    After the first epoch it says whether the steps waited for their images.
 
     Args:
         batch_size: images in a step.
         steps_per_epoch, epochs: of the whole run.
         done: steps taken before.
+        steps: has the last step that was read.
+        waiting: of the run's batches; None if it cannot be measured.
+        advice: what to do if the steps wait for their images.
     """
 
-    def __init__(self, batch_size: int, steps_per_epoch: int, epochs: int, done: int = 0) -> None:
+    def __init__(
+        self,
+        batch_size: int,
+        steps_per_epoch: int,
+        epochs: int,
+        done: int = 0,
+        steps: StepLines | None = None,
+        waiting: Waiting | None = None,
+        advice: str = "",
+    ) -> None:
         super().__init__()
         self.batch_size, self.steps_per_epoch, self.epochs = batch_size, steps_per_epoch, epochs
         self.step = done
-        self.bar: tqdm | None = None
+        self.bar: tqdm | PlainLines | None = None
+        self._steps, self._waiting, self._advice = steps, waiting, advice
+        self._asked = self._begin = 0.0  # when the epoch began: seconds of waiting, and the clock
+        self._due, self._said = 0.0, False
+
+    def on_epoch_begin(self, epoch, logs=None) -> None:
+        self._clock()
 
     def on_train_batch_end(self, batch, logs=None) -> None:
         self.step += 1
         if self.bar is None:
             total = self.epochs * self.steps_per_epoch * self.batch_size
             self.bar = images_bar(total, self.step * self.batch_size)
+            self._clock()
             return
         epoch = (self.step - 1) // self.steps_per_epoch + 1
         text = f"epoch {epoch}/{self.epochs}, loss {float(logs['loss']):.4f}"
         self.bar.set_description_str(text, refresh=False)
+        if self._steps is not None and self._steps.last is not None and time.monotonic() >= self._due:
+            self._due = time.monotonic() + 1
+            self.bar.set_postfix_str(self._facts(self._steps.last), refresh=False)
         self.bar.update(self.batch_size)
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         if self.bar is not None:
             self.bar.refresh()
+        seconds = time.perf_counter() - self._begin
+        if self._waiting is None or self.bar is None or seconds < _MEASURABLE:
+            return
+        share = min((self._waiting.seconds - self._asked) / seconds, 1.0)
+        if logs is not None:
+            logs["waiting_for_data"] = share
+        if not self._said:
+            self._said = True
+            _log.info("%s", slow_part(share, self._advice))
 
     def close(self) -> None:
         """Ends the bar's line."""
@@ -53,9 +96,25 @@ class Progress(keras.callbacks.Callback):
             self.bar.close()
             self.bar = None
 
+    def _clock(self) -> None:
+        self._begin = time.perf_counter()
+        self._asked = 0.0 if self._waiting is None else self._waiting.seconds
+
+    def _facts(self, step: Step) -> str:
+        median, memory = self.model.step_record.running_median(), used_memory()
+        norm = f"gradient norm {step.norm:.3g}{'' if median is None else f' (median {median:.3g})'}"
+        return norm if memory is None else f"{norm}, {as_text(memory)}"
+
+
+def slow_part(share: float, advice: str) -> str:
+    """A sentence on the share of time that steps waited for their images."""
+    if share < _WAITS:
+        return f"the steps waited for their images {100 * share:.1f} % of the time: reading images is not what is slow"
+    return f"the steps waited for their images {100 * share:.0f} % of the time: {advice}"
+
 
 class JsonLines(keras.callbacks.Callback):
-    """Appends a line to a file after each epoch: epoch, step, loss, learning rate, seconds and images a second.
+    """Appends a line to a file after each epoch: epoch, step, loss, learning rate, seconds, images a second, memory.
 
     Skipped steps count as steps. After a resume within an epoch, `seconds` and `images_per_second` are those since
     then. Keras' `CSVLogger` knows no step, and keeps the epochs that a resumed run trains again.
@@ -80,17 +139,26 @@ class JsonLines(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         seconds, step = time.perf_counter() - self._begin, int(self.model.batches_seen)
+        rate, memory = (step - self._first) * self.batch_size / seconds, used_memory()
         record = {
             "epoch": epoch + 1,
             "step": step,
-            **{key: round(float(value), 6) for key, value in (logs or {}).items()},
+            **{key: _rounded(float(value)) for key, value in (logs or {}).items()},
             "skipped_steps": int(self.model.skipped_steps.numpy()),
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": round(seconds, 2),
-            "images_per_second": round((step - self._first) * self.batch_size / seconds, 1),
+            "images_per_second": round(rate, 1),
+            **({} if memory is None else {"memory": memory}),
         }
+        if logs is not None:
+            logs["images_per_second"] = rate  # for TensorBoard
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
+
+def _rounded(value: float) -> float:
+    """Six decimals; of smaller numbers, such as norms of gradients, four digits."""
+    return round(value, 6) if not 0 < abs(value) < 1e-3 else float(f"{value:.4g}")
 
 
 class StopOnTooManyCorrupt(keras.callbacks.Callback):

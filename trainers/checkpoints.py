@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -14,9 +16,12 @@ import tensorflow as tf
 
 from keras_mae.trainers.run import Preempted
 from keras_mae.trainers.strategy import any_worker, is_chief
+from keras_mae.whole_file import replace_file
 
 _log = logging.getLogger("keras_mae")
-_KEPT = 2
+KEPT = "kept"  # the folder of checkpoints before steps that were skipped or clipped
+_KEPT, _KEPT_ODD = 2, 3
+_RECORD = "step_record"
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -32,6 +37,7 @@ class Checkpoints(keras.callbacks.Callback):
         steps_per_epoch: the last of these is saved at the end of the epoch, after its log is written.
         every_steps, every_minutes: intervals between checkpoints within an epoch; None for none.
         leaving: tells whether the process was asked to end.
+        before_save: called on the chief before each checkpoint.
 
     Raises:
         OSError: if a checkpoint cannot be written; it names the last good one.
@@ -46,21 +52,15 @@ class Checkpoints(keras.callbacks.Callback):
         every_steps: int | None = None,
         every_minutes: float | None = None,
         leaving: Callable[[], bool] = lambda: False,
+        before_save: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         self.set_model(model)
         self._strategy = model.distribute_strategy
         self._steps_per_epoch, self._every_steps, self._every_minutes = steps_per_epoch, every_steps, every_minutes
         self._leaving = leaving
-        with self._strategy.scope():
-            model.optimizer.build(model.trainable_variables)  # restoring needs its slots
-        metrics = [variable for metric in model.metrics for variable in metric.variables]
-        self._checkpoint = tf.train.Checkpoint(
-            model=model,
-            optimizer=model.optimizer,
-            metrics=metrics,
-            weights=[variable.value for variable in model.weights],  # TensorFlow does not find layers in all containers
-        )
+        self._before_save = before_save
+        self._checkpoint = state_of(model)
         self._chief = is_chief(self._strategy)
         self._path = path
         # every worker must save; only the chief's files are kept
@@ -78,7 +78,7 @@ class Checkpoints(keras.callbacks.Callback):
         if self._restored is None:
             _log.info("there is no checkpoint yet in %s: starting at the first step", self._path)
             return 0
-        self._checkpoint.restore(self._restored).assert_existing_objects_matched()
+        restore_state(self.model, self._restored)
         self._step = self._last_step = int(self.model.batches_seen)
         return self._step
 
@@ -90,7 +90,7 @@ class Checkpoints(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None) -> None:
         if self._restored is not None and self._last_step % self._steps_per_epoch:
             # within an epoch: `fit` has just reset the restored mean loss
-            self._checkpoint.restore(self._restored)
+            restore_state(self.model, self._restored)
         self._restored = None
 
     def on_train_batch_end(self, batch, logs=None) -> None:
@@ -116,9 +116,24 @@ class Checkpoints(keras.callbacks.Callback):
         if not self._chief:
             shutil.rmtree(self._own, ignore_errors=True)
 
+    def keep_before(self, step: int) -> None:
+        """Keeps the newest checkpoint before a step, counted from 1, for `replay`; the newest three of these stay."""
+        if not self._chief or (newest := newest_before(self._path, step)) is None:
+            return
+        kept = os.path.join(self._path, KEPT)
+        os.makedirs(kept, exist_ok=True)
+        for file in sorted(glob.glob(f"{glob.escape(newest)}.*")):  # .data-... before .index, which makes it complete
+            if not os.path.exists(copy := os.path.join(kept, os.path.basename(file))):
+                _link(file, copy)
+        for old in sorted(checkpoints_in(kept))[:-_KEPT_ODD]:
+            for file in sorted(glob.glob(f"{glob.escape(os.path.join(kept, f'ckpt-{old}'))}.*"), reverse=True):
+                os.remove(file)
+
     def _save(self) -> None:
         if self._step == self._last_step:
             return
+        if self._chief:
+            self._before_save()
         try:
             self._manager.save(checkpoint_number=self._step)
         except (OSError, tf.errors.OpError) as error:
@@ -142,3 +157,43 @@ class Checkpoints(keras.callbacks.Callback):
             if unnamed or "_temp" in name or ".tmp" in name:
                 entry = os.path.join(self._own, name)
                 shutil.rmtree(entry, ignore_errors=True) if os.path.isdir(entry) else os.remove(entry)
+
+
+def state_of(model: keras.Model, with_record: bool = True) -> tf.train.Checkpoint:
+    """The state of a compiled model's run."""
+    with model.distribute_strategy.scope():
+        model.optimizer.build(model.trainable_variables)  # restoring needs its slots
+    metrics = [variable for metric in model.metrics for variable in metric.variables]
+    return tf.train.Checkpoint(
+        model=model,
+        optimizer=model.optimizer,
+        metrics=metrics,
+        weights=[variable.value for variable in model.weights],  # TensorFlow does not find layers in all containers
+        **({_RECORD: model.step_record.variable} if with_record else {}),
+    )
+
+
+def restore_state(model: keras.Model, path: str) -> None:
+    """Restores a checkpoint; one of an earlier version has no record of the last steps, which then begins anew."""
+    has_record = any(name.startswith(_RECORD) for name, _ in tf.train.list_variables(path))
+    state_of(model, has_record).restore(path).assert_existing_objects_matched()
+
+
+def checkpoints_in(folder: str) -> list[int]:
+    """The numbers of the complete checkpoints in a folder: how many batches each has seen."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [int(match[1]) for name in names if (match := re.fullmatch(r"ckpt-(\d+)\.index", name))]
+
+
+def newest_before(path: str, step: int) -> str | None:
+    """The newest checkpoint of a run before a step, counted from 1, kept ones included; None if there is none."""
+    found = [(number, folder) for folder in (path, os.path.join(path, KEPT)) for number in checkpoints_in(folder)]
+    number, folder = max((one for one in found if one[0] < step), default=(0, None))
+    return None if folder is None else os.path.join(folder, f"ckpt-{number}")
+
+
+def _link(file: str, copy: str) -> None:
+    try:
+        os.link(file, copy)
+    except OSError:  # a file system without hard links
+        replace_file(copy, lambda aside: shutil.copyfile(file, aside))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,11 @@ import tensorflow as tf
 
 from keras_mae.data import CorruptImages, TrainingData
 from keras_mae.data.patient_reading import storage_errors
+from keras_mae.data.waiting import Waiting
 from keras_mae.trainers import callbacks, run
 from keras_mae.trainers.checkpoints import Checkpoints
 from keras_mae.trainers.config import TrainingConfig
+from keras_mae.trainers.step_lines import StepLines
 from keras_mae.trainers.strategy import distributed, is_chief
 from keras_mae.trainers.tracker import tracked
 from keras_mae.training import GlobalBatchModel, StopOnSkippedSteps
@@ -62,11 +64,16 @@ def train(
     strategy = model.distribute_strategy
     with noted_sigterm() as received, tracked(strategy, config, folder) as trackers:
         steps, minutes = config.run.checkpoint_steps, config.run.checkpoint_minutes
-        checkpoints = Checkpoints(folder / run.CHECKPOINTS, model, steps_per_epoch, steps, minutes, received)
+        checkpoints = Checkpoints(
+            folder / run.CHECKPOINTS, model, steps_per_epoch, steps, minutes, received, lambda: lines.flush()
+        )
         done = checkpoints.restore() if resume else 0
         on_start(done)
-        progress = callbacks.Progress(data.batch_size, steps_per_epoch, epochs, done)
+        lines = StepLines(folder / run.STEPS, steps_per_epoch, done, lambda step: checkpoints.keep_before(step.number))
+        waiting = Waiting() if strategy.num_replicas_in_sync == 1 else None
+        progress = callbacks.Progress(data.batch_size, steps_per_epoch, epochs, done, lines, waiting, faster(data))
         of_chief = [
+            lines,
             progress,
             callbacks.JsonLines(folder / run.LOG, data.batch_size, done),
             keras.callbacks.TensorBoard(folder / run.TENSORBOARD, write_graph=False),
@@ -82,6 +89,7 @@ def train(
         def fit(first_step: int, last_epoch: int) -> None:
             epoch, offset = divmod(first_step, steps_per_epoch)
             batches = distributed(strategy, data.batch_size, partial(data.at, first_step))
+            batches = batches if waiting is None else waiting.measured(batches)
             with storage_errors():
                 model.fit(
                     batches,
@@ -113,6 +121,20 @@ def train(
         finally:
             progress.close()
             checkpoints.close()
+            if is_chief(strategy) and lines.model is not None:
+                with suppress(OSError):  # the lines of the last steps, if the run ends by another error
+                    lines.flush()
+
+
+def faster(data: TrainingData) -> str:
+    """What to do if steps wait for the images of `data`."""
+    if data.source.encoded:
+        return (
+            "store the images smaller, as most time goes into decoding them, give the run more processor cores, or "
+            "let other machines prepare them (--data_service); files on slow storage are read once with "
+            "--data=memory:... or --data=disk:..."
+        )
+    return "give the run more processor cores, or change the images less (jitter, crop_scale)"
 
 
 @contextmanager

@@ -42,7 +42,13 @@ def reconstruction_grid(
     return picture_grid(stacks, headings, notes, columns)
 
 
-def picture_grid(stacks: Sequence, headings: Sequence[str], notes: Sequence[str] = (), columns: int = 4) -> Image.Image:
+def picture_grid(
+    stacks: Sequence,
+    headings: Sequence[str],
+    notes: Sequence[str] = (),
+    columns: int = 4,
+    captions: Sequence[str] = (),
+) -> Image.Image:
     """Groups of images, one of each stack, several groups in a row, with a heading for each stack.
 
     Args:
@@ -50,6 +56,7 @@ def picture_grid(stacks: Sequence, headings: Sequence[str], notes: Sequence[str]
         headings: of the stacks; lines of one are separated by a newline.
         notes: sentences to write below.
         columns: groups in a row.
+        captions: a line below each group, of which the end stays if it is too long.
     """
     tiles = [np.clip(np.round(np.asarray(x, "float32")), 0, 255).astype("uint8") for x in stacks]
     count, height, width, _ = tiles[0].shape
@@ -60,7 +67,7 @@ def picture_grid(stacks: Sequence, headings: Sequence[str], notes: Sequence[str]
     group = len(tiles) * tile_width + (len(tiles) - 1) * _GAP
     step_x, step_y, head = (
         group + 5 * _GAP,
-        tile_height + 2 * _GAP,
+        tile_height + 2 * _GAP + (_LINE_HEIGHT if captions else 0),
         40 if any("\n" in heading for heading in headings) else 26,
     )
     picture_width, bottom = columns * step_x - _GAP, rows * step_y + head + _GAP
@@ -77,6 +84,10 @@ def picture_grid(stacks: Sequence, headings: Sequence[str], notes: Sequence[str]
             tile = Image.fromarray(np.broadcast_to(stack[index], (height, width, 3)).copy())
             tile = tile.resize((tile_width, tile_height), Image.Resampling.NEAREST)
             picture.paste(tile, (2 * _GAP + column * step_x + place * (tile_width + _GAP), head + row * step_y))
+    for index, caption in enumerate(captions):
+        row, column = divmod(index, columns)
+        where = (2 * _GAP + column * step_x, head + row * step_y + tile_height + 2)
+        draw.text(where, _end_of(caption, group), fill=_INK, font=_font(11))
     for number, line in enumerate(lines):
         draw.text((2 * _GAP, bottom + number * _LINE_HEIGHT), line, fill=_INK, font=_font(12))
     return picture
@@ -86,6 +97,15 @@ def _fitting(text: str, width: int) -> int:
     """The largest size of letters, up to 13, with which no line of a heading is wider than its image."""
     widest = max(_font(13).getlength(line) for line in text.split("\n"))
     return max(6, min(13, int(13 * width / widest)))
+
+
+def _end_of(text: str, width: int) -> str:
+    """As much of the end of a line as is not wider than a width in pixels."""
+    if _font(11).getlength(text) <= width:
+        return text
+    while len(text) > 1 and _font(11).getlength(f"...{text}") > width:
+        text = text[1:]
+    return f"...{text}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:

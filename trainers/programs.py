@@ -53,6 +53,8 @@ def compile_model(model: MaskedImageModel | ImageHead, config: TrainingConfig, s
         jit_compile="auto" if jit is None else jit and model.supports_jit,
         accumulation_steps=getattr(optimizer, "accumulation_steps", 1),
         clip_norm=getattr(optimizer, "clip_norm", None),
+        spike_factor=getattr(optimizer, "spike_factor", None),
+        spike_action=getattr(optimizer, "spike_action", "skip"),
     )
 
 

@@ -54,6 +54,7 @@ Pooling = Annotated[str, POOLINGS]
 HeadPooling = Annotated[str, OF_HEADS]
 WeightsFormat = Literal["hf", "mae_torch", "timm", "simmim_torch", "keras"]
 Task = Literal["classes", "labels", "numbers"]
+SpikeAction = Literal["skip", "clip"]
 DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # it imports TensorFlow, which a command that is refused can 
 
 _log = logging.getLogger("keras_mae")
 CONFIG, LOG, RESULTS = "config.json", "log.jsonl", "results.json"
+STEPS, REPLAY = "steps.jsonl", "replay"
 MODEL, ENCODER, BEST = "model.keras", "encoder.keras", "best.keras"
 CHECKPOINTS, TENSORBOARD, PICTURES, REPORT = "checkpoints", "tensorboard", "reconstructions", "report"
 SEGMENTATIONS = "segmentations"
@@ -45,8 +46,9 @@ _FILES = (
     VECTORS,
     MAP,
     TRACKER,
+    STEPS,
 )
-_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL, WANDB)
+_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL, WANDB, REPLAY)
 
 # Settings that may change when a run is resumed; those of the second line change results by round-off
 _FREE = ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps", "tracker")

@@ -18,6 +18,7 @@ from keras_mae.trainers.ranges import (
     Seed,
     ShareAbove0,
     ShareBelow1,
+    SpikeAction,
     Task,
     Tracker,
     WeightsFormat,
@@ -188,11 +189,16 @@ class AdamWOptimizer(Optimizer):
         beta_2: decay rate of the second moment.
         accumulation_steps: parts in which a replica computes its share of a batch, to save memory.
         clip_norm: bound on the gradient's global norm; None for no clipping.
+        spike_factor: multiple of the median norm of the last 64 gradients above which a gradient's norm is a spike;
+            None for no spikes.
+        spike_action: of a step with a spike: `skip`, or `clip` to that multiple.
     """
 
     beta_2: ShareBelow1 = 0.999
     accumulation_steps: Count = 1
     clip_norm: Positive | None = None
+    spike_factor: Annotated[float, Range(1, 1_000_000_000, without=(1,))] | None = None
+    spike_action: SpikeAction = "skip"
 
     def build(self, model: Any, steps: int) -> AdamW:
         """The optimizer of a model; `steps` and errors as for `schedule`."""

@@ -77,6 +77,12 @@ class TrainingData:
         """The account of the images that cannot be used; the next one takes the place of each."""
         return CorruptImages(self.source)
 
+    def indices(self, step: int) -> np.ndarray:
+        """Returns the indices of the images in a global batch, int64 `(B,)`; the next good image replaces a bad one."""
+        epoch, batch = divmod(step, self.source.num_images // self.batch_size)
+        places = batch * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
+        return index_at(self.seed, epoch, places, self.source.num_images, self.source.storage_order).numpy()
+
     def at(self, step: int = 0, num_hosts: int = 1, host: int = 0) -> tf.data.Dataset:
         """Returns the batches from a step on.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import keras
@@ -10,13 +11,22 @@ import tensorflow as tf
 from keras_mae import _compat
 
 
+def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor | float:
+    """The factor of the loss in a step, and so of its gradients."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return tf.convert_to_tensor(optimizer.dynamic_scale)
+    return optimizer.loss_scale_factor or 1.0
+
+
 def guarded_update(
     optimizer: keras.optimizers.Optimizer,
     gradients: Sequence[tf.Tensor],
     variables: Sequence[keras.Variable],
     finite: tf.Tensor,
+    good: tf.Tensor,
     norm: tf.Tensor,
     clip_norm: float | None,
+    limit: tf.Tensor | None,
     skipped_steps: tf.Variable,
     after: Callable[[], None],
 ) -> None:
@@ -28,9 +38,11 @@ def guarded_update(
         optimizer: a built Keras optimizer.
         gradients: float32, of the scaled loss, summed over the replicas.
         variables: the variables of the gradients.
-        finite: bool scalar, equal on all replicas; False skips the step.
-        norm: float32 scalar, the global norm of `gradients`.
-        clip_norm: bound on the norm of the unscaled gradients, or None.
+        finite: bool scalar, equal on all replicas, whether loss and gradients are finite; False halves the loss scale.
+        good: bool scalar likewise, False if `finite` is; False skips the step.
+        norm: float32 scalar, the global norm of the unscaled gradients.
+        clip_norm: bound on that norm, or None.
+        limit: a further bound, float32 scalar, which may be infinite, or None.
         skipped_steps: the count of skipped steps.
         after: follows the update, and is skipped with it; it may be called in a cross-replica context.
     """
@@ -39,9 +51,9 @@ def guarded_update(
     factors = []
     if dynamic:
         factors.append(1.0 / tf.convert_to_tensor(optimizer.dynamic_scale))
-    if clip_norm is not None:
-        scale = tf.convert_to_tensor(optimizer.dynamic_scale) if dynamic else optimizer.loss_scale_factor or 1.0
-        factors.append(clip_norm / tf.maximum(norm / scale, clip_norm))
+    if clip_norm is not None or limit is not None:
+        bound = tf.minimum(*(math.inf if one is None else one for one in (clip_norm, limit)))
+        factors.append(tf.where(norm > bound, bound / norm, 1.0))
     for factor in factors:
         gradients = [gradient * factor for gradient in gradients]
 
@@ -52,32 +64,33 @@ def guarded_update(
             optimizer.dynamic_scale.assign(optimizer.dynamic_scale * tf.where(due, 2.0, 1.0))
             optimizer.step_counter.assign(tf.where(due, tf.zeros_like(steps), steps))
 
-    def skip() -> None:
+    def skip(finite) -> None:
         skipped_steps.assign_add(1)
         if dynamic:
-            optimizer.dynamic_scale.assign(optimizer.dynamic_scale * 0.5)
-            optimizer.step_counter.assign(0)
+            steps = tf.convert_to_tensor(optimizer.step_counter)
+            optimizer.dynamic_scale.assign(optimizer.dynamic_scale * tf.where(finite, 1.0, 0.5))
+            optimizer.step_counter.assign(tf.where(finite, steps, tf.zeros_like(steps)))
 
-    def update(run: Callable[[], None], finite) -> None:
-        def good() -> None:
+    def update(run: Callable[[], None], finite, good) -> None:
+        def take() -> None:
             with _compat.gradients_are_summed(inner):
                 run()
             after()
             grow()
 
-        tf.cond(finite, good, skip)
+        tf.cond(good, take, lambda: skip(finite))
 
     def apply(*gradients) -> None:
         inner.apply(gradients, variables)
 
     strategy = tf.distribute.get_strategy()
     if not isinstance(strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)):
-        update(lambda: apply(*gradients), finite)
+        update(lambda: apply(*gradients), finite, good)
         return
 
     # These strategies run a thread for each replica. Threads must not synchronise in a branch, so it is taken outside
-    def on_all_replicas(strategy, finite, *gradients) -> None:
-        first = strategy.experimental_local_results(finite)[0]
-        update(lambda: strategy.run(apply, args=gradients), first)
+    def on_all_replicas(strategy, finite, good, *gradients) -> None:
+        first = [strategy.experimental_local_results(flag)[0] for flag in (finite, good)]
+        update(lambda: strategy.run(apply, args=gradients), *first)
 
-    tf.distribute.get_replica_context().merge_call(on_all_replicas, args=(finite, *gradients))
+    tf.distribute.get_replica_context().merge_call(on_all_replicas, args=(finite, good, *gradients))

@@ -8,8 +8,15 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
+from keras_mae.training.step_record import SPIKE, Step
+
 _log = logging.getLogger("keras_mae")
 _LOOK_EVERY = 16  # steps on an accelerator, which has to wait for each look
+
+
+def look_every() -> int:
+    """The number of steps between two looks at counts and records on the device."""
+    return _LOOK_EVERY if has_accelerator() else 1
 
 
 def has_accelerator() -> bool:
@@ -21,12 +28,13 @@ class StopOnSkippedSteps(keras.callbacks.Callback):
     """Logs skipped steps, and ends `fit` with a ValueError when there are too many in a row.
 
     `fit` adds one by default. It adds `skipped_steps`, the number since `compile`, to the logs of each epoch. It checks
-    after every step, on an accelerator after every 16th and at the end of an epoch. Keras' `TerminateOnNaN` ends `fit`
-    at the first NaN.
+    after every step, on an accelerator after every 16th and at the end of an epoch. Spikes of the gradient's norm are
+    logged, and count as skipped steps if they are; they end no run, see `StepRecord`. Keras' `TerminateOnNaN` ends
+    `fit` at the first NaN.
 
     Args:
-        limit: the number of skipped steps in a row that is allowed; None for any number. A float16 run needs some to
-            find its loss scale.
+        limit: the number of steps in a row that may be skipped as they are not finite; None for any number. A float16
+            run needs some to find its loss scale.
         last_good: returns, for the message, where the run can be continued from.
 
     Raises:
@@ -46,7 +54,7 @@ class StopOnSkippedSteps(keras.callbacks.Callback):
         # before a step and not after one, so that Keras' other callbacks need not wait for a step to end
         if batch == 0:
             self.model.make_train_function()  # raises an error if a callback has changed what is trained
-        elif self._unseen >= (_LOOK_EVERY if has_accelerator() else 1):
+        elif self._unseen >= look_every():
             self._look()
         self._unseen += 1
 
@@ -59,10 +67,18 @@ class StopOnSkippedSteps(keras.callbacks.Callback):
         skipped = int(self.model.skipped_steps.numpy())
         return skipped, skipped + int(self.model.optimizer.iterations.numpy())
 
+    def _spikes(self, seen: int) -> list[Step]:
+        steps = self.model.step_record.since(self._seen, seen)
+        return [step for step in steps if SPIKE in (step.skipped, step.clipped)]
+
     def _look(self) -> None:
         skipped, seen = self._counts()
         new, steps = skipped - self._skipped, seen - self._seen
+        spikes = self._spikes(seen) if self.model.spike_factor is not None else []
         self._skipped, self._seen, self._unseen = skipped, seen, 0
+        for step in spikes:
+            _log.warning("%s", _said(step, self.model.spike_factor))
+        new -= sum(step.skipped is not None for step in spikes)
         self._in_a_row = self._in_a_row + new if new == steps else 0
         if not new:
             return
@@ -77,3 +93,11 @@ class StopOnSkippedSteps(keras.callbacks.Callback):
                 f"the last {self._in_a_row} steps, up to step {seen}, were skipped: {reason}{where}. Look at the "
                 "images, lower the learning rate, clip gradients (clip_norm) or compute in float32"
             )
+
+
+def _said(step: Step, factor: float) -> str:
+    times = step.norm / step.median if step.median else float("inf")
+    return (
+        f"step {step.number} {'skipped' if step.skipped else 'clipped'}: its gradient norm {step.norm:.4g} is "
+        f"{times:.1f} times the running median {step.median:.4g} (spike_factor={factor:g})"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +15,9 @@ from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, Kernels, use_kernels
 from keras_mae.training.batch_parts import UNEQUAL_SHARES, batch_size_of, split
 from keras_mae.training.checked_model import CheckedModel
-from keras_mae.training.guarded_update import guarded_update
+from keras_mae.training.guarded_update import guarded_update, loss_scale
 from keras_mae.training.skipped_steps import has_accelerator
+from keras_mae.training.step_record import StepRecord
 
 
 @_compat.built_when_made
@@ -24,8 +26,9 @@ class GlobalBatchModel(CheckedModel):
 
     The gradient is that of the mean loss over the global batch. A step whose loss or gradient is not finite on any
     replica is skipped on all of them: weights, optimizer and statistics do not change, `skipped_steps` counts it, and
-    its loss is not part of the epoch's mean; the mean of no step is NaN. Everything random in a step is a function of
-    (`seed`, number of the batch, index of the example in the global batch).
+    its loss is not part of the epoch's mean; the mean of no step is NaN. With `spike_factor` a step is skipped, or
+    clipped, if its gradient's norm is above that many times the running median, see `StepRecord`. Everything random in
+    a step is a function of (`seed`, number of the batch, index of the example in the global batch).
 
     Subclasses implement `batch_loss`.
 
@@ -34,10 +37,14 @@ class GlobalBatchModel(CheckedModel):
 
     Attributes:
         skipped_steps: int64 variable, the number of skipped steps since `compile`.
+        step_record: loss and gradient norm of the last steps.
     """
 
     skipped_steps: tf.Variable
+    step_record: StepRecord
     clip_norm: float | None
+    spike_factor: float | None = None
+    spike_action: str = "skip"
 
     def __init__(self, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -80,9 +87,11 @@ class GlobalBatchModel(CheckedModel):
         *,
         accumulation_steps: int = 1,
         clip_norm: float | None = None,
+        spike_factor: float | None = None,
+        spike_action: str = "skip",
         **kwargs: Any,
     ) -> None:
-        """As `keras.Model.compile`, with two more settings.
+        """As `keras.Model.compile`, with more settings.
 
         Args:
             optimizer: a Keras optimizer, without `gradient_accumulation_steps`, which fails on several replicas.
@@ -92,6 +101,9 @@ class GlobalBatchModel(CheckedModel):
                 batch, the memory for activations that of a part. The share must be divisible by it, except in the
                 last, smaller batch of an epoch.
             clip_norm: None, or the upper bound of the gradient's global norm.
+            spike_factor: None, or the multiple of the running median above which the gradient's norm is a spike. The
+                median begins anew after `compile`.
+            spike_action: of a step with a spike: `"skip"`, or `"clip"` to this multiple.
             **kwargs: see `keras.Model.compile`.
 
         Raises:
@@ -102,12 +114,19 @@ class GlobalBatchModel(CheckedModel):
             raise ValueError(f"accumulation_steps counts the parts of a batch, from 1 on; got {accumulation_steps!r}")
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm is a positive bound on the gradient's norm, or None; got {clip_norm!r}")
+        if spike_factor is not None and not spike_factor > 1:
+            raise ValueError(
+                f"spike_factor is a multiple of the median norm of the gradient, above 1, or None; got {spike_factor!r}"
+            )
+        if spike_action not in ("skip", "clip"):
+            raise ValueError(f"spike_action is 'skip' or 'clip'; got {spike_action!r}")
         if accumulation_steps > 1 and self._batch_norms():
             raise ValueError(
                 f"{self.name} has a BatchNorm, whose statistics would be those of a part of the batch: "
                 f"set accumulation_steps=1, got {accumulation_steps}"
             )
         self.accumulation_steps, self.clip_norm = accumulation_steps, clip_norm
+        self.spike_factor, self.spike_action = spike_factor, spike_action
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
         inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if getattr(inner, "gradient_accumulation_steps", None):
@@ -122,7 +141,7 @@ class GlobalBatchModel(CheckedModel):
                 "the optimizer was made outside of the strategy of the model, and would count a step once for each "
                 "replica: make it, and call compile, within `with strategy.scope():`"
             )
-        self.skipped_steps = self.counter("skipped_steps")
+        self.skipped_steps, self.step_record = self.counter("skipped_steps"), StepRecord(self.distribute_strategy)
 
     def counter(self, name: str) -> tf.Variable:
         """A new int64 variable, 0, that all replicas change alike."""
@@ -133,7 +152,8 @@ class GlobalBatchModel(CheckedModel):
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
         if config:
-            config |= {"accumulation_steps": self.accumulation_steps, "clip_norm": self.clip_norm}
+            names = ("accumulation_steps", "clip_norm", "spike_factor", "spike_action")
+            config |= {name: getattr(self, name) for name in names}
         return config
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -149,9 +169,9 @@ class GlobalBatchModel(CheckedModel):
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """Forward pass, gradients, one all-reduce, check and update; returns the logs."""
-        batch_size = batch_size_of(data)
+        batch_size, batch = batch_size_of(data), self.batches_seen
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        seed = ExampleSeed.for_step(self.seed, self.batches_seen, batch_size)
+        seed = ExampleSeed.for_step(self.seed, batch, batch_size)
         moved = [(variable, tf.identity(variable)) for variable in self._moved_by_forward_pass()]
 
         loss, gradients = self._gradients(data, seed, replicas)
@@ -164,19 +184,27 @@ class GlobalBatchModel(CheckedModel):
             gradients = inner.without_frozen(gradients)
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
+        norm /= loss_scale(self.optimizer)
+        median = self.step_record.median() if self.spike_factor else tf.constant(math.nan)
+        limit = median * (self.spike_factor or math.nan)
+        spike, clips = norm > limit, self.spike_action == "clip"  # no norm is above NaN
+        good = finite if clips else finite & ~spike
         guarded_update(
             self.optimizer,
             gradients,
             self.trainable_variables,
             finite,
+            good,
             norm,
             self.clip_norm,
+            tf.where(spike, limit, math.inf) if clips and self.spike_factor else None,
             self.skipped_steps,
             self.after_update,
         )
         for variable, before in moved:
-            variable.assign(tf.where(finite, variable, before))
-        return self._logs(tf.where(finite, loss, 0.0), tf.where(finite, batch_size, 0), otherwise=loss)
+            variable.assign(tf.where(good, variable, before))
+        self.step_record.write(batch, loss, norm, median, finite, spike, clips)
+        return self._logs(tf.where(good, loss, 0.0), tf.where(good, batch_size, 0), otherwise=loss)
 
     def test_step(self, data) -> dict[str, tf.Tensor]:
         """The loss in inference mode; every batch has the masks of step 0, so that two calls agree."""

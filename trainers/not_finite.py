@@ -1,0 +1,132 @@
+"""The place in a model where numbers stop being finite."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_mae.example_seed import ExampleSeed
+from keras_mae.training import GlobalBatchModel
+
+
+class Call(NamedTuple):
+    """One call of a layer.
+
+    Attributes:
+        layer: that was called.
+        given, returned: whether all numbers in its arguments and in its outputs are finite.
+        largest: the largest finite magnitude in its arguments.
+    """
+
+    layer: keras.layers.Layer
+    given: bool
+    returned: bool
+    largest: float
+
+
+def where_not_finite(model: GlobalBatchModel, images: tf.Tensor, seed: ExampleSeed, scale: float) -> str:
+    """Goes through a step eagerly, in the model's own precision, and tells where the first number is not finite.
+
+    Args:
+        model: compiled.
+        images: of the step, or some of them.
+        seed: of the first image.
+        scale: factor of the loss.
+
+    Returns:
+        A sentence; empty if loss and gradients are finite.
+    """
+    if not _finite([images]):
+        return "the images themselves hold values that are not finite"
+    before = [
+        (variable, variable.numpy()) for variable in model.non_trainable_variables
+    ]  # a forward pass may move them
+    variables = model.trainable_variables
+    try:
+        with calls_of_layers() as calls, tf.GradientTape() as tape:
+            loss = model.batch_loss(images, seed, training=True)
+            scaled = loss * scale
+        gradients = tape.gradient(scaled, [variable.value for variable in variables])
+    finally:
+        for variable, value in before:
+            variable.assign(value)
+    for call in calls:
+        if call.given and not call.returned:
+            return f"the first layer whose output is not finite is {_named(call)}"
+        if not call.given:
+            return f"all layers before {call.layer.path} are finite, and its input is not"
+    if not math.isfinite(float(loss)):
+        return "the outputs of all layers are finite, and the loss is not"
+    order = backward_order([call.layer for call in calls], variables)
+    bad = [variables[index] for index in order if gradients[index] is not None and not _finite([gradients[index]])]
+    if not bad:
+        return ""
+    scaled_by = "" if scale == 1 else f", of a loss times {scale:g}"
+    return (
+        f"the forward pass is finite, and the gradient{scaled_by} is not: in the order of the backward pass, the first "
+        f"such variable is {bad[0].path}, and {len(bad)} of {len(variables)} are"
+    )
+
+
+@contextlib.contextmanager
+def calls_of_layers() -> Iterator[list[Call]]:
+    """Yields the list of calls of layers inside, in the order in which they end: inner layers before outer ones."""
+    calls: list[Call] = []
+    original = keras.layers.Layer.__call__
+
+    def noted(layer: keras.layers.Layer, *arguments: Any, **keywords: Any) -> Any:
+        outputs = original(layer, *arguments, **keywords)
+        given, returned = (
+            [x for x in tf.nest.flatten(all) if _is_float(x)] for all in ((arguments, keywords), outputs)
+        )
+        calls.append(Call(layer, _finite(given), _finite(returned), max(map(_largest, given), default=0.0)))
+        return outputs
+
+    setattr(keras.layers.Layer, "__call__", noted)
+    try:
+        yield calls
+    finally:
+        setattr(keras.layers.Layer, "__call__", original)
+
+
+def backward_order(layers: Sequence[keras.layers.Layer], variables: Sequence[keras.Variable]) -> list[int]:
+    """The indices of variables in the order in which a backward pass reaches them.
+
+    Args:
+        layers: in the order in which their calls ended.
+        variables: of them; those of no layer, such as tokens, come last.
+    """
+    first: dict[int, int] = {}
+    for number, layer in enumerate(layers):
+        for variable in layer.weights:
+            first.setdefault(id(variable), number)
+    return sorted(range(len(variables)), key=lambda index: -first.get(id(variables[index]), -1))
+
+
+def _named(call: Call) -> str:
+    dtype = call.layer.compute_dtype
+    limit = tf.as_dtype(dtype).max if tf.as_dtype(dtype).is_floating else math.inf
+    beyond = f", and {dtype} ends at {float(limit):.6g}" if call.largest > 0.01 * float(limit) else ""
+    return (
+        f"{call.layer.path} ({type(call.layer).__name__}): the largest magnitude of its input is "
+        f"{call.largest:.6g}{beyond}"
+    )
+
+
+def _is_float(x: Any) -> bool:
+    return (tf.is_tensor(x) or isinstance(x, np.ndarray)) and tf.as_dtype(x.dtype).is_floating
+
+
+def _finite(tensors: Sequence[Any]) -> bool:
+    return all(bool(tf.reduce_all(tf.math.is_finite(tf.cast(x, tf.float32)))) for x in tensors)
+
+
+def _largest(x: Any) -> float:
+    values = tf.abs(tf.cast(x, tf.float32))
+    return float(tf.reduce_max(tf.where(tf.math.is_finite(values), values, 0.0)))
