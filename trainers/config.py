@@ -82,10 +82,13 @@ class PretrainRun(Run, Weights):
         rematerialize: whether blocks compute their activations again for the gradient instead of keeping them: less
             memory, about a third more time.
         pictures_every: epochs between pictures of reconstructions.
+        hours: hours in which the run ends, about: the speed of its first steps sets `epochs`, and scales all settings
+            in epochs. None for the epochs as they are set.
     """
 
     rematerialize: bool = False
     pictures_every: Count = 20
+    hours: Annotated[float, Range(0, 100_000, without=(0,))] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -71,6 +71,12 @@ def free_of_group(root: str = "/") -> Memory | None:
     return Memory(max(min(free), 0), "this process's control group (cgroup)") if free else None
 
 
+def memory_of_process() -> int:
+    """The bytes of memory that this process takes now; 0 if unknown."""
+    match = re.search(r"^VmRSS:\s+(\d+) kB", _read("/proc/self/status"), re.MULTILINE)
+    return 1024 * int(match[1]) if match else 0
+
+
 def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:

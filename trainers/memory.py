@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import keras
 import tensorflow as tf
 
 from keras_mae.encoders.pooling import ATTENTIVE
@@ -16,50 +15,17 @@ from keras_mae.models.saved_files import read_encoder_arguments
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig, TrainingConfig
 from keras_mae.trainers.encoder_choice import missing_arguments, run_of
-from keras_mae.trainers.encoder_parts import ViT
 from keras_mae.trainers.features import ENCODED
 from keras_mae.trainers.first_weights import find_weights
 from keras_mae.trainers.free_memory import Memory, find_memory
-from keras_mae.trainers.model_parts import MAE, Transformer
 from keras_mae.trainers.segment_config import SegmentConfig
 from keras_mae.trainers.settings import replaced
+from keras_mae.trainers.step_size import StepSize, bytes_each, encoder_blocks, step_size
 from keras_mae.trainers.strategy import any_worker, is_multiworker
 from keras_mae.trainers.trained_model import find_model
 
 _log = logging.getLogger("keras_mae")
 _ON_PROCESSOR = 0.6  # of the estimate: the least that a step took on a processor where it was measured
-
-
-class Blocks(NamedTuple):
-    """Transformer blocks: how many, how wide, of what kind, and how many tokens they see."""
-
-    layers: int
-    dim: int
-    mlp_dim: int
-    heads: int
-    tokens: int
-    gated: bool = False
-    has_rotation: bool = False
-    has_qk_norm: bool = False
-
-    @property
-    def weights(self) -> int:
-        """Numbers in the weights."""
-        hidden = (2 if self.gated else 1) * self.mlp_dim
-        return self.layers * (4 * self.dim**2 + self.dim * (hidden + self.mlp_dim) + 9 * self.dim + hidden)
-
-    @property
-    def kept(self) -> int:
-        """Numbers that one block keeps for its gradient, for an image."""
-        dims = 16 + 2 * self.has_rotation + 4 * self.has_qk_norm
-        hidden = (6 if self.gated else 3) * self.mlp_dim
-        return self.tokens * (dims * self.dim + hidden + 2 * self.heads * self.tokens)
-
-    @property
-    def passing(self) -> int:
-        """Numbers that one block holds at once for an image if it keeps nothing: in attention, or in the MLP."""
-        hidden = (4 if self.gated else 2) * self.mlp_dim
-        return self.tokens * (2 * self.dim + max(hidden, 4 * self.dim + 2 * self.heads * self.tokens))
 
 
 def estimate(config: TrainingConfig, replicas: int = 1) -> int | None:
@@ -80,51 +46,17 @@ def estimate(config: TrainingConfig, replicas: int = 1) -> int | None:
     Returns:
         The bytes; None if the encoder or the decoder is not a transformer of this package, or there is no encoder.
     """
-    sizes = _pretraining(config) if isinstance(config, PretrainConfig) else _classifier(config)
+    sizes = step_size(config) if isinstance(config, PretrainConfig) else _classifier(config)
     if sizes is None:
         return None
-    weights, trainable, numbers = sizes
     images = config.optimizer.batch_size / (replicas * getattr(config.optimizer, "accumulation_steps", 1))
     if isinstance(config, ProbeConfig) and config.data.is_fixed:
         images = min(images, ENCODED)
-    size = 4 if keras.DTypePolicy(config.run.dtype_policy).compute_dtype == "float32" else 2
-    return 4 * weights + 12 * trainable + math.ceil(images) * numbers * size
+    return sizes.memory(images, bytes_each(config.run.dtype_policy))
 
 
-def _pretraining(config: PretrainConfig) -> tuple[int, int, int] | None:
-    """Numbers in all weights, in those that are trained, and kept for each image."""
-    vit, decoder = config.encoder, config.decoder
-    if not isinstance(vit, ViT) or not isinstance(decoder, Transformer | None):
-        return None
-    encoder, pixels = _encoder(encoder_arguments(vit.preset, vit.arguments()))
-    prefix = vit.num_cls_tokens + vit.num_registers
-    patches = encoder.tokens - prefix
-    fixed = 2 * vit.channels
-    positions = encoder.tokens * encoder.dim
-    trainable = encoder.weights + (pixels + 3 + prefix) * encoder.dim
-    if vit.position_embedding == "learned":
-        trainable += positions
-    elif vit.position_embedding is not None:
-        fixed += positions
-    parts = [encoder]
-    if decoder is None:
-        trainable += encoder.dim * pixels
-    else:
-        width = decoder.hidden_dim
-        blocks = Blocks(decoder.num_layers, width, 4 * width, decoder.num_heads, encoder.tokens)
-        trainable += blocks.weights + (encoder.dim + pixels + 4) * width
-        fixed += encoder.tokens * width
-        if isinstance(config.method, MAE) and not config.method.mask_tokens_in_encoder:
-            visible = max(int(patches * (1 - getattr(config.masking, "mask_ratio", 0.0))), 1)
-            encoder = encoder._replace(tokens=visible + prefix)
-        parts = [encoder, blocks]
-    again = config.run.rematerialize
-    numbers = (p.layers * p.tokens * p.dim + p.kept if again else p.layers * p.kept for p in parts)
-    return trainable + fixed, trainable, sum(numbers)
-
-
-def _classifier(config: FinetuneConfig | ProbeConfig | SegmentConfig) -> tuple[int, int, int] | None:
-    """As `_pretraining`; images pass the blocks that are not trained one block at a time."""
+def _classifier(config: FinetuneConfig | ProbeConfig | SegmentConfig) -> StepSize | None:
+    """As `step_size`; images pass the blocks that are not trained one block at a time."""
     own = config.encoder
     run = run_of(own)
     if run is not None:
@@ -140,7 +72,7 @@ def _classifier(config: FinetuneConfig | ProbeConfig | SegmentConfig) -> tuple[i
         return None
     if own.image_size is not None and "image_shape" in arguments:
         arguments = {**arguments, "image_shape": (*own.image_size, arguments["image_shape"][-1])}
-    encoder, pixels = _encoder(arguments)
+    encoder, pixels = encoder_blocks(arguments)
     asked = 0 if isinstance(config, ProbeConfig) else config.head.num_trainable_layers
     trained = encoder.layers if asked is None else min(math.ceil(asked), encoder.layers)
     weights = encoder.weights + (pixels + 4 + encoder.tokens) * encoder.dim
@@ -149,27 +81,7 @@ def _classifier(config: FinetuneConfig | ProbeConfig | SegmentConfig) -> tuple[i
     if isinstance(config, ProbeConfig) and config.data.is_fixed and config.head.pooling == ATTENTIVE:
         at_once = max(1, config.optimizer.batch_size // ENCODED)  # batches of tokens, to one that is encoded
         passing = max(passing, 2 * at_once * encoder.tokens * encoder.dim)
-    return weights, share, max(trained * encoder.kept, passing)
-
-
-def _encoder(arguments: dict[str, Any]) -> tuple[Blocks, int]:
-    """An encoder's blocks, and the number of values in a patch."""
-    height, width, channels = arguments["image_shape"]
-    size = arguments["patch_size"]
-    rows, columns = (size, size) if isinstance(size, int) else size
-    prefix = arguments.get("num_cls_tokens", 1) + arguments.get("num_registers", 0)
-    dim = arguments["hidden_dim"]
-    blocks = Blocks(
-        arguments["num_layers"],
-        dim,
-        arguments.get("mlp_dim") or 4 * dim,
-        arguments["num_heads"],
-        (height // rows) * (width // columns) + prefix,
-        gated=arguments.get("gated_mlp", False),
-        has_rotation=arguments.get("rotary_temperature") is not None,
-        has_qk_norm=arguments.get("qk_norm", False),
-    )
-    return blocks, rows * columns * channels
+    return StepSize(weights, share, max(trained * encoder.kept, passing), 0)
 
 
 def check_memory(config: TrainingConfig, strategy: tf.distribute.Strategy) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 
 import keras
 import numpy as np
@@ -13,16 +14,23 @@ from keras_mae.data.display import Display
 from keras_mae.data.seen import Seen
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.one_writer import released
-from keras_mae.trainers import memory, pictures, run
+from keras_mae.trainers import budget, memory, pictures, run
+from keras_mae.trainers.auto_recipe import AutoRecipe
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.first_weights import load_into, with_statistics
 from keras_mae.trainers.labelled_data import check_channels
 from keras_mae.trainers.loop import train
 from keras_mae.trainers.monitor import make_monitor
-from keras_mae.trainers.programs import begin, compile_model, save_finished, steps_per_epoch
+from keras_mae.trainers.programs import (
+    begin,
+    begin_choosing,
+    check_chosen,
+    compile_model,
+    save_finished,
+    steps_per_epoch,
+)
 from keras_mae.trainers.reference_loss import reference_loss
-from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import on_chief
 from keras_mae.trainers.trained_model import find_model, is_ours, say_other_depth
 
@@ -52,7 +60,7 @@ def build(config: PretrainConfig) -> MaskedImageModel:
 
 @released()
 def pretrain(
-    config: PretrainConfig,
+    config: PretrainConfig | AutoRecipe,
     data: str,
     output: str,
     resume: bool = False,
@@ -60,22 +68,20 @@ def pretrain(
     strategy: str = "auto",
     tpu: str = "local",
     data_service: str | None = None,
-    labelled_data: str | None = None,
 ) -> MaskedImageModel:
     """Trains a masked autoencoder or a SimMIM, from fresh weights or from those of `config.run.init`.
 
     It fills a run folder. `keras_mae.trainers.first_weights.continued` makes the config for weights of a file.
 
     Args:
-        config: of the run.
+        config: of the run; with an `AutoRecipe` it is chosen by the images and the machine, or with `resume` that of
+            the run that is there.
         data: a data specification, see `keras_mae.data.open_source`.
         output: the run folder; several workers share it.
         resume: continue the run that is there.
         overwrite: discard the run that is there.
         strategy, tpu: the devices to train on, see `make_strategy`.
         data_service: None, or the address of a tf.data service that prepares the images, such as `grpc://host:5050`.
-        labelled_data: None, or a data specification of images with labels, by which features are measured while
-            training: the setting of the same name.
 
     Returns:
         The trained model, after the last epoch. `best.keras` is the model of the best epoch that was evaluated, and
@@ -87,11 +93,18 @@ def pretrain(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
-    if labelled_data is not None:
-        config = replaced(config, labelled_data=labelled_data)
-    scope = begin(config, data, output, strategy, tpu)
-    folder = run.RunFolder(output)
-    source, image_shape = open_source(data, decoding=config.data.decoding()), config.encoder.image_shape
+    folder, source = run.RunFolder(output), None
+    if isinstance(config, AutoRecipe) and resume:
+        config = config.resumed(folder)
+    if isinstance(config, AutoRecipe):
+        scope = begin_choosing(data, output, strategy, tpu)
+        folder.check_new(overwrite)
+        source = open_source(data, decoding=config.base.data.decoding())
+        config = config.choose(source, scope).config
+        check_chosen(config, scope)
+    else:
+        scope = begin(config, data, output, strategy, tpu)
+    source, image_shape = source or open_source(data, decoding=config.data.decoding()), config.encoder.image_shape
     check_channels(source, image_shape[-1], settable=True)
     if config.run.init is not None and is_ours(config.run.init):
         say_other_depth(find_model(config.run.init, run.MODEL), source)
@@ -109,11 +122,6 @@ def pretrain(
     sample = sample_images(source, image_shape, _COMPARED, config.data.crop_ratio)
     shown, reference = sample[:_SHOWN], reference_loss(model, sample)
 
-    tokenizer = getattr(config.target, "tokenizer", None)
-    monitor = make_monitor(model, config, data, source, steps, folder)
-    seen = Seen(source, *([] if monitor is None else monitor.named_sources))
-    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, seen, tokenizer, init))
-
     batches = TrainingData(
         source,
         image_shape,
@@ -122,6 +130,17 @@ def pretrain(
         config.data.build(),
         () if data_service is None else (DataService(data_service),),
     )
+    used = 0.0 if not resume else budget.seconds_so_far(folder)
+    if config.run.hours is not None:
+        if not resume:
+            folder.check_new(overwrite)
+        begun = time.perf_counter()
+        config = budget.decide_epochs(model, config, batches, steps, folder, resume)
+        used += time.perf_counter() - begun
+    tokenizer = getattr(config.target, "tokenizer", None)
+    monitor = make_monitor(model, config, data, source, steps, folder)
+    seen = Seen(source, *([] if monitor is None else monitor.named_sources))
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, seen, tokenizer, init))
 
     def announce(done: int) -> None:
         replicas = scope.num_replicas_in_sync
@@ -148,6 +167,8 @@ def pretrain(
             draw_reconstructions(model, shown, os.path.join(folder / run.PICTURES, f"epoch_{epoch + 1:04d}.png"))
 
     extra = [keras.callbacks.LambdaCallback(on_epoch_end=draw)] if model.target.has_pixels else []
+    if config.run.hours is not None:
+        extra.append(budget.Punctuality(config.run.hours, config.optimizer.epochs, used))
     measured = [] if monitor is None else [monitor]
     train(model, config, batches, folder, steps, [batches.corrupt], resume, extra, measured, announce)
     losses = getattr(getattr(model, "history", None), "history", {}).get("loss")

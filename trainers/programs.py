@@ -41,6 +41,21 @@ def begin(config: TrainingConfig, data: str, output: str, strategy: str, tpu: st
     return scope
 
 
+def begin_choosing(data: str, output: str, strategy: str, tpu: str) -> tf.distribute.Strategy:
+    """As `begin`, for a config that is chosen later; `check_chosen` follows."""
+    kind_of(data)
+    scope = make_strategy(strategy, tpu)
+    on_chief(scope, run.RunFolder(output).claim)
+    return scope
+
+
+def check_chosen(config: TrainingConfig, scope: tf.distribute.Strategy) -> None:
+    """Raises a ValueError for a chosen config that cannot work, as `begin`."""
+    check_together(config)
+    check_batch(config.optimizer.batch_size, getattr(config.optimizer, "accumulation_steps", 1), scope)
+    check_memory(config, scope)
+
+
 def compile_model(model: MaskedImageModel | ImageHead, config: TrainingConfig, steps: int) -> None:
     """Compiles a model in the scope of its strategy, with XLA if it supports that; `steps` is the number in an epoch.
 

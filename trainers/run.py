@@ -121,18 +121,12 @@ class RunFolder:
             record["init"] = init
         if seen is not None:
             record["seen"] = seen.summary
-        if os.path.exists(self.path) and not os.path.isdir(self.path):
-            raise ValueError(f"the output {self.path} is a file; name a folder")
+        if not os.path.isdir(self.path):
+            self.check_new(overwrite)
         os.makedirs(self.path, exist_ok=True)
         lock_folder(self.path)
+        self.check_new(overwrite)
         if os.listdir(self.path):
-            if not os.path.exists(self / CONFIG):
-                raise ValueError(f"the output folder {self.path} holds something that is not a run; name another")
-            if not overwrite:
-                raise ValueError(
-                    f"the output folder {self.path} holds another run; continue it with --resume, discard it with "
-                    "--overwrite, or name another folder"
-                )
             for name in (*_FILES, *_FOLDERS):  # files that no run writes stay
                 entry = self / name
                 if os.path.isdir(entry):
@@ -142,6 +136,20 @@ class RunFolder:
         self.write_json(CONFIG, record)
         if seen is not None:
             self.replace(SEEN, seen.write_images)
+
+    def check_new(self, overwrite: bool) -> None:
+        """Raises a ValueError if a run cannot begin here: a file, or a folder that holds something, is in the way."""
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise ValueError(f"the output {self.path} is a file; name a folder")
+        if not os.path.isdir(self.path) or not os.listdir(self.path):
+            return
+        if not os.path.exists(self / CONFIG):
+            raise ValueError(f"the output folder {self.path} holds something that is not a run; name another")
+        if not overwrite:
+            raise ValueError(
+                f"the output folder {self.path} holds another run; continue it with --resume, discard it with "
+                "--overwrite, or name another folder"
+            )
 
     def config(self) -> tuple[AnyConfig, str]:
         """The run's config, and its data specification.

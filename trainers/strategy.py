@@ -6,8 +6,10 @@ import json
 import os
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
+_LONGEST_TEXT = 8192  # bytes
 NAMES = ("auto", "single", "mirrored", "multiworker", "tpu")
 
 
@@ -144,6 +146,18 @@ def distributed(strategy: tf.distribute.Strategy, batch_size: int, make_dataset:
         return dataset.rebatch(context.get_per_replica_batch_size(batch_size), drop_remainder=True).repeat()
 
     return strategy.distribute_datasets_from_function(of_host)
+
+
+def of_chief(strategy: tf.distribute.Strategy, text: str) -> str:
+    """The chief's text, on every worker. Every worker must call this at the same point: it waits for all."""
+    if not is_multiworker(strategy):
+        return text
+    mine = text.encode() if is_chief(strategy) else b""
+    padded = np.frombuffer(mine.ljust(_LONGEST_TEXT, b"\0"), np.uint8)
+    values = strategy.run(tf.identity, args=(tf.constant(padded, tf.float32),))
+    total = strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None).numpy()
+    devices = strategy.num_replicas_in_sync // len(_workers())  # of the chief, each of which has added the text
+    return bytes((total / devices).round().astype(np.uint8)).rstrip(b"\0").decode()
 
 
 def any_worker(strategy: tf.distribute.Strategy, flags: Sequence[bool]) -> list[bool]:

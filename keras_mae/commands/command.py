@@ -200,23 +200,29 @@ def define_run(values: flags.FlagValues, recipe: str | None) -> None:
 OF_DATA = ("validation_data", "labelled_data", "labels", "label_columns")
 
 
-def config_of(values: flags.FlagValues, program: str, settings: Sequence[str] = ()) -> Any:
+def config_of(values: flags.FlagValues, program: str, settings: Sequence[str] = (), base: Any = None) -> Any:
     """The config of a program: its recipe, or its defaults without one, with what the command line sets.
 
     Args:
         values: the flags.
         program: its name, such as `"finetune"`.
         settings: `key=value`; those of `--set` come after them, and flags that name a setting last.
+        base: a config in place of the recipe's.
     """
     from keras_mae.trainers import recipes
     from keras_mae.trainers.config import CONFIGS
     from keras_mae.trainers.settings import changed, replaced
 
     kind = CONFIGS[program]
-    config = recipes.load(values.recipe, kind) if "recipe" in values else kind()
+    config = base or (recipes.load(values.recipe, kind) if "recipe" in values else kind())
     if "recipe" in values and not values["recipe"].present and values.init and program != "pretrain":
         config = replaced(config, preset=None)  # the default's, which is not asked for: the file tells the sizes
     config = changed(config, [*settings, *values.set])
-    given = {n: values[n].value for n in ("run", "init", "init_format", "tracker", *OF_DATA) if n in values}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = settings_of_flags(values)
     return replaced(config, **given) if given else config
+
+
+def settings_of_flags(values: flags.FlagValues) -> dict[str, str]:
+    """The values that are given to flags which name a setting."""
+    given = {n: values[n].value for n in ("run", "init", "init_format", "tracker", *OF_DATA) if n in values}
+    return {name: value for name, value in given.items() if value is not None}

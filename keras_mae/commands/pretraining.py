@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from keras_mae.commands.command import (
-    OF_DATA,
     Command,
     check_init,
     check_output,
@@ -15,8 +15,14 @@ from keras_mae.commands.command import (
     define_data,
     define_init,
     define_run,
+    settings_of_flags,
 )
 
+if TYPE_CHECKING:
+    from keras_mae.trainers.auto_recipe import AutoRecipe
+    from keras_mae.trainers.config import PretrainConfig
+
+_AUTO = "auto"  # the recipe that is none
 _CONTINUES = "_continue"  # the end of the names of recipes that need weights
 
 
@@ -56,7 +62,7 @@ def _pretrain_flags() -> flags.FlagValues:
         "label_columns", None, "the columns of these labels; see keras-mae knn --help", flag_values=values
     )
     define_init(values)
-    define_run(values, "mae_vit_base")
+    define_run(values, "auto")
     flags.DEFINE_string(
         "data_service", None, "a tf.data service that prepares the images: grpc://HOST:PORT", flag_values=values
     )
@@ -68,27 +74,55 @@ def _check_pretrain(values: flags.FlagValues) -> None:
     from keras_mae.trainers.checks import check_together, check_weights
 
     check_output(values)
-    config = config_of(values, "pretrain")
+    config, recipe = _chosen(values, [])
+    if recipe is not None:
+        recipe.check()
     check_weights(config)
     check_init(values, config.run.init)
     if config.run.init is None and values.recipe.endswith(_CONTINUES):
         raise ValueError(f"--recipe={values.recipe} goes on from weights: name them with --init")
-    if values.stats is None and config.run.init is None:
+    if config.run.init is not None and values["recipe"].present and values.recipe == _AUTO and not values.resume:
+        raise ValueError("--recipe=auto chooses sizes, and --init brings those of its model: leave out --recipe=auto")
+    if recipe is None and values.stats is None and config.run.init is None:
         check_together(config)
+
+
+def _chosen(values: flags.FlagValues, settings: list[str]) -> tuple[PretrainConfig, AutoRecipe | None]:
+    """The config of what is typed, and the recipe that is to choose all that is left open, if there is one.
+
+    Without a recipe `--resume` continues with the settings of the run that is there.
+    """
+    from keras_mae.trainers.auto_recipe import AutoRecipe
+    from keras_mae.trainers.config import PretrainConfig
+    from keras_mae.trainers.run import CONFIG, RunFolder
+
+    settings = [*settings, *values.set]
+    if values.recipe != _AUTO:
+        return config_of(values, "pretrain", settings), None
+    recipe = AutoRecipe.of_settings([*settings, *_of_flags(values)])
+    folder = RunFolder(values.output)
+    if values.resume and os.path.exists(folder / CONFIG):
+        return config_of(values, "pretrain", base=recipe.resumed(folder)), None
+    config = config_of(values, "pretrain", settings, base=PretrainConfig())
+    return config, recipe if config.run.init is None else None
+
+
+def _of_flags(values: flags.FlagValues) -> list[str]:
+    return [f"{name}={value}" for name, value in settings_of_flags(values).items()]
 
 
 def _pretrain(values: flags.FlagValues) -> None:
     from keras_mae.trainers.pretrain import pretrain
 
-    config = config_of(values, "pretrain", settings := stats_settings(values.stats))
-    if config.run.init is not None:
+    config, recipe = _chosen(values, settings := stats_settings(values.stats))
+    goes_on = values.resume and values.recipe == _AUTO
+    if config.run.init is not None and not goes_on:
         from keras_mae.trainers.first_weights import continued
 
-        recipe = values.recipe if values["recipe"].present else None
-        labels = [f"{name}={values[name].value}" for name in OF_DATA if name in values and values[name].value]
-        config = continued(config.run, [*settings, *values.set, *labels], recipe)
+        named = values.recipe if values["recipe"].present else None
+        config = continued(config.run, [*settings, *values.set, *_of_flags(values)], named)
     pretrain(
-        config,
+        recipe or config,
         values.data,
         values.output,
         resume=values.resume,

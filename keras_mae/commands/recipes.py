@@ -24,14 +24,20 @@ def _flags() -> flags.FlagValues:
 
 
 def _recipes(values: flags.FlagValues) -> None:
-    from keras_mae.trainers import recipes
+    from keras_mae.trainers import auto_recipe, recipes
 
+    of_auto = inspect.getdoc(auto_recipe) or ""
     if values.show is None:
         width = max(map(len, recipes.names()))
         for program, names in recipes.by_program().items():
             print(f"for keras-mae {program}:")
+            if program == "pretrain":
+                print(f"  {auto_recipe.AUTO:{width}}  {of_auto.splitlines()[0]}")
             for name in names:
                 print(f"  {name:{width}}  {recipes.title(name)}")
+        return
+    if values.show == auto_recipe.AUTO:
+        print(of_auto)
         return
     config = recipes.load(values.show)
     print(f"{recipes.evidence(values.show)}\n\nfor keras-mae {config.program}; every setting, for --set:")

@@ -45,6 +45,16 @@ def load(name: str, kind: type[Config] | None = None):
     """
     if name not in names():
         known = names() if kind is None else by_program()[kind.program]
+        if kind is None or kind.program == "pretrain":
+            known = ["auto", *known]
+        if name == "auto":
+            raise ValueError(
+                "--recipe=auto has no settings of its own, it chooses them by the images: in Python it is "
+                "keras_mae.trainers.auto_recipe.AutoRecipe"
+                if kind is None or kind.program == "pretrain"
+                else f"--recipe=auto is for keras-mae pretrain, not for {kind.program}; for that there are: "
+                f"{', '.join(known)}"
+            )
         raise ValueError(f"no recipe is called {name!r}{did_you_mean(name, known)} {', '.join(known)}")
     config = _module(name).config()
     if kind is not None and not isinstance(config, kind):

@@ -1,0 +1,136 @@
+"""The size of a pretraining step, counted from its config: weights, numbers that are kept, operations.
+
+Neither TensorFlow nor Keras is imported, so that settings can be chosen before they are.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from keras_mae.encoders.presets import encoder_arguments
+from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.encoder_parts import ViT
+from keras_mae.trainers.model_parts import MAE, Transformer
+
+PASSES = 3  # of a product: forward, and for the gradients of its input and of its weights
+
+
+class Blocks(NamedTuple):
+    """Transformer blocks: how many, how wide, of what kind, and how many tokens they see."""
+
+    layers: int
+    dim: int
+    mlp_dim: int
+    heads: int
+    tokens: int
+    gated: bool = False
+    has_rotation: bool = False
+    has_qk_norm: bool = False
+
+    @property
+    def weights(self) -> int:
+        """Numbers in the weights."""
+        hidden = (2 if self.gated else 1) * self.mlp_dim
+        return self.layers * (4 * self.dim**2 + self.dim * (hidden + self.mlp_dim) + 9 * self.dim + hidden)
+
+    @property
+    def kept(self) -> int:
+        """Numbers that one block keeps for its gradient, for an image."""
+        dims = 16 + 2 * self.has_rotation + 4 * self.has_qk_norm
+        hidden = (6 if self.gated else 3) * self.mlp_dim
+        return self.tokens * (dims * self.dim + hidden + 2 * self.heads * self.tokens)
+
+    @property
+    def products(self) -> int:
+        """Multiplications of the forward pass of all blocks, for an image."""
+        hidden = (2 if self.gated else 1) * self.mlp_dim
+        of_weights = 4 * self.dim**2 + self.dim * (hidden + self.mlp_dim)
+        return self.layers * self.tokens * (of_weights + 2 * self.tokens * self.dim)
+
+    @property
+    def passing(self) -> int:
+        """Numbers that one block holds at once for an image if it keeps nothing: in attention, or in the MLP."""
+        hidden = (4 if self.gated else 2) * self.mlp_dim
+        return self.tokens * (2 * self.dim + max(hidden, 4 * self.dim + 2 * self.heads * self.tokens))
+
+
+class StepSize(NamedTuple):
+    """What a step has to hold and to do.
+
+    Attributes:
+        weights: numbers in all weights.
+        trainable: numbers in those that are trained.
+        kept: numbers kept for the gradient, for an image.
+        operations: multiplications and additions of the products of a step, for an image.
+    """
+
+    weights: int
+    trainable: int
+    kept: int
+    operations: int
+
+    def memory(self, images: float, bytes_each: int) -> int:
+        """Bytes: weights, gradients and AdamW's two moments in float32, and what is kept of so many images."""
+        return 4 * self.weights + 12 * self.trainable + math.ceil(images) * self.kept * bytes_each
+
+
+def bytes_each(dtype_policy: str) -> int:
+    """Bytes of a number that is kept."""
+    return 4 if dtype_policy == "float32" else 2
+
+
+def step_size(config: PretrainConfig) -> StepSize | None:
+    """The size of a step; None if encoder or decoder is not a transformer of this package."""
+    vit, decoder = config.encoder, config.decoder
+    if not isinstance(vit, ViT) or not isinstance(decoder, Transformer | None):
+        return None
+    encoder, pixels = encoder_blocks(encoder_arguments(vit.preset, vit.arguments()))
+    prefix = vit.num_cls_tokens + vit.num_registers
+    patches = encoder.tokens - prefix
+    fixed = 2 * vit.channels
+    positions = encoder.tokens * encoder.dim
+    trainable = encoder.weights + (pixels + 3 + prefix) * encoder.dim
+    if vit.position_embedding == "learned":
+        trainable += positions
+    elif vit.position_embedding is not None:
+        fixed += positions
+    parts, seen = [encoder], patches
+    if decoder is None:
+        trainable += encoder.dim * pixels
+        ends = encoder.dim * pixels * patches
+    else:
+        width = decoder.hidden_dim
+        blocks = Blocks(decoder.num_layers, width, 4 * width, decoder.num_heads, encoder.tokens)
+        trainable += blocks.weights + (encoder.dim + pixels + 4) * width
+        fixed += encoder.tokens * width
+        if isinstance(config.method, MAE) and not config.method.mask_tokens_in_encoder:
+            seen = max(int(patches * (1 - getattr(config.masking, "mask_ratio", 0.0))), 1)
+            encoder = encoder._replace(tokens=seen + prefix)
+        parts = [encoder, blocks]
+        ends = encoder.dim * width * encoder.tokens + pixels * width * (patches - seen)
+    again = config.run.rematerialize
+    kept = sum(p.layers * p.tokens * p.dim + p.kept if again else p.layers * p.kept for p in parts)
+    products = sum(p.products for p in parts) * (PASSES + 1 if again else PASSES)
+    products += (ends + pixels * encoder.dim * seen) * PASSES
+    return StepSize(trainable + fixed, trainable, kept, 2 * products)
+
+
+def encoder_blocks(arguments: dict[str, Any]) -> tuple[Blocks, int]:
+    """An encoder's blocks, and the number of values in a patch."""
+    height, width, channels = arguments["image_shape"]
+    size = arguments["patch_size"]
+    rows, columns = (size, size) if isinstance(size, int) else size
+    prefix = arguments.get("num_cls_tokens", 1) + arguments.get("num_registers", 0)
+    dim = arguments["hidden_dim"]
+    blocks = Blocks(
+        arguments["num_layers"],
+        dim,
+        arguments.get("mlp_dim") or 4 * dim,
+        arguments["num_heads"],
+        (height // rows) * (width // columns) + prefix,
+        gated=arguments.get("gated_mlp", False),
+        has_rotation=arguments.get("rotary_temperature") is not None,
+        has_qk_norm=arguments.get("qk_norm", False),
+    )
+    return blocks, rows * columns * channels
