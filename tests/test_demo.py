@@ -42,7 +42,16 @@ def check_results(results, folder):
     assert set(results["versions"]) == {"python", "tensorflow", "keras", "numpy", "scikit-learn", "mlxtend"}
     assert results["versions"]["tensorflow"] == tf.__version__
     assert json.loads((folder / "results.json").read_text()) == results
-    files = {"config.json", "seen.gz", "log.jsonl", "results.json", "model.keras", "encoder.keras", "test_digits.npz"}
+    files = {
+        "config.json",
+        "seen.gz",
+        "log.jsonl",
+        "steps.jsonl",
+        "results.json",
+        "model.keras",
+        "encoder.keras",
+        "test_digits.npz",
+    }
     folders = {"tensorboard", "checkpoints", "reconstructions", "saved_model"}
     assert set(os.listdir(folder)) == files | folders | {
         "reconstructions.png",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import time
 from pathlib import Path
@@ -102,7 +103,8 @@ class Progress(keras.callbacks.Callback):
 
     def _facts(self, step: Step) -> str:
         median, memory = self.model.step_record.running_median(), used_memory()
-        norm = f"gradient norm {step.norm:.3g}{'' if median is None else f' (median {median:.3g})'}"
+        size = f"{step.norm:.3g}" if math.isfinite(step.norm) else "not finite"
+        norm = f"gradient norm {size}{'' if median is None else f' (median {median:.3g})'}"
         return norm if memory is None else f"{norm}, {as_text(memory)}"
 
 

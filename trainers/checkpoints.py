@@ -161,8 +161,9 @@ class Checkpoints(keras.callbacks.Callback):
 
 def state_of(model: keras.Model, with_record: bool = True) -> tf.train.Checkpoint:
     """The state of a compiled model's run."""
-    with model.distribute_strategy.scope():
-        model.optimizer.build(model.trainable_variables)  # restoring needs its slots
+    if not model.optimizer.built:  # restoring needs its slots; a second time, it would make others
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
     metrics = [variable for metric in model.metrics for variable in metric.variables]
     return tf.train.Checkpoint(
         model=model,

@@ -14,6 +14,8 @@ import tensorflow as tf
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.training import GlobalBatchModel
 
+_NEAR = 0.01  # the share of the largest number from which on a sum of products may be too large
+
 
 class Call(NamedTuple):
     """One call of a layer.
@@ -22,12 +24,14 @@ class Call(NamedTuple):
         layer: that was called.
         given, returned: whether all numbers in its arguments and in its outputs are finite.
         largest: the largest finite magnitude in its arguments.
+        largest_returned: likewise in its outputs.
     """
 
     layer: keras.layers.Layer
     given: bool
     returned: bool
     largest: float
+    largest_returned: float
 
 
 def where_not_finite(model: GlobalBatchModel, images: tf.Tensor, seed: ExampleSeed, scale: float) -> str:
@@ -56,21 +60,21 @@ def where_not_finite(model: GlobalBatchModel, images: tf.Tensor, seed: ExampleSe
     finally:
         for variable, value in before:
             variable.assign(value)
-    for call in calls:
-        if call.given and not call.returned:
-            return f"the first layer whose output is not finite is {_named(call)}"
+    for before_it, call in zip([None, *calls], calls):
         if not call.given:
-            return f"all layers before {call.layer.path} are finite, and its input is not"
+            return f"the first layer with numbers that are not finite is {_of_input(call, before_it)}"
+        if not call.returned:
+            return f"the first layer whose output is not finite is {_of_output(call)}"
     if not math.isfinite(float(loss)):
         return "the outputs of all layers are finite, and the loss is not"
     order = backward_order([call.layer for call in calls], variables)
     bad = [variables[index] for index in order if gradients[index] is not None and not _finite([gradients[index]])]
     if not bad:
         return ""
-    scaled_by = "" if scale == 1 else f", of a loss times {scale:g}"
+    more = "" if scale == 1 else f"; the loss is scaled by {scale:g}, and a float16 run finds its scale by such steps"
     return (
-        f"the forward pass is finite, and the gradient{scaled_by} is not: in the order of the backward pass, the first "
-        f"such variable is {bad[0].path}, and {len(bad)} of {len(variables)} are"
+        f"the forward pass is finite, and the gradient is not: in the order of the backward pass, {bad[0].path} is the "
+        f"first of {len(bad)} among {len(variables)} variables with such a gradient{more}"
     )
 
 
@@ -85,7 +89,7 @@ def calls_of_layers() -> Iterator[list[Call]]:
         given, returned = (
             [x for x in tf.nest.flatten(all) if _is_float(x)] for all in ((arguments, keywords), outputs)
         )
-        calls.append(Call(layer, _finite(given), _finite(returned), max(map(_largest, given), default=0.0)))
+        calls.append(Call(layer, _finite(given), _finite(returned), _largest(given), _largest(returned)))
         return outputs
 
     setattr(keras.layers.Layer, "__call__", noted)
@@ -109,14 +113,31 @@ def backward_order(layers: Sequence[keras.layers.Layer], variables: Sequence[ker
     return sorted(range(len(variables)), key=lambda index: -first.get(id(variables[index]), -1))
 
 
-def _named(call: Call) -> str:
-    dtype = call.layer.compute_dtype
-    limit = tf.as_dtype(dtype).max if tf.as_dtype(dtype).is_floating else math.inf
-    beyond = f", and {dtype} ends at {float(limit):.6g}" if call.largest > 0.01 * float(limit) else ""
+def _of_output(call: Call) -> str:
+    limit, said = _limit(call.layer)
+    near = f", and {said}" if call.largest > _NEAR * limit else ""
+    return f"{_named(call.layer)}: the largest magnitude of its input is {call.largest:.6g}{near}"
+
+
+def _of_input(call: Call, before: Call | None) -> str:
+    """An input that is not finite after a layer whose output is: numbers were cast or added in between."""
+    limit, said = _limit(call.layer)
+    if before is None or before.largest_returned <= _NEAR * limit:
+        return f"{_named(call.layer)}: its input is not"
     return (
-        f"{call.layer.path} ({type(call.layer).__name__}): the largest magnitude of its input is "
-        f"{call.largest:.6g}{beyond}"
+        f"{_named(call.layer)}: its input is not, as the layer before it, {before.layer.path}, gives magnitudes up to "
+        f"{before.largest_returned:.6g}, and {said}"
     )
+
+
+def _named(layer: keras.layers.Layer) -> str:
+    return f"{layer.path} ({type(layer).__name__})"
+
+
+def _limit(layer: keras.layers.Layer) -> tuple[float, str]:
+    """The largest number of a layer's precision, and a clause on it."""
+    limit = float(tf.as_dtype(layer.compute_dtype).max)
+    return limit, f"{layer.compute_dtype} ends at {limit:.6g}"
 
 
 def _is_float(x: Any) -> bool:
@@ -127,6 +148,7 @@ def _finite(tensors: Sequence[Any]) -> bool:
     return all(bool(tf.reduce_all(tf.math.is_finite(tf.cast(x, tf.float32)))) for x in tensors)
 
 
-def _largest(x: Any) -> float:
-    values = tf.abs(tf.cast(x, tf.float32))
-    return float(tf.reduce_max(tf.where(tf.math.is_finite(values), values, 0.0)))
+def _largest(tensors: Sequence[Any]) -> float:
+    """The largest finite magnitude."""
+    values = [tf.abs(tf.cast(x, tf.float32)) for x in tensors if tf.size(x)]
+    return max((float(tf.reduce_max(tf.where(tf.math.is_finite(x), x, 0.0))) for x in values), default=0.0)

@@ -111,10 +111,10 @@ def replay(path: str, number: int, output: str | None = None) -> Replay:
     )
     begin = _restored(model, folder, number)
     _log.info(
-        "step %d of %d, in epoch %d of %d; %s: %d steps to compute",
+        "step %d of %d, in epoch %d of %d; %s: %s to compute",
         number, total, (number - 1) // steps + 1, config.optimizer.epochs,
         f"the nearest checkpoint before it is that of step {begin}" if begin else "from the run's first weights",
-        number - begin,
+        "1 step" if number - begin == 1 else f"{number - begin} steps",
     )  # fmt: skip
     if begin < number - 1:
         _fit(model, images_at, begin, number - 1 - begin)
@@ -139,6 +139,7 @@ def _set_up(config: PretrainConfig, source: Source, folder: run.RunFolder) -> tu
     if config.run.init is not None:
         config, _ = load_into(model, config)
     compile_model(model, config, steps)
+    model.optimizer.build(model.trainable_variables)
     if model.target.needs_fit:
         model.target.fit(sample_images(source, shape, _FITTED_ON, config.data.crop_ratio))
     return model, steps

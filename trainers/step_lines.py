@@ -46,8 +46,9 @@ class StepLines(keras.callbacks.Callback):
         self.last: Step | None = None
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
-                lines = [line for line in file if line.endswith("\n")]
-            kept = [(record, line) for line in lines if (record := json.loads(line))["step"] <= done]
+                lines = list(file)
+            whole = [line for line in lines if line.endswith("\n")]  # the last one may be half of a killed process
+            kept = [(record, line) for line in whole if (record := json.loads(line))["step"] <= done]
             begin = done // steps_per_epoch * steps_per_epoch
             self._norms = [record["gradient_norm"] for record, _ in kept if record["step"] > begin]
             self._norms = [math.nan if norm is None else norm for norm in self._norms]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -15,7 +16,7 @@ def draws_bars() -> bool:
     """Whether bars can be drawn: on a terminal with a cursor, or in a notebook."""
     if any(kind.__name__ == "tqdm_notebook" for kind in tqdm.__mro__):
         return True
-    return sys.stderr is not None and sys.stderr.isatty()
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def images_bar(total: int, done: int, description: str = "") -> tqdm | PlainLines:
@@ -51,7 +52,6 @@ class PlainLines:
     Args:
         total, done, description: see `images_bar`.
         unit: what is counted.
-        delay: seconds before the first line; if all is done by then, there is no line at all.
         leave: whether there is a line at the end.
     """
 
@@ -61,14 +61,13 @@ class PlainLines:
         done: int = 0,
         description: str = "",
         unit: str = "images",
-        delay: float = 0.0,
         leave: bool = True,
     ) -> None:
         self.total, self.n, self.unit = total, done, unit
         self._first, self._leave = done, leave
         self._text, self._after = description, ""
         self._start = time.monotonic()
-        self._shown, self._due = -1, self._start + max(_SECONDS, delay)
+        self._shown, self._due = -1, self._start + _SECONDS
 
     def set_description_str(self, desc: str, refresh: bool = True) -> None:
         """The beginning of the next line."""

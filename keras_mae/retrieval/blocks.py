@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from tqdm import tqdm
 
+from keras_mae.data.progress import PlainLines, draws_bars
 from keras_mae.retrieval.cosine import unit_vectors
 from keras_mae.retrieval.vectors import Vectors
 
@@ -20,8 +21,10 @@ def blocks_of(vectors: Vectors | np.ndarray, rows: int) -> Iterator[tuple[int, n
         yield start, np.asarray(vectors[start : start + rows], "float32")
 
 
-def progress(pairs: int) -> tqdm:
+def progress(pairs: int) -> tqdm | PlainLines:
     """A bar that counts pairs of vectors, and disappears at its end; none appears for work of some seconds."""
+    if not draws_bars():
+        return PlainLines(pairs, description="compared", unit="pairs", leave=False)
     return tqdm(total=pairs, unit="pair", unit_scale=True, delay=5, leave=False)
 
 

@@ -35,7 +35,7 @@ def test_a_run(given, config, tmp_path):
     assert folder.config() == (replaced(config, epochs=6), given["data"])
     assert set(os.listdir(output)) == {
         "config.json", "log.jsonl", "results.json", "tensorboard", "checkpoints", "model.keras", "best.keras",
-        "encoder.keras", "seen.gz", "report",
+        "encoder.keras", "seen.gz", "steps.jsonl", "report",
     }  # fmt: skip
     with open(folder / run.RESULTS, encoding="utf-8") as file:
         assert json.load(file) == results

@@ -69,7 +69,7 @@ def test_a_run(given, finished):
     assert folder.config() == (given["config"], given["data"])
     assert set(os.listdir(output)) == {
         "config.json", "log.jsonl", "results.json", "tensorboard", "checkpoints", "model.keras", "best.keras",
-        "encoder.keras", "seen.gz", "segmentations",
+        "encoder.keras", "seen.gz", "steps.jsonl", "segmentations",
     }  # fmt: skip
     with open(folder / run.RESULTS, encoding="utf-8") as file:
         assert json.load(file) == results

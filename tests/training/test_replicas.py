@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_mae.models import ImageClassifier, ImageSegmenter
 from keras_mae.optimizers import adamw
+from keras_mae.training import step_record
 from tests.base import (
     LossPerStep,
     fill_randomly,
@@ -31,6 +32,7 @@ NORMAL = [
     *({"kind": "mae", "replicas": n, "accumulation_steps": n, **CLIPPED} for n in (1, 2)),
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "planted": 1, "dtype": "mixed_float16"},
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "uneven": True},
+    *({"kind": "mae", "replicas": replicas, "optimizer": "sgd", "spike": 6} for replicas in (1, 2)),
 ]
 MORE = [
     *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 4)),
@@ -69,14 +71,14 @@ def make_optimizer(name, model=None):
     return keras.optimizers.SGD(0.1, momentum=0.9)
 
 
-def plant(model, step):
-    """Makes the loss of the last replica infinite in one step."""
+def plant(model, step, factor=float("inf")):
+    """Makes the loss of the last replica infinite in one step, or multiplies it by another factor."""
     original = model.batch_loss
 
     def batch_loss(data, seed, training):
         context = tf.distribute.get_replica_context()
         last = context.replica_id_in_sync_group == context.num_replicas_in_sync - 1
-        return original(data, seed, training) * tf.where(last & (model.batches_seen == step), float("inf"), 1.0)
+        return original(data, seed, training) * tf.where(last & (model.batches_seen == step), factor, 1.0)
 
     model.batch_loss = batch_loss
 
@@ -113,6 +115,7 @@ def one_run(case):
             jit_compile=False,
             accumulation_steps=case.get("accumulation_steps", 1),
             clip_norm=case.get("clip_norm"),
+            spike_factor=4.0 if "spike" in case else None,
         )
     data = IMAGES if case["kind"] in ("mae", "simmim") else (IMAGES, np.arange(len(IMAGES)) % 4)
     if case["kind"] == "segmenter":  # the first image has no label
@@ -126,6 +129,9 @@ def one_run(case):
     state, recorder = State(), LossPerStep()
     if "planted" in case:
         plant(model, case["planted"])
+    if "spike" in case:
+        step_record._LEAST = 4
+        plant(model, case["spike"], 1000.0)
     model.fit(batches.repeat(), steps_per_epoch=STEPS, verbose=0, shuffle=False, callbacks=[recorder, state])
     logs = model.evaluate(batches, verbose=0, return_dict=True)
     changed = [bool((a != b).any()) for a, b in zip(state.weights, state.weights[1:])]
@@ -138,6 +144,7 @@ def one_run(case):
         "changed": changed,
         "skipped": state.skipped,
         "scales": state.scales,
+        "steps": [step._asdict() for step in model.step_record.since(0, STEPS)],
     }
 
 
@@ -316,6 +323,25 @@ def test_in_four_parts_and_clipped(more_runs):
 @pytest.mark.medium
 def test_an_inf_on_the_last_replica_is_skipped_on_all(runs):
     check_skipped(find(runs, planted=1), replicas=2)
+
+
+@pytest.mark.medium
+def test_a_spike_on_the_last_replica_is_skipped_on_all(runs):
+    """The norms, the running median and the fate of every step are those of one replica."""
+    one, two = (find(runs, replicas=replicas, spike=6) for replicas in (1, 2))
+    for run in (one, two):
+        assert run["skipped"] == [0] * 6 + [1] * 4 and run["changed"] == [True] * 5 + [False] + [True] * 3
+        assert [step["skipped"] for step in run["steps"]] == [None] * 6 + ["spike"] + [None] * 3
+    kept = [step for step in range(STEPS) if step != 6]  # where half of the batch was multiplied, or all of it
+    for name in ("loss", "norm"):
+        values = [np.array([step[name] for step in run["steps"]])[kept] for run in (one, two)]
+        np.testing.assert_allclose(*values, rtol=1e-5)
+    medians = [[step["median"] for step in run["steps"]] for run in (one, two)]
+    assert medians[0][:4] == medians[1][:4] == [None] * 4
+    np.testing.assert_allclose(*(np.array(each[4:7]) for each in medians), rtol=1e-5)
+    np.testing.assert_allclose(
+        *(np.concatenate([np.ravel(w) for w in run["weights"]]) for run in (one, two)), atol=1e-5
+    )
 
 
 @pytest.mark.slow
