@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_mae.trainers.reference_loss import Reference
 from keras_mae.whole_file import replace_file
+
+if TYPE_CHECKING:  # it imports TensorFlow
+    from keras_mae.trainers.reference_loss import Reference
 
 _PAPER, _INK = (255, 255, 255), (51, 51, 51)
 _LINE, _REFERENCE, _GRID = "#1f77b4", "#d62728", "#e1e1e1"  # of charts

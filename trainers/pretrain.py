@@ -103,6 +103,8 @@ def pretrain(
 
     tokenizer = getattr(config.target, "tokenizer", None)
     on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source), tokenizer, init))
+    if reference is not None and not resume:
+        on_chief(scope, lambda: folder.note("reference", reference._asdict()))
 
     batches = TrainingData(
         source,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_mae.one_writer import lock_folder
 from keras_mae.trainers.config import AnyConfig, from_json, to_json
+from keras_mae.trainers.machine import machine, versions
 from keras_mae.trainers.settings import values_of
 from keras_mae.whole_file import replace_file
 
@@ -29,8 +30,23 @@ CHECKPOINTS, TENSORBOARD, PICTURES, REPORT = "checkpoints", "tensorboard", "reco
 SEGMENTATIONS = "segmentations"
 SEEN = "seen.gz"  # names and labels of the images, to name what has changed
 RECONSTRUCTIONS, LOSS_CURVE, SAVED_MODEL = "reconstructions.png", "loss.png", "saved_model"  # the demo's
+PAGE = "report.html"  # of keras-mae report
 TEST_IMAGES, VECTORS, MAP = "test_digits.npz", "vectors.parquet", "map.html"  # the demo's
-_FILES = (CONFIG, SEEN, LOG, RESULTS, MODEL, ENCODER, BEST, RECONSTRUCTIONS, LOSS_CURVE, TEST_IMAGES, VECTORS, MAP)
+_FILES = (
+    CONFIG,
+    SEEN,
+    LOG,
+    RESULTS,
+    MODEL,
+    ENCODER,
+    BEST,
+    RECONSTRUCTIONS,
+    LOSS_CURVE,
+    TEST_IMAGES,
+    VECTORS,
+    MAP,
+    PAGE,
+)
 _FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL)
 
 # Settings that may change when a run is resumed; those of the second line change results by round-off
@@ -95,9 +111,11 @@ class RunFolder:
         if resume:
             self.claim()
             self._check_same(config, data, seen, loaded, init or {})
+            self._add_machine()
             return
         # relative paths in data and settings are those of the directory
         record: dict[str, Any] = {"data": data, "directory": os.getcwd(), "config": to_json(config)}
+        record |= {"machine": [machine()], "versions": [versions()]}
         if loaded is not None:
             record["loaded"] = digest_of(loaded)
         if init is not None:
@@ -125,6 +143,18 @@ class RunFolder:
         self.write_json(CONFIG, record)
         if seen is not None:
             self.replace(SEEN, seen.write_images)
+
+    def _add_machine(self) -> None:
+        """Notes the machine and the versions with which a run is resumed, if they are others than before."""
+        record = self._record()
+        for name, now in (("machine", machine()), ("versions", versions())):
+            before = record.get(name) or []
+            if now != (before[-1] if before else None):
+                self.note(name, [*before, now])
+
+    def note(self, name: str, value: Any) -> None:
+        """Adds a fact to `config.json`, or replaces it."""
+        self.write_json(CONFIG, {**self._record(), name: value})
 
     def config(self) -> tuple[AnyConfig, str]:
         """The run's config, and its data specification.
