@@ -26,6 +26,7 @@ from keras_mae.commands import (
     pretraining,
     publishing,
     recipes,
+    reporting,
     searching,
     segmenting,
 )
@@ -59,6 +60,7 @@ COMMANDS: dict[str, Command] = {
     "predict": predicting.PREDICT,
     "attention": attention.ATTENTION,
     "reconstruct": pretraining.RECONSTRUCT,
+    "report": reporting.REPORT,
     "export": exporting.EXPORT,
     "convert": converting.CONVERT,
     "card": publishing.CARD,
@@ -125,7 +127,8 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
     try:
         _check_output(name, values)
         command.check(values)
-        _start_tensorflow()
+        if command.needs_tensorflow:
+            _start_tensorflow()
         command.run(values)
     except (ValueError, OSError, ImportError) as error:
         return _refuse(f"{name}: {_one_line(error)}")
