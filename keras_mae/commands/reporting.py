@@ -52,9 +52,14 @@ def _report(values: flags.FlagValues) -> None:
     from keras_mae.run_report import write_report
 
     page, *curve = write_report(values.run, values.output)
-    print(f"wrote {page}, {os.path.getsize(page) / 1e6:.1f} MB; a browser opens it")
+    print(f"wrote {_shown(page)}, {os.path.getsize(page) / 1e6:.1f} MB; a browser opens it")
     for path in curve:
-        print(f"wrote {path}")
+        print(f"wrote {_shown(path)}")
+
+
+def _shown(path: str) -> str:
+    """A path that can be printed: its bytes need not be UTF-8."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 REPORT = Command(

@@ -72,20 +72,22 @@ def _last(chart: Chart) -> str:
     last = max((line.x[-1] for line in chart.series if line.x), default=None)
     if last is None:
         return "no epoch is logged yet"
-    told = [f"{line.label} {numbers.shown(line.y[-1], chart.kind)}"
-            for line in chart.series if line.x and line.x[-1] == last]  # fmt: skip
+    told = [_told(chart, line, line.y[-1]) for line in chart.series if line.x and line.x[-1] == last]
     return f"epoch {last:.0f}: {', '.join(told)}"
 
 
 def _data(chart: Chart) -> dict[str, Any]:
     """What a script needs to tell the numbers under the pointer: places in the picture, and texts."""
-    axes, places = svg.axes_of(chart), {}
+    axes = svg.axes_of(chart)
+    places: dict[float, list[str]] = {}
     for line in chart.series:
         for x, y in zip(*svg.thinned(line), strict=True):
-            places.setdefault(x, []).append(
-                f"{line.label} {numbers.shown(y, chart.kind) if math.isfinite(y) else 'not finite'}"
-            )
+            places.setdefault(x, []).append(_told(chart, line, y))
     return {
         "x": [round(axes.across(x), 1) for x in sorted(places)],
         "texts": [f"epoch {x:.0f}: {', '.join(places[x])}" for x in sorted(places)],
     }
+
+
+def _told(chart: Chart, line: Series, value: float) -> str:
+    return f"{line.label} {numbers.shown(value, chart.kind) if math.isfinite(value) else 'not finite'}"

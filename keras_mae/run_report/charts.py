@@ -14,16 +14,17 @@ from keras_mae.run_report.record import RunRecord
 
 _MARKS = 150  # on a chart; more steps than these are marked together
 _NOT_DRAWN = {"epoch", "step", "seconds", "skipped_steps", "lr"}
-_SHARES = {"accuracy", "top5_accuracy", "auc", "knn", "ridge", "consistency", "waiting_for_data"}
+_SHARES = {"accuracy", "top5_accuracy", "knn", "ridge", "consistency", "waiting_for_data"}
 _SHARES |= {"pixel_accuracy", "mean_iou"}
+_TRAINED = {"loss", "accuracy", "top5_accuracy", "auc", "pixel_accuracy", "mean_iou"}  # of images to train on, too
 _LOWER_IS_BETTER = {"val_loss"}
-_HIGHER_IS_BETTER = _SHARES - {"waiting_for_data"} | {"rankme"}
+_HIGHER_IS_BETTER = _SHARES - {"waiting_for_data"} | {"auc", "rankme"}
 _NAMES = {
     "knn": "kNN", "rankme": "RankMe", "auc": "AUC", "mean_iou": "mean IoU", "top5_accuracy": "top-5 accuracy",
     "images_per_second": "images a second", "waiting_for_data": "time that steps waited for data",
-    "evaluation_seconds": "seconds of the evaluation", "gradient_norm": "median",
-    "largest_gradient_norm": "largest", "memory": "memory used at most", "alignment": "alignment of two crops",
-    "consistency": "consistency of kNN",
+    "evaluation_seconds": "seconds of the evaluation", "gradient_norm": "median gradient norm",
+    "largest_gradient_norm": "largest gradient norm", "memory": "memory used at most",
+    "alignment": "alignment of two crops", "consistency": "consistency of kNN",
 }  # fmt: skip
 # The curves of one chart, by the beginnings of their names; all others have a chart each
 _TOGETHER = {
@@ -31,8 +32,9 @@ _TOGETHER = {
     "Quality of the features": ("knn", "ridge", "consistency"),
     "Gradient norm": ("gradient_norm", "largest_gradient_norm"),
 }
+WAITING = "Time that steps waited for data"  # from zero on
 _FIRST = ("Loss", "Quality of the features", "RankMe")
-_LAST = ("Gradient norm", "Learning rate", "Images a second", "Memory used at most", "Time that steps waited for data")
+_LAST = ("Gradient norm", "Learning rate", "Images a second", "Memory used at most", WAITING)
 _LAST += ("Seconds of the evaluation",)
 
 
@@ -105,11 +107,12 @@ def charts_of(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[Chart]:
             if key in runs[0].steps.values:
                 groups.setdefault(title, [])
     found = [chart for title, names in groups.items() for chart in _charts(title, names, runs, labels)]
+    found = [chart for chart in found if chart.series or chart.bands]
     return sorted(found, key=lambda chart: _place(chart.title))
 
 
 def _charts(title: str, keys: list[str], runs: Sequence[RunRecord], labels: Sequence[str]) -> list[Chart]:
-    kind = _kind(keys[0]) if keys else PLAIN
+    kind = kind_of(keys[0]) if keys else PLAIN
     if len(runs) > 1:
         return [_compared(title if len(keys) == 1 else _titled(title, key), key, runs, labels) for key in keys]
     (one,) = runs
@@ -127,7 +130,7 @@ def _charts(title: str, keys: list[str], runs: Sequence[RunRecord], labels: Sequ
 
 def _compared(title: str, key: str, runs: Sequence[RunRecord], labels: Sequence[str]) -> Chart:
     lines = [_series(one, key, labels[place], place, place) for place, one in enumerate(runs)]
-    return Chart(title, _kind(key), [line for line in lines if line.x])
+    return Chart(title, kind_of(key), [line for line in lines if line.x])
 
 
 def _titled(title: str, key: str) -> str:
@@ -137,6 +140,8 @@ def _titled(title: str, key: str) -> str:
 
 def _drawn(key: str, runs: Sequence[RunRecord]) -> bool:
     """Whether a number of the log has a curve: it is finite somewhere, and says something of more than one run."""
+    if len(runs) == 1 and key == "loss":  # finite or not
+        return True
     holders = [one for one in runs if any(math.isfinite(number(epoch.get(key))) for epoch in one.epochs)]
     if len(runs) > 1 and key.removeprefix("val_") == "loss" and len({one.program for one in runs}) > 1:
         return False  # losses of different kinds
@@ -156,12 +161,13 @@ def name_of(key: str, told_apart: bool) -> str:
     """The name of a number in the log, in words; of images to train or to test on if it must be told apart."""
     base = key.removeprefix("val_")
     name = _NAMES.get(base, base.replace("_", " "))
-    if not told_apart or key in _NAMES:
+    if not told_apart or key == base and base not in _TRAINED:
         return name
-    return f"{name}, test" if key.startswith("val_") else f"{name}, training" if base not in _SHARES else name
+    return f"{name}, {'test' if key != base else 'training'}"
 
 
-def _kind(key: str) -> str:
+def kind_of(key: str) -> str:
+    """What a number of the log is, see `numbers`."""
     base = key.removeprefix("val_")
     if base in _SHARES:
         return SHARE
@@ -189,16 +195,17 @@ def best_of(key: str, values: Sequence[float]) -> int | None:
 
 def _bands(one: RunRecord, key: str, colour: int) -> list[Band]:
     bins: Bins | None = one.steps.values.get(key) if one.steps else None
-    if bins is None:
+    if bins is None or one.steps_per_epoch is None:
         return []
-    return [Band((bins.first + bins.last) / 2 / (one.steps_per_epoch or 1), bins.low, bins.high, colour)]
+    return [Band((bins.first + bins.last) / 2 / one.steps_per_epoch, bins.low, bins.high, colour)]
 
 
 def _marks(one: RunRecord) -> list[tuple[float, str]]:
     """Steps that were not taken as computed; neighbours share a mark if there are many."""
-    if one.steps is None or not len(one.steps.event_steps):
+    per_epoch = one.steps_per_epoch
+    if one.steps is None or per_epoch is None or not len(one.steps.event_steps):
         return []
-    per_epoch, steps = one.steps_per_epoch or 1, one.steps.event_steps
+    steps = one.steps.event_steps
     listed = {event.step: f"step {event.step:,}: {event.kind}, {event.reason}" for event in one.steps.events}
     found = []
     for few in np.array_split(steps, min(len(steps), _MARKS)):

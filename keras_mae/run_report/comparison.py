@@ -66,7 +66,15 @@ def comparison(runs: Sequence[RunRecord]) -> tuple[str, str, list[tuple[str, str
 def _figures(runs: Sequence[RunRecord], labels: Sequence[str]) -> Markup:
     """A row for each figure, a column for each run."""
     each = [dict(_facts(one)) for one in runs]
-    names = list(dict.fromkeys(name for figures in each for name in figures))
+    names: list[str] = []
+    for figures in each:  # a name that only a later run has comes after the one before it there
+        place = 0
+        for name in figures:
+            if name in names:
+                place = names.index(name) + 1
+            else:
+                names.insert(place, name)
+                place += 1
     rows = [[name, *(figures.get(name, "–") for figures in each)] for name in names]
     return Markup(f'<div class="settings">{tags.table(["", *labels], rows, "Figures of the runs")}</div>')
 

@@ -69,9 +69,8 @@ def _quality(one: RunRecord) -> list[tuple[str, str]]:
         best = charts.best_of(key, [value for _, value in points])
         epoch, value = points[-1 if best is None else best]
         which = "last" if best is None else "best"
-        kind = SHARE if key in ("knn", "ridge", "consistency") else PLAIN
-        name = charts.name_of(key, False)
-        found.append((f"{which} {name}", f"{numbers.shown(value, kind)} (epoch {epoch:.0f})"))
+        shown = numbers.shown(value, charts.kind_of(key))
+        found.append((f"{which} {charts.name_of(key, False)}", f"{shown} (epoch {epoch:.0f})"))
     return found
 
 
@@ -107,7 +106,9 @@ def _tested(one: RunRecord) -> list[tuple[str, str]]:
         best = charts.best_of(key, values)
         if best is not None:
             name, epoch = charts.name_of(key, False), one.epochs[best]["epoch"]
-            found.append((f"best {name} so far", f"{numbers.shown(values[best], SHARE)} (epoch {epoch:.0f})"))
+            found.append(
+                (f"best {name} so far", f"{numbers.shown(values[best], charts.kind_of(key))} (epoch {epoch:.0f})")
+            )
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 SHARE, BYTES, COUNT, PLAIN = "share", "bytes", "count", "plain"  # what a number is
 
@@ -49,6 +49,24 @@ _WRITTEN: dict[str, Callable[[float], str]] = {
     COUNT: lambda value: f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.1f}",
     PLAIN: _plain,
 }
+
+
+def tick_texts(values: Sequence[float], kind: str) -> list[str]:
+    """The texts of ticks, of shares and of numbers of a middling size with as many decimals as tell them apart."""
+    largest = max(map(abs, values), default=0.0)
+    if kind == SHARE:
+        return [f"{text} %" for text in _decimals([100 * value for value in values])]
+    if kind == PLAIN and 1e-3 <= largest < 1e6 and all(value == 0 or abs(value) >= 1e-3 for value in values):
+        return _decimals(values)
+    return [shown(value, kind) for value in values]
+
+
+def _decimals(values: Sequence[float]) -> list[str]:
+    largest = max(map(abs, values), default=0.0)
+    for places in range(7):
+        if all(abs(round(value, places) - value) <= 1e-6 * largest for value in values):
+            break
+    return [f"{value:,.{places}f}" for value in values]
 
 
 def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +37,13 @@ def one_run(one: RunRecord) -> tuple[str, str, list[tuple[str, str, Markup]]]:
 
 
 def _tiles(figures: list[tuple[str, str]]) -> str:
-    return "\n".join(f"<div><dt>{tags.text(name)}</dt><dd>{tags.text(value)}</dd></div>" for name, value in figures)
+    """Each figure with its name above; what stands in brackets is smaller."""
+    tiles = []
+    for name, value in figures:
+        main, bracket, rest = value.partition(" (")
+        small = f" <small>{tags.text(bracket.strip() + rest)}</small>" if bracket else ""
+        tiles.append(f"<div><dt>{tags.text(name)}</dt><dd>{tags.text(main)}{small}</dd></div>")
+    return "\n".join(tiles)
 
 
 def events(one: RunRecord) -> str:
@@ -63,10 +68,12 @@ def _all_epochs(one: RunRecord) -> str:
     keys = list(dict.fromkeys(key for epoch in one.epochs for key in epoch))
     every = -(-len(one.epochs) // _MOST_EPOCHS)
     chosen = one.epochs[every - 1 :: every] if every > 1 else one.epochs
-    rows = [[numbers.shown(epoch[key]) if key in epoch else "" for key in keys] for epoch in chosen]
+    rows = [
+        [numbers.shown(epoch[key], charts.kind_of(key)) if key in epoch else "" for key in keys] for epoch in chosen
+    ]
     cut = [tags.note(f"Every {every}th of {len(one.epochs):,} epochs; log.jsonl has all.")] if every > 1 else []
     return tags.folded(
-        "Numbers of the epochs", tags.table([key.replace("_", " ") for key in keys], rows, "Numbers"), *cut
+        "Numbers of the epochs", tags.table([charts.name_of(key, True) for key in keys], rows, "Numbers"), *cut
     )
 
 
@@ -100,7 +107,8 @@ def shown_setting(settings: Mapping[str, Any], name: str) -> str:
 
 
 def _value(value: Any) -> str:
-    return value if isinstance(value, str) else "–" if value is None else json.dumps(value)
+    """A setting as `--set` takes it."""
+    return value if isinstance(value, str) else repr(tuple(value) if isinstance(value, list) else value)
 
 
 def data(one: RunRecord) -> list[str]:

@@ -118,8 +118,8 @@ class RunRecord:
         """How far the run is, in words."""
         of = f" of {self.total_epochs:,}" if self.total_epochs else ""
         if self.finished:
-            early = self.total_epochs is not None and 0 < self.last_epoch < self.total_epochs
-            return f"finished, after {self.last_epoch:,} of {self.total_epochs:,} epochs" if early else "finished"
+            after = f"{self.last_epoch:,}{of if self.last_epoch != self.total_epochs else ''} epochs"
+            return f"finished, {after}" if self.last_epoch else "finished"
         if not self.epochs:
             return f"not finished: no epoch{of} is logged yet" if of else "not finished"
         return f"not finished: epoch {self.last_epoch:,}{of}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from keras_mae.run_report import numbers
+from keras_mae.run_report import charts, numbers
 from keras_mae.run_report.charts import Band, Chart, Series
 from keras_mae.run_report.tags import Markup, text
 
@@ -62,7 +62,8 @@ def axes_of(chart: Chart, log: bool = False) -> Axes:
         room = max(0.04 * math.log10(high / low), 0.02)
         return Axes((left, right), (low / 10**room, high * 10**room), True)
     room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-    bottom = max(0.0, low - room) if low >= 0 else low - room
+    from_zero = chart.kind in (numbers.BYTES, numbers.COUNT) or chart.title == charts.WAITING
+    bottom = low - room if low < 0 else 0.0 if from_zero else max(0.0, low - room)
     top = min(1.0, high + room) if chart.kind == numbers.SHARE and high <= 1 else high + room
     return Axes((left, right), (bottom, top) if top > bottom else (bottom, bottom + room))
 
@@ -78,7 +79,7 @@ def finite_values(chart: Chart) -> list[float]:
 def scales(chart: Chart) -> tuple[bool, bool]:
     """Whether a logarithmic scale is of use, and whether it is the better one to begin with."""
     values = finite_values(chart)
-    if not values or min(values) <= 0 or chart.kind in (numbers.SHARE, numbers.BYTES):
+    if not values or min(values) <= 0 or chart.kind in (numbers.SHARE, numbers.BYTES, numbers.COUNT):
         return False, False
     return max(values) / min(values) > 3, max(values) / float(np.median(values)) > 20
 
@@ -110,11 +111,10 @@ def picture(chart: Chart, log: bool, hidden: bool, label: str) -> Markup:
 def _grid(axes: Axes, chart: Chart) -> Iterator[str]:
     """Lines and numbers of the axes."""
     low, high = axes.y
-    for value in numbers.log_ticks(low, high, 6) if axes.log else numbers.ticks(low, high, 5):
+    places = numbers.log_ticks(low, high, 6) if axes.log else numbers.ticks(low, high, 5)
+    for value, shown in zip(places, numbers.tick_texts(places, chart.kind), strict=True):
         y = axes.down(value)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        shown = numbers.shown(value, chart.kind)
-        shown = shown.replace(".0 %", " %") if chart.kind == numbers.SHARE else shown
         yield f'<text class="tick" x="{LEFT - 7}" y="{y:.1f}" dy=".35em" text-anchor="end">{text(shown)}</text>'
     bottom = HEIGHT - BOTTOM
     yield f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>'
