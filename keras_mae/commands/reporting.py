@@ -43,9 +43,6 @@ def _check(values: flags.FlagValues) -> None:
         raise ValueError(f"--output={output} is a folder; type --output={os.path.join(output, 'report.html')}")
     if not output.lower().endswith((".html", ".htm")):
         raise ValueError(f"--output={output} is no page; type --output={os.path.splitext(output)[0]}.html")
-    above = os.path.dirname(os.path.abspath(output))
-    if not os.path.isdir(above):
-        raise ValueError(f"--output={output} lies in {above}, which is no folder; make it first, or name another")
 
 
 def _report(values: flags.FlagValues) -> None:

@@ -34,8 +34,14 @@ _TOGETHER = {
 }
 WAITING = "Time that steps waited for data"  # from zero on
 _FIRST = ("Loss", "Quality of the features", "RankMe")
-_LAST = ("Gradient norm", "Learning rate", "Images a second", "Memory used at most", WAITING)
-_LAST += ("Seconds of the evaluation",)
+_LAST = (
+    "Gradient norm",
+    "Learning rate",
+    "Images a second",
+    "Memory used at most",
+    WAITING,
+    "Seconds of the evaluation",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,7 @@ def comparison(runs: Sequence[RunRecord]) -> tuple[str, str, list[tuple[str, str
     curves = (
         Markup(f'<div class="charts">\n{"".join(views)}\n</div>') if views else tags.note("The runs share no curve.")
     )
-    sections = {
+    sections: dict[str, tuple[str, Sequence[str]]] = {
         "figures": ("Figures", [_figures(runs, labels)]),
         "curves": ("Curves", [*_losses_differ(runs), curves]),
         "settings": ("Settings that differ", [_settings(runs, labels)]),

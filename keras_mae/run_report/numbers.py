@@ -91,4 +91,4 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
             break
     if len(found) > most:
         found = found[:: math.ceil(len(found) / most)]
-    return found if len(found) > 1 else ticks(low, high, min(most, 3))
+    return found if len(found) > 1 else ticks(low, high, 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_mae.run_report import chart_view, charts, measures, numbers, pictures, tags
@@ -10,7 +10,7 @@ from keras_mae.run_report.logs import number
 from keras_mae.run_report.next_commands import commands_of
 from keras_mae.run_report.record import RunRecord
 from keras_mae.run_report.tags import Markup
-from keras_mae.trainers.nearest_recipe import nearest_recipe
+from keras_mae.trainers.nearest_recipe import GIVEN, nearest_recipe
 
 _MOST_CLASSES, _MOST_EPOCHS, _MOST_NAMES = 100, 200, 20  # rows of tables
 
@@ -20,16 +20,15 @@ def one_run(one: RunRecord) -> tuple[str, str, list[tuple[str, str, Markup]]]:
     shown = pictures.Pictures([one])
     views = [chart_view.view(chart) for chart in charts.charts_of([one], [one.name])]
     curves = Markup(f'<div class="charts">\n{"".join(views)}\n</div>') if views else Markup("")
-    sections = {
+    sections: dict[str, tuple[str, Sequence[str]]] = {
         "curves": ("Curves", [curves, events(one), _all_epochs(one)]),
-        "pictures": ("Pictures over the epochs", shown.of_epochs()),
+        "pictures": ("Pictures over the epochs", [*shown.of_epochs(), *map(tags.note, shown.notes)]),
         "results": ("Results", [*measures.results_section(one), *shown.of_group("report"), *_segmented(shown)]),
         "settings": ("Settings", settings(one)),
         "data": ("Data and first weights", data(one)),
         "machine": ("Machine and versions", machine(one)),
         "commands": ("Commands to go on with", [tags.command(*each) for each in commands_of(one)]),
     }
-    sections["pictures"][1].extend(tags.note(said) for said in shown.notes)
     figures = Markup(f'<dl class="figures">\n{_tiles(measures.figures(one))}\n</dl>')
     subtitle = f"<p>{tags.text(f'keras-mae {one.program} of {one.data}; last written {one.written}')}</p>"
     made = [(name, title, tags.section(name, title, *content)) for name, (title, content) in sections.items()]
@@ -62,9 +61,7 @@ def events(one: RunRecord) -> str:
 def _all_epochs(one: RunRecord) -> str:
     """Every number of the log, for those who do not see curves, and to copy."""
     if not one.epochs:
-        return tags.note(
-            "No epoch is logged yet." if one.total_epochs else "This program trains nothing: it has no log."
-        )
+        return tags.note("No epoch is logged yet.") if one.total_epochs else ""  # else it trains nothing
     keys = list(dict.fromkeys(key for epoch in one.epochs for key in epoch))
     every = -(-len(one.epochs) // _MOST_EPOCHS)
     chosen = one.epochs[every - 1 :: every] if every > 1 else one.epochs
@@ -134,10 +131,8 @@ def data(one: RunRecord) -> list[str]:
         table = tags.table(["class", "images"], rows, "Classes", _MOST_CLASSES)
         parts.append(tags.folded(f"{len(counts):,} classes, with their numbers of images", table))
     began = [("first weights", init.get("source")), ("licence of these", init.get("licence"))]
-    given = [(name.rpartition(".")[2], one.settings.get(name)) for name in ("encoder.run", "encoder.init", "run.init")]
-    found = [(name, value) for name, value in began if value] or [
-        (f"--{name}", value) for name, value in given if value
-    ]
+    given = [one.settings.get(name) for name in GIVEN]
+    found = [(name, value) for name, value in began if value] or [("weights of", value) for value in given if value]
     trained = one.total_epochs is not None
     parts.append(tags.pairs(found or ([("first weights", "random ones")] if trained else [])))
     return parts

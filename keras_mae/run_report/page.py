@@ -43,6 +43,7 @@ def write_report(paths: Sequence[str], output: str | None = None) -> list[str]:
     target = output or os.path.join(runs[0].path, PAGE)
     content = comparison(runs) if len(runs) > 1 else one_run(runs[0])
     text = _page(*content)
+    os.makedirs(os.path.dirname(os.path.abspath(target)), exist_ok=True)
     replace_file(target, lambda aside: Path(aside).write_text(text, encoding="utf-8"))
     written, curve = [target], _curve(output, runs[0])
     labels, losses = labels_of(runs), [[epoch.get("loss", float("nan")) for epoch in one.epochs] for one in runs]

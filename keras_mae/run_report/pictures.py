@@ -166,7 +166,7 @@ def _embedded(path: str, room: float) -> tuple[str, str, tuple[int, int]] | None
                 (width, max(1, round(picture.height * width / picture.width))), Image.Resampling.LANCZOS
             )
         buffer = io.BytesIO()
-        small.save(buffer, "JPEG", quality=quality, optimize=True, subsampling=0)
+        small.save(buffer, "JPEG", quality=quality, subsampling=0)  # `optimize` fails for noise
         if buffer.tell() <= room:
             return "jpeg", base64.b64encode(buffer.getvalue()).decode(), small.size
     return None
