@@ -27,6 +27,7 @@ from keras_mae.commands import (
     publishing,
     recipes,
     replaying,
+    reporting,
     searching,
     segmenting,
 )
@@ -61,6 +62,7 @@ COMMANDS: dict[str, Command] = {
     "attention": attention.ATTENTION,
     "reconstruct": pretraining.RECONSTRUCT,
     "replay": replaying.REPLAY,
+    "report": reporting.REPORT,
     "export": exporting.EXPORT,
     "convert": converting.CONVERT,
     "card": publishing.CARD,
@@ -127,7 +129,8 @@ def _run(name: str, command: Command, values: flags.FlagValues) -> int:
     try:
         _check_output(name, values)
         command.check(values)
-        _start_tensorflow()
+        if command.needs_tensorflow:
+            _start_tensorflow()
         command.run(values)
     except (ValueError, OSError, ImportError) as error:
         return _refuse(f"{name}: {_one_line(error)}")

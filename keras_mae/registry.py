@@ -97,5 +97,10 @@ def listed(names: Iterable[str], limit: int = 8) -> str:
     return ", ".join(names[:limit]) + more
 
 
+def with_article(name: str) -> str:
+    """A name after `a` or `an`."""
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
+
+
 def _place(entry: object) -> object:
     return (getattr(entry, "__module__", None), getattr(entry, "__qualname__", id(entry)))

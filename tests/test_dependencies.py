@@ -9,7 +9,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # tests.base
 
 # A module may import its own package and those named here. `trainers` and `export` lie beside `keras_mae` in a
 # checkout and inside it in a wheel; their modules are called keras_mae.trainers... and keras_mae.export... either way.
-BASE = {"_backend", "_compat", "example_seed", "one_writer", "registry", "whole_file"}
+BASE = {"_backend", "_compat", "example_seed", "html_page", "one_writer", "registry", "whole_file"}
 LEAVES = {"layers", "masking", "targets", "losses", "data", "training", "optimizers"}
 PARTS = {"encoders", "decoders"}
 MODELS = BASE | LEAVES | PARTS
@@ -20,6 +20,7 @@ ALLOWED = {
     "_compat": set(),
     "registry": set(),
     "example_seed": {"_backend"},
+    "html_page": set(),
     "one_writer": set(),
     "whole_file": set(),
     "layers": BASE,
@@ -36,8 +37,9 @@ ALLOWED = {
     "trainers": ABOVE_MODELS,
     "export": ABOVE_MODELS,
     "retrieval": ABOVE_MODELS,
+    "run_report": BASE | {"trainers"},
     "demo": ABOVE_MODELS | {"trainers", "export", "retrieval"},
-    "commands": ABOVE_MODELS | {"trainers", "export", "retrieval", "demo"},
+    "commands": ABOVE_MODELS | {"trainers", "export", "retrieval", "run_report", "demo"},
     "cli": {"registry", "trainers", "commands"},
     "__main__": {"cli"},
 }

@@ -107,11 +107,10 @@ def train_head(
         head.stop_training = best.start(done // steps)
         share = f", of which {100 * baseline[MAJORITY]:.1f} % are of the largest class" if MAJORITY in baseline else ""
         _log.info(
-            "%d images of %d %s, %d steps an epoch, %d epochs%s; %s parameters, %s of them trained; peak learning "
+            "%d images of %s, %d steps an epoch, %d epochs%s; %s parameters, %s of them trained; peak learning "
             "rate %.3g; tested on %d images%s",
             source.num_images,
-            len(task.names),
-            task.unit,
+            task.counted,
             steps,
             config.optimizer.epochs,
             f", resumed after {done} of {config.optimizer.epochs * steps} steps" if done else "",

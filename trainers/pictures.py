@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_mae.trainers.reference_loss import Reference
+from keras_mae.trainers.reference import Reference
 from keras_mae.whole_file import replace_file
 
 _PAPER, _INK = (255, 255, 255), (51, 51, 51)
 _LINE, _REFERENCE, _GRID = "#1f77b4", "#d62728", "#e1e1e1"  # of charts
+# of several lines: Petroff, arXiv 2107.02270, table 1, which people with colour blindness tell apart
+_LINES = ("#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#94a4a2", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
+_DASHES = ("-", "--", ":", "-.")
 _GAP, _LINE_HEIGHT = 4, 17
 _font = ImageFont.load_default
 _LEAK = (
@@ -124,22 +129,52 @@ def loss_curve(
     losses: Sequence[float], reference: Reference | None = None, title: str = "pretraining loss (masked patches)"
 ) -> Image.Image:
     """The loss of each epoch as a line, with gaps where it is not finite; the reference as a dashed line."""
+    canvas, axes = _loss_axes(len(losses), title)
+    axes.plot(range(1, len(losses) + 1), _finite(losses), "o-", color=_LINE, **_dots(losses))
+    if reference is not None:
+        axes.axhline(reference.loss, color=_REFERENCE, linestyle="--")
+        text, places = f"{reference.prediction}: {reference.rounded}", (axes.get_yaxis_transform(), "offset points")
+        axes.annotate(text, (1, reference.loss), (0, 3), *places, color=_REFERENCE, ha="right")
+    return _drawn(canvas)
+
+
+def loss_curves(losses: Mapping[str, Sequence[float]], title: str) -> Image.Image:
+    """The losses of several runs, by their names, as lines of different colours and dashes."""
+    canvas, axes = _loss_axes(max(map(len, losses.values())), title)
+    for number, (name, line) in enumerate(losses.items()):
+        look = {"color": _LINES[number % len(_LINES)], "linestyle": _DASHES[number % len(_DASHES)]}
+        axes.plot(range(1, len(line) + 1), _finite(line), marker="o", label=name, **look, **_dots(line))
+    for text in axes.legend().get_texts():
+        text.set_parse_math(False)  # a name may hold $
+    return _drawn(canvas)
+
+
+def _loss_axes(epochs: int, title: str) -> tuple[Any, Any]:
+    """A canvas, and axes for so many epochs on it."""
     from matplotlib import figure, ticker
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure.Figure((6.4, 3.6), layout="constrained"))  # inches, of 100 pixels each
     axes = canvas.figure.add_subplot(title=title, xlabel="epoch", ymargin=0.1)
-    axes.set_xlim(0.5, len(losses) + 0.5)
+    axes.set_xlim(0.5, epochs + 0.5)
     axes.xaxis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     axes.grid(axis="y", color=_GRID)
     axes.spines[["top", "right"]].set_visible(False)
-    finite = [loss if math.isfinite(loss) else math.nan for loss in losses]
-    axes.plot(range(1, len(losses) + 1), finite, "o-", color=_LINE, markersize=4, markevery=max(1, len(losses) // 60))
-    if reference is not None:
-        axes.axhline(reference.loss, color=_REFERENCE, linestyle="--")
-        text, places = f"{reference.prediction}: {reference.rounded}", (axes.get_yaxis_transform(), "offset points")
-        axes.annotate(text, (1, reference.loss), (0, 3), *places, color=_REFERENCE, ha="right")
-    canvas.draw()
+    return canvas, axes
+
+
+def _finite(losses: Sequence[float]) -> list[float]:
+    return [loss if math.isfinite(loss) else math.nan for loss in losses]
+
+
+def _dots(losses: Sequence[float]) -> dict[str, Any]:
+    return {"markersize": 4, "markevery": max(1, len(losses) // 60)}
+
+
+def _drawn(canvas: Any) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # shown as boxes
+        canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 

@@ -122,6 +122,14 @@ def pretrain(
     sample = sample_images(source, image_shape, _COMPARED, config.data.crop_ratio)
     shown, reference = sample[:_SHOWN], reference_loss(model, sample)
 
+<<<<<<< HEAD
+=======
+    tokenizer = getattr(config.target, "tokenizer", None)
+    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source), tokenizer, init))
+    if reference is not None and not resume:
+        on_chief(scope, lambda: folder.note("reference", reference._asdict()))
+
+>>>>>>> report
     batches = TrainingData(
         source,
         image_shape,

@@ -23,6 +23,7 @@ from keras_mae.trainers.strategy import check_batch, make_strategy, on_chief
 from keras_mae.training.uncompiled import uncompiled
 
 _log = logging.getLogger("keras_mae")
+_NAMED = 100  # corrupt images in `config.json`
 
 
 def begin(config: TrainingConfig, data: str, output: str, strategy: str, tpu: str) -> tf.distribute.Strategy:
@@ -104,6 +105,9 @@ def save_finished(
             folder.write_json(run.RESULTS, results)
 
     on_chief(model.distribute_strategy, write)  # a worker that ended earlier would end the chief, too
+    if any(each.names for each in corrupt):  # which `keras-mae report` shows
+        told = [{"summary": each.summary(), "names": sorted(each.names)[:_NAMED]} for each in corrupt if each.names]
+        on_chief(model.distribute_strategy, lambda: folder.note("corrupt", told))
     for each in corrupt:
         if each.names:
             _log.warning(each.summary())

@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.targets import PixelTarget, TokenTarget
-
-
-class Reference(NamedTuple):
-    """The loss of a prediction without detail.
-
-    Attributes:
-        loss: of this prediction.
-        prediction: its name, such as `each patch's mean`.
-    """
-
-    loss: float
-    prediction: str
-
-    @property
-    def rounded(self) -> str:
-        """The loss with two decimals, or two digits if it is small."""
-        return f"{self.loss:.2f}" if self.loss >= 0.1 else f"{self.loss:.2g}"
-
-    def __str__(self) -> str:
-        return f"a loss of {self.rounded} is that of predicting {self.prediction}"
+from keras_mae.trainers.reference import Reference
 
 
 def reference_loss(model: MaskedImageModel, images: np.ndarray) -> Reference | None:

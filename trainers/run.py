@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_mae.one_writer import lock_folder
 from keras_mae.trainers.config import AnyConfig, from_json, to_json
+from keras_mae.trainers.machine import machine, versions
 from keras_mae.trainers.settings import values_of
 from keras_mae.whole_file import replace_file
 
@@ -31,6 +32,7 @@ SEGMENTATIONS = "segmentations"
 TRACKER, WANDB = "tracker.json", "wandb"  # the id of the tracker's run; the files of Weights & Biases
 SEEN = "seen.gz"  # names and labels of the images, to name what has changed
 RECONSTRUCTIONS, LOSS_CURVE, SAVED_MODEL = "reconstructions.png", "loss.png", "saved_model"  # the demo's
+PAGE = "report.html"  # of keras-mae report
 TEST_IMAGES, VECTORS, MAP = "test_digits.npz", "vectors.parquet", "map.html"  # the demo's
 _FILES = (
     CONFIG,
@@ -45,10 +47,16 @@ _FILES = (
     TEST_IMAGES,
     VECTORS,
     MAP,
+<<<<<<< HEAD
     TRACKER,
     STEPS,
 )
 _FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL, WANDB, REPLAY)
+=======
+    PAGE,
+)
+_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL)
+>>>>>>> report
 
 # Settings that may change when a run is resumed; those of the second line change results by round-off
 _FREE = ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps", "tracker")
@@ -112,9 +120,11 @@ class RunFolder:
         if resume:
             self.claim()
             self._check_same(config, data, seen, loaded, init or {})
+            self._add_machine()
             return
         # relative paths in data and settings are those of the directory
         record: dict[str, Any] = {"data": data, "directory": os.getcwd(), "config": to_json(config)}
+        record |= {"machine": [machine()], "versions": [versions()]}
         if loaded is not None:
             record["loaded"] = digest_of(loaded)
         if init is not None:
@@ -137,6 +147,7 @@ class RunFolder:
         if seen is not None:
             self.replace(SEEN, seen.write_images)
 
+<<<<<<< HEAD
     def check_new(self, overwrite: bool) -> None:
         """Raises a ValueError if a run cannot begin here: a file, or a folder that holds something, is in the way."""
         if os.path.exists(self.path) and not os.path.isdir(self.path):
@@ -150,6 +161,19 @@ class RunFolder:
                 f"the output folder {self.path} holds another run; continue it with --resume, discard it with "
                 "--overwrite, or name another folder"
             )
+=======
+    def _add_machine(self) -> None:
+        """Notes the machine and the versions with which a run is resumed, if they are others than before."""
+        record = self._record()
+        for name, now in (("machine", machine()), ("versions", versions())):
+            before = record.get(name) or []
+            if now != (before[-1] if before else None):
+                self.note(name, [*before, now])
+
+    def note(self, name: str, value: Any) -> None:
+        """Adds a fact to `config.json`, or replaces it."""
+        self.write_json(CONFIG, {**self._record(), name: value})
+>>>>>>> report
 
     def config(self) -> tuple[AnyConfig, str]:
         """The run's config, and its data specification.

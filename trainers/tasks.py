@@ -51,6 +51,11 @@ class Task(abc.ABC):
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
 
+    @property
+    def counted(self) -> str:
+        """How many outputs there are, in words: `10 classes`, `1 number`."""
+        return f"{len(self.names)} {self.unit if len(self.names) != 1 else self.unit.removesuffix('s')}"
+
     @abc.abstractmethod
     def head(self, encoder: Encoder, label_smoothing: float, **arguments: Any) -> ImageHead:
         """A new head on an encoder."""

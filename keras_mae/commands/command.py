@@ -21,6 +21,7 @@ class Command:
         required: the flags that must be given.
         check: raises a `ValueError` for what cannot work, before TensorFlow is imported, which takes seconds.
         positional: the flag that a word without `--` is for; None if the command takes flags only.
+        needs_tensorflow: whether TensorFlow is imported before `run` is called.
     """
 
     summary: str
@@ -29,6 +30,7 @@ class Command:
     required: tuple[str, ...] = ()
     check: Callable[[flags.FlagValues], None] = lambda values: None
     positional: str | None = None
+    needs_tensorflow: bool = True
 
 
 def check_output(values: flags.FlagValues) -> None:

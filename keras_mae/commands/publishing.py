@@ -12,6 +12,7 @@ from typing import Any
 from absl import flags
 
 from keras_mae.commands.command import Command
+from keras_mae.registry import with_article
 
 _log = logging.getLogger("keras_mae")
 
@@ -145,6 +146,7 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     from keras_mae.models.masked_image_model import MaskedImageModel
     from keras_mae.models.saved_files import load_model_file
     from keras_mae.trainers import pictures, run
+    from keras_mae.trainers.nearest_recipe import nearest_recipe
     from keras_mae.trainers.trained_model import find_model
 
     home = run.RunFolder(path)
@@ -157,7 +159,9 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     is_classifier = isinstance(model, ImageClassifier)
     kept = model if is_classifier else model.encoder
     if not isinstance(model, (ImageClassifier, MaskedImageModel)):
-        _log.info("no library here has a place for a %s: its encoder is written alone", type(model).__name__)
+        _log.info(
+            "no library here has a place for %s: its encoder is written alone", with_article(type(model).__name__)
+        )
     names = trained.seen.get("label_names") or trained.seen.get("class_names") or ()
     weights = write_weights(kept, folder, licence, names, trained.crop_ratio)
     losses = run_facts.losses_of(home)
@@ -173,7 +177,7 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
         _log.info("the card shows training images, in %s", ", ".join(map(os.path.basename, shown)))
     elif config.program == "pretrain":
         _log.info("%s has no pictures: the card has none; keras-mae reconstruct --run=%s draws them", path, path)
-    recipe, settings = run_facts.nearest_recipe(config)
+    recipe, differing = nearest_recipe(config)
     card = ModelCard(
         name=name,
         summary=_summary(config.program, model, weights.model, best),
@@ -182,7 +186,7 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
         origin=origin,
         data=run_facts.data_of(home, model.encoder),
         recipe=run_facts.recipe_of(config, recipe, losses),
-        command=run_facts.command_of(config, recipe, settings),
+        command=run_facts.command_of(config, recipe, [one.typed for one in differing]),
         quality=quality,
         curve=CURVE if losses else None,
         pictures=[os.path.basename(picture) for picture in shown],
@@ -237,7 +241,7 @@ def _summary(program: str, model: Any, kept: Any, best: bool) -> str:
         f"a Vision Transformer, {encoder.num_layers} blocks deep and {encoder.hidden_dim} wide, with "
         f"{encoder.num_heads} heads and patches of {height} x {width} pixels ({encoder.count_params():,} parameters)"
         if hasattr(encoder, "num_heads")
-        else f"a {type(encoder).__name__} ({encoder.count_params():,} parameters)"
+        else f"{with_article(type(encoder).__name__)} ({encoder.count_params():,} parameters)"
     )
     if program == "pretrain":
         kind = {"MaskedAutoencoder": "a masked autoencoder (MAE)"}.get(type(model).__name__, type(model).__name__)

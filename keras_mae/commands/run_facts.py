@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_mae.checkpoints.known_files import licence_of
-from keras_mae.trainers import recipes
-from keras_mae.trainers.config import CONFIGS
+from keras_mae.trainers.nearest_recipe import GIVEN
 from keras_mae.trainers.run import BEST, CONFIG, LOG, PICTURES, RECONSTRUCTIONS, RESULTS, RunFolder, digest_of
-from keras_mae.trainers.settings import Config, short_names, values_of
+from keras_mae.trainers.settings import Config, values_of
 from keras_mae.trainers.trained_model import find_model, is_ours
 
 # What a run's results measure, its name on a card, and whether it is shown in percent
@@ -27,7 +26,6 @@ _MEASURES = {
     "rmse": ("RMSE", False),
     "normalised_rmse": ("RMSE, in shares of the labels' standard deviations", True),
 }
-_GIVEN = ("encoder.run", "encoder.init", "run.init")  # settings with a flag of their own
 
 
 def licence_of_run(path: str) -> tuple[str | None, str | None]:
@@ -54,7 +52,7 @@ def licence_of_run(path: str) -> tuple[str | None, str | None]:
 
 def _first_weights(config: Config) -> str | None:
     """The setting that names the weights that a run began with."""
-    return next((str(value) for name, value in values_of(config).items() if name in _GIVEN and value), None)
+    return next((str(value) for name, value in values_of(config).items() if name in GIVEN and value), None)
 
 
 def _record(folder: RunFolder) -> dict[str, Any]:
@@ -93,35 +91,11 @@ def data_of(folder: RunFolder, encoder: Any) -> dict[str, str]:
     }
 
 
-def nearest_recipe(config: Config) -> tuple[str | None, list[str]]:
-    """The recipe of a config's program that it differs least from, and the settings that differ, as `--set` takes them.
-
-    Without a recipe, as for kNN, the settings that differ from the defaults.
-    """
-    own = values_of(config)
-    typed = dict(zip(own, short_names(config), strict=True))
-
-    def differing(other: Config) -> list[str]:
-        theirs = values_of(other)
-        return [
-            f"{typed[name]}={_typed(value)}"
-            for name, value in own.items()
-            if name not in _GIVEN and (name not in theirs or theirs[name] != value)
-        ]
-
-    names = recipes.by_program().get(config.program, [])
-    if not names:
-        return None, differing(CONFIGS[config.program]())
-    found = {name: differing(recipes.load(name)) for name in names}
-    best = min(found, key=lambda name: len(found[name]))
-    return best, found[best]
-
-
 def command_of(config: Config, recipe: str | None, settings: Sequence[str]) -> str:
     """The line that trains with this config; paths of data and runs are left to the reader."""
     words = ["keras-mae", config.program, "--data=DATA", "--output=RUN"]
     for name, value in values_of(config).items():
-        if name in _GIVEN and value is not None:
+        if name in GIVEN and value is not None:
             words.append(f"--{name.rpartition('.')[2]}={shlex.quote(shown_path(value) or '')}")
     words += [f"--recipe={recipe}"] if recipe else []
     return " ".join([*words, *(f"--set {shlex.quote(setting)}" for setting in settings)])
@@ -230,8 +204,3 @@ def _rows_of_demo(results: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _rounded(values: Sequence[float]) -> str:
     return "(" + ", ".join(f"{value:.4g}" for value in values) + ")"
-
-
-def _typed(value: Any) -> str:
-    """A setting's value as `--set` reads it."""
-    return value if isinstance(value, str) else repr(value).replace(" ", "")

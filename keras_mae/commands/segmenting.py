@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from absl import flags
@@ -37,9 +38,25 @@ def _check(values: flags.FlagValues) -> None:
     from keras_mae.trainers.checks import check_together
 
     check_output(values)
+    _check_pairs(values.data)
     config = config_of(values, _PROGRAM)
     check_together(config)
     check_init(values, config.encoder.init)
+
+
+def _check_pairs(data: str) -> None:
+    """Refuses a folder, or two, without `pairs:`: a folder of images alone has no masks."""
+    images, comma, masks = data.partition(",")
+    if not os.path.isdir(images):
+        return
+    if not comma:
+        inside = [os.path.join(images, name) for name in ("images", "masks")]
+        images, masks = inside if all(map(os.path.isdir, inside)) else (images, "MASKS")
+    where = ", where MASKS is the folder of the masks" if masks == "MASKS" else ""
+    raise ValueError(
+        f"images with masks in folders are given as pairs:IMAGES,MASKS; got {data!r}; type "
+        f"--data=pairs:{images},{masks}{where}"
+    )
 
 
 def _segment(values: flags.FlagValues) -> None:

@@ -13,6 +13,7 @@ from keras_mae.layers.geometry import AttachedLayer, Geometry
 from keras_mae.layers.slots import Slot
 from keras_mae.layers.transformer_block import WithBlocks
 from keras_mae.masking import Mask
+from keras_mae.registry import with_article
 
 
 class Decoder(WithBlocks, AttachedLayer):
@@ -52,7 +53,9 @@ class Decoder(WithBlocks, AttachedLayer):
 
     def slots(self) -> Iterator[Slot]:
         """Every weight with its name and layout in PyTorch's checkpoints; a ValueError if no format has the decoder."""
-        raise ValueError(f"no published format has a place for a {type(self).__name__}: save the encoder alone")
+        raise ValueError(
+            f"no published format has a place for {with_article(type(self).__name__)}: save the encoder alone"
+        )
 
     def get_build_config(self) -> dict[str, Any] | None:
         return {"geometry": dataclasses.asdict(self.geometry)} if self.built else None

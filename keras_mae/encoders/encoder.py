@@ -18,6 +18,7 @@ from keras_mae.layers.patches import check_sizes, patch_grid
 from keras_mae.layers.pixel_normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_mae.layers.slots import Slot
 from keras_mae.layers.transformer_block import WithBlocks
+from keras_mae.registry import with_article
 from keras_mae.training import ImageModel
 
 AnyEncoder = TypeVar("AnyEncoder", bound="Encoder")
@@ -172,7 +173,9 @@ class Encoder(WithBlocks, ImageModel):
 
     def slots(self) -> Iterator[Slot]:
         """Every weight with its name and layout in PyTorch's checkpoints; a ValueError if no format has the encoder."""
-        raise ValueError(f"no published format has a place for a {type(self).__name__}: save it with model.save(...)")
+        raise ValueError(
+            f"no published format has a place for {with_article(type(self).__name__)}: save it with model.save(...)"
+        )
 
     def features(
         self,

@@ -14,6 +14,7 @@ from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.slots import Slot
 from keras_mae.models.example_weights import check_weights, not_negative, weigh
 from keras_mae.models.labels import finite_rows
+from keras_mae.registry import with_article
 from keras_mae.training import DataFault, GlobalBatchModel
 from keras_mae.training.label_shapes import examples_like, without_invalid
 from keras_mae.training.objectives import Objectives
@@ -304,7 +305,8 @@ class ImageHead(GlobalBatchModel):
     def slots(self) -> Iterator[Slot]:
         """Every weight with its name in PyTorch's checkpoints; a ValueError for heads that no format has."""
         raise ValueError(
-            f"no published format has a place for a {type(self).__name__}: save it with model.save(...), or its encoder"
+            f"no published format has a place for {with_article(type(self).__name__)}: save it with model.save(...), "
+            "or its encoder"
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -7,25 +7,27 @@ import dataclasses
 import html
 from collections.abc import Sequence
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #222; --dim: #666; --line: #ddd; --paper: #fff; --box: #f3f3f3 }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --dim: #a0a0a0; --line: #3a3a3a; --paper: #161616;
-  --box: #242424 } }
+from keras_mae.html_page import PALETTE, policy_of
+
+_STYLE = (
+    PALETTE
+    + """
 body { margin: 0 auto; max-width: 1200px; padding: 16px; font: 15px/1.45 system-ui, sans-serif; color: var(--ink);
   background: var(--paper) }
 h1 { font-size: 1.4em; margin: 0 0 .3em } h2 { font-size: 1em; margin: 0 0 .6em; overflow-wrap: anywhere }
-p { color: var(--dim); margin: 0 0 1em; overflow-wrap: anywhere }
+p { color: var(--quiet); margin: 0 0 1em; overflow-wrap: anywhere }
 section { border-top: 1px solid var(--line); padding: 14px 0 }
 ul { list-style: none; margin: 0; padding: 0; display: grid; gap: 12px;
   grid-template-columns: repeat(auto-fill, minmax(96px, 1fr)) }
-img, .none { width: 100%; aspect-ratio: 1; display: block; border-radius: 4px; background: var(--box) }
-.none { display: flex; align-items: center; justify-content: center; color: var(--dim); font-size: 12px }
-.first img, .first .none { outline: 3px solid #3b82f6; outline-offset: 1px }
+img, .none { width: 100%; aspect-ratio: 1; display: block; border-radius: 4px; background: var(--surface) }
+.none { display: flex; align-items: center; justify-content: center; color: var(--quiet); font-size: 12px }
+.first img, .first .none { outline: 3px solid var(--accent); outline-offset: 1px }
 b, span { display: block; font-size: 12px; line-height: 1.35; overflow-wrap: anywhere }
-b { font-weight: 600; margin-top: 4px } span { color: var(--dim) }
+b { font-weight: 600; margin-top: 4px } span { color: var(--quiet) }
 """
+)
 # Nothing is fetched, and no script runs, whatever a name of an image contains
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_POLICY = policy_of(_STYLE, None, "data:")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -229,5 +229,5 @@ def test_files(model, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "segmenter.keras")
     np.testing.assert_array_equal(loaded(IMAGES), model(IMAGES))
     assert loaded.evaluate(IMAGES, LABELS, verbose=0) == pytest.approx(model.evaluate(IMAGES, LABELS, verbose=0))
-    with pytest.raises(ValueError, match="no published format has a place for a ImageSegmenter"):
+    with pytest.raises(ValueError, match="no published format has a place for an ImageSegmenter"):
         next(iter(model.slots()))

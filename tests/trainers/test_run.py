@@ -44,6 +44,8 @@ def test_a_new_folder_an_empty_one_and_one_in_new_folders(tmp_path):
         assert os.listdir(folder.path) == ["config.json"]
         assert folder.config() == (CONFIG, "digits")
     record = json.loads((tmp_path / "new" / "config.json").read_text())
+    assert [set(one) for one in record.pop("machine")] == [{"system", "processor", "cores", "memory", "gpus"}]
+    assert [set(one) for one in record.pop("versions")] == [{"keras_mae", "Python", "TensorFlow", "Keras", "NumPy"}]
     assert record == {"data": "digits", "directory": os.getcwd(), "config": json.loads(json.dumps(to_json(CONFIG)))}
 
 
