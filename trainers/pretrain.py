@@ -178,7 +178,10 @@ def pretrain(
     if config.run.hours is not None:
         extra.append(budget.Punctuality(config.run.hours, config.optimizer.epochs, used))
     measured = [] if monitor is None else [monitor]
-    train(model, config, batches, folder, steps, [batches.corrupt], resume, extra, measured, announce)
+    train(
+        model, config, batches, folder, steps, [batches.corrupt], resume,
+        extra=extra, everywhere=measured, on_start=announce,
+    )  # fmt: skip
     losses = getattr(getattr(model, "history", None), "history", {}).get("loss")
     if losses:
         _log.info("loss %.4f in the last epoch%s", losses[-1], "" if reference is None else f"; {reference}")

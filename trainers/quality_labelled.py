@@ -45,7 +45,7 @@ class LabelledQuality:
         self.names = [f"{name}{_ENDING[labelled.task]}" for name in ("knn", "ridge")]
         sources = (labelled.train, labelled.validation)
         self.encoded = sum(each.num_images for each in sources)
-        self.corrupt = [CorruptImages(each) for each in sources]
+        self.corrupt = [CorruptImages(each, tolerated=1.0) for each in sources]
         together = encoded_beside_training(encoder)
         self._features = Features(encoder)
         self._batches = [

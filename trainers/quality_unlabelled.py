@@ -38,7 +38,7 @@ class UnlabelledQuality:
 
     def __init__(self, encoder: Encoder, source: Source, data: CroppedData) -> None:
         self._encoder, self._number = encoder, source.num_images
-        self.encoded, self.corrupt = 3 * source.num_images, [CorruptImages(source)]
+        self.encoded, self.corrupt = 3 * source.num_images, [CorruptImages(source, tolerated=1.0)]
         together, shape = min(encoded_beside_training(encoder), source.num_images), encoder.image_shape
         jitter = getattr(data, "jitter", 0.0)
         views = Augmentation(data.crop_scale or CroppedData.crop_scale, data.flip, data.crop_ratio, jitter)

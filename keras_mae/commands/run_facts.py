@@ -23,6 +23,14 @@ _MEASURES = {
     "mean_iou": ("mean IoU", True),
     "pixel_accuracy": ("pixel accuracy", True),
     "auc": ("mean AUC", False),
+    "knn": ("kNN top-1", True),
+    "ridge": ("ridge probe top-1", True),
+    "knn_auc": ("kNN mean AUC", False),
+    "ridge_auc": ("ridge probe mean AUC", False),
+    "knn_r2": ("kNN R^2", False),
+    "ridge_r2": ("ridge probe R^2", False),
+    "consistency": ("two crops of an image are nearest neighbours", True),
+    "rankme": ("RankMe", False),
     "rmse": ("RMSE", False),
     "normalised_rmse": ("RMSE, in shares of the labels' standard deviations", True),
 }
@@ -139,7 +147,12 @@ def quality_of(folder: RunFolder, others: Sequence[str]) -> list[tuple[str, str]
     Raises:
         ValueError: if another folder has no results, or measures another encoder.
     """
-    rows = _rows(folder, os.path.isfile(folder / BEST)) if os.path.isfile(folder / RESULTS) else []
+    rows = []
+    if os.path.isfile(folder / RESULTS):
+        of_best = os.path.isfile(folder / BEST)
+        rows = _rows(folder, of_best)
+        if of_best and folder.config()[0].program == "pretrain":  # its encoder.keras is that of the last epoch
+            rows = [*_rows(folder), *rows]
     for path in others:
         other = RunFolder(path)
         config, _ = other.config()
@@ -167,11 +180,16 @@ def _rows(folder: RunFolder, of_best: bool = False) -> list[tuple[str, str]]:
         results = json.load(file)
     if "program" not in results:  # the demo's
         return _rows_of_demo(results)
-    _, data = folder.config()
-    where = f"{results['program']}, {results.get('validation_images')} images of `{shown_data(data)}`"
+    config, data = folder.config()
+    data = getattr(getattr(config, "evaluation", None), "labelled_data", None) or data
+    images = results.get("validation_images", results.get("compared_images"))
+    where = f"{results['program']}, {images} images of `{shown_data(data)}`"
     best = results.get("best") if of_best else None
     measured = {name: (best or results)[name] for name in _MEASURES if name in (best or results)}
-    chosen = f", the best of {results.get('epochs')} epochs on these images" if best else ""
+    number = results.get("evaluations", results.get("epochs"))
+    chosen = f", the best of {number} epochs on these images" if best else ""
+    if results["program"] == "pretrain" and not best:
+        chosen = ", the last epoch"
     rows = []
     for name, value in measured.items():
         said, in_percent = _MEASURES[name]

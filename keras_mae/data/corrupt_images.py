@@ -42,10 +42,11 @@ class CorruptImages:
 
     Args:
         source: the images.
+        tolerated: the share of them that `check` lets pass; 1 for all.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, tolerated: float = _TOLERATED) -> None:
+        self._source, self._tolerated = source, tolerated
         self._found: dict[int, tuple[Fault, str]] = {}
         self._seen: set[int] = set()
         with tf.init_scope(), tf.device("CPU"):
@@ -81,8 +82,8 @@ class CorruptImages:
         return {index: name for index, (_, name) in self._found.items()}
 
     def check(self) -> None:
-        """Raises ValueError if more than 1 % of all images were skipped."""
-        if len(self.names) > _TOLERATED * self._source.num_images:
+        """Raises ValueError if more images were skipped than are tolerated, by default 1 % of all."""
+        if len(self.names) > self._tolerated * self._source.num_images:
             beginning = f"{len(self._found)} of {self._source.num_images} images"
             faults = self._by_fault()
             if len(faults) == 1:
@@ -93,7 +94,9 @@ class CorruptImages:
                 shown = "; ".join(
                     f"{len(names)} {fault.of(len(names))}: {_some(names)}" for fault, names in faults.items()
                 )
-            raise ValueError(f"{beginning} {what}, more than the tolerated 1 %: {shown}; remove or repair them")
+            raise ValueError(
+                f"{beginning} {what}, more than the tolerated {100 * self._tolerated:g} %: {shown}; remove or repair them"
+            )
 
     def summary(self) -> str:
         """Returns one line with the count."""

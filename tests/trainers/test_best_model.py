@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from keras_mae.trainers.best_model import BestModel
+from keras_mae.trainers.best_model import BestModel, Measure
 from keras_mae.trainers.tasks import Numbers, SeveralLabels
 
 
@@ -115,3 +115,27 @@ def test_a_resumed_run_ends_as_a_whole_one(tmp_path, resumed_after):
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"epo')
     resumed, _, _ = run(tmp_path, accuracies, 3, resumed_after, losses)
     assert (resumed.epoch, resumed.result["top1"]) == (whole.epoch, whole.result["top1"])
+
+
+NOW_AND_THEN = Measure("knn", "knn", of_validation=False)
+
+
+@pytest.mark.parametrize("resumed_after", range(8))
+def test_epochs_without_the_measure_are_passed_over(tmp_path, resumed_after):
+    """Evaluated after epochs 2, 4, 6 and 7, of which 4 is the best; patience counts evaluations."""
+    lines = [{"epoch": epoch, "loss": 1 / epoch} for epoch in range(1, 9)]
+    for epoch, knn in {2: 0.4, 4: 0.9, 6: NAN, 7: 0.9}.items():
+        lines[epoch - 1]["knn"] = knn
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[: resumed_after + 1]))
+    saved, epoch, last, model = [], 0, resumed_after, Model()
+    best = BestModel(lambda: saved.append(epoch), str(tmp_path / "log.jsonl"), 2, NOW_AND_THEN)
+    best.set_model(model)
+    stopped = best.start(resumed_after)
+    for epoch in range(resumed_after + 1, 9):
+        if stopped or model.stop_training:
+            break
+        last = epoch
+        best.on_epoch_end(epoch - 1, lines[epoch - 1])
+    assert (best.epoch, best.result["knn"]) == (4, 0.9)
+    assert saved == [number for number in (2, 4) if number > resumed_after]
+    assert (stopped or model.stop_training) and last == 7  # the second evaluation after the best one
