@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from keras_mae.encoders.presets import PRESETS
 from keras_mae.trainers.auto_facts import Facts, memory_of_run, seconds_of_run
+from keras_mae.trainers.auto_sizes import SIZES, Size
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.encoder_parts import ViT
 from keras_mae.trainers.settings import names_in, replaced, short_names, values_of
@@ -27,39 +28,6 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 200, 2000  # the guidance of LightlyTrain for les
 _FEWER = ((10_000_000, 5), (100_000, 100))  # its fewest epochs for more images than these
 _SMALLEST_BATCH = 16  # mae_digits has 25
 _OF_THE_PAPER = 1_000_000  # images from which on the paper's schedule of 800 epochs was run
-
-
-class Size(NamedTuple):
-    """An encoder and its decoder.
-
-    Attributes:
-        preset: its name; the layers may be fewer.
-        width, layers, heads: of the encoder.
-        decoder: width, layers and heads.
-        peak: learning rate after warm-up; None for the paper's, by the batch.
-        patches: in all images together, from which on this size is taken.
-        source: the run that has shown it, for people.
-    """
-
-    preset: str
-    width: int
-    layers: int
-    heads: int
-    decoder: tuple[int, int, int]
-    peak: float | None
-    patches: float
-    source: str
-
-
-# The set of images is counted in patches: digits are 4,000 x 49 = 0.2 million, Imagenette 9,469 x 196 = 1.9 million,
-# ImageNet 1.28 million x 196 = 251 million. A size without a run of its own lies midway between those that have one.
-SIZES = (
-    Size("vit_tiny_patch16", 128, 3, 2, (64, 1, 2), 1e-3, 0, "measured: recipe mae_digits, 4,000 images"),
-    Size("vit_tiny_patch16", 192, 6, 3, (96, 2, 3), 7.5e-4, 6e5, "recipe mae_small_images"),
-    Size("vit_tiny_patch16", 192, 12, 3, (96, 2, 3), 7.5e-4, 1.2e6, "between mae_small_images and ViT-S"),
-    Size("vit_small_patch16", 384, 12, 6, (384, 4, 6), 5e-4, 1.9e6, "published: Imagenette, 9,469 images of 224 px"),
-    Size("vit_base_patch16", 768, 12, 12, (512, 8, 16), None, 2e8, "published: arXiv 2111.06377, ImageNet"),
-)
 
 
 class Reason(NamedTuple):
@@ -189,7 +157,9 @@ def _sizes(choices: _Choices, facts: Facts) -> list[Size]:
     width = encoder.hidden_dim or preset["hidden_dim"]
     near = max((size for size in SIZES if size.width <= width), key=lambda size: size.width, default=SIZES[0])
     heads = encoder.num_heads or (preset["num_heads"] if width == preset["hidden_dim"] else max(1, width // 64))
-    return [near._replace(preset=encoder.preset, width=width, layers=preset["num_layers"], heads=heads)]
+    name = encoder.preset if "encoder.preset" in choices.given else near.preset
+    source = "follows from the size that is given"
+    return [near._replace(preset=name, width=width, layers=preset["num_layers"], heads=heads, source=source)]
 
 
 def _take_size(choices: _Choices, size: Size, smaller_than: Size) -> None:
@@ -198,7 +168,7 @@ def _take_size(choices: _Choices, size: Size, smaller_than: Size) -> None:
         why += f"; {smaller_than.width} x {smaller_than.layers} would take too long here"
     choices.take(why, preset=size.preset, **_sizes_of("encoder", size.width, size.layers, size.heads))
     if choices.config.decoder is not None:
-        choices.take("of the same run", **_sizes_of("decoder", *size.decoder))
+        choices.take("goes with this encoder", **_sizes_of("decoder", *size.decoder))
 
 
 def _sizes_of(part: str, width: int, layers: int, heads: int) -> dict[str, int]:

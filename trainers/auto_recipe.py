@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -110,11 +111,13 @@ def lines_of(chosen: Chosen, facts: Facts) -> list[str]:
     memory, seconds = memory_of_run(chosen.config, facts), seconds_of_run(chosen.config, facts)
     if memory is not None and seconds is not None:
         lines.append(
-            f"  about {memory / 1e9:.1f} GB of memory and {_time(seconds)}, by the speed of a matrix product here; "
-            "--set key=value replaces a choice"
+            f"  about {memory / 1e9:.1f} GB of memory in all and {_time(seconds)}, by the speed of a matrix product "
+            "here; --set key=value replaces a choice"
         )
     return lines
 
 
 def _time(seconds: float) -> str:
-    return f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{max(seconds / 60, 1):.0f} minutes"
+    return (
+        f"{seconds / 3600:.1f} hours" if seconds >= 5400 else f"{math.ceil(seconds / 60 + 1)} minutes"
+    )  # it starts, too

@@ -124,7 +124,8 @@ def _measured(model: GlobalBatchModel, data: TrainingData, seconds: float) -> Sp
     clock = _Clock(min(_LONGEST, _SHARE * seconds))
     with storage_errors():
         batches = distributed(strategy, data.batch_size, lambda hosts, host: data.at(0, hosts, host))
-        model.fit(batches, steps_per_epoch=2**31 - 1, verbose=0, callbacks=[clock, StopOnSkippedSteps(None)])
+        callbacks = [clock, StopOnSkippedSteps(None)]
+        model.fit(batches, steps_per_epoch=2**31 - 1, shuffle=False, verbose=0, callbacks=callbacks)
     model.stop_training = False
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
