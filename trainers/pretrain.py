@@ -122,14 +122,6 @@ def pretrain(
     sample = sample_images(source, image_shape, _COMPARED, config.data.crop_ratio)
     shown, reference = sample[:_SHOWN], reference_loss(model, sample)
 
-<<<<<<< HEAD
-=======
-    tokenizer = getattr(config.target, "tokenizer", None)
-    on_chief(scope, lambda: folder.start(config, data, resume, overwrite, Seen(source), tokenizer, init))
-    if reference is not None and not resume:
-        on_chief(scope, lambda: folder.note("reference", reference._asdict()))
-
->>>>>>> report
     batches = TrainingData(
         source,
         image_shape,
@@ -149,6 +141,8 @@ def pretrain(
     monitor = make_monitor(model, config, data, source, steps, folder)
     seen = Seen(source, *([] if monitor is None else monitor.named_sources))
     on_chief(scope, lambda: folder.start(config, data, resume, overwrite, seen, tokenizer, init))
+    if reference is not None and not resume:
+        on_chief(scope, lambda: folder.note("reference", reference._asdict()))
 
     def announce(done: int) -> None:
         replicas = scope.num_replicas_in_sync

@@ -47,16 +47,11 @@ _FILES = (
     TEST_IMAGES,
     VECTORS,
     MAP,
-<<<<<<< HEAD
     TRACKER,
     STEPS,
-)
-_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL, WANDB, REPLAY)
-=======
     PAGE,
 )
-_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL)
->>>>>>> report
+_FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MODEL, WANDB, REPLAY)
 
 # Settings that may change when a run is resumed; those of the second line change results by round-off
 _FREE = ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps", "tracker")
@@ -147,7 +142,6 @@ class RunFolder:
         if seen is not None:
             self.replace(SEEN, seen.write_images)
 
-<<<<<<< HEAD
     def check_new(self, overwrite: bool) -> None:
         """Raises a ValueError if a run cannot begin here: a file, or a folder that holds something, is in the way."""
         if os.path.exists(self.path) and not os.path.isdir(self.path):
@@ -161,7 +155,7 @@ class RunFolder:
                 f"the output folder {self.path} holds another run; continue it with --resume, discard it with "
                 "--overwrite, or name another folder"
             )
-=======
+
     def _add_machine(self) -> None:
         """Notes the machine and the versions with which a run is resumed, if they are others than before."""
         record = self._record()
@@ -173,7 +167,6 @@ class RunFolder:
     def note(self, name: str, value: Any) -> None:
         """Adds a fact to `config.json`, or replaces it."""
         self.write_json(CONFIG, {**self._record(), name: value})
->>>>>>> report
 
     def config(self) -> tuple[AnyConfig, str]:
         """The run's config, and its data specification.
