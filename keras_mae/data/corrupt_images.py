@@ -95,7 +95,8 @@ class CorruptImages:
                     f"{len(names)} {fault.of(len(names))}: {_some(names)}" for fault, names in faults.items()
                 )
             raise ValueError(
-                f"{beginning} {what}, more than the tolerated {100 * self._tolerated:g} %: {shown}; remove or repair them"
+                f"{beginning} {what}, more than the tolerated {100 * self._tolerated:g} %: {shown}; remove or repair "
+                "them"
             )
 
     def summary(self) -> str:
