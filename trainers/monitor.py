@@ -25,7 +25,9 @@ from keras_mae.trainers.quality_unlabelled import UnlabelledQuality
 from keras_mae.trainers.strategy import any_worker, is_chief, on_chief
 
 _log = logging.getLogger("keras_mae")
-_WITHOUT_LABELS = ("consistency", "rankme")
+# The first is the default: in three runs of digits its rank correlation with kNN was 0.98 and 0.79 over the epochs of a
+# good and a poor one (consistency: 0.95 and 0.84), and it has less noise: late in the good run 0.93 (0.85)
+_WITHOUT_LABELS = ("rankme", "consistency")
 # How a measure is called, and whether it is shown in percent
 SHOWN = {
     "knn": ("kNN", True),
@@ -238,7 +240,7 @@ def make_monitor(
         qualities.append(LabelledQuality(model.encoder, labelled, config.data.crop_ratio))
     if compared is not None:
         qualities.append(UnlabelledQuality(model.encoder, compared, config.data))
-    chosen = own.monitor or ("knn" if labelled is not None else "consistency")
+    chosen = own.monitor or ("knn" if labelled is not None else _WITHOUT_LABELS[0])
     key = next(name for quality in qualities for name in quality.names if name.partition("_")[0] == chosen)
     named = [] if labelled is None or own.labelled_data is None else [labelled.train, labelled.validation]
     return Monitor(model, qualities, every, epochs, folder, key, own.stop_after, named)

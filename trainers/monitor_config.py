@@ -29,8 +29,8 @@ class Evaluation:
         task: what the labels are: `classes`, of which an image has one, `labels`, of which it may have several, each 0
             or 1, or `numbers`.
         monitor: measure that `best.keras` has the best of: `knn` (nearest neighbours) or `ridge` (a linear probe) with
-            labels, `consistency` (two crops of an image are nearest neighbours) or `rankme` (the effective rank)
-            without; None for `knn` with labels, and for `consistency` without.
+            labels, `rankme` (the effective rank) or `consistency` (two crops of an image are nearest neighbours)
+            without; None for `knn` with labels, and for `rankme` without.
         stop_after: evaluations without a better one after which the run ends; None for a run of all epochs.
     """
 
@@ -41,7 +41,7 @@ class Evaluation:
     image_column: str | None = None
     label_columns: str | None = None
     task: Task = "classes"
-    monitor: Literal["knn", "ridge", "consistency", "rankme"] | None = None
+    monitor: Literal["knn", "ridge", "rankme", "consistency"] | None = None
     stop_after: Count | None = None
 
     @property

@@ -163,6 +163,9 @@ def test_a_run_too_short_for_an_evaluation_reads_nothing(arrays, monkeypatch, ca
     for settings in ([], ["evaluate_every=0"], ["evaluate_every=4"], ["evaluation_images=20"]):
         assert make_monitor(mae, changed(CONFIG, settings), arrays, source, 2, folder) is None
     assert not caplog.records
+    monkeypatch.setattr(module, "labelled_subset", lambda *_: None)
+    monitor = make_monitor(mae, changed(CONFIG, ["evaluate_every=3"]), arrays, source, 2, folder)
+    assert monitor.described().endswith("and two crops of each; best.keras is the best by RankMe")
     assert make_monitor(mae, changed(CONFIG, ["monitor=consistency"]), arrays, source, 2, folder) is None
     (record,) = caplog.records
     assert record.getMessage().startswith("nothing is evaluated while training: an evaluation costs as much as ")
