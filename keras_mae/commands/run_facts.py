@@ -36,6 +36,7 @@ _MEASURES = {
     "normalised_rmse": ("RMSE, in shares of the labels' standard deviations", True),
 }
 _GIVEN = ("encoder.run", "encoder.init", "run.init")  # settings with a flag of their own
+_OF_MEASURES = ("evaluation.labelled_data", "evaluation.labels")  # paths that no weight depends on
 
 
 def licence_of_run(path: str) -> tuple[str | None, str | None]:
@@ -114,7 +115,7 @@ def nearest_recipe(config: Config) -> tuple[str | None, list[str]]:
         return [
             f"{typed[name]}={_typed(value)}"
             for name, value in own.items()
-            if name not in _GIVEN and (name not in theirs or theirs[name] != value)
+            if name not in (*_GIVEN, *_OF_MEASURES) and (name not in theirs or theirs[name] != value)
         ]
 
     names = recipes.by_program().get(config.program, [])
