@@ -22,7 +22,6 @@ from keras_mae.trainers.loop import train
 from keras_mae.trainers.monitor import make_monitor
 from keras_mae.trainers.programs import begin, compile_model, save_finished, steps_per_epoch
 from keras_mae.trainers.reference_loss import reference_loss
-from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import on_chief
 from keras_mae.trainers.trained_model import find_model, is_ours, say_other_depth
 
@@ -60,7 +59,6 @@ def pretrain(
     strategy: str = "auto",
     tpu: str = "local",
     data_service: str | None = None,
-    labelled_data: str | None = None,
 ) -> MaskedImageModel:
     """Trains a masked autoencoder or a SimMIM, from fresh weights or from those of `config.run.init`.
 
@@ -74,8 +72,6 @@ def pretrain(
         overwrite: discard the run that is there.
         strategy, tpu: the devices to train on, see `make_strategy`.
         data_service: None, or the address of a tf.data service that prepares the images, such as `grpc://host:5050`.
-        labelled_data: None, or a data specification of images with labels, by which features are measured while
-            training: the setting of the same name.
 
     Returns:
         The trained model, after the last epoch. `best.keras` is the model of the best epoch that was evaluated, and
@@ -87,8 +83,6 @@ def pretrain(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
-    if labelled_data is not None:
-        config = replaced(config, labelled_data=labelled_data)
     scope = begin(config, data, output, strategy, tpu)
     folder = run.RunFolder(output)
     source, image_shape = open_source(data, decoding=config.data.decoding()), config.encoder.image_shape

@@ -240,4 +240,4 @@ def test_another_choice_of_labels_is_no_resumption(measured, labelled, tmp_path,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"evaluation.labelled_data: None there, 'npz:other.npz' now"):
         np.savez("other.npz", images=random_images(40, (16, 16, 3)), labels=np.arange(40) % 2)
-        pretrain(MEASURED, labelled, measured[0].path, resume=True, labelled_data="npz:other.npz")
+        pretrain(changed(MEASURED, ["labelled_data=npz:other.npz"]), labelled, measured[0].path, resume=True)
