@@ -100,7 +100,7 @@ class Monitor(keras.callbacks.Callback):
     def start(self, epochs: int) -> bool:
         """Reads the first `epochs` epochs from the log; returns whether the run had stopped there."""
         records = [record for record in self._records() if record["epoch"] <= epochs]
-        self._before = sum(record["seconds"] for record in records)
+        self._before = sum(record.get("seconds", 0.0) for record in records)
         self._spent = sum(record.get("evaluation_seconds", 0.0) for record in records)
         self._begin = time.perf_counter()
         return self._best.start(epochs)
@@ -251,7 +251,7 @@ def _say_none(asked: bool, images: float, model: MaskedImageModel, epoch: int) -
     if asked:
         cost = cost_in_epochs(model, int(images), epoch)
         _log.warning(
-            "nothing is evaluated while training: an evaluation costs as much as %.2g epochs, more than 3 %% of the "
-            "run; --set evaluate_every=1 does it after every epoch all the same",
+            "nothing is evaluated while training: an evaluation costs about as much as %.2g epochs, more than 3 %% "
+            "of the run; --set evaluate_every=1 does it after every epoch all the same",
             cost,
         )

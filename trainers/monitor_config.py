@@ -19,7 +19,7 @@ class Evaluation:
 
     Attributes:
         evaluate_every: epochs between evaluations, and after the last epoch; 0 for none; None for as many as cost at
-            most some 3 % of the run, by a count of multiplications, and none if not even one costs so little.
+            most some 3 % of the time, by a count of multiplications, and none if not even one costs so little.
         evaluation_images: number of images that are encoded each time; None for 2,000 with labels, of which a quarter
             is tested on, and for 1,000 without, of which two crops are encoded, too.
         labelled_data: data specification of images with labels; None for the labels that the data have, if any.

@@ -168,7 +168,7 @@ def test_a_run_too_short_for_an_evaluation_reads_nothing(arrays, monkeypatch, ca
     assert monitor.described().endswith("and two crops of each; best.keras is the best by RankMe")
     assert make_monitor(mae, changed(CONFIG, ["monitor=consistency"]), arrays, source, 2, folder) is None
     (record,) = caplog.records
-    assert record.getMessage().startswith("nothing is evaluated while training: an evaluation costs as much as ")
+    assert record.getMessage().startswith("nothing is evaluated while training: an evaluation costs about as much as ")
 
 
 def test_labels_that_are_asked_for_and_missing(arrays):
