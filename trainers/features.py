@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -40,7 +41,7 @@ class Features:
         self._embed = embed
         self._graphs: dict[tf.TensorSpec, Callable[[tf.Tensor], tf.Tensor]] = {}  # one for all sets of such images
 
-    def __call__(self, batches: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray | None]:
+    def __call__(self, batches: tf.data.Dataset) -> tuple[np.ndarray, Any]:
         spec, with_labels = batches.element_spec, isinstance(batches.element_spec, tuple)
         of_images = spec[0] if with_labels else spec
         if of_images not in self._graphs:  # the last batch is smaller, and traces nothing new

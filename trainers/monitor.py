@@ -25,7 +25,9 @@ from keras_mae.trainers.quality_unlabelled import UnlabelledQuality
 from keras_mae.trainers.strategy import any_worker, is_chief, on_chief
 
 _log = logging.getLogger("keras_mae")
-_WITHOUT_LABELS = ("consistency", "rankme")
+# The first is the default. Its rank correlation with kNN over 27 evaluations of three runs of digits was 0.94 (that of
+# the consistency: 0.92), within the best of them 0.98 (0.95), and in its last two thirds 0.93 (0.85): it has less noise
+_WITHOUT_LABELS = ("rankme", "consistency")
 # How a measure is called, and whether it is shown in percent
 SHOWN = {
     "knn": ("kNN", True),
@@ -98,7 +100,7 @@ class Monitor(keras.callbacks.Callback):
     def start(self, epochs: int) -> bool:
         """Reads the first `epochs` epochs from the log; returns whether the run had stopped there."""
         records = [record for record in self._records() if record["epoch"] <= epochs]
-        self._before = sum(record["seconds"] for record in records)
+        self._before = sum(record.get("seconds", 0.0) for record in records)
         self._spent = sum(record.get("evaluation_seconds", 0.0) for record in records)
         self._begin = time.perf_counter()
         return self._best.start(epochs)
@@ -238,7 +240,7 @@ def make_monitor(
         qualities.append(LabelledQuality(model.encoder, labelled, config.data.crop_ratio))
     if compared is not None:
         qualities.append(UnlabelledQuality(model.encoder, compared, config.data))
-    chosen = own.monitor or ("knn" if labelled is not None else "consistency")
+    chosen = own.monitor or ("knn" if labelled is not None else _WITHOUT_LABELS[0])
     key = next(name for quality in qualities for name in quality.names if name.partition("_")[0] == chosen)
     named = [] if labelled is None or own.labelled_data is None else [labelled.train, labelled.validation]
     return Monitor(model, qualities, every, epochs, folder, key, own.stop_after, named)
@@ -249,7 +251,7 @@ def _say_none(asked: bool, images: float, model: MaskedImageModel, epoch: int) -
     if asked:
         cost = cost_in_epochs(model, int(images), epoch)
         _log.warning(
-            "nothing is evaluated while training: an evaluation costs as much as %.2g epochs, more than 3 %% of the "
-            "run; --set evaluate_every=1 does it after every epoch all the same",
+            "nothing is evaluated while training: an evaluation costs about as much as %.2g epochs, more than 3 %% "
+            "of the run; --set evaluate_every=1 does it after every epoch all the same",
             cost,
         )

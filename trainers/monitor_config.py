@@ -19,7 +19,7 @@ class Evaluation:
 
     Attributes:
         evaluate_every: epochs between evaluations, and after the last epoch; 0 for none; None for as many as cost at
-            most some 3 % of the run, by a count of multiplications, and none if not even one costs so little.
+            most some 3 % of the time, by a count of multiplications, and none if not even one costs so little.
         evaluation_images: number of images that are encoded each time; None for 2,000 with labels, of which a quarter
             is tested on, and for 1,000 without, of which two crops are encoded, too.
         labelled_data: data specification of images with labels; None for the labels that the data have, if any.
@@ -29,8 +29,8 @@ class Evaluation:
         task: what the labels are: `classes`, of which an image has one, `labels`, of which it may have several, each 0
             or 1, or `numbers`.
         monitor: measure that `best.keras` has the best of: `knn` (nearest neighbours) or `ridge` (a linear probe) with
-            labels, `consistency` (two crops of an image are nearest neighbours) or `rankme` (the effective rank)
-            without; None for `knn` with labels, and for `consistency` without.
+            labels, `rankme` (the effective rank) or `consistency` (two crops of an image are nearest neighbours)
+            without; None for `knn` with labels, and for `rankme` without.
         stop_after: evaluations without a better one after which the run ends; None for a run of all epochs.
     """
 
@@ -41,7 +41,7 @@ class Evaluation:
     image_column: str | None = None
     label_columns: str | None = None
     task: Task = "classes"
-    monitor: Literal["knn", "ridge", "consistency", "rankme"] | None = None
+    monitor: Literal["knn", "ridge", "rankme", "consistency"] | None = None
     stop_after: Count | None = None
 
     @property

@@ -94,10 +94,8 @@ class CorruptImages:
                 shown = "; ".join(
                     f"{len(names)} {fault.of(len(names))}: {_some(names)}" for fault, names in faults.items()
                 )
-            raise ValueError(
-                f"{beginning} {what}, more than the tolerated {100 * self._tolerated:g} %: {shown}; remove or repair "
-                "them"
-            )
+            limit = f"the tolerated {100 * self._tolerated:g} %"
+            raise ValueError(f"{beginning} {what}, more than {limit}: {shown}; remove or repair them")
 
     def summary(self) -> str:
         """Returns one line with the count."""
