@@ -80,7 +80,8 @@ def test_a_bad_image_is_found_with_the_layer_that_it_breaks(overflowed, capsys, 
     ]
     assert lines[3] == (
         "the first layer with numbers that are not finite is vit_encoder/patch_projection (Dense): its input is not, "
-        "as the layer before it, vit_encoder/normalize_pixels, gives magnitudes up to 71428.6, and float16 ends at 65504"
+        "as the layer before it, vit_encoder/normalize_pixels, gives magnitudes up to 71428.6, and float16 ends at "
+        "65504"
     )
     assert lines[6].split() == [str(BAD), "nan", "nan", f"images[{BAD}]"] and len(lines) == 6 + 8 + 1
     picture = os.path.join(output, "replay", f"step_{bad[-1]:06d}.png")
