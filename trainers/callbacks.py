@@ -13,8 +13,8 @@ import keras
 from tqdm.auto import tqdm
 
 from keras_mae.data import CorruptImages
-from keras_mae.data.progress import PlainLines, images_bar
 from keras_mae.data.waiting import Waiting
+from keras_mae.progress import PlainLines, images_bar
 from keras_mae.trainers.memory import as_text
 from keras_mae.trainers.step_lines import StepLines
 from keras_mae.trainers.used_memory import used_memory

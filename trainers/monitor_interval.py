@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from keras_mae.models.masked_image_model import MaskedImageModel
 
-# Of a run's multiplications. On a processor an evaluation of digits took 1.3 times the time that its share would be, and
-# its graph is made once: 3 % of the time together
+# Of a run's multiplications. On a processor an evaluation of digits took 1.3 times the time that its share would be,
+# and its graph is made once: 3 % of the time together
 SHARE = 0.02
 
 

@@ -22,12 +22,14 @@ class Call(NamedTuple):
 
     Attributes:
         layer: that was called.
+        begin: how many calls had ended when it began.
         given, returned: whether all numbers in its arguments and in its outputs are finite.
         largest: the largest finite magnitude in its arguments.
         largest_returned: likewise in its outputs.
     """
 
     layer: keras.layers.Layer
+    begin: int
     given: bool
     returned: bool
     largest: float
@@ -67,7 +69,7 @@ def where_not_finite(model: GlobalBatchModel, images: tf.Tensor, seed: ExampleSe
             return f"the first layer whose output is not finite is {_of_output(call)}"
     if not math.isfinite(float(loss)):
         return "the outputs of all layers are finite, and the loss is not"
-    order = backward_order([call.layer for call in calls], variables)
+    order = backward_order(calls, variables)
     bad = [variables[index] for index in order if gradients[index] is not None and not _finite([gradients[index]])]
     if not bad:
         return ""
@@ -85,11 +87,12 @@ def calls_of_layers() -> Iterator[list[Call]]:
     original = keras.layers.Layer.__call__
 
     def noted(layer: keras.layers.Layer, *arguments: Any, **keywords: Any) -> Any:
+        begin = len(calls)
         outputs = original(layer, *arguments, **keywords)
         given, returned = (
             [x for x in tf.nest.flatten(all) if _is_float(x)] for all in ((arguments, keywords), outputs)
         )
-        calls.append(Call(layer, _finite(given), _finite(returned), _largest(given), _largest(returned)))
+        calls.append(Call(layer, begin, _finite(given), _finite(returned), _largest(given), _largest(returned)))
         return outputs
 
     setattr(keras.layers.Layer, "__call__", noted)
@@ -99,18 +102,19 @@ def calls_of_layers() -> Iterator[list[Call]]:
         setattr(keras.layers.Layer, "__call__", original)
 
 
-def backward_order(layers: Sequence[keras.layers.Layer], variables: Sequence[keras.Variable]) -> list[int]:
+def backward_order(calls: Sequence[Call], variables: Sequence[keras.Variable]) -> list[int]:
     """The indices of variables in the order in which a backward pass reaches them.
 
     Args:
-        layers: in the order in which their calls ended.
-        variables: of them; those of no layer, such as tokens, come last.
+        calls: of layers, in the order in which they ended. What a layer with inner layers owns itself, such as a token,
+            counts as used at its beginning.
+        variables: of them; those of no layer that was called come last.
     """
-    first: dict[int, int] = {}
-    for number, layer in enumerate(layers):
-        for variable in layer.weights:
-            first.setdefault(id(variable), number)
-    return sorted(range(len(variables)), key=lambda index: -first.get(id(variables[index]), -1))
+    used: dict[int, int] = {}
+    for call in calls:
+        for variable in call.layer.weights:
+            used.setdefault(id(variable), call.begin)
+    return sorted(range(len(variables)), key=lambda index: -used.get(id(variables[index]), -1))
 
 
 def _of_output(call: Call) -> str:

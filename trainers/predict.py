@@ -13,10 +13,10 @@ import tensorflow as tf
 from tqdm.auto import tqdm
 
 from keras_mae.data import CorruptImages, Source, Subset, evaluation_dataset, open_source
-from keras_mae.data.progress import images_bar
 from keras_mae.data.source import CLASSES
 from keras_mae.models import ImageHead
 from keras_mae.models.saved_files import load_model_file
+from keras_mae.progress import images_bar
 from keras_mae.trainers import run
 from keras_mae.trainers.answers import Answers
 from keras_mae.trainers.labelled_data import check_channels

@@ -15,10 +15,10 @@ from PIL import Image
 
 from keras_mae.data import CorruptImages, FolderSource, Source, Subset, open_source
 from keras_mae.data.masks import IGNORED
-from keras_mae.data.progress import images_bar
 from keras_mae.data.segmentation import whole_images
 from keras_mae.models import ImageSegmenter
 from keras_mae.models.saved_files import load_model_file
+from keras_mae.progress import images_bar
 from keras_mae.trainers import run
 from keras_mae.trainers.class_labels import classes_of
 from keras_mae.trainers.labelled_data import check_channels

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from tqdm import tqdm
 
-from keras_mae.data.progress import PlainLines, draws_bars
+from keras_mae.progress import PlainLines, draws_bars
 from keras_mae.retrieval.cosine import unit_vectors
 from keras_mae.retrieval.vectors import Vectors
 

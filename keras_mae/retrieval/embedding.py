@@ -17,12 +17,12 @@ from tqdm.auto import tqdm
 from keras_mae.data.corrupt_images import CorruptImages, Fault, usable
 from keras_mae.data.patient_reading import storage_errors
 from keras_mae.data.pipeline import batches_at
-from keras_mae.data.progress import images_bar
 from keras_mae.data.samples import look_at_some
 from keras_mae.data.seen import Seen
 from keras_mae.data.source import Source
 from keras_mae.encoders.finite import check_finite
 from keras_mae.one_writer import released
+from keras_mae.progress import images_bar
 from keras_mae.retrieval.embedder import Embedder
 from keras_mae.retrieval.outputs import check_output
 from keras_mae.retrieval.shards import Shards

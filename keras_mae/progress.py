@@ -67,7 +67,8 @@ class PlainLines:
         self._first, self._leave = done, leave
         self._text, self._after = description, ""
         self._start = time.monotonic()
-        self._shown, self._due = -1, self._start + _SECONDS
+        self._shown: tuple[int, str] | None = None
+        self._due = self._start + _SECONDS
 
     def set_description_str(self, desc: str, refresh: bool = True) -> None:
         """The beginning of the next line."""
@@ -94,12 +95,13 @@ class PlainLines:
         speed = f", {_scaled(rate)} {self.unit}/s" if rate else ""
         left = f", {tqdm.format_interval((self.total - self.n) / rate)} left" if rate else ""
         share = 100 * self.n / self.total if self.total else 100
-        print(f"{self._text}: {share:.0f}%{speed}{left}{self._after}".lstrip(": "), file=sys.stderr, flush=True)
-        self._shown, self._due = self.n, now + _SECONDS
+        if self._shown != (self.n, self._text):
+            print(f"{self._text}: {share:.0f}%{speed}{left}{self._after}".lstrip(": "), file=sys.stderr, flush=True)
+        self._shown, self._due = (self.n, self._text), now + _SECONDS
 
     def close(self) -> None:
         """Writes the last line, if it was not written."""
-        if self._leave and self._shown != self.n:
+        if self._leave:
             self.refresh()
 
     def __enter__(self) -> PlainLines:

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from keras_mae.data import progress as module
+from keras_mae import progress as module
 from keras_mae.retrieval import blocks
 
 
