@@ -183,6 +183,28 @@ def test_the_demo_has_its_table_and_its_reference(tmp_path):
     assert "fine-tuned on 10 labels a class, pretrained 60.0 %" in said
 
 
+def test_the_measures_of_a_pretraining_run(tmp_path):
+    every = [epoch(1, knn_auc=0.75, ridge_auc=0.9), epoch(2, knn_auc=0.5, ridge_auc=0.95)]
+    best = {"epoch": 1, "knn_auc": 0.75, "loss": 1.0}
+    results = {
+        "program": "pretrain",
+        "knn_auc": 0.5,
+        "ridge_auc": 0.95,
+        "loss": 0.5,
+        "best": best,
+        "monitor": "knn_auc",
+    }
+    path = write_run(tmp_path / "run", every, results=results)
+    write_picture(os.path.join(path, "replay", "step_000007.png"))
+    said = texts(read(path)[0])
+    for expected in (
+        "best kNN AUC 0.75 (epoch 1)", "best ridge AUC 0.95 (epoch 2)", "best.keras epoch 1 (by kNN AUC)",
+        "kNN AUC; best 0.75, epoch 1 (ring)",
+        "The best epoch epoch 1 kNN AUC 0.75 loss 1", "step 000007, computed again",
+    ):  # fmt: skip
+        assert expected in said, expected
+
+
 def test_runs_beside_each_other(tmp_path):
     first = write_run(tmp_path / "x" / "run", [epoch(1), epoch(2)], settings=("epochs=2",))
     second = write_run(tmp_path / "y" / "run", [epoch(1, 3.0)], settings=("epochs=2", "mask_ratio=0.5"))
