@@ -213,6 +213,7 @@ def test_runs_beside_each_other(tmp_path):
     assert "2 runs of pretrain" in said and "setting x/run y/run" in said and "masking.mask_ratio 0.75 0.5" in said
     assert "The losses are not of the same kind, as these settings differ: masking.mask_ratio." in said
     assert "state finished, 2 epochs finished, 1 of 2 epochs" in said and "loss in the last epoch 0.5 3" in said
+    assert f"keras-mae report --run={second}" in said
     assert rest == [str(tmp_path / "new" / "both_loss.png")] and os.path.exists(rest[0])
     same = texts(read(first, first, output=str(tmp_path / "same.html"))[0])
     assert "All runs have the same settings" in same and "not of the same kind" not in same
