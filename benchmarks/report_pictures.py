@@ -18,7 +18,6 @@ from PIL import Image
 from keras_mae.run_report import write_report
 
 SIZES = {"report": (1280, 1180, False), "report_phone": (390, 1180, True)}
-_COLOURS = 256  # of a PNG file with a palette, which is smaller
 
 
 def draw(run: str, output: str) -> list[str]:
@@ -41,9 +40,7 @@ def draw(run: str, output: str) -> list[str]:
                 raise RuntimeError(f"the page says {page.errors}")
             picture = Image.open(io.BytesIO(base64.b64decode(content))).convert("RGB")
             written.append(os.path.join(output, f"{name}.png"))
-            picture.quantize(_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
-                written[-1], optimize=True
-            )
+            picture.save(written[-1], optimize=True)
     return written
 
 
