@@ -7,7 +7,7 @@ import re
 import pytest
 
 from keras_mae.run_report import write_report
-from tests.retrieval.test_page import Read
+from tests.read_html import Read
 from tests.run_report.folders import epoch, write, write_picture, write_run
 
 NASTY = "<script>alert(1)</script>\"'&\n$x ${y} \udcff"
