@@ -81,12 +81,18 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Band:
-    """The range of a number over steps, with the colour of a line."""
+    """The range of a number over steps, with the colour of a line; `single` if each place is one step."""
 
     x: np.ndarray
     low: np.ndarray
     high: np.ndarray
     colour: int
+    single: bool = False
+
+    @property
+    def look(self) -> str:
+        """Classes of the style sheet."""
+        return f"band{' single' if self.single else ''} c{self.colour}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,7 +224,8 @@ def _bands(one: RunRecord, key: str, colour: int) -> list[Band]:
     bins: Bins | None = one.steps.values.get(key) if one.steps else None
     if bins is None or one.steps_per_epoch is None:
         return []
-    return [Band((bins.first + bins.last) / 2 / one.steps_per_epoch, bins.low, bins.high, colour)]
+    single = bool((bins.first == bins.last).all())
+    return [Band((bins.first + bins.last) / 2 / one.steps_per_epoch, bins.low, bins.high, colour, single)]
 
 
 def _marks(one: RunRecord) -> list[tuple[float, str]]:

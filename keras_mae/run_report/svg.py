@@ -165,7 +165,7 @@ def _band(axes: Axes, band: Band) -> str:
         above = [f"{axes.across(band.x[i]):.1f} {axes.down(band.high[i]):.1f}" for i in piece]
         below = [f"{axes.across(band.x[i]):.1f} {axes.down(band.low[i]):.1f}" for i in piece[::-1]]
         drawn.append(f"M{'L'.join([*above, *below])}Z")
-    return f'<path class="band c{band.colour % COLOURS}" d="{"".join(drawn)}"/>'
+    return f'<path class="{band.look}" d="{"".join(drawn)}"/>'
 
 
 def _mark(axes: Axes, x: float, said: str) -> str:
