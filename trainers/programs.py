@@ -106,7 +106,9 @@ def save_finished(
 
     on_chief(model.distribute_strategy, write)  # a worker that ended earlier would end the chief, too
     if any(each.names for each in corrupt):  # which `keras-mae report` shows
-        told = [{"summary": each.summary(), "names": sorted(each.names)[:_NAMED]} for each in corrupt if each.names]
+        told = [
+            {"summary": each.summary(), "names": sorted(each.names.values())[:_NAMED]} for each in corrupt if each.names
+        ]
         on_chief(model.distribute_strategy, lambda: folder.note("corrupt", told))
     for each in corrupt:
         if each.names:

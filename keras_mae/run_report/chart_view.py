@@ -31,7 +31,9 @@ def _legend(chart: Chart) -> list[str]:
     if len(chart.series) > 1 or any(line.best is not None for line in chart.series) or chart.bands or chart.reference:
         items += [_key(f"line c{line.colour % svg.COLOURS} d{line.dash % svg.DASHES}", _named(chart, line))
                   for line in chart.series]  # fmt: skip
-    items += [_key(f"band c{band.colour % svg.COLOURS}", "smallest to largest of the steps") for band in chart.bands]
+    items += [
+        _key(band.look, "each step" if band.single else "smallest to largest of the steps") for band in chart.bands
+    ]
     if chart.reference:
         value, name = chart.reference
         items.append(_key("reference", f"of predicting {name}: {numbers.shown(value)}"))

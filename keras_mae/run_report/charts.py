@@ -18,14 +18,28 @@ _SHARES = {"accuracy", "top5_accuracy", "knn", "ridge", "consistency", "waiting_
 _SHARES |= {"pixel_accuracy", "mean_iou"}
 _TRAINED = {"loss", "accuracy", "top5_accuracy", "auc", "pixel_accuracy", "mean_iou"}  # of images to train on, too
 _LOWER_IS_BETTER = {"val_loss"}
-_HIGHER_IS_BETTER = _SHARES - {"waiting_for_data"} | {"auc", "rankme"}
+_HIGHER_IS_BETTER = _SHARES - {"waiting_for_data"}
+_HIGHER_IS_BETTER |= {"auc", "rankme", "knn_auc", "ridge_auc", "knn_r2", "ridge_r2"}
+QUALITY = ("knn", "ridge", "consistency", "rankme")  # beginnings of the names of measures while pretraining
 _NAMES = {
-    "knn": "kNN", "rankme": "RankMe", "auc": "AUC", "mean_iou": "mean IoU", "top5_accuracy": "top-5 accuracy",
-    "images_per_second": "images a second", "waiting_for_data": "time that steps waited for data",
-    "evaluation_seconds": "seconds of the evaluation", "gradient_norm": "median gradient norm",
-    "largest_gradient_norm": "largest gradient norm", "memory": "memory used at most",
-    "alignment": "alignment of two crops", "consistency": "consistency of kNN",
-}  # fmt: skip
+    "knn": "kNN",
+    "knn_auc": "kNN AUC",
+    "knn_r2": "kNN R²",
+    "ridge_auc": "ridge AUC",
+    "ridge_r2": "ridge R²",
+    "rankme": "RankMe",
+    "alignment": "alignment of two crops",
+    "consistency": "consistency of two crops",
+    "auc": "AUC",
+    "mean_iou": "mean IoU",
+    "top5_accuracy": "top-5 accuracy",
+    "images_per_second": "images a second",
+    "waiting_for_data": "time that steps waited for data",
+    "evaluation_seconds": "seconds of the evaluation",
+    "gradient_norm": "median gradient norm",
+    "largest_gradient_norm": "largest gradient norm",
+    "memory": "memory used at most",
+}
 # The curves of one chart, by the beginnings of their names; all others have a chart each
 _TOGETHER = {
     "Loss": ("loss",),
@@ -67,12 +81,18 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Band:
-    """The range of a number over steps, with the colour of a line."""
+    """The range of a number over steps, with the colour of a line; `single` if each place is one step."""
 
     x: np.ndarray
     low: np.ndarray
     high: np.ndarray
     colour: int
+    single: bool = False
+
+    @property
+    def look(self) -> str:
+        """Classes of the style sheet."""
+        return f"band{' single' if self.single else ''} c{self.colour}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +138,8 @@ def charts_of(runs: Sequence[RunRecord], labels: Sequence[str]) -> list[Chart]:
 
 
 def _charts(title: str, keys: list[str], runs: Sequence[RunRecord], labels: Sequence[str]) -> list[Chart]:
-    kind = kind_of(keys[0]) if keys else PLAIN
+    kinds = set(map(kind_of, keys))
+    kind = kinds.pop() if len(kinds) == 1 else PLAIN
     if len(runs) > 1:
         return [_compared(title if len(keys) == 1 else _titled(title, key), key, runs, labels) for key in keys]
     (one,) = runs
@@ -193,7 +214,7 @@ def best_of(key: str, values: Sequence[float]) -> int | None:
         return None
     if key in _LOWER_IS_BETTER:
         return min(finite, key=lambda place: values[place])
-    tested = key.startswith("val_") or key in ("knn", "ridge", "rankme", "consistency")
+    tested = key.startswith("val_") or key.split("_")[0] in QUALITY
     if tested and key.removeprefix("val_") in _HIGHER_IS_BETTER:
         return max(finite, key=lambda place: values[place])
     return None
@@ -203,7 +224,8 @@ def _bands(one: RunRecord, key: str, colour: int) -> list[Band]:
     bins: Bins | None = one.steps.values.get(key) if one.steps else None
     if bins is None or one.steps_per_epoch is None:
         return []
-    return [Band((bins.first + bins.last) / 2 / one.steps_per_epoch, bins.low, bins.high, colour)]
+    single = bool((bins.first == bins.last).all())
+    return [Band((bins.first + bins.last) / 2 / one.steps_per_epoch, bins.low, bins.high, colour, single)]
 
 
 def _marks(one: RunRecord) -> list[tuple[float, str]]:

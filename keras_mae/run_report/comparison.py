@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 
 from keras_mae.run_report import chart_view, charts, measures, one_run, pictures, svg, tags
@@ -50,7 +51,13 @@ def comparison(runs: Sequence[RunRecord]) -> tuple[str, str, list[tuple[str, str
         "curves": ("Curves", [*_losses_differ(runs), curves]),
         "settings": ("Settings that differ", [_settings(runs, labels)]),
         "pictures": ("Last pictures", [*shown.of_group("last"), *map(tags.note, shown.notes)]),
-        "alone": ("Each run alone", [tags.note("keras-mae report of one run has its settings, results and commands.")]),
+        "alone": (
+            "Each run alone, with its settings, results and commands",
+            [
+                tags.command(label, shlex.join(["keras-mae", "report", f"--run={os.path.abspath(one.path)}"]))
+                for label, one in zip(labels, runs, strict=True)
+            ],
+        ),
     }
     keys = "".join(
         f'<li><svg class="key" viewBox="0 0 24 10" aria-hidden="true"><path class="line c{place % svg.COLOURS} '

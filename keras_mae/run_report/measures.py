@@ -31,6 +31,15 @@ _MEASURES = {
     "mae": ("mean absolute error", PLAIN),
     "mae_of_mean": ("mean absolute error of always answering the mean", PLAIN),
     "r2": ("R²", PLAIN),
+    "knn": ("kNN", SHARE),
+    "ridge": ("ridge", SHARE),
+    "knn_auc": ("kNN AUC", PLAIN),
+    "ridge_auc": ("ridge AUC", PLAIN),
+    "knn_r2": ("kNN R²", PLAIN),
+    "ridge_r2": ("ridge R²", PLAIN),
+    "consistency": ("consistency of two crops", SHARE),
+    "rankme": ("RankMe", PLAIN),
+    "alignment": ("alignment of two crops", PLAIN),
     "loss": ("loss", PLAIN),
     "majority_share": ("always the largest class", SHARE),
     "majority_share_top5": ("always the five largest classes", SHARE),
@@ -38,7 +47,6 @@ _MEASURES = {
 _MAIN = ("top1", "mean_iou", "auc", "normalised_rmse", "rmse")
 _COLUMNS = {"iou": ("IoU", SHARE), "accuracy": ("accuracy", SHARE), "auc": ("AUC", PLAIN), "f1": ("F1", SHARE)}
 _OF_DEMO = {"linear_probe": "linear probe", "knn": "kNN", "10_labels_per_class": "10 labels a class"}
-_QUALITY = ("knn", "ridge", "consistency", "rankme")
 
 
 def figures(one: RunRecord) -> list[tuple[str, str]]:
@@ -61,7 +69,7 @@ def figures(one: RunRecord) -> list[tuple[str, str]]:
 def _quality(one: RunRecord) -> list[tuple[str, str]]:
     """The best epoch of each measure of the features while pretraining."""
     found = []
-    keys = dict.fromkeys(key for epoch in one.epochs for key in epoch if key.split("_")[0] in _QUALITY)
+    keys = dict.fromkeys(key for epoch in one.epochs for key in epoch if key.split("_")[0] in charts.QUALITY)
     for key in keys:
         points = [(epoch["epoch"], epoch[key]) for epoch in one.epochs if math.isfinite(number(epoch.get(key)))]
         if not points:
@@ -71,6 +79,9 @@ def _quality(one: RunRecord) -> list[tuple[str, str]]:
         which = "last" if best is None else "best"
         shown = numbers.shown(value, charts.kind_of(key))
         found.append((f"{which} {charts.name_of(key, False)}", f"{shown} (epoch {epoch:.0f})"))
+    best, monitor = one.results.get("best"), one.results.get("monitor")
+    if isinstance(best, dict) and isinstance(monitor, str):
+        found.append(("best.keras", f"epoch {best.get('epoch')} (by {charts.name_of(monitor, False)})"))
     return found
 
 

@@ -27,12 +27,21 @@ def one_run(one: RunRecord) -> tuple[str, str, list[tuple[str, str, Markup]]]:
         "settings": ("Settings", settings(one)),
         "data": ("Data and first weights", data(one)),
         "machine": ("Machine and versions", machine(one)),
-        "commands": ("Commands to go on with", [tags.command(*each) for each in commands_of(one)]),
+        "commands": ("Commands to go on with", _commands(one)),
     }
     figures = Markup(f'<dl class="figures">\n{_tiles(measures.figures(one))}\n</dl>')
     subtitle = f"<p>{tags.text(f'keras-mae {one.program} of {one.data}; last written {one.written}')}</p>"
     made = [(name, title, tags.section(name, title, *content)) for name, (title, content) in sections.items()]
     return one.name, subtitle, [("figures", "", figures), *made]
+
+
+def _commands(one: RunRecord) -> list[str]:
+    found: list[str] = [tags.command(*each) for each in commands_of(one)]
+    if found and not one.finished:
+        found.append(
+            tags.note("Flags that are no settings, such as --strategy, are not noted: add those of the start.")
+        )
+    return found
 
 
 def _tiles(figures: list[tuple[str, str]]) -> str:

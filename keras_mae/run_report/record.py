@@ -118,7 +118,8 @@ class RunRecord:
         """How far the run is, in words."""
         of = f" of {self.total_epochs:,}" if self.total_epochs else ""
         if self.finished:
-            after = f"{self.last_epoch:,}{of if self.last_epoch != self.total_epochs else ''} epochs"
+            epochs = "epoch" if (self.total_epochs or 0) <= 1 else "epochs"
+            after = f"{self.last_epoch:,}{of if self.last_epoch != self.total_epochs else ''} {epochs}"
             return f"finished, {after}" if self.last_epoch else "finished"
         if not self.epochs:
             return f"not finished: no epoch{of} is logged yet" if of else "not finished"

@@ -13,7 +13,7 @@ from keras_mae.run_report.charts import Band, Chart, Series
 from keras_mae.run_report.tags import Markup, text
 
 COLOURS, DASHES = 10, 4  # of which there are classes in the style sheet
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 270, 76, 14, 14, 40
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 270, 76, 28, 14, 40
 _POINTS = 600  # of a line; more are thinned out, and the extremes stay
 _DOTS = 40  # points that are marked
 
@@ -165,7 +165,7 @@ def _band(axes: Axes, band: Band) -> str:
         above = [f"{axes.across(band.x[i]):.1f} {axes.down(band.high[i]):.1f}" for i in piece]
         below = [f"{axes.across(band.x[i]):.1f} {axes.down(band.low[i]):.1f}" for i in piece[::-1]]
         drawn.append(f"M{'L'.join([*above, *below])}Z")
-    return f'<path class="band c{band.colour % COLOURS}" d="{"".join(drawn)}"/>'
+    return f'<path class="{band.look}" d="{"".join(drawn)}"/>'
 
 
 def _mark(axes: Axes, x: float, said: str) -> str:

@@ -1,5 +1,7 @@
 """`keras-mae segment`: what it prints, refuses, and what a card says of its runs."""
 
+import os
+
 import pytest
 
 from keras_mae.commands.run_facts import quality_of
@@ -56,8 +58,14 @@ def test_rows_of_a_card(tmp_path):
         (["--data=pairs:a,b", "--output=c", "--set=evaluation=slid"], "called 'slid'; did you mean slide"),
         (["--data=pairs:a,b", "--output=c", "--set=design=upernet"], "called 'upernet'; there are: linear, mask_trans"),
         (["--data=pairs:a,b", "--output=c", "--set=num_classes=1"], "data.num_classes lies in [2, 4096]"),
+        (["--data=HERE", "--output=c"], "type --data=pairs:HERE,MASKS, where MASKS is the folder of the masks"),
+        (["--data=HERE,HERE/b", "--output=c"], "got 'HERE,HERE/b'; type --data=pairs:HERE,HERE/b"),
+        (["--data=HERE/both", "--output=c"], "type --data=pairs:HERE/both/images,HERE/both/masks"),
         (["--data=pairs:a,b"], "needs --output; see keras-mae segment --help"),
     ],
 )  # fmt: skip
-def test_flags_that_are_refused(arguments, said, capfd):
-    assert said in refused(capfd, "segment", *arguments)
+def test_flags_that_are_refused(arguments, said, capfd, tmp_path):
+    for name in ("images", "masks"):
+        os.makedirs(tmp_path / "both" / name)
+    arguments = [one.replace("HERE", str(tmp_path)) for one in arguments]
+    assert said.replace("HERE", str(tmp_path)) in refused(capfd, "segment", *arguments)

@@ -1,26 +1,11 @@
 """The page of thumbnails: one file, whatever the names are."""
 
 import base64
-from html.parser import HTMLParser
 
 from keras_mae.retrieval.page import Section, Tile, page
+from tests.read_html import Read
 
 NASTY = """<script>alert(1)</script>"'&amp; ' onerror=x"""
-
-
-class Read(HTMLParser):
-    """What a browser would see: tags with their attributes, and texts."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.texts = [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_data(self, data):
-        self.texts.append(data)
 
 
 def test_names_are_escaped_and_nothing_is_fetched():

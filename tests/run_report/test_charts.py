@@ -71,8 +71,13 @@ def test_steps_are_marked_at_their_place(tmp_path):
     found = charts_of(write_run(tmp_path / "run", [epoch(1), epoch(2)], steps=steps))
     assert found["Loss"].marks == [(0.5, "step 5: skipped, spike")] == found["Gradient norm"].marks
     np.testing.assert_allclose(found["Loss"].bands[0].x, np.arange(1, 21) / 10)
+    assert "each step" in view(found["Loss"])
     many = [{"step": number, "skipped": "not finite"} for number in range(1, 1001)]
-    marks = charts_of(write_run(tmp_path / "many", [epoch(100)], steps=many))["Loss"].marks
+    for step in many:
+        step["loss"] = 1.0
+    found = charts_of(write_run(tmp_path / "many", [epoch(100)], steps=many))["Loss"]
+    assert "smallest to largest of the steps" in view(found)
+    marks = found.marks
     assert len(marks) == 150 and marks[0][1] == "7 steps, 1 to 7"
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from keras_mae.run_report import write_report
-from tests.retrieval.test_page import Read
+from tests.read_html import Read
 from tests.run_report.folders import epoch, write, write_picture, write_run
 
 NASTY = "<script>alert(1)</script>\"'&\n$x ${y} \udcff"
@@ -183,6 +183,28 @@ def test_the_demo_has_its_table_and_its_reference(tmp_path):
     assert "fine-tuned on 10 labels a class, pretrained 60.0 %" in said
 
 
+def test_the_measures_of_a_pretraining_run(tmp_path):
+    every = [epoch(1, knn_auc=0.75, ridge_auc=0.9), epoch(2, knn_auc=0.5, ridge_auc=0.95)]
+    best = {"epoch": 1, "knn_auc": 0.75, "loss": 1.0}
+    results = {
+        "program": "pretrain",
+        "knn_auc": 0.5,
+        "ridge_auc": 0.95,
+        "loss": 0.5,
+        "best": best,
+        "monitor": "knn_auc",
+    }
+    path = write_run(tmp_path / "run", every, results=results)
+    write_picture(os.path.join(path, "replay", "step_000007.png"))
+    said = texts(read(path)[0])
+    for expected in (
+        "best kNN AUC 0.75 (epoch 1)", "best ridge AUC 0.95 (epoch 2)", "best.keras epoch 1 (by kNN AUC)",
+        "kNN AUC; best 0.75, epoch 1 (ring)",
+        "The best epoch epoch 1 kNN AUC 0.75 loss 1", "step 000007, computed again",
+    ):  # fmt: skip
+        assert expected in said, expected
+
+
 def test_runs_beside_each_other(tmp_path):
     first = write_run(tmp_path / "x" / "run", [epoch(1), epoch(2)], settings=("epochs=2",))
     second = write_run(tmp_path / "y" / "run", [epoch(1, 3.0)], settings=("epochs=2", "mask_ratio=0.5"))
@@ -191,6 +213,7 @@ def test_runs_beside_each_other(tmp_path):
     assert "2 runs of pretrain" in said and "setting x/run y/run" in said and "masking.mask_ratio 0.75 0.5" in said
     assert "The losses are not of the same kind, as these settings differ: masking.mask_ratio." in said
     assert "state finished, 2 epochs finished, 1 of 2 epochs" in said and "loss in the last epoch 0.5 3" in said
+    assert f"keras-mae report --run={second}" in said
     assert rest == [str(tmp_path / "new" / "both_loss.png")] and os.path.exists(rest[0])
     same = texts(read(first, first, output=str(tmp_path / "same.html"))[0])
     assert "All runs have the same settings" in same and "not of the same kind" not in same

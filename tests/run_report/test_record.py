@@ -32,7 +32,7 @@ def test_a_head_is_finished_once_it_has_results(tmp_path):
     path = write_run(tmp_path / "run", [epoch(1)], recipe="finetune_digits", settings=("epochs=1",))
     assert RunRecord(path).state == "not finished: epoch 1 of 1"
     write(path, "results.json", '{"program": "finetune", "top1": 0.5}')
-    assert RunRecord(path).state == "finished, 1 epochs"
+    assert RunRecord(path).state == "finished, 1 epoch"
 
 
 def test_steps_in_an_epoch(tmp_path):

@@ -1,5 +1,6 @@
 """The page of a report in a headless Chromium, on a desktop and on a phone, as a user points, types and taps."""
 
+import itertools
 import os
 
 import pytest
@@ -38,6 +39,7 @@ def pages(tmp_path_factory):
     heads = [epoch(number, val_accuracy=0.5, val_loss=1.0) for number in (1, 2)]
     head = write_run(folder / "head", heads, recipe="finetune_digits", results=results())
     write_picture(os.path.join(head, "report", "confusions.png"), (900, 700))
+    every[3] |= {"epoch": 10000, "step": 100000}
     other = write_run(folder / "other", every[:4], settings=("mask_ratio=0.5",))
     both = str(folder / "both.html")
     return {"run": write_report([run])[0], "head": write_report([head])[0], "both": write_report([run, other], both)[0]}
@@ -73,8 +75,8 @@ def test_it_fits_its_window_silently_and_asks_for_nothing(browser, pages, name, 
 
 
 def test_ticks_stay_inside_of_their_picture(browser, pages):
-    for size in SIZES:
-        page = opened(browser, pages["run"], size)
+    for size, name in itertools.product(SIZES, pages):
+        page = opened(browser, pages[name], size)
         outside = f"e.getBBox().x < 0 || e.getBBox().x + e.getBBox().width > {svg.WIDTH}"
         ticks = "[...document.querySelectorAll('svg.chart:not([hidden]) .tick')]"
         assert page.evaluate(f"{ticks}.filter(e => {outside}).map(e => e.textContent)") == []

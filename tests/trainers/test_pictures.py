@@ -106,6 +106,18 @@ def test_loss_curve(losses, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
 
 
+def test_loss_curves_of_several_runs():
+    """A line of its own colour for each, with a gap, as high and as far to the right as its numbers say."""
+    picture = pictures.loss_curves({"one": [1.0, 0.6, 0.2], "$x_2$ 図": [0.9, float("nan"), 0.8, 0.7]}, "training loss")
+    assert picture.size == (640, 360)
+    _, _, left, right = frame(picture)
+    first, second = (places(picture, colour) for colour in pictures._LINES[:2])
+    middle = (left + right) / 2
+    first, second = (line[line[:, 1] < right - 130] for line in (first, second))  # without the legend
+    assert first[:, 1].max() < right - 130 + 1 and len(first) > 100 and len(second) > 20
+    assert first[first[:, 1] < middle][:, 0].mean() < first[first[:, 1] > middle - 20][:, 0].mean()  # it falls
+
+
 @pytest.mark.parametrize("low", [0.6, 0.05])
 def test_loss_curve_shows_what_the_loss_is_compared_with(low):
     """The dashed line lies where its loss is on the scale of the curve; a loss may be far below, too."""

@@ -1,5 +1,6 @@
 """Pretraining on a folder of pictures: the run folder, corrupt images, bad input."""
 
+import json
 import os
 
 import keras
@@ -157,6 +158,9 @@ def test_corrupt_images_are_named_and_counted(tmp_path, caplog):
     assert messages.count(f"skipped, cannot be decoded: {folder}/057.png") == 1
     assert messages[-1] == "1 of 120 images were skipped because they cannot be decoded"
     assert any(message.startswith("120 images, 3 steps an epoch, 2 epochs; ") for message in messages)
+    record = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert record["corrupt"] == [{"summary": messages[-1], "names": [f"{folder}/057.png"]}]
+    assert record["reference"]["prediction"] == "each patch's mean" and 0 < record["reference"]["loss"] < 10
 
 
 @pytest.mark.medium

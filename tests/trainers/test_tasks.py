@@ -45,6 +45,11 @@ def test_heads():
     assert task_of(LabelledSources(classes, classes, "classes", 3, ["x", "y"])).names == ["x", "y", "2"]
 
 
+def test_outputs_are_counted_in_words():
+    assert SeveralLabels(["a", "b", "c"]).counted == "3 labels" and SeveralLabels(["a"]).counted == "1 label"
+    assert Numbers(["age"]).counted == "1 number" and Classes(["x", "y"]).counted == "2 classes"
+
+
 def test_labels_without_an_auc_are_refused():
     message = r"of 2 labels \(a, b\) none has both images with it and images without it among the 2 to test on"
     with pytest.raises(ValueError, match=message):
