@@ -55,7 +55,7 @@ def test_help_of_a_command_lists_its_flags(name, capsys):
         assert text.count("(required)") == len(command.required)
     assert cli.main(["pretrain", "--help"]) == 0
     text = capsys.readouterr().out
-    assert "--data (required)" in text and "--recipe (default: mae_vit_base)" in text
+    assert "--data (required)" in text and "--recipe (default: auto)" in text
 
 
 def test_version_and_recipes(capsys):
@@ -68,6 +68,8 @@ def test_version_and_recipes(capsys):
     programs = {line for line in lines if not line.startswith(" ")}
     assert programs == {f"for keras-mae {program}:" for program in ("pretrain", "finetune", "segment", "linear-probe")}
     listed = [line for line in lines if line not in programs]
+    of_auto, listed = listed[0], listed[1:]
+    assert of_auto.split()[0] == "auto" and "chosen by your images" in of_auto
     assert sorted(line.split()[0] for line in listed) == recipes.names()
     assert all(line.endswith(recipes.title(line.split()[0])) for line in listed)
 

@@ -39,13 +39,16 @@ GIVEN = ["pretrain", "--data=digits", "--output=o"]
         (["finetune", "--data=photos", "--output=o"], "data is given as digits, folder:PATH"),
         ([*GIVEN, "--set=mean=0.5"], "type --set 'encoder.mean=(0.5, 0.5, 0.5)', one for each channel"),
         (["knn", "--run=r", "--data=d", "--set=k=5"], "type --set 'neighbours.k=(5,)', or more of them"),
-        ([*GIVEN, "--set=epochs=3"], "got warmup_epochs=40 of epochs=3; type --set warmup_epochs=0.15"),
+        (
+            [*GIVEN, "--recipe=mae_vit_base", "--set=epochs=3"],
+            "got warmup_epochs=40 of epochs=3; type --set warmup_epochs=0.15",
+        ),
         ([*GIVEN, "--set=epochs"], "a setting is written key=value, got 'epochs'; such as --set epochs=..."),
         ([*GIVEN, "batch_size=32"], "got 'batch_size=32'; a setting is given as --set batch_size=32"),
         ([*GIVEN, "stats=x"], "got 'stats=x'"),
         (
             [*GIVEN, "--recipe=vit_base"],
-            "did you mean mae_vit_base or simmim_vit_base? There are: mae_continue, mae_digits",
+            "did you mean mae_vit_base or simmim_vit_base? There are: auto, mae_continue, mae_digits",
         ),
         ([*GIVEN, "--recipe="], "--recipe is empty; give it a value, or leave it out"),
         (["pretrain", "--data=", "--output=o"], "--data is empty"),

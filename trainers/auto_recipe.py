@@ -107,7 +107,9 @@ def lines_of(chosen: Chosen, facts: Facts) -> list[str]:
     free = "" if facts.memory is None else f", {facts.memory / 1e9:.1f} GB free"
     lines = [f"--recipe=auto: {facts.num_images:,} images of {size}, {channels} of {facts.bits} bits; {device}{free}"]
     width = max(len(reason.setting) for reason in chosen.reasons if len(reason.setting) <= 44)
-    lines += [f"  {reason.setting:{width}}  {reason.why}" for reason in chosen.reasons]
+    for reason in chosen.reasons:
+        shown = reason.setting if len(reason.setting) <= 100 else f"{reason.setting[:60]}..."  # of many channels
+        lines.append(f"  {shown:{width}}  {reason.why}")
     memory, seconds = memory_of_run(chosen.config, facts), seconds_of_run(chosen.config, facts)
     if memory is not None and seconds is not None:
         lines.append(

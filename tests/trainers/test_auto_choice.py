@@ -141,4 +141,4 @@ def test_lines_for_people():
     lines = lines_of(choose(SETS["80 digits"]), SETS["80 digits"])
     assert lines[0] == "--recipe=auto: 80 images of 28 x 28 pixels, 1 channel of 8 bits; processor, 16.0 GB free"
     assert any(line.split() == "image_size=(28,28) of the images".split() for line in lines)
-    assert lines[-1].startswith("  about 1.6 GB of memory in all and ")
+    assert lines[-1].startswith("  about 1.7 GB of memory in all and ")
