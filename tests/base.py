@@ -11,6 +11,7 @@ from keras_mae.layers.geometry import Geometry
 from keras_mae.masking import RandomMasking
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, SimMIM, ViTEncoder
 from keras_mae.targets import PixelTarget
+from tests import fork_server
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -119,3 +120,9 @@ def run_python(*arguments, **environment):
     return subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=900, check=False
     )
+
+
+def run_forked(*arguments, **environment):
+    """As `run_python`, of what imports TensorFlow and Keras anyway: the new process begins with both imported."""
+    variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    return fork_server.run([*map(str, arguments)], ["tensorflow", "keras"], variables)

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae import _compat
-from tests.base import run_python
+from tests.base import run_forked, run_python
 
 
 def optimizer_of(*variables):
@@ -75,7 +75,7 @@ def children(_):
 
 @pytest.mark.medium
 def test_there_is_no_public_way_to_apply_a_sum():
-    process = run_python("-m", "tests.forked", "tests.test_compat", "replicas")
+    process = run_forked("-m", "tests.forked", "tests.test_compat", "replicas")
     assert process.returncode == 0, process.stderr[-4000:]
     results = json.loads(process.stdout.split("RESULT", 1)[1])
     assert (results["twice"], results["once"]) == (-2.0, -1.0), (
