@@ -38,6 +38,7 @@ def test_a_regressor_gives_numbers_in_their_units(tmp_path):
         ServedHead(live, ["width"])
 
 
+@pytest.mark.medium
 def test_several_labels_have_probabilities_and_no_class():
     live = fill_randomly(ImageClassifier(small_encoder(), 4, multi_label=True))
     served = ServedClassifier(live, ["a", "b", "c", "d"])
@@ -56,6 +57,7 @@ class TwoOutputs(ImageHead):
         return {"age": self.age(self.features(inputs, training, seed)), "map": self.map(tokens)}
 
 
+@pytest.mark.medium
 def test_a_head_of_ones_own_has_its_own_names():
     live = TwoOutputs(small_encoder())
     live.build()

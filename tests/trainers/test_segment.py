@@ -236,6 +236,7 @@ def test_masks_and_settings_that_do_not_go_together(settings, masks, said, given
         masked_sources(replaced(given["config"], **settings), data)
 
 
+@pytest.mark.medium
 def test_classes_of_the_masks(given, caplog):
     with caplog.at_level(logging.INFO, logger="keras_mae"):
         masked_sources(given["config"], given["data"])
