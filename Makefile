@@ -10,6 +10,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --quiet
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+unexport PYTHONDONTWRITEBYTECODE  # else each test process compiles all tests anew: 4 s
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-slow test-nightly check format bench lock

@@ -35,6 +35,7 @@ for name, inputs in cases.items():
     outputs[name] = {key: value.numpy() for key, value in result.items()}
 with open(found, "wb") as file:
     pickle.dump(outputs, file)
+gc.freeze()  # and once more at the end
 """
 _LIVE = "probabilities of the live model"  # among its outputs: for classes that are so close that either is right
 Outputs = dict[str, dict[str, np.ndarray]]  # by signature and name

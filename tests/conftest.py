@@ -1,7 +1,9 @@
 """What all tests share: hypothesis' profile, and a fresh once-a-process warning."""
 
 import gc
+import subprocess
 import sys
+import types
 
 import hypothesis
 import pytest
@@ -17,6 +19,39 @@ def pytest_collection_modifyitems(items):
     """Files with a medium test come first: at the end, quick ones keep every process busy."""
     long = {item.path for item in items if item.get_closest_marker("medium")}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_checks_of_exports():
+    """The process that checks an export is forked from one that has imported TensorFlow, and nothing of ours or Keras.
+
+    `real_checks_of_exports` starts Python as users have it.
+    """
+    if "tensorflow" not in sys.modules:
+        yield
+        return
+    from keras_mae.export import verify
+    from tests import fork_server
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "subprocess", types.SimpleNamespace(run=fork_server.run_as_an_export_is_checked))
+        yield
+
+
+@pytest.fixture
+def real_checks_of_exports(monkeypatch):
+    from keras_mae.export import verify
+
+    monkeypatch.setattr(verify, "subprocess", subprocess)
+
+
+def pytest_collection_finish():
+    """What was imported stays: the collector has not to look through it again, now and at the end."""
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.freeze()  # pytest collects five times, and Python once more, before a process may end
 
 
 @pytest.fixture(autouse=True)

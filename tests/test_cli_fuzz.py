@@ -26,7 +26,7 @@ from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.knn_config import KnnConfig
 from keras_mae.trainers.segment_config import SegmentConfig
 from keras_mae.trainers.settings import short_names, values_of
-from tests.base import run_python
+from tests.base import run_forked
 from tests.drawn import TINY, write, write_pictures
 
 BOUND = 120  # seconds for a command that takes some five: more is a hang, on a busy machine too
@@ -305,12 +305,12 @@ def main(examples, seed, quick):
 
 @pytest.mark.medium
 def test_random_command_lines():
-    assert " command lines in " in run_python("-m", "tests.test_cli_fuzz", "25", "0", "quick").stdout  # 8 s
+    assert " command lines in " in run_forked("-m", "tests.test_cli_fuzz", "25", "0", "quick").stdout  # 8 s
 
 
 @pytest.mark.slow
 def test_many_random_command_lines():
-    assert " command lines in " in run_python("-m", "tests.test_cli_fuzz", "600", "1").stdout
+    assert " command lines in " in run_forked("-m", "tests.test_cli_fuzz", "600", "1").stdout
 
 
 if __name__ == "__main__":

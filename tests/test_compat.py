@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae import _compat
-from tests.base import run_python
+from tests.base import run_forked
 
 
 def optimizer_of(*variables):
@@ -75,7 +75,7 @@ def children(_):
 
 @pytest.mark.medium
 def test_there_is_no_public_way_to_apply_a_sum():
-    process = run_python("-m", "tests.forked", "tests.test_compat", "replicas")
+    process = run_forked("-m", "tests.forked", "tests.test_compat", "replicas")
     assert process.returncode == 0, process.stderr[-4000:]
     results = json.loads(process.stdout.split("RESULT", 1)[1])
     assert (results["twice"], results["once"]) == (-2.0, -1.0), (
@@ -272,10 +272,11 @@ def test_the_graph_of_a_function_in_a_library():
 @pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="needs umap-learn: pip install '.[umap]'")
 def test_umap_learn_is_imported_without_its_parametric_form():
     script = (
-        "import sys; from keras_mae import _compat; print(_compat.umap_class().__module__, "
+        "import sys, warnings; warnings.simplefilter('error', ImportWarning); "
+        "from keras_mae import _compat; print(_compat.umap_class().__module__, "
         "sorted({'torch', 'torchvision', 'umap.parametric_umap'} & set(sys.modules)))"
     )
-    process = run_python("-W", "error::ImportWarning", "-c", script)
+    process = run_forked("-c", script, NUMBA_DISABLE_JIT="1")  # to compile takes most of the import
     assert process.stdout.strip() == "umap.umap_ []", (
         "umap-learn imports PyTorch, or fails without its parametric form: see whether `import umap` has become quick, "
         "and drop umap_class, see _compat.py: " + process.stderr[-2000:]

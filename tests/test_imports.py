@@ -1,9 +1,12 @@
 """What importing costs, and on which backend it is refused; each in a process of its own."""
 
+import gc
 import statistics
+import sys
 
 import pytest
 
+from keras_mae import cli
 from tests.base import run_python
 
 HEAVY = ("tensorflow", "keras", "numpy", "PIL", "torch", "absl")
@@ -30,6 +33,17 @@ def test_importing_the_models_imports_nothing_heavy_that_keras_does_not():
         "print(sorted(new - {'keras_mae'} - set(sys.stdlib_module_names) - {n.partition('.')[0] for n in before}))"
     )
     assert output(script) == "[]"
+
+
+def test_a_program_looks_for_garbage_but_not_among_what_it_imported(monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow")  # as if it were not imported yet
+    gc.unfreeze()
+    cli._import_tensorflow()
+    assert gc.get_freeze_count() > 100_000
+    for enabled in (gc.disable, gc.enable):  # it leaves the collector as it was
+        enabled()
+        cli._import_tensorflow()
+        assert gc.isenabled() == (enabled is gc.enable)
 
 
 @pytest.mark.slow

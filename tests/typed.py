@@ -1,12 +1,12 @@
 """`keras-mae` as a user types it."""
 
 from keras_mae import cli
-from tests.base import run_python
+from tests.base import run_forked
 
 
 def keras_mae(*arguments):
-    """Runs the command in a process of its own."""
-    return run_python("-m", "keras_mae", *map(str, arguments))
+    """Runs the command in a process of its own, one that has imported TensorFlow."""
+    return run_forked("-m", "keras_mae", *map(str, arguments))
 
 
 def refused(capfd, *arguments):

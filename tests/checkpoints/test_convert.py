@@ -13,7 +13,7 @@ import keras_mae
 from keras_mae import cli
 from keras_mae.checkpoints import FORMATS, convert_checkpoint
 from keras_mae.models import ImageClassifier, ViTEncoder
-from tests.base import fill_randomly, run_python, weights_of
+from tests.base import fill_randomly, run_forked, weights_of
 from tests.checkpoints.small import small_classifier, small_encoder, small_mae
 
 SIZES = {"image_shape": (32, 32, 3), "hidden_dim": 16, "num_layers": 1, "num_heads": 2}
@@ -188,7 +188,7 @@ def test_the_program_knows_every_format():
 @pytest.mark.medium
 def test_in_a_process_of_its_own(empty_folder):
     small_mae().save("mae.keras")
-    done = run_python(
+    done = run_forked(
         "-m", "keras_mae", *convert(empty_folder / "mae.keras", "keras", empty_folder / "a.pth", "mae_torch")
     )
     assert (done.returncode, done.stdout) == (0, f"wrote {empty_folder / 'a.pth'}\n"), done.stderr

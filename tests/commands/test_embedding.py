@@ -17,7 +17,7 @@ from keras_mae.export.signatures import ServedEncoder
 from keras_mae.models import ImageClassifier
 from keras_mae.retrieval import open_vectors
 from keras_mae.trainers.run import digest_of
-from tests.base import PLANES, fill_randomly, random_images, run_python, small_encoder, small_mae
+from tests.base import PLANES, fill_randomly, random_images, run_forked, small_encoder, small_mae
 from tests.drawn import as_image, encoded, write, write_pictures
 from tests.typed import refused
 
@@ -260,7 +260,7 @@ def test_sixteen_bit_files_of_a_run_and_digits_as_a_user_types_them(tmp_path, mo
     settings = [f"--set={setting}" for setting in tiny]
 
     def typed(*arguments):
-        done = run_python("-m", "keras_mae", *arguments)
+        done = run_forked("-m", "keras_mae", *arguments)
         assert done.returncode == 0, done.stderr
         return done
 

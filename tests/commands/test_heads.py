@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge
 from keras_mae import cli
 from keras_mae.models import ImageClassifier, ImageRegressor
 from keras_mae.trainers.best_model import BestModel
-from tests.base import run_python, weights_of
+from tests.base import run_forked, weights_of
 from tests.trainers.bars import AS_THEY_ARE, LABELS, NUMBERS, OF_LABELS, OF_NUMBERS, bars, settings, write_bars
 from tests.trainers.pretraining import Interrupted, log_of
 from tests.typed import refused
@@ -190,7 +190,7 @@ def test_two_devices_log_the_measures_of_one(given, tmp_path):
     quick = settings(**AS_THEY_ARE, epochs=2, batch_size=32, base_learning_rate=0.01)
     typed = ["finetune", "--recipe=finetune_small_images", *given, *OF_LABELS, *quick]
     assert cli.main([*typed, f"--output={tmp_path / 'one'}"]) == 0
-    done = run_python("-c", TWO_DEVICES, *typed, f"--output={tmp_path / 'two'}", "--strategy=mirrored")
+    done = run_forked("-c", TWO_DEVICES, *typed, f"--output={tmp_path / 'two'}", "--strategy=mirrored")
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (results_of(tmp_path / name) for name in ("one", "two"))
     for name in ("auc", "average_precision", "f1", "loss"):

@@ -5,6 +5,7 @@ import random
 import resource
 import sys
 import time
+import warnings
 import zlib
 
 import numpy as np
@@ -116,4 +117,5 @@ def _data_size():
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # of Pillow, about what it is given
     print("RESULT", json.dumps(run(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if sys.argv[3:] else 0)))

@@ -22,6 +22,7 @@ def test_weights_are_inverse_to_the_frequency():
     assert np.isclose(weights[labels].mean(), 1)
 
 
+@pytest.mark.medium
 def test_batches_carry_weights_in_training_only():
     labels = np.array([0, 0, 0, 1, 0, 0])
     source = ArraySource(random_images(6, (4, 4, 1)), labels)

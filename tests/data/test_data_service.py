@@ -49,40 +49,28 @@ def test_bad_address(address):
 
 
 SERVICE = """
-import sys, time
+import sys
 import tensorflow as tf
 service = tf.data.experimental.service
-if sys.argv[1] == "dispatcher":
-    server = service.DispatchServer()
-    print(server.target, flush=True)
-else:
-    server = service.WorkerServer(service.WorkerConfig(dispatcher_address=sys.argv[2]))
-    print("there", flush=True)
+dispatcher = service.DispatchServer()
+worker = service.WorkerServer(service.WorkerConfig(dispatcher_address=dispatcher.target.partition("://")[2]))
+print(dispatcher.target, flush=True)
 sys.stdin.read()
 """
 
 
 @pytest.fixture(scope="module")
 def far_address():
-    """A dispatcher and a worker, each in a process of its own, which ends with its standard input."""
+    """A dispatcher and a worker in a process of their own, which ends with its standard input."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment.pop("TF_CONFIG", None)
-
-    def start(*arguments):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        child = subprocess.Popen([sys.executable, "-c", SERVICE, *arguments], env=environment, text=True, **pipes)
-        children.append(child)
-        return child.stdout.readline().strip()
-
-    children = []
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    child = subprocess.Popen([sys.executable, "-c", SERVICE], env=environment, text=True, **pipes)
     try:
-        target = start("dispatcher")
-        assert start("worker", target.partition("://")[2]) == "there"
-        yield target
+        yield child.stdout.readline().strip()
     finally:
-        for child in children:
-            child.kill()
-            child.wait()
+        child.kill()
+        child.wait()
 
 
 @pytest.mark.medium

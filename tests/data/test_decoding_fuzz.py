@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from tests.base import run_python
+from tests.base import run_forked
 from tests.data.fuzzed import FORMS
 
 
 def check(count, form):
     """In a process of its own, whose data are limited to 2 GiB beyond what TensorFlow takes."""
-    process = run_python("-W", "ignore", "-m", "tests.data.fuzzed", str(count), form)
+    process = run_forked("-m", "tests.data.fuzzed", str(count), form)
     assert process.returncode == 0, process.stderr[-2000:]
     line = next(line for line in process.stdout.splitlines() if "RESULT" in line)
     result = json.loads(line.partition("RESULT")[2])

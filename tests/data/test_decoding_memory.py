@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 import pytest
 
-from tests.base import run_python
+from tests.base import run_forked
 
 _LIMIT = 2 * 2**30
 _SCAN = b"\xff\xda\0\x08\1\1\0\0\x3f\0\xff\xd9"
@@ -103,7 +103,7 @@ def children():
 
 @pytest.mark.medium
 def test_memory_is_bounded_whatever_a_header_says():
-    process = run_python("-m", "tests.data.test_decoding_memory")
+    process = run_forked("-m", "tests.data.test_decoding_memory")
     assert process.returncode == 0, process.stderr[-2000:]
     result = json.loads(process.stdout.partition("RESULT")[2])
     assert set(result["refused"].values()) - {"read"} == {"refused"}, result

@@ -103,6 +103,7 @@ def test_several_labels_are_split_by_their_combinations_and_the_rarest_label():
         assert positives[3] >= 1
 
 
+@pytest.mark.medium
 def test_a_folder_is_split_by_its_paths_wherever_its_labels_come_from(tmp_path, png_and_jpeg):
     for number in range(30):
         write(tmp_path / "set" / f"{number:02}.png", encoded(as_image(drawn(3, 3, seed=number)), "PNG"))

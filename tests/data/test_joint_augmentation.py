@@ -35,6 +35,7 @@ def augmented():
 FILL = np.round(np.array([0.1, 0.5, 0.9]) * 255)
 
 
+@pytest.mark.medium
 @settings(max_examples=40, deadline=None)
 @given(st.integers(9, 90), st.integers(9, 90), st.integers(0, 2**31 - 1))
 def test_a_mask_of_the_colours_stays_with_them_under_every_draw(augmented, height, width, seed):
@@ -90,6 +91,7 @@ def test_resized_pair_keeps_equal_sizes_and_every_class_in_place():
     assert larger.shape == (64, 96, 3)
 
 
+@pytest.mark.medium
 def test_batches_are_a_function_of_seed_and_step():
     pairs = [scene(36, 44, seed) for seed in range(6)]
     source = ArraySource(np.stack([image for image, _ in pairs]), masks=np.stack([mask for _, mask in pairs]))

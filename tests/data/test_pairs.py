@@ -48,6 +48,7 @@ def test_whole_images_in_order(pairs):
     assert (largest, read, unlabelled) == (3, 6, 0.0)
 
 
+@pytest.mark.medium
 def test_records_memory_and_disk_hold_the_same(pairs, tmp_path):
     specification, masks, _ = pairs
     write_records(open_source(specification), str(tmp_path / "records"), 2)

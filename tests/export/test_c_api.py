@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from keras_mae.export import export_encoder
-from tests.base import random_images, run_python, small_encoder
+from tests.base import random_images, run_forked, small_encoder
 from tests.drawn import write
 from tests.export.conftest import FILES
 
@@ -122,7 +122,7 @@ def test_saved_model_cli(served, tmp_path):
         np.save(folder / "given.npy", given)
         options = f"run --dir {served.path} --tag_set serve --signature_def {signature}"
         lines.append(f"{options} --inputs {name}={folder}/given.npy --outdir {folder}")
-    done = run_python("-c", RUNS, *lines)
+    done = run_forked("-c", RUNS, *lines)
     assert done.returncode == 0, done.stderr
     for signature, (_, _, expected) in cases.items():
         found = np.load(tmp_path / signature / "embedding.npy")

@@ -12,13 +12,13 @@ from keras_mae.export import export_autoencoder, export_classifier, saved_model
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder
 from keras_mae.targets import TokenTarget
 from tests.base import PLANES, fill_randomly, random_images, random_noise, small_encoder, small_mae
-from tests.export.conftest import FILES
+from tests.export.conftest import PNG_AND_JPEG
 
 SHAPE, CROP = (8, 12, 3), 0.8
 LABELS = ["cat", "dog", "Gürteltier"]
 ROUND_OFF = 1e-5  # of values of about 1: another order of float32 sums
 
-pytestmark = pytest.mark.medium
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("png_and_jpeg")]
 
 
 def small_classifier(image_shape=SHAPE, **arguments):
@@ -55,7 +55,7 @@ def test_classifier(classifier, count):
     if count > 3:
         assert len(set(outputs["class_id"].numpy())) > 1
 
-    files = [FILES[index % len(FILES)] for index in range(count)]
+    files = [PNG_AND_JPEG[index % len(PNG_AND_JPEG)] for index in range(count)]
     images = np.stack([evaluation_transform(decode_image(file, 3), SHAPE, CROP) for file in files])
     outputs = loaded.signatures["serving_default"](image_bytes=tf.constant(files))
     assert set(outputs) == {"probabilities", "class_id", "label"}
@@ -77,7 +77,7 @@ def test_classifier_signatures_and_labels(classifier):
 
 def test_a_corrupt_file_is_named(classifier):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"the request:\] \[1\]"):
-        classifier[2].signatures["serving_default"](image_bytes=tf.constant([FILES[0], b"?", FILES[1]]))
+        classifier[2].signatures["serving_default"](image_bytes=tf.constant([PNG_AND_JPEG[0], b"?", PNG_AND_JPEG[1]]))
 
 
 def test_a_linear_probe_without_labels(tmp_path, unverified):

@@ -14,10 +14,12 @@ from keras_mae.export.served_classifier import ServedClassifier
 from keras_mae.export.served_head import ServedHead
 from keras_mae.models import ImageClassifier, ImageHead, ImageRegressor
 from tests.base import fill_randomly, random_images, small_encoder
-from tests.export.conftest import FILES
+from tests.export.conftest import PNG_AND_JPEG
 
 SHAPE, CROP = (8, 12, 3), 0.8
 IMAGES = random_images(3, SHAPE)
+
+pytestmark = pytest.mark.usefixtures("png_and_jpeg")
 
 
 @pytest.mark.medium
@@ -26,8 +28,8 @@ def test_a_regressor_gives_numbers_in_their_units(tmp_path):
     path = export_head(live, str(tmp_path / "sizes"), labels=["width", "angle"], crop_ratio=CROP)
     loaded = tf.saved_model.load(path)
     np.testing.assert_allclose(loaded.signatures["predict"](images=IMAGES)["values"], live(IMAGES), rtol=1e-5)
-    images = np.stack([evaluation_transform(decode_image(file, 3), SHAPE, CROP) for file in FILES])
-    outputs = loaded.signatures["serving_default"](image_bytes=tf.constant(FILES))
+    images = np.stack([evaluation_transform(decode_image(file, 3), SHAPE, CROP) for file in PNG_AND_JPEG])
+    outputs = loaded.signatures["serving_default"](image_bytes=tf.constant(PNG_AND_JPEG))
     assert set(outputs) == {"values"}
     np.testing.assert_allclose(outputs["values"], live(images), rtol=1e-5)
     with open(os.path.join(path, "assets", "metadata.json"), encoding="utf-8") as file:
@@ -38,6 +40,7 @@ def test_a_regressor_gives_numbers_in_their_units(tmp_path):
         ServedHead(live, ["width"])
 
 
+@pytest.mark.medium
 def test_several_labels_have_probabilities_and_no_class():
     live = fill_randomly(ImageClassifier(small_encoder(), 4, multi_label=True))
     served = ServedClassifier(live, ["a", "b", "c", "d"])
@@ -56,6 +59,7 @@ class TwoOutputs(ImageHead):
         return {"age": self.age(self.features(inputs, training, seed)), "map": self.map(tokens)}
 
 
+@pytest.mark.medium
 def test_a_head_of_ones_own_has_its_own_names():
     live = TwoOutputs(small_encoder())
     live.build()

@@ -189,7 +189,7 @@ def test_a_model_that_needs_keras_mae_is_refused(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_the_fresh_process_has_this_ones_path_but_not_keras_mae(tmp_path, monkeypatch):
+def test_the_fresh_process_has_this_ones_path_but_not_keras_mae(tmp_path, monkeypatch, real_checks_of_exports):
     """A stand-in for TensorFlow on the path tells what it sees."""
     stand_in = "try: import keras_mae\nexcept ImportError: raise SystemExit('found, and keras_mae is not')\n"
     (tmp_path / "tensorflow.py").write_text(stand_in)

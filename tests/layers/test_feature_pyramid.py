@@ -73,6 +73,7 @@ def test_strides_and_defaults():
     }
 
 
+@pytest.mark.medium
 @hypothesis.settings(max_examples=5)
 @hypothesis.given(
     rows=strategies.integers(1, 9), columns=strategies.integers(1, 9), kept=strategies.sets(strategies.integers(0, 3))
@@ -131,6 +132,7 @@ def test_channels_are_last_whatever_keras_is_set_to():
         keras.config.set_image_data_format(before)
 
 
+@pytest.mark.medium
 def test_every_weight_has_a_gradient_in_a_graph_with_unknown_sizes():
     pyramid = made(extra_level=True)
 

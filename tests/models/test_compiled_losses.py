@@ -81,6 +81,7 @@ def plain(model, activation):
     return copy
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("case", CASES)
 def test_as_keras(case):
     """Two epochs of two steps each, then an evaluation, with weights of the examples."""
@@ -145,6 +146,7 @@ def test_several_labels_are_told_by_the_loss():
                 call(wrong)
 
 
+@pytest.mark.medium
 def test_classes_out_of_range_are_an_error_with_a_given_loss():
     model = fill_randomly(ImageClassifier(small_encoder(), 4))
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], jit_compile=False)
@@ -159,6 +161,7 @@ def test_classes_out_of_range_are_an_error_with_a_given_loss():
     model.fit(FEATURES, CLASSES, class_weight={0: 2.0}, verbose=0)
 
 
+@pytest.mark.medium
 def test_numbers_are_normalised_inside_and_given_in_their_units():
     mean, std = [1000.0, -3.0], [200.0, 0.5]
     labels = NUMBERS * std + mean
@@ -203,6 +206,7 @@ class AgeAndSex(ImageHead):
 IMAGES = random_images(4, (8, 12, 3))
 
 
+@pytest.mark.medium
 def test_a_head_of_ones_own(tmp_path):
     model = AgeAndSex(small_encoder(), num_trainable_layers=1)
     labels = {"age": np.array([20.0, 30.0, 40.0, 50.0]), "sex": np.array([0, 1, 1, 0])}

@@ -52,6 +52,7 @@ def test_logits_are_enlarged_to_the_images_size(model):
     np.testing.assert_allclose(logits, expected.permute(0, 2, 3, 1), rtol=0, atol=ROUND_OFF * np.abs(coarse).max())
 
 
+@pytest.mark.medium
 def test_evaluation(model):
     """Loss and metrics of all pixels with a label, over several batches, against NumPy and scikit-learn."""
     logits = model(IMAGES).numpy()
@@ -85,6 +86,7 @@ def test_numbers_that_a_cast_would_hide(dtype, number):
     assert fine.numpy().tolist() == [True, True, True, False, True, True] and classes[3, 1, 1] == -2
 
 
+@pytest.mark.medium
 def test_weights_of_images_and_of_pixels(model):
     each = np.array([numpy_loss(model(IMAGES).numpy()[[n]], LABELS[[n]]) for n in range(6)])
     weights = np.linspace(0, 2, 6)
@@ -95,6 +97,7 @@ def test_weights_of_images_and_of_pixels(model):
     assert model.evaluate(IMAGES, LABELS, sample_weight=pixels, verbose=0)[0] == pytest.approx(given, rel=1e-5)
 
 
+@pytest.mark.medium
 def test_losses_and_metrics_of_keras():
     own = [keras.metrics.MeanIoU(CLASSES, ignore_class=-1, sparse_y_pred=False, name="iou")]
     loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)
@@ -132,6 +135,7 @@ def test_wrong_labels_are_refused(model, case):
         np.testing.assert_array_equal(weight, same)
 
 
+@pytest.mark.medium
 def test_wrong_labels_in_a_data_set(model):
     labels = LABELS.copy()
     labels[4, 2, 2] = 7
@@ -161,6 +165,7 @@ def test_a_batch_in_parts(compile):
         np.testing.assert_allclose(one, other, rtol=0, atol=ROUND_OFF)
 
 
+@pytest.mark.medium
 def test_a_probe_trains_its_head_alone():
     model = compiled(segmenter("linear", num_trainable_layers=0))
     encoder = weights_of(model.encoder)
@@ -188,6 +193,7 @@ def test_parameter_groups(head):
     assert decayed and all(path.endswith("kernel") for path in decayed)
 
 
+@pytest.mark.medium
 def test_half_precision_and_drop_path():
     model = compiled(segmenter(dtype="mixed_bfloat16", drop_path_rate=0.5))
     logits = model(IMAGES)
@@ -224,6 +230,7 @@ def test_logits_that_are_not_finite_have_no_metrics():
         assert np.isnan(float(metric.result()))
 
 
+@pytest.mark.medium
 def test_files(model, tmp_path):
     model.save(tmp_path / "segmenter.keras")
     loaded = keras.saving.load_model(tmp_path / "segmenter.keras")

@@ -60,6 +60,7 @@ def test_losses_keep_their_arguments(name):
         np.testing.assert_allclose(ours, keras_own, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.medium
 def test_callbacks_know_which_way_a_given_metric_gets_better(tmp_path):
     modes = {"val_auc": "greater", "val_f1": "greater", "val_mae": "less", "accuracy": "greater", "val_loss": "less"}
     model, found = classifier(), []

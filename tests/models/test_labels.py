@@ -68,6 +68,7 @@ def test_every_form_has_the_loss_and_the_accuracy_of_plain_integers(in_a_graph):
     assert history["loss"] == pytest.approx([expected["loss"]], rel=1e-5)
 
 
+@pytest.mark.medium
 def test_training_on_a_column_is_training_on_integers():
     one, other = compiled(run_eagerly=True), compiled(run_eagerly=True)
     for classifier, labels in ((one, LABELS), (other, LABELS[:, None])):
@@ -241,6 +242,7 @@ def test_weights_are_those_of_keras(kind, parts):
     assert result == pytest.approx(plain.evaluate(IMAGES, LABELS, verbose=0, return_dict=True, **given), rel=1e-5)
 
 
+@pytest.mark.medium
 def test_class_weights_of_a_data_set():
     """Keras' own table ends with the largest class that is named, and fails with an index beyond it."""
     arrays, data = compiled(run_eagerly=True), compiled(run_eagerly=True)

@@ -47,6 +47,7 @@ def test_what_is_hidden_has_no_influence_on_the_prediction(mae):
     np.testing.assert_array_equal(*(mae({"images": x, "noise": noise})["prediction"] for x in (IMAGES, changed)))
 
 
+@pytest.mark.medium
 def test_the_token_is_trained_saved_and_not_decayed(mae, tmp_path):
     copy = MaskedAutoencoder.from_config(mae.get_config())
     copy.set_weights(mae.get_weights())

@@ -274,6 +274,7 @@ def test_a_training_loop_of_ones_own_repeats_by_seed():
     assert (runs[0] != runs[2]).any()
 
 
+@pytest.mark.medium
 def test_drop_path_of_a_loop_of_ones_own_repeats_by_seed():
     first, again = (
         [mae({"images": IMAGES, "noise": NOISE}, training=True)["prediction"].numpy() for _ in range(3)]

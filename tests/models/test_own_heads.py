@@ -96,6 +96,7 @@ IMAGES = random_images(3, (8, 12, 3))
 PIXELS = np.random.default_rng(1).integers(-1, 3, (3, 8, 12))
 
 
+@pytest.mark.medium
 def test_pixels_without_label_weigh_nothing_for_keras_losses_and_metrics():
     model = fill_randomly(ImageSegmenter(small_encoder(), 3))
     logits = model(IMAGES)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_mae import models
 from keras_mae.optimizers import AdamW
-from tests.base import fill_randomly, random_images, run_python, small_encoder, weights_of
+from tests.base import fill_randomly, random_images, run_forked, small_encoder, weights_of
 from tests.toys import ConvEncoder
 
 pytestmark = [
@@ -184,7 +184,7 @@ def test_further_levels_of_keras_hubs_own(tmp_path):
         "    for name, one in model(case['images']).items():\n"
         "        np.testing.assert_allclose(one, case[name], atol=1e-5)\n"
     )
-    process = run_python("-c", script)
+    process = run_forked("-c", script)
     assert process.returncode == 0, process.stderr[-3000:]
 
 

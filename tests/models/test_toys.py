@@ -12,7 +12,7 @@ from keras_mae.models import ImageClassifier, LinearDecoder, MAEDecoder, MaskedA
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.optimizers import adamw
 from keras_mae.targets import PixelTarget
-from tests.base import PLANES, LossPerStep, fill_randomly, random_images, run_python, small_encoder
+from tests.base import PLANES, LossPerStep, fill_randomly, random_images, run_forked, small_encoder
 from tests.toys import ConvEncoder, TaughtAutoencoder, TeacherTarget
 
 IMAGES = random_images(8, (8, 12, 3))
@@ -207,7 +207,7 @@ def test_a_teacher_follows_the_network_and_skips_what_it_skips(on_one, tmp_path)
 
 @pytest.mark.medium
 def test_a_teacher_is_the_same_on_two_replicas(on_one):
-    process = run_python("-m", "tests.models.test_toys")
+    process = run_forked("-m", "tests.models.test_toys")
     assert process.returncode == 0, process.stderr
     np.testing.assert_allclose([float(loss) for loss in process.stdout.split()], on_one[1], rtol=1e-5)
 

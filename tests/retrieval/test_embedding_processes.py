@@ -10,7 +10,7 @@ import pytest
 
 from keras_mae import cli
 from keras_mae.retrieval import open_vectors
-from tests.base import random_images, run_python, small_encoder
+from tests.base import random_images, run_forked, small_encoder
 from tests.retrieval import embedding
 
 SHAPE = (8, 8, 3)
@@ -84,7 +84,7 @@ def children(which, folder):
 
 
 def results(which, folder):
-    done = run_python("-m", "tests.forked", NAME, which, str(folder))
+    done = run_forked("-m", "tests.forked", NAME, which, str(folder))
     assert done.returncode == 0, done.stderr[-4000:]
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     return json.loads(line.removeprefix("RESULT ")), done.stderr

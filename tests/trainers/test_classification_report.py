@@ -34,6 +34,7 @@ def reported(labels, probabilities, batch=7, names=None):
     return report
 
 
+@pytest.mark.medium
 @given(st.integers(1, 60), st.integers(2, 8), st.sampled_from([2, 3, 1000]), st.integers(0, 10_000), st.integers(1, 70))
 def test_against_scikit_learn(images, classes, levels, seed, batch):
     labels, probabilities = drawn_predictions(images, classes, levels, seed)

@@ -16,7 +16,7 @@ from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.linear_probe import linear_probe
 from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import make_strategy
-from tests.base import fill_randomly, random_images, run_python, weights_of
+from tests.base import fill_randomly, random_images, run_forked, weights_of
 from tests.trainers.labelled import write_everything
 
 pytestmark = pytest.mark.slow  # nine processes that train
@@ -101,7 +101,7 @@ def children(folder):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    process = run_python(
+    process = run_forked(
         "-m", "tests.forked", "tests.trainers.test_classifier_processes", str(tmp_path_factory.mktemp("classifiers"))
     )
     assert process.returncode == 0, process.stderr[-6000:]

@@ -113,6 +113,7 @@ def test_half_a_block(given, config, tmp_path):
     assert {path.rsplit("/", 1)[0] for path in moved} == expected
 
 
+@pytest.mark.medium
 def test_the_last_norm_is_new_after_mean_pooling_and_the_rest_is_the_runs(given, config):
     encoder = keras.saving.load_model(given["run"])
     for pooling in ("mean", "cls"):

@@ -246,6 +246,7 @@ def test_what_is_refused(run_folder, arrays, tmp_path):
     assert not [name for name in os.listdir(tmp_path) if "p.csv" in name or "predict" in name]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("split", "told"), [(None, ", or most of them"), ("train", ""), ("validation", None)])
 def test_images_of_the_training_are_told(caplog, split, told):
     config = replaced(FinetuneConfig(), validation_data="npz:other.npz")

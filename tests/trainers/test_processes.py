@@ -14,7 +14,7 @@ from keras_mae.optimizers import adamw
 from keras_mae.trainers import memory, recipes, run
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.settings import changed
-from tests.base import random_images, run_python, weights_of
+from tests.base import random_images, run_forked, weights_of
 from tests.drawn import TINY
 
 SETTINGS = [*TINY, "jit_compile=False", "image_size=(8,8)", "checkpoint_steps=1", "pictures_every=100", "epochs=4"]
@@ -109,7 +109,7 @@ def peak_memory(rematerialize):
 
 
 def in_own_process(which, folder):
-    process = run_python("-m", "tests.forked", "tests.trainers.test_processes", which, str(folder))
+    process = run_forked("-m", "tests.forked", "tests.trainers.test_processes", which, str(folder))
     assert process.returncode == 0, process.stderr[-6000:]
     return json.loads(process.stdout.split("RESULT", 1)[1])
 

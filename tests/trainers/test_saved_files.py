@@ -40,7 +40,7 @@ SIMMIM = ["method=simmim", "position_embedding=None", "relative_position_bias=sh
 
 
 def in_a_fresh_process(paths):
-    done = base.run_python("-c", FRESH, *paths)
+    done = base.run_forked("-c", FRESH, *paths)
     assert done.returncode == 0, done.stderr[-3000:]
     found, names = json.loads(done.stdout.splitlines()[-1])
     assert sorted(found) == sorted(paths)

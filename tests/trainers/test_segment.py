@@ -20,7 +20,7 @@ from keras_mae.trainers.mask_data import masked_sources
 from keras_mae.trainers.segment import segment
 from keras_mae.trainers.segment_config import SegmentConfig
 from keras_mae.trainers.settings import replaced
-from tests.base import run_python, small_encoder, weights_of
+from tests.base import run_forked, small_encoder, weights_of
 from tests.data.scenes import scene, write_pair
 from tests.trainers.pretraining import Interrupted, after_step, interrupt, log_of
 
@@ -166,7 +166,7 @@ segment(replaced(config, accumulation_steps=2), data, sys.argv[2], strategy="mir
 @pytest.mark.slow
 def test_two_replicas_in_two_parts_train_as_one(finished, tmp_path):
     output = str(tmp_path / "run")
-    process = run_python("-c", _ON_TWO, finished[0], output)
+    process = run_forked("-c", _ON_TWO, finished[0], output)
     assert process.returncode == 0, process.stderr
     for one, other in zip(log_of(run.RunFolder(finished[0])), log_of(run.RunFolder(output)), strict=True):
         for key in ("loss", "accuracy", "mean_iou", "val_loss", "val_mean_iou"):
@@ -236,6 +236,7 @@ def test_masks_and_settings_that_do_not_go_together(settings, masks, said, given
         masked_sources(replaced(given["config"], **settings), data)
 
 
+@pytest.mark.medium
 def test_classes_of_the_masks(given, caplog):
     with caplog.at_level(logging.INFO, logger="keras_mae"):
         masked_sources(given["config"], given["data"])

@@ -102,6 +102,7 @@ def test_export(pretrained, tmp_path):
     export.export_autoencoder(model, str(tmp_path / "simmim"), images=images)
 
 
+@pytest.mark.medium
 def test_a_probe_of_a_layer_sees_that_layers_tokens(given):
     config = quick(ProbeConfig, given, layer=1, pooling="mean")
     probe = build_probe(config, 6)

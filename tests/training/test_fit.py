@@ -104,6 +104,7 @@ def test_runs_repeat_by_seed_and_masks_change_from_step_to_step():
     assert len({*first, *other}) == 6  # the same images, another mask each time
 
 
+@pytest.mark.medium
 def test_evaluate_gives_the_same_twice():
     mae = small_mae(num_layers=2, drop_path_rate=0.5)
     mae.compile(optimizer="sgd", run_eagerly=True)
@@ -133,6 +134,7 @@ def test_predict_takes_images_and_dicts():
         np.testing.assert_allclose(outputs["prediction"], mae(inputs)["prediction"], atol=1e-6)
 
 
+@pytest.mark.medium
 def test_the_masks_of_a_whole_run_can_be_had_again():
     """What a step drew is a function of (seed, step): drawn outside of `fit`, it gives the same loss."""
     mae = small_mae(seed=5)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.models import ImageClassifier, ImageRegressor
-from tests.base import fill_randomly, random_images, run_python, small_encoder, weights_of
+from tests.base import fill_randomly, random_images, run_forked, small_encoder, weights_of
 
 IMAGES, COUNT = random_images(16, (8, 12, 3)), 16
 WEIGHTS = np.linspace(0, 2, COUNT).astype("float32")
@@ -70,7 +70,7 @@ KINDS = ["several", "one-hot", "column", "numbers"]
 
 @pytest.mark.slow
 def test_replicas_and_parts_equal_one_device():
-    process = run_python("-m", "tests.forked", "tests.training.test_given_losses")
+    process = run_forked("-m", "tests.forked", "tests.training.test_given_losses")
     assert process.returncode == 0, process.stderr[-4000:]
     found = json.loads(process.stdout.split("RESULT", 1)[1])
     for kind in KINDS:

@@ -89,6 +89,7 @@ def test_all_combinations_of_policies(encoder, decoder, model):
     np.testing.assert_allclose(loss, loss_in_float32(), rtol=10 * 2.0**-bits)  # some ten roundings one after the other
 
 
+@pytest.mark.medium
 def test_small_gradients_survive_float16():
     """A loss of 1e-6 of the usual one: its gradients are below float16's smallest number, unless they are scaled."""
     moved = {}

@@ -14,7 +14,7 @@ from tests.base import (
     LossPerStep,
     fill_randomly,
     random_images,
-    run_python,
+    run_forked,
     small_encoder,
     small_mae,
     small_simmim,
@@ -156,68 +156,9 @@ def refusal(model, data):
     return None
 
 
-def one_worker(optimizer):
-    """Two processes: each is given its half of every global batch."""
-    from keras_mae.trainers.strategy import distributed, is_chief, make_strategy
-
-    strategy = make_strategy("multiworker")
-    with strategy.scope():
-        model = make_model("mae")
-        model.compile(optimizer=make_optimizer(optimizer), jit_compile=False)
-    recorder = LossPerStep()
-
-    def share(hosts, host):
-        images = IMAGES.reshape(2, hosts, BATCH // hosts, *IMAGES.shape[1:])[:, host]
-        return tf.data.Dataset.from_tensor_slices((images, np.zeros(images.shape[:2]))).repeat()  # a tuple
-
-    data = distributed(strategy, BATCH, share)
-    model.fit(data, steps_per_epoch=STEPS, verbose=0, shuffle=False, callbacks=[recorder])
-    return {
-        "chief": is_chief(strategy),
-        "replicas": strategy.num_replicas_in_sync,
-        "losses": recorder.losses,
-        "paths": [weight.path for weight in model.weights],
-        "weights": [weight.tolist() for weight in weights_of(model)],
-        "without_us": keras_on_its_own(strategy),
-    }
-
-
-def keras_on_its_own(strategy):
-    """Whether a plain Keras model fails in `fit` on two workers, once on tuples and once on its scalar logs."""
-
-    class Plain(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.dense = keras.layers.Dense(1)
-            self.dense.build((None, 3))
-            self.built = True
-
-        def call(self, x):
-            return self.dense(x)
-
-    class Built(Plain):
-        def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
-
-    failed = []
-    for kind in (Plain, Built):
-        with strategy.scope():
-            model = kind()
-            model.compile(optimizer="sgd", loss="mse")
-        data = tf.data.Dataset.from_tensors((np.ones((4, 3), "float32"), np.ones((4, 1), "float32"))).repeat()
-        options = tf.data.Options()
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        try:
-            model.fit(data.with_options(options), steps_per_epoch=1, verbose=0)
-            failed.append(False)
-        except Exception as error:  # whatever it is
-            failed.append(f"{type(error).__name__}: {error}"[:300])
-    return failed
-
-
 def children(which):
     from tests.forked import Child, two_workers
+    from tests.training.workers import one_worker
 
     # one child for all: a second MirroredStrategy in a process costs less than a second process
     cases = {"normal": NORMAL, "more": MORE, "slow": SLOW}[which]
@@ -229,7 +170,7 @@ def children(which):
 
 
 def in_own_process(which):
-    process = run_python("-m", "tests.forked", "tests.training.test_replicas", which)
+    process = run_forked("-m", "tests.forked", "tests.training.test_replicas", which)
     assert process.returncode == 0, process.stderr[-4000:]
     return json.loads(process.stdout.split("RESULT", 1)[1])
 
@@ -247,6 +188,11 @@ def runs(runs_and_workers):
 @pytest.fixture(scope="module")
 def more_runs():
     return in_own_process("more")
+
+
+@pytest.fixture(scope="module")
+def slow_runs():
+    return in_own_process("slow")
 
 
 def find(runs, cases=NORMAL, **wanted):
@@ -378,9 +324,8 @@ def test_two_processes_take_the_step_of_one(runs_and_workers):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classifier", "weighted", "probe", "attentive", "segmenter"])
-def test_classifiers(kind):
-    runs = in_own_process("slow")
-    one = find(runs, SLOW, kind=kind, replicas=1)
-    for run, case in zip(runs, SLOW, strict=True):
+def test_classifiers(slow_runs, kind):
+    one = find(slow_runs, SLOW, kind=kind, replicas=1)
+    for run, case in zip(slow_runs, SLOW, strict=True):
         if case["kind"] == kind:
             check(run, one)

@@ -150,6 +150,7 @@ def test_a_skipped_step_enters_no_statistic(layers):
     assert any((a != b).any() for a, b in zip(weights_of(plain), before, strict=True))
 
 
+@pytest.mark.medium
 def test_float16_halves_its_scale_for_a_skipped_step_and_doubles_it_after_enough_good_ones():
     mae = make("mixed_float16")
     optimizer = keras.optimizers.LossScaleOptimizer(
@@ -164,6 +165,7 @@ def test_float16_halves_its_scale_for_a_skipped_step_and_doubles_it_after_enough
     assert int(mae.skipped_steps) == 1 and int(optimizer.iterations) == 5
 
 
+@pytest.mark.medium
 def test_float16_is_scaled_and_unscaled_by_the_same_number():
     """A scale of 2^10 shifts exponents, and changes nothing in float32."""
     scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=1024.0)
@@ -232,6 +234,7 @@ def test_settings_are_saved_with_the_model(tmp_path):
     assert_same((loaded, []), (mae, []), 0)
 
 
+@pytest.mark.medium
 def test_a_checkpoint_holds_the_count_of_skipped_steps(tmp_path):
     mae, other = make(), make()
     trained(mae, steps=2, planted=[1])
