@@ -33,6 +33,7 @@ from keras_mae.commands import (
     segmenting,
 )
 from keras_mae.commands.command import Command
+from keras_mae.commands.log_lines import AboveBars
 from keras_mae.registry import did_you_mean
 
 _FAILED = 1
@@ -125,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(name: str, command: Command, values: flags.FlagValues) -> int:
     from keras_mae.trainers.run import Preempted
 
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", handlers=[AboveBars(sys.stderr)])
     logging.getLogger("keras_mae").setLevel(logging.INFO)
     try:
         _check_output(name, values)

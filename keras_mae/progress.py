@@ -93,7 +93,7 @@ class PlainLines:
         now = time.monotonic()
         rate = (self.n - self._first) / max(now - self._start, 1e-9)
         speed = f", {_scaled(rate)} {self.unit}/s" if rate else ""
-        left = f", {tqdm.format_interval((self.total - self.n) / rate)} left" if rate else ""
+        left = f", {tqdm.format_interval((self.total - self.n) / rate)} left" if rate and self.n < self.total else ""
         share = 100 * self.n / self.total if self.total else 100
         if self._shown != (self.n, self._text):
             print(f"{self._text}: {share:.0f}%{speed}{left}{self._after}".lstrip(": "), file=sys.stderr, flush=True)

@@ -1,10 +1,12 @@
 """Bars on a terminal, plain lines in files and pipes, by a clock that is ours."""
 
 import io
+import logging
 
 import pytest
 
 from keras_mae import progress as module
+from keras_mae.commands.log_lines import AboveBars
 from keras_mae.retrieval import blocks
 
 
@@ -36,7 +38,7 @@ def test_a_pipe_gets_a_line_in_thirty_seconds_and_one_at_the_end(clock, capsys):
         "embedded: 31%, 100.0 images/s, 01:09 left",
         "embedded: 61%, 100.0 images/s, 00:39 left",
         "embedded: 91%, 100.0 images/s, 00:09 left",
-        "embedded: 100%, 100.0 images/s, 00:00 left",
+        "embedded: 100%, 100.0 images/s",
     ]
     assert captured.err.isascii() and not set("\r\033") & set(captured.err)
 
@@ -53,7 +55,7 @@ def test_a_line_at_the_end_of_an_epoch_puts_off_the_next(clock, capsys):
     bar.close()
     assert capsys.readouterr().err.splitlines() == [
         "epoch 1/2, loss 0.5000: 50%, 50.0 images/s, 00:40 left, gradient norm 1.7",
-        "epoch 1/2, loss 0.5000: 100%, 50.0 images/s, 00:00 left, gradient norm 1.7",
+        "epoch 1/2, loss 0.5000: 100%, 50.0 images/s, gradient norm 1.7",
     ]
 
 
@@ -76,3 +78,17 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     assert terminal.getvalue().count("\r") > 0 and "100%" in terminal.getvalue()
     monkeypatch.setenv("TERM", "dumb")
     assert not module.draws_bars()
+
+
+def test_a_line_of_the_log_does_not_end_up_in_a_bar(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(module.sys, "stderr", terminal)
+    log = logging.getLogger("tests.bars")
+    log.addHandler(AboveBars(terminal))
+    try:
+        with module.images_bar(10, 1, "embedded"):
+            log.warning("step 7 skipped")
+    finally:
+        log.handlers.clear()
+    last_of_lines = [line.rpartition("\r")[2] for line in terminal.getvalue().split("\n")]
+    assert "step 7 skipped" in last_of_lines and terminal.getvalue().count("embedded") > 1  # drawn again
