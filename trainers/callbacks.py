@@ -58,9 +58,11 @@ class Progress(keras.callbacks.Callback):
         self.bar: tqdm | PlainLines | None = None
         self._steps, self._waiting, self._advice = steps, waiting, advice
         self._asked = self._begin = 0.0  # when the epoch began: seconds of waiting, and the clock
-        self._due, self._said = 0.0, False
+        self._waited = self._took = 0.0  # until its last step
+        self._due, self._said, self._is_whole = 0.0, False, False
 
     def on_epoch_begin(self, epoch, logs=None) -> None:
+        self._is_whole = self.step % self.steps_per_epoch == 0
         self._clock()
 
     def on_train_batch_end(self, batch, logs=None) -> None:
@@ -73,21 +75,24 @@ class Progress(keras.callbacks.Callback):
         epoch = (self.step - 1) // self.steps_per_epoch + 1
         text = f"epoch {epoch}/{self.epochs}, loss {float(logs['loss']):.4f}"
         self.bar.set_description_str(text, refresh=False)
-        if self._steps is not None and self._steps.last is not None and time.monotonic() >= self._due:
+        if time.monotonic() >= self._due:
             self._due = time.monotonic() + 1
-            self.bar.set_postfix_str(self._facts(self._steps.last), refresh=False)
+            self._add_facts()
         self.bar.update(self.batch_size)
+        if self.step % self.steps_per_epoch == 0:  # what comes next, such as validation, is no waiting of steps
+            self._took = time.perf_counter() - self._begin
+            self._waited = 0.0 if self._waiting is None else self._waiting.seconds - self._asked
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         if self.bar is not None:
+            self._add_facts()
             self.bar.refresh()
-        seconds = time.perf_counter() - self._begin
-        if self._waiting is None or self.bar is None or seconds < _MEASURABLE:
+        if self._waiting is None or self.bar is None or self._took < _MEASURABLE:
             return
-        share = min((self._waiting.seconds - self._asked) / seconds, 1.0)
+        share = min(self._waited / self._took, 1.0)
         if logs is not None:
             logs["waiting_for_data"] = share
-        if not self._said:
+        if not self._said and self._is_whole:
             self._said = True
             _log.info("%s", slow_part(share, self._advice))
 
@@ -98,8 +103,12 @@ class Progress(keras.callbacks.Callback):
             self.bar = None
 
     def _clock(self) -> None:
-        self._begin = time.perf_counter()
+        self._begin, self._took = time.perf_counter(), 0.0
         self._asked = 0.0 if self._waiting is None else self._waiting.seconds
+
+    def _add_facts(self) -> None:
+        if self.bar is not None and self._steps is not None and self._steps.last is not None:
+            self.bar.set_postfix_str(self._facts(self._steps.last), refresh=False)
 
     def _facts(self, step: Step) -> str:
         median, memory = self.model.step_record.running_median(), used_memory()
@@ -119,7 +128,8 @@ class JsonLines(keras.callbacks.Callback):
     """Appends a line to a file after each epoch: epoch, step, loss, learning rate, seconds, images a second, memory.
 
     Skipped steps count as steps. After a resume within an epoch, `seconds` and `images_per_second` are those since
-    then. Keras' `CSVLogger` knows no step, and keeps the epochs that a resumed run trains again.
+    then. `seconds` has validation in it, and `images_per_second` has not. Keras' `CSVLogger`
+    knows no step, and keeps the epochs that a resumed run trains again.
 
     Args:
         path: of the file.
@@ -130,7 +140,7 @@ class JsonLines(keras.callbacks.Callback):
     def __init__(self, path: str, batch_size: int, done: int = 0) -> None:
         super().__init__()
         self.path, self.batch_size = path, batch_size
-        self._begin, self._first = 0.0, done
+        self._begin, self._last, self._first = 0.0, 0.0, done
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 kept = [line for line in file if line.endswith("\n") and json.loads(line)["step"] <= done]
@@ -139,9 +149,12 @@ class JsonLines(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None) -> None:
         self._begin, self._first = time.perf_counter(), int(self.model.batches_seen)
 
+    def on_train_batch_end(self, batch, logs=None) -> None:
+        self._last = time.perf_counter()
+
     def on_epoch_end(self, epoch, logs=None) -> None:
         seconds, step = time.perf_counter() - self._begin, int(self.model.batches_seen)
-        rate, memory = (step - self._first) * self.batch_size / seconds, used_memory()
+        rate, memory = (step - self._first) * self.batch_size / (self._last - self._begin), used_memory()
         record = {
             "epoch": epoch + 1,
             "step": step,

@@ -65,15 +65,24 @@ def train(
     with noted_sigterm() as received, tracked(strategy, config, folder) as trackers:
         steps, minutes = config.run.checkpoint_steps, config.run.checkpoint_minutes
         checkpoints = Checkpoints(
-            folder / run.CHECKPOINTS, model, steps_per_epoch, steps, minutes, received, lambda: lines.flush()
+            folder / run.CHECKPOINTS,
+            model,
+            steps_per_epoch,
+            steps,
+            minutes,
+            received,
+            lambda: None if lines is None else lines.flush(),
         )
         done = checkpoints.restore() if resume else 0
         on_start(done)
-        lines = StepLines(folder / run.STEPS, steps_per_epoch, done, lambda step: checkpoints.keep_before(step.number))
+        lines = None
+        if is_chief(strategy):
+            keep = checkpoints.keep_before
+            lines = StepLines(folder / run.STEPS, steps_per_epoch, done, lambda step: keep(step.number))
         waiting = Waiting() if strategy.num_replicas_in_sync == 1 else None
         progress = callbacks.Progress(data.batch_size, steps_per_epoch, epochs, done, lines, waiting, faster(data))
         of_chief = [
-            lines,
+            *([] if lines is None else [lines]),
             progress,
             callbacks.JsonLines(folder / run.LOG, data.batch_size, done),
             keras.callbacks.TensorBoard(folder / run.TENSORBOARD, write_graph=False),
@@ -121,7 +130,7 @@ def train(
         finally:
             progress.close()
             checkpoints.close()
-            if is_chief(strategy) and lines.model is not None:
+            if lines is not None and lines.model is not None:
                 with suppress(OSError):  # the lines of the last steps, if the run ends by another error
                     lines.flush()
 

@@ -10,7 +10,6 @@ from keras_mae.trainers.settings import Config, short_names, values_of
 
 # settings with a flag of their own, which name the first weights
 GIVEN = ("encoder.run", "encoder.init", "run.init")
-_OF_MEASURES = ("evaluation.labelled_data", "evaluation.labels")  # paths that no weight depends on
 
 
 class Difference(NamedTuple):
@@ -53,5 +52,5 @@ def differences(config: Config, other: Config) -> list[Difference]:
     return [
         Difference(typed[name], value, theirs.get(name))
         for name, value in own.items()
-        if name not in (*GIVEN, *_OF_MEASURES) and (name not in theirs or theirs[name] != value)
+        if name not in GIVEN and (name not in theirs or theirs[name] != value)
     ]

@@ -19,6 +19,7 @@ _LINE, _REFERENCE, _GRID = "#1f77b4", "#d62728", "#e1e1e1"  # of charts
 _LINES = ("#3f90da", "#ffa90e", "#bd1f01", "#832db6", "#94a4a2", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
 _DASHES = ("-", "--", ":", "-.")
 _GAP, _LINE_HEIGHT = 4, 17
+_LONGEST_NAME = 40  # letters of a legend
 _font = ImageFont.load_default
 _LEAK = (
     "With the original mean and contrast: the network predicts a patch up to these, and they are taken from the hidden "
@@ -143,10 +144,14 @@ def loss_curves(losses: Mapping[str, Sequence[float]], title: str) -> Image.Imag
     canvas, axes = _loss_axes(max(map(len, losses.values())), title)
     for number, (name, line) in enumerate(losses.items()):
         look = {"color": _LINES[number % len(_LINES)], "linestyle": _DASHES[number % len(_DASHES)]}
-        axes.plot(range(1, len(line) + 1), _finite(line), marker="o", label=name, **look, **_dots(line))
+        axes.plot(range(1, len(line) + 1), _finite(line), marker="o", label=_shortened(name), **look, **_dots(line))
     for text in axes.legend().get_texts():
         text.set_parse_math(False)  # a name may hold $
     return _drawn(canvas)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
 
 
 def _loss_axes(epochs: int, title: str) -> tuple[Any, Any]:

@@ -21,12 +21,13 @@ from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.trainers import run
 from keras_mae.trainers.checkpoints import newest_before, restore_state
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.first_weights import load_into, with_statistics
+from keras_mae.trainers.first_weights import load_into
 from keras_mae.trainers.not_finite import where_not_finite
 from keras_mae.trainers.pretrain import build
 from keras_mae.trainers.programs import compile_model, steps_per_epoch
 from keras_mae.trainers.replay_picture import draw_batch
-from keras_mae.trainers.step_lines import line_of
+from keras_mae.trainers.settings import replaced
+from keras_mae.trainers.step_lines import line_of, step_of
 from keras_mae.training import StopOnSkippedSteps
 from keras_mae.training.guarded_update import loss_scale
 from keras_mae.training.step_record import Step
@@ -102,7 +103,9 @@ def replay(path: str, number: int, output: str | None = None) -> Replay:
     there = folder.seen().get("num_images", source.num_images)
     if there != source.num_images:
         raise ValueError(f"the run has seen {there} images, and there are {source.num_images} now: put them back")
-    model, steps = _set_up(config, source, folder)
+    picture = output or os.path.join(folder / run.REPLAY, f"step_{number:06d}.png")
+    _check_writable(os.path.dirname(os.path.abspath(picture)))
+    model, steps = _set_up(_absolute(config, folder), source, folder, number)
     total = config.optimizer.epochs * steps
     if not 1 <= number <= total:
         raise ValueError(f"the steps of this run are 1 to {total}, got {number}")
@@ -123,21 +126,35 @@ def replay(path: str, number: int, output: str | None = None) -> Replay:
     scale = float(loss_scale(model.optimizer))
     found = _each_image(model, images, images_at, source, number - 1, scale)
     place = _place(model, images, found, number - 1, scale)
-    picture = output or os.path.join(folder / run.REPLAY, f"step_{number:06d}.png")
     draw_batch(model, images, number - 1, found, source.dtype == "uint8", picture)
     step = _fit(model, images_at, number - 1, 1)
     return Replay(step, agreement(step, recorded(folder / run.STEPS, number)), found, place, picture)
 
 
-def _set_up(config: PretrainConfig, source: Source, folder: run.RunFolder) -> tuple[MaskedImageModel, int]:
-    """The run's model as it began, and the number of steps in an epoch."""
+def _check_writable(folder: str) -> None:
+    """Refuses a folder that no picture can be written to, before minutes are spent on it."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"the picture cannot be written ({error}): name another file with --output") from error
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"the picture cannot be written into {folder}: name another file with --output")
+
+
+def _absolute(config: PretrainConfig, folder: run.RunFolder) -> PretrainConfig:
+    """The config with paths of the directory in which the run began; names of published weights stay."""
+    given = {"init": config.run.init, "tokenizer": getattr(config.target, "tokenizer", None)}
+    paths = {name: os.path.join(folder.directory(), path) for name, path in given.items() if path is not None}
+    return replaced(config, **{name: path for name, path in paths.items() if os.path.exists(path)})
+
+
+def _set_up(config: PretrainConfig, source: Source, folder: run.RunFolder, number: int) -> tuple[MaskedImageModel, int]:
+    """The run's model before its first step, or with weights that a checkpoint replaces; the steps in an epoch."""
     steps, shape = steps_per_epoch(config, source.num_images), config.encoder.image_shape
-    if config.run.init is not None:
-        photographs = shape[-1] == 3 and source.dtype == "uint8"
-        config = with_statistics(config, source, shape[-1], folder, True, photographs)
-    model = build(config)
-    if config.run.init is not None:
-        config, _ = load_into(model, config)
+    first = config.run.init is not None and newest_before(folder / run.CHECKPOINTS, number) is None
+    model = build(config)  # the run's config has what was found in the file of its first weights
+    if first:
+        load_into(model, config)
     compile_model(model, config, steps)
     model.optimizer.build(model.trainable_variables)
     if model.target.needs_fit:
@@ -225,11 +242,9 @@ def recorded(path: str, number: int) -> dict[str, Any] | None:
     """The line of a step in `steps.jsonl`; None if there is none."""
     if not os.path.exists(path):
         return None
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            if line.endswith("\n") and (record := json.loads(line))["step"] == number:
-                return record
-    return None
+    with open(path, "rb") as file:
+        line = next((line for line in file if step_of(line) == number), None)
+    return None if line is None else json.loads(line)
 
 
 def agreement(step: Step, record: dict[str, Any] | None) -> str:

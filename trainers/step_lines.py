@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -17,6 +17,7 @@ from keras_mae.training.step_record import Step
 from keras_mae.whole_file import replace_file
 
 _BUFFERED = 4096  # lines
+_LINE = re.compile(rb'\{"step": (\d+), [^{}]*\}\n')  # a run may have a million: no JSON is parsed to count them
 
 
 class StepLines(keras.callbacks.Callback):
@@ -45,16 +46,20 @@ class StepLines(keras.callbacks.Callback):
         self._norms: list[float] = []
         self.last: Step | None = None
         if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                lines = list(file)
-            whole = [line for line in lines if line.endswith("\n")]  # the last one may be half of a killed process
-            kept = [(record, line) for line in whole if (record := json.loads(line))["step"] <= done]
-            begin = done // steps_per_epoch * steps_per_epoch
-            self._norms = [record["gradient_norm"] for record, _ in kept if record["step"] > begin]
-            self._norms = [math.nan if norm is None else norm for norm in self._norms]
-            if len(kept) < len(lines):
-                text = "".join(line for _, line in kept)
-                replace_file(path, lambda aside: Path(aside).write_text(text, encoding="utf-8"))
+            replace_file(path, self._copy_first)
+
+    def _copy_first(self, aside: str) -> None:
+        """Copies the lines of steps that are taken, and no others; reads the norms of the epoch that has begun."""
+        begin = self._known // self._steps_per_epoch * self._steps_per_epoch
+        with open(self.path, "rb") as file, open(aside, "wb") as copy:
+            for line in file:
+                step = step_of(line)
+                if step is None or step > self._known:
+                    continue
+                copy.write(line)
+                if step > begin:
+                    norm = json.loads(line)["gradient_norm"]
+                    self._norms.append(math.nan if norm is None else norm)
 
     def on_train_batch_begin(self, batch, logs=None) -> None:
         # before a step and not after one, so that other callbacks need not wait for a step to end
@@ -89,10 +94,23 @@ class StepLines(keras.callbacks.Callback):
         self._write()
 
     def _write(self) -> None:
-        if self._lines:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write("".join(self._lines))
-            self._lines = []
+        if not self._lines:
+            return
+        with open(self.path, "ab") as file:
+            size = file.tell()
+            try:
+                file.write("".join(self._lines).encode())
+                file.flush()
+            except OSError:  # a full disk for instance, which may have taken a part
+                file.truncate(size)
+                raise
+        self._lines = []
+
+
+def step_of(line: bytes) -> int | None:
+    """The step of a line of the file; None for the half of a line that a killed process has left."""
+    match = _LINE.fullmatch(line)
+    return int(match[1]) if match else None
 
 
 def line_of(step: Step) -> dict[str, Any]:

@@ -178,6 +178,8 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     elif config.program == "pretrain":
         _log.info("%s has no pictures: the card has none; keras-mae reconstruct --run=%s draws them", path, path)
     recipe, differing = nearest_recipe(config)
+    if config.program == "pretrain":  # no weight depends on these, and they are paths
+        differing = [one for one in differing if one.name not in ("labelled_data", "labels")]
     card = ModelCard(
         name=name,
         summary=_summary(config.program, model, weights.model, best),

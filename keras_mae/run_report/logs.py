@@ -14,6 +14,7 @@ import numpy as np
 STEPS = "steps.jsonl"
 BINS = 500  # of the steps of a run
 _LISTED = 20  # steps in a table
+_TINY = 1e-200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,7 @@ def lines_of(path: str) -> Iterator[dict[str, Any]]:
         for line in file:
             try:
                 record = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(record, dict):
                 yield record
@@ -140,10 +141,10 @@ def _binned(steps: np.ndarray, values: np.ndarray) -> Bins:
 
 
 def number(value: Any) -> float:
-    """A number of a log; NaN for null, and for what is none, or not finite."""
+    """A number of a log; NaN for null, and for what is none, not finite, or larger than a chart has room for."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
-    return float(value) if math.isfinite(value) else math.nan
+    return float(value) if value == 0 or _TINY < abs(value) < 1 / _TINY else math.nan
 
 
 def _is_number(value: Any) -> bool:

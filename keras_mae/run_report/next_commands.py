@@ -49,7 +49,7 @@ def resume_line(one: RunRecord) -> str | None:
     line = shlex.join([*words, "--resume"])
     for one_setting in differing:
         line += f" --set {shlex.quote(one_setting.typed)}"
-    return _inside(one, line)
+    return _in_directory(one, line)  # of its labels, too
 
 
 def _after_pretraining(one: RunRecord) -> Iterator[tuple[str, str]]:
@@ -92,9 +92,13 @@ def _line(one: RunRecord, name: str, *words: str) -> str:
 
 def _inside(one: RunRecord, line: str) -> str:
     """The line in the folder in which the run began, if its paths are relative to that."""
-    directory = one.record.get("directory")
     given = [value for name, value in one.settings.items() if name in GIVEN and isinstance(value, str)]
     place = re.sub(r"^(memory:|disk:.*?:(?=[a-z]+:))+", "", one.data).partition(":")
     paths = [*(place[2].split(",") if place[0] != "tfds" else []), *given]
     relative = any(path and "://" not in path and not os.path.isabs(path) for path in paths)
-    return f"cd {shlex.quote(directory)} && {line}" if directory and relative else line
+    return _in_directory(one, line) if relative else line
+
+
+def _in_directory(one: RunRecord, line: str) -> str:
+    directory = one.record.get("directory")
+    return f"cd {shlex.quote(directory)} && {line}" if directory else line

@@ -121,7 +121,8 @@ def data(one: RunRecord) -> list[str]:
     """What the run was trained on, and what it began with."""
     seen, results, init = one.seen, one.results, one.init
     size, channels = one.settings.get("encoder.image_size"), one.settings.get("encoder.channels")
-    names = seen.get("label_names") or []
+    names = seen.get("label_names")
+    names = names if isinstance(names, list) else []
     facts = [
         ("specification", one.data),
         ("images to train on", f"{seen['num_images']:,}" if isinstance(seen.get("num_images"), int) else None),
@@ -153,7 +154,8 @@ def _corrupt(told: Any) -> list[str]:
     parts: list[str] = []
     for one in told:
         if isinstance(one, dict):
-            names = [str(name) for name in one.get("names") or []]
+            found = one.get("names")
+            names = [str(name) for name in found] if isinstance(found, list) else []
             shown = ", ".join(names[:_MOST_NAMES]) + (", ..." if len(names) > _MOST_NAMES else "")
             parts.append(tags.pairs([("corrupt images", f"{one.get('summary', '')}: {shown}")]))
     return parts
