@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras_mae.models.masked_image_model import MaskedImageModel
 
-# Of a run's multiplications. On a processor an evaluation of digits took 1.3 times the time that its share would be, and
+# Of a run's multiplications. On a processor an evaluation of digits took 1.3 times the time that this count says, and
 # its graph is made once: 3 % of the time together
 SHARE = 0.02
 
