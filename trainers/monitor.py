@@ -60,9 +60,10 @@ class Monitor(keras.callbacks.Callback):
         key: of the measure in the logs that decides which epoch is the best.
         stop_after: evaluations without a better one after which training ends; None for none.
         named_sources: labelled images that are not of the run's data.
+        corrupt: accounts of images that cannot be used, and are not trained on.
 
     Attributes:
-        named_sources: the same.
+        named_sources, corrupt: the same.
     """
 
     def __init__(
@@ -75,9 +76,10 @@ class Monitor(keras.callbacks.Callback):
         key: str,
         stop_after: int | None = None,
         named_sources: Sequence[Source] = (),
+        corrupt: Sequence[CorruptImages] = (),
     ) -> None:
         super().__init__()
-        self.named_sources = list(named_sources)
+        self.named_sources, self.corrupt = list(named_sources), list(corrupt)
         self._strategy, self._qualities, self._folder, self._key = model.distribute_strategy, qualities, folder, key
         self._every, self._epochs = every, epochs
         self._names = [name for quality in qualities for name in quality.names]
@@ -85,11 +87,6 @@ class Monitor(keras.callbacks.Callback):
         self._best = BestModel(lambda: save_model(model, folder, run.BEST), folder / run.LOG, stop_after, measure)
         self._best.set_model(model)
         self._spent, self._before, self._begin = 0.0, 0.0, time.perf_counter()
-
-    @property
-    def corrupt(self) -> list[CorruptImages]:
-        """The accounts of corrupt images, which are left out."""
-        return [corrupt for quality in self._qualities for corrupt in quality.corrupt]
 
     def described(self) -> str:
         """What is measured, in a line."""
@@ -243,7 +240,8 @@ def make_monitor(
     chosen = own.monitor or ("knn" if labelled is not None else _WITHOUT_LABELS[0])
     key = next(name for quality in qualities for name in quality.names if name.partition("_")[0] == chosen)
     named = [] if labelled is None or own.labelled_data is None else [labelled.train, labelled.validation]
-    return Monitor(model, qualities, every, epochs, folder, key, own.stop_after, named)
+    others = qualities[0].corrupt if named else qualities[0].corrupt[1:] if source.validation_apart else []
+    return Monitor(model, qualities, every, epochs, folder, key, own.stop_after, named, others)
 
 
 def _say_none(asked: bool, images: float, model: MaskedImageModel, epoch: int) -> None:

@@ -172,17 +172,15 @@ def pretrain(
     if config.run.hours is not None:
         extra.append(budget.Punctuality(config.run.hours, config.optimizer.epochs, used))
     measured = [] if monitor is None else [monitor]
-    train(
-        model, config, batches, folder, steps, [batches.corrupt], resume,
-        extra=extra, everywhere=measured, on_start=announce,
-    )  # fmt: skip
+    corrupt = [batches.corrupt, *(each for one in measured for each in one.corrupt)]
+    train(model, config, batches, folder, steps, corrupt, resume, extra=extra, everywhere=measured, on_start=announce)
     losses = getattr(getattr(model, "history", None), "history", {}).get("loss")
     if losses:
         _log.info("loss %.4f in the last epoch%s", losses[-1], "" if reference is None else f"; {reference}")
     results = None if monitor is None else monitor.results()
     if monitor is not None and results is not None:
         _log.info("%s", monitor.last_line(results))
-    save_finished(model, folder, [batches.corrupt, *([] if monitor is None else monitor.corrupt)], results)
+    save_finished(model, folder, corrupt, results)
     return model
 
 

@@ -86,7 +86,7 @@ def test_value_of_another_type(setting, message):
 def test_unknown_key_shows_the_near_names_and_all():
     with pytest.raises(ValueError, match=r"no setting .batchsize.; did you mean batch_size.*There are: method, "):
         changed(CONFIG, ["epochs=3", "batchsize=4"])
-    everything = r"there are: method, .*, encoder, preset, .*, decoder.hidden_dim, .*, pictures_every$"
+    everything = r"there are: method, .*, encoder, preset, .*, decoder.hidden_dim, .*, stop_after$"
     with pytest.raises(ValueError, match=f"no setting 'zzzzqq'; {everything}"):
         changed(CONFIG, ["zzzzqq=4"])
     for not_a_field in ("image_shape=(1, 1, 1)", "__class__=1"):
@@ -114,7 +114,18 @@ def test_json_round_trip():
 
 def test_json_is_nested_and_names_the_kinds():
     record = to_json(changed(CONFIG, ["method=simmim", "masking=units", "unit=8"]))
-    assert list(record) == ["program", "method", "encoder", "masking", "target", "loss", "data", "optimizer", "run"]
+    assert list(record) == [
+        "program",
+        "method",
+        "encoder",
+        "masking",
+        "target",
+        "loss",
+        "data",
+        "optimizer",
+        "run",
+        "evaluation",
+    ]
     assert record["method"] == {"kind": "simmim"} and record["masking"] == {
         "kind": "units",
         "mask_ratio": 0.75,

@@ -6,12 +6,13 @@ from sklearn.linear_model import RidgeClassifierCV, RidgeCV
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from keras_mae.data import ArraySource, Subset
+from keras_mae.data import ArraySource, FolderSource, Subset
 from keras_mae.data.relabelled import Relabelled
 from keras_mae.trainers.labelled_data import LabelledSources
 from keras_mae.trainers.quality_labelled import LabelledQuality
 from keras_mae.trainers.quality_ridge import ALPHAS
 from tests.base import random_images, small_encoder
+from tests.drawn import write_pictures
 
 NUMBER, TRAIN = 200, 150
 BRIGHT = np.random.default_rng(0).uniform(0.3, 1, (NUMBER, 1, 1, 1))
@@ -105,3 +106,18 @@ def test_features_that_are_not_finite_are_refused(encoder):
         quality()
     weight.assign(before)
     assert quality()["knn"] > 0.5  # the present weights each time
+
+
+def test_images_that_cannot_be_decoded_are_left_out_and_named(encoder, tmp_path):
+    """One of six tested images: more than the 1 % that training tolerates."""
+    folder = write_pictures(tmp_path / "pictures", 30, size=(12, 16))
+    source = FolderSource(folder)
+    labels = np.arange(30) % 2
+    source = Relabelled(source, np.arange(30), labels, class_names=["even", "odd"])
+    train, tested = Subset(source, np.arange(24)), Subset(source, np.arange(24, 30))
+    with open(source.name_of(26), "wb") as file:
+        file.write(b"no image")
+    quality = LabelledQuality(encoder, LabelledSources(train, tested, "classes", 2, ["even", "odd"]), 1.0)
+    found = quality()
+    assert [list(each.names) for each in quality.corrupt] == [[], [2]]
+    assert all(5 * value == round(5 * value) for value in found.values())  # shares of five images
