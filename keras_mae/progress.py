@@ -13,10 +13,15 @@ _SECONDS = 30.0  # between two plain lines
 
 
 def draws_bars() -> bool:
-    """Whether bars can be drawn: on a terminal with a cursor, or in a notebook."""
+    """Whether bars can be drawn: on a terminal with a cursor and a known size, or in a notebook."""
     if any(kind.__name__ == "tqdm_notebook" for kind in tqdm.__mro__):
         return True
-    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        return all(os.get_terminal_size(sys.stderr.fileno()))
+    except (OSError, ValueError):  # no descriptor
+        return True
 
 
 def images_bar(total: int, done: int, description: str = "") -> tqdm | PlainLines:

@@ -76,6 +76,11 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     with module.images_bar(10, 1, "embedded") as bar:
         bar.update(9)
     assert terminal.getvalue().count("\r") > 0 and "100%" in terminal.getvalue()
+    with monkeypatch.context() as patch:
+        patch.setattr(terminal, "fileno", lambda: 2, raising=False)
+        for size in ((80, 24), (0, 0)):  # of some terminals of containers it is not known
+            patch.setattr(module.os, "get_terminal_size", lambda number, size=size: size)
+            assert module.draws_bars() == bool(size[0])
     monkeypatch.setenv("TERM", "dumb")
     assert not module.draws_bars()
 
