@@ -56,7 +56,7 @@ def tick_texts(values: Sequence[float], kind: str) -> list[str]:
     largest = max(map(abs, values), default=0.0)
     if kind == SHARE:
         return [f"{text} %" for text in _decimals([100 * value for value in values])]
-    if kind == PLAIN and 1e-3 <= largest < 1e6 and all(value == 0 or abs(value) >= 1e-3 for value in values):
+    if kind == PLAIN and 1e-3 <= largest < 1e6 and all(value == 0 or abs(value) >= 1e-4 for value in values):
         return _decimals(values)
     return [shown(value, kind) for value in values]
 

@@ -92,7 +92,7 @@ def settings(one: RunRecord) -> list[str]:
     """The settings that are not those of the nearest recipe, and all of them folded away."""
     parts: list[str] = []
     if one.config is None:
-        parts.append(tags.note("This version cannot read the settings as a config: another version has written them."))
+        parts.append(tags.note(f"This version cannot compare the settings with recipes: {one.fault}."))
     else:
         recipe, differing = nearest_recipe(one.config)
         near = f"{recipe}, the nearest recipe" if recipe else "the defaults"

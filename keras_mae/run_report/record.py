@@ -34,6 +34,7 @@ class RunRecord:
         epochs: the numbers of each epoch, see `logs.epochs_of`.
         steps: those of the steps, or None.
         results: what `results.json` holds; empty without one.
+        fault: why this version cannot read the config, once it has been asked for.
 
     Raises:
         ValueError: if the folder holds no run.
@@ -57,7 +58,7 @@ class RunRecord:
             raise ValueError(f"{folder / run.CONFIG} is not the config of a run: it has no config")
         self.epochs = logs.epochs_of(folder / run.LOG)
         self.steps = logs.steps_of(folder / logs.STEPS)
-        self.results = self._results()
+        self.results, self.fault = self._results(), ""
 
     def file(self, name: str) -> str:
         """The path of a file of the run."""
@@ -83,7 +84,8 @@ class RunRecord:
         """The config; None if this version cannot read it."""
         try:
             return from_json(self.record["config"])
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError) as error:
+            self.fault = str(error)
             return None
 
     @functools.cached_property

@@ -56,4 +56,5 @@ def test_ticks_have_the_decimals_that_tell_them_apart():
     assert numbers.tick_texts([0.025, 0.0325, 0.04], "share") == ["2.50 %", "3.25 %", "4.00 %"]
     assert numbers.tick_texts([0.6, 0.8], "share") == ["60 %", "80 %"]
     assert numbers.tick_texts([0.5, 1.0], "plain") == ["0.5", "1.0"]
+    assert numbers.tick_texts([0.0005, 0.001], "plain") == ["0.0005", "0.0010"]
     assert numbers.tick_texts([0.0, 2.5e-4], "plain") == ["0", "2.5e-4"]

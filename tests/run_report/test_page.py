@@ -108,7 +108,10 @@ def test_a_run_of_an_earlier_version_that_lacks_most(tmp_path):
     write(path, "config.json", json.dumps({"config": {"program": "pretrain", "encoder": {"depth": 3}}}))
     os.remove(os.path.join(path, "seen.gz"))
     said = texts(read(path)[0])
-    assert "This version cannot read the settings as a config" in said and "encoder.depth 3" in said
+    assert (
+        "cannot compare the settings with recipes: no encoder is called None; there are: vit." in said
+        and "encoder.depth 3" in said
+    )
     assert "did not note the machine" in said and "Continue the run" not in said
 
 
