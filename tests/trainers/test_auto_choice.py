@@ -113,7 +113,9 @@ def test_little_memory_makes_parts_then_recomputes():
         (Facts(5000, 600, 900), "image_size patch_size crop_ratio", ((224, 224), (16, 16), 0.875)),
         (Facts(5, 600, 900), "batch_size", (5,)),
         (Facts(100, 600, 900, replicas=3), "batch_size jit_compile", (15, None)),
-        (Facts(100, 32, 32, flat=0.1), "normalize_target flip mean", (True, False, None)),
+        (Facts(100, 32, 32, flat=0.1), "normalize_target flip mean crop_scale", (True, False, None, (0.2, 1.0))),
+        (Facts(100, 32, 32, flat=0.3), "normalize_target crop_scale", (False, None)),
+        (Facts(100, 300, 300, flat=0.3), "normalize_target crop_scale", (False, (0.2, 1.0))),
     ],
 )
 def test_rules(facts, names, expected):
