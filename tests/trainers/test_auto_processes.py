@@ -14,7 +14,7 @@ from tests.base import random_images, run_python, weights_of
 
 GIVEN = {
     "encoder.hidden_dim": 16, "encoder.num_layers": 1, "encoder.num_heads": 2, "decoder.hidden_dim": 8,
-    "decoder.num_layers": 1, "decoder.num_heads": 2, "jit_compile": False, "batch_size": 8, "hours": 0.05,
+    "decoder.num_layers": 1, "decoder.num_heads": 2, "jit_compile": False, "batch_size": 8, "hours": 100.0,
 }  # fmt: skip
 
 
