@@ -15,6 +15,7 @@ from keras_mae.trainers.auto_facts import Facts, memory_of_run, seconds_of_run
 from keras_mae.trainers.auto_sizes import SIZES, Size
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.encoder_parts import ViT
+from keras_mae.trainers.ranges import LARGEST_COUNT
 from keras_mae.trainers.settings import names_in, replaced, short_names, values_of
 
 EVENING, DAY = 4.0, 24.0  # hours that a run takes at most, on a processor and on accelerators
@@ -92,7 +93,7 @@ def choose(facts: Facts, given: Mapping[str, Any] | None = None) -> Chosen:
         if share * seconds <= limit:
             break
     if "optimizer.epochs" not in tried.given and ("run.hours" in tried.given or seconds > limit):
-        fitting = max(1, int(epochs * limit / seconds)) if seconds else epochs
+        fitting = min(max(1, int(epochs * limit / seconds)), LARGEST_COUNT) if seconds else epochs
         if seconds > limit:
             why = f"{epochs} epochs would take about {_hours(seconds)}"
             tried.take(f"{why}; the first steps tell how many fit", hours=limit / 3600)

@@ -89,6 +89,7 @@ def test_hours_that_are_given_limit_the_size():
     assert of(short, "encoder.hidden_dim hours") == (128, 6.0)
     why = dict(choose(photographs, {"hours": 6.0})[1])
     assert "384 x 12 would take too long here" in next(why[key] for key in why if key.startswith("preset"))
+    assert of(choose(SETS["80 digits"], {"hours": 9e4})[0], "epochs") == (1_000_000,)
     for config in (long, short):
         assert seconds_of_run(config, photographs) <= 3600 * config.run.hours
 
