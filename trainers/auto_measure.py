@@ -20,7 +20,8 @@ from keras_mae.trainers.strategy import is_multiworker
 from keras_mae.training.skipped_steps import has_accelerator
 
 _LOOKED_AT = 64  # images, or those of some seconds
-_SECONDS = 5.0
+_SECONDS, _FEWEST = 5.0, 8
+_TRACED = 2  # the first images, whose decoder is traced: they tell nothing of the time
 _MEASURED = 256  # images, for mean and standard deviation
 _CELLS = 8  # along a side of an image, to find what has no contrast
 _FLAT = 0.05  # of the standard deviation of all images
@@ -65,7 +66,7 @@ def _of_images(source: Source) -> dict[str, Any]:
         array = (pixels if source.image_shape else small).numpy()  # bounded
         gray = gray and channels == 3 and bool((array == array[..., :1]).all())
         images.append(_cells(array))
-        if time.monotonic() > end and len(sizes) > 1:
+        if time.monotonic() > end and len(sizes) >= _FEWEST:
             break
     if not sizes:
         such_as = "" if failed is None else f", such as {with_reason(source, failed, channels)}"
@@ -80,7 +81,7 @@ def _of_images(source: Source) -> dict[str, Any]:
         "channels": 1 if gray and source.image_shape is None else channels,
         "bits": 16 if source.dtype == "uint16" else 8,
         "flat": round(float(np.mean(np.sqrt(cells[:, 1]) < _FLAT * deviation)), 3),
-        "reading": float(np.median(times[len(times) // 4 :])) if source.encoded else 0.0,  # the first ones are traced
+        "reading": float(np.median(times[_TRACED:] or times)) if source.encoded else 0.0,
     }
 
 

@@ -20,6 +20,7 @@ from keras_mae.data.patient_reading import storage_errors
 from keras_mae.trainers import run
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.programs import compile_model
+from keras_mae.trainers.ranges import LARGEST_COUNT
 from keras_mae.trainers.settings import replaced
 from keras_mae.trainers.strategy import any_worker, distributed, of_chief
 from keras_mae.training import GlobalBatchModel, StopOnSkippedSteps
@@ -100,7 +101,7 @@ def decide_epochs(
 def _fitting(speed: Speed, hours: float, used: float, steps_per_epoch: int) -> int:
     epoch = (speed.step * steps_per_epoch + speed.saving) * (1 + _ELSE)
     left = 3600 * hours - used - speed.starting
-    epochs = int(left / epoch)
+    epochs = min(int(left / epoch), LARGEST_COUNT)
     if epochs < 1:
         least = (used + speed.starting + 1.1 * epoch) / 3600
         raise ValueError(

@@ -33,7 +33,8 @@ class Range:
         return f"{left}{self.least:.10g}, {self.most:.10g}{right}"
 
 
-Count = Annotated[int, Range(1, 1_000_000)]
+LARGEST_COUNT = 1_000_000
+Count = Annotated[int, Range(1, LARGEST_COUNT)]
 Layers = Annotated[int, Range(1, 1000)]
 Level = Annotated[int, Range(0, 255)]
 Magnitude = Annotated[float, Range(0, 10)]  # of RandAugment

@@ -89,6 +89,7 @@ def test_hours_that_are_given_limit_the_size():
     assert of(short, "encoder.hidden_dim hours") == (128, 6.0)
     why = dict(choose(photographs, {"hours": 6.0})[1])
     assert "384 x 12 would take too long here" in next(why[key] for key in why if key.startswith("preset"))
+    assert of(choose(SETS["80 digits"], {"hours": 9e4})[0], "epochs") == (1_000_000,)
     for config in (long, short):
         assert seconds_of_run(config, photographs) <= 3600 * config.run.hours
 
@@ -113,7 +114,9 @@ def test_little_memory_makes_parts_then_recomputes():
         (Facts(5000, 600, 900), "image_size patch_size crop_ratio", ((224, 224), (16, 16), 0.875)),
         (Facts(5, 600, 900), "batch_size", (5,)),
         (Facts(100, 600, 900, replicas=3), "batch_size jit_compile", (15, None)),
-        (Facts(100, 32, 32, flat=0.1), "normalize_target flip mean", (True, False, None)),
+        (Facts(100, 32, 32, flat=0.1), "normalize_target flip mean crop_scale", (True, False, None, (0.2, 1.0))),
+        (Facts(100, 32, 32, flat=0.3), "normalize_target crop_scale", (False, None)),
+        (Facts(100, 300, 300, flat=0.3), "normalize_target crop_scale", (False, (0.2, 1.0))),
     ],
 )
 def test_rules(facts, names, expected):

@@ -86,6 +86,7 @@ def test_too_short_a_time_says_what_is_possible():
     assert budget._fitting(speed, typed, used=30.0, steps_per_epoch=100) == 1
     # 7200 - 50 seconds, 51 x 1.03 an epoch
     assert budget._fitting(speed, 2.0, used=30.0, steps_per_epoch=100) == 136
+    assert budget._fitting(speed, 90_000.0, used=30.0, steps_per_epoch=100) == 1_000_000  # not 6 million
 
 
 def test_all_that_counts_epochs_is_scaled():
