@@ -123,6 +123,8 @@ def _see_images(choices: _Choices, facts: Facts) -> None:
         shape = given.image_size
     # the largest grid that was tried: of 14 x 14 patches, or for small images of 4 x 4 pixels
     patch = next((side for side in (4, 8) if max(shape) < side * (_GRID + 2)), 16)
+    if "encoder.image_size" in choices.given:  # which stays: the largest patches that divide it
+        patch = max(side for side in range(1, patch + 1) if not any(length % side for length in shape))
     patches = (min(patch, shape[0]), min(patch, shape[1]))
     if "encoder.patch_size" in choices.given:
         patches = given.patch_size
@@ -203,7 +205,8 @@ def _schedule(choices: _Choices, size: Size, facts: Facts) -> None:
     # few steps teach little, so a small set, or a short run, has small batches; 64 in an epoch as in mae_digits (160)
     most = min(count / 64, epochs * count / _MEASURED_STEPS, 4096)
     batch = min(max(2 ** int(math.log2(max(most, 1))), _SMALLEST_BATCH), count)
-    batch = max(batch // facts.replicas, 1) * facts.replicas
+    parts = facts.replicas * choices.config.optimizer.accumulation_steps  # 1 of these unless they are given
+    batch = max(batch // parts, 1) * parts
     choices.take(f"{max(count // batch, 1)} steps an epoch", batch_size=batch)
     if size.peak is not None:
         base = float(f"{size.peak * 256 / choices.config.optimizer.batch_size:.4g}")
@@ -211,7 +214,7 @@ def _schedule(choices: _Choices, size: Size, facts: Facts) -> None:
 
 
 def _fit_memory(choices: _Choices, facts: Facts) -> None:
-    """Computes a batch in parts, then keeps less, then takes smaller batches, until a step fits."""
+    """Computes a batch in parts, then keeps less, until a step fits."""
     while facts.memory is not None and choices.unfitting(facts):
         config = choices.config
         share, parts = config.optimizer.batch_size // facts.replicas, config.optimizer.accumulation_steps

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 _log = logging.getLogger("keras_mae")
+_MANY = 1_000_000
+# what a run of so many hours has scaled when it began
+_IN_EPOCHS = ("epochs", "warmup_epochs", "milestones", "frozen_epochs")
 _PLAIN = Facts(num_images=50_000, height=256, width=256)  # facts that limit nothing, to check what is given
 
 
@@ -64,7 +67,10 @@ class AutoRecipe:
 
     def check(self) -> None:
         """Raises a ValueError for given settings that exclude each other; no image is looked at."""
-        check_together(choose(_PLAIN, self.given).config)
+        given = {name: value for name, value in self.given.items() if _last(name) != "hours"}
+        if not any(_last(name) == "epochs" for name in given):
+            given["epochs"] = _MANY  # how many are chosen depends on the images
+        check_together(choose(_PLAIN, given).config)
 
     def choose(self, source: Source, strategy: tf.distribute.Strategy | None = None) -> Chosen:
         """Measures the images and this machine, chooses, and logs each choice with its reason.
@@ -96,7 +102,12 @@ class AutoRecipe:
         config = folder.config()[0]
         if not isinstance(config, PretrainConfig):
             raise ValueError(f"the run in {folder.path} is one of {config.program}, not of {PretrainConfig.program}")
-        return replaced(config, **self.given)
+        decided = _IN_EPOCHS if config.run.hours is not None else ()
+        return replaced(config, **{name: value for name, value in self.given.items() if _last(name) not in decided})
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def lines_of(chosen: Chosen, facts: Facts) -> list[str]:

@@ -29,7 +29,7 @@ _log = logging.getLogger("keras_mae")
 _LONGEST, _SHARE = 30.0, 0.01  # the measurement takes so many seconds at most, or this share of the time
 _STEPS = 5  # that are timed at least
 _WAITED_FOR = 2  # steps before: the first one is traced and compiled, the second has its input ready
-_ELSE = 0.03  # of the time: pictures, curves, evaluation
+_ELSE = 0.03  # of the time: pictures, curves, and evaluations where none are asked for
 _UNPUNCTUAL = 0.1
 
 
@@ -68,6 +68,7 @@ def decide_epochs(
     steps_per_epoch: int,
     folder: run.RunFolder,
     resume: bool,
+    evaluations: float = 0.0,
 ) -> PretrainConfig:
     """The config of a run that ends in `config.run.hours`; the model is compiled for its schedule, and else untouched.
 
@@ -76,6 +77,7 @@ def decide_epochs(
     Args:
         model: compiled, in the scope of its strategy; nothing was trained.
         config, data, steps_per_epoch, folder, resume: of the run.
+        evaluations: what those that are asked for cost, as a share of an epoch's steps.
 
     Raises:
         ValueError: if not one epoch fits into the hours.
@@ -91,15 +93,15 @@ def decide_epochs(
         with _put_back(model):
             speed = _agreed(model, _measured(model, data, 3600 * hours))
         used = time.perf_counter() - begin
-        decided = with_epochs(config, _fitting(speed, hours, used, steps_per_epoch))
+        decided = with_epochs(config, _fitting(speed, hours, used, steps_per_epoch, evaluations))
     if decided is not config or there is None:  # what was measured has moved the optimizer, which is made anew
         with model.distribute_strategy.scope():
             compile_model(model, decided, steps_per_epoch)
     return decided
 
 
-def _fitting(speed: Speed, hours: float, used: float, steps_per_epoch: int) -> int:
-    epoch = (speed.step * steps_per_epoch + speed.saving) * (1 + _ELSE)
+def _fitting(speed: Speed, hours: float, used: float, steps_per_epoch: int, evaluations: float = 0.0) -> int:
+    epoch = (speed.step * steps_per_epoch * (1 + evaluations) + speed.saving) * (1 + _ELSE)
     left = 3600 * hours - used - speed.starting
     epochs = min(int(left / epoch), LARGEST_COUNT)
     if epochs < 1:

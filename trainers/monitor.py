@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from keras_mae.data import CorruptImages, Source
 from keras_mae.models.masked_image_model import MaskedImageModel
@@ -61,9 +62,11 @@ class Monitor(keras.callbacks.Callback):
         stop_after: evaluations without a better one after which training ends; None for none.
         named_sources: labelled images that are not of the run's data.
         corrupt: accounts of images that cannot be used, and are not trained on.
+        cost: of an evaluation, in epochs.
 
     Attributes:
         named_sources, corrupt: the same.
+        share: what the evaluations cost, as a share of the epochs.
     """
 
     def __init__(
@@ -77,8 +80,10 @@ class Monitor(keras.callbacks.Callback):
         stop_after: int | None = None,
         named_sources: Sequence[Source] = (),
         corrupt: Sequence[CorruptImages] = (),
+        cost: float = 0.0,
     ) -> None:
         super().__init__()
+        self.share = cost / every
         self.named_sources, self.corrupt = list(named_sources), list(corrupt)
         self._strategy, self._qualities, self._folder, self._key = model.distribute_strategy, qualities, folder, key
         self._every, self._epochs = every, epochs
@@ -87,6 +92,7 @@ class Monitor(keras.callbacks.Callback):
         self._best = BestModel(lambda: save_model(model, folder, run.BEST), folder / run.LOG, stop_after, measure)
         self._best.set_model(model)
         self._spent, self._before, self._begin = 0.0, 0.0, time.perf_counter()
+        self._said_missing = False
 
     def described(self) -> str:
         """What is measured, in a line."""
@@ -121,18 +127,26 @@ class Monitor(keras.callbacks.Callback):
         for quality in self._qualities:
             try:
                 found |= quality()
-            except ValueError as error:
+            except (ValueError, MemoryError, tf.errors.OpError) as error:  # what only watches ends no run
                 found |= dict.fromkeys(quality.names, math.nan)
-                _log.warning("epoch %d is not measured: %s", epoch + 1, error)
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                _log.warning("epoch %d is not measured: %s", epoch + 1, reason)
         self._best.on_epoch_end(epoch, found)
         seconds = time.perf_counter() - begin
         self._spent += seconds
-        whole = self._before + time.perf_counter() - self._begin
-        share = f"{100 * self._spent / whole:.1f} % of the time so far"
-        if all(map(math.isfinite, found.values())):
-            said = ", ".join(self._said(name, value, epoch + 1) for name, value in found.items())
-            _log.info("epoch %d: %s; %s", epoch + 1, said, share)
+        finite = {name: value for name, value in found.items() if math.isfinite(value)}
+        if finite:
+            said = ", ".join(self._said(name, value, epoch + 1) for name, value in finite.items())
+            _log.info("epoch %d: %s; %.1f %% of the time so far", epoch + 1, said, self._percent())
+            missing = [SHOWN[name][0] for name in found if name not in finite]
+            if missing and not self._said_missing:
+                self._said_missing = True
+                _log.warning("these images do not tell: %s", ", ".join(missing))
         return {**found, "evaluation_seconds": round(seconds, 3)}
+
+    def _percent(self) -> float:
+        """The evaluations' share of the time so far."""
+        return 100 * self._spent / (self._before + time.perf_counter() - self._begin)
 
     def _said(self, name: str, value: float, epoch: int) -> str:
         text = said(name, value)
@@ -149,7 +163,6 @@ class Monitor(keras.callbacks.Callback):
         if not measured:
             return None
         best = next(record for record in measured if record["epoch"] == self._best.epoch)
-        seconds, spent = (sum(one.get(key, 0.0) for one in records) for key in ("seconds", "evaluation_seconds"))
         counts = {name: count for quality in self._qualities for name, count in quality.counts().items()}
         return {
             "program": "pretrain",
@@ -159,10 +172,10 @@ class Monitor(keras.callbacks.Callback):
             "monitor": self._key,
             "evaluations": len(measured),
             "evaluate_every": self._every,
-            "evaluation_percent": round(100 * spent / seconds, 2) if seconds else math.nan,
+            "evaluation_percent": round(self._percent(), 2),
             **counts,
             "epochs": records[-1]["epoch"],
-            "seconds": round(seconds, 1),
+            "seconds": round(sum(one.get("seconds", 0.0) for one in records), 1),
         }
 
     def last_line(self, results: Mapping[str, Any]) -> str:
@@ -206,12 +219,12 @@ def make_monitor(
     """
     own, epochs = config.evaluation, config.optimizer.epochs
     every = own.evaluate_every
-    if every == 0 or (every is not None and every > epochs):
+    if every == 0:
         return None
-    epoch = steps * config.optimizer.batch_size
+    epoch = (steps, config.optimizer.batch_size)
 
     def too_dear(images: int) -> bool:
-        return every is None and not interval(cost_in_epochs(model, images, epoch), epochs)
+        return every is None and not interval(cost_in_epochs(model, images, *epoch), epochs)
 
     least = min(own.evaluation_images or UNLABELLED, source.num_images)
     if not own.asks_for_labels and too_dear(least):
@@ -230,8 +243,9 @@ def make_monitor(
     if too_dear(images):
         _say_none(own.is_asked_for, images, model, epoch)
         return None
+    cost = cost_in_epochs(model, images, *epoch)
     if every is None:
-        every = interval(cost_in_epochs(model, images, epoch), epochs)
+        every = interval(cost, epochs)
     qualities: list[LabelledQuality | UnlabelledQuality] = []
     if labelled is not None:
         qualities.append(LabelledQuality(model.encoder, labelled, config.data.crop_ratio))
@@ -241,13 +255,13 @@ def make_monitor(
     key = next(name for quality in qualities for name in quality.names if name.partition("_")[0] == chosen)
     named = [] if labelled is None or own.labelled_data is None else [labelled.train, labelled.validation]
     others = qualities[0].corrupt if named else qualities[0].corrupt[1:] if source.validation_apart else []
-    return Monitor(model, qualities, every, epochs, folder, key, own.stop_after, named, others)
+    return Monitor(model, qualities, every, epochs, folder, key, own.stop_after, named, others, cost)
 
 
-def _say_none(asked: bool, images: float, model: MaskedImageModel, epoch: int) -> None:
+def _say_none(asked: bool, images: float, model: MaskedImageModel, epoch: tuple[int, int]) -> None:
     """Says that evaluations would cost too much, if settings ask for them."""
     if asked:
-        cost = cost_in_epochs(model, int(images), epoch)
+        cost = cost_in_epochs(model, int(images), *epoch)
         _log.warning(
             "nothing is evaluated while training: an evaluation costs about as much as %.2g epochs, more than 3 %% "
             "of the run; --set evaluate_every=1 does it after every epoch all the same",

@@ -7,6 +7,7 @@ from keras_mae.models.masked_image_model import MaskedImageModel
 # Of a run's multiplications. On a processor an evaluation of digits took 1.3 times the time that its share would be,
 # and its graph is made once: 3 % of the time together
 SHARE = 0.02
+_OF_ANY_SIZE = 10  # steps: so long an evaluation of a few images takes
 
 
 def _passed(weights: int, layers: int, width: int, tokens: int) -> int:
@@ -30,16 +31,16 @@ def image_costs(model: MaskedImageModel) -> tuple[int, int]:
     return _passed(*own, every), 3 * (_passed(*own, seen) + decoded)
 
 
-def cost_in_epochs(model: MaskedImageModel, images: int, epoch: int) -> float:
-    """An evaluation's multiplications, as a share of those of an epoch.
+def cost_in_epochs(model: MaskedImageModel, images: int, steps: int, batch_size: int) -> float:
+    """What an evaluation costs, as a share of an epoch: its multiplications, and what it takes whatever its size.
 
     Args:
         model: that is trained.
         images: that an evaluation encodes, every crop counted.
-        epoch: images in an epoch.
+        steps, batch_size: of an epoch.
     """
     encoded, trained = image_costs(model)
-    return images * encoded / (epoch * trained)
+    return images * encoded / (steps * batch_size * trained) + _OF_ANY_SIZE / steps
 
 
 def interval(cost: float, epochs: int) -> int:

@@ -134,8 +134,11 @@ def pretrain(
     if config.run.hours is not None:
         if not resume:
             folder.check_new(overwrite)
-        begun = time.perf_counter()
-        config = budget.decide_epochs(model, config, batches, steps, folder, resume)
+        begun, asked = time.perf_counter(), None
+        if config.evaluation.evaluate_every and not resume:
+            asked = make_monitor(model, config, data, source, steps, folder)
+        share = 0.0 if asked is None else asked.share
+        config = budget.decide_epochs(model, config, batches, steps, folder, resume, share)
         used += time.perf_counter() - begun
     tokenizer = getattr(config.target, "tokenizer", None)
     monitor = make_monitor(model, config, data, source, steps, folder)

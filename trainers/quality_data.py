@@ -89,7 +89,7 @@ def _tells_classes_apart(source: Source) -> bool:
     labels = source.required_labels()
     if labels.min() < 0:
         return False
-    numbers = np.bincount(labels)
+    numbers = np.unique(labels, return_counts=True)[1]
     large = numbers[numbers >= _LEAST]
     return len(large) > 1 and 2 * large.sum() > len(labels)
 

@@ -65,10 +65,10 @@ class LabelledQuality:
         check_finite(np.concatenate([train_x, test_x]), self._encoder.dtype_policy.name)
         k, task = min(_K, len(train_x)), self._labelled.task
         if task == CLASSES:
-            number = self._labelled.num_outputs
-            votes = knn_scores(train_x, train_y, test_x, [k], number, _TEMPERATURE)[k]
-            answers = (votes, ridge(train_x, np.eye(number)[train_y], test_x)[0])
-            measured = [_accuracy(each, test_y) for each in answers]
+            there, train_y = np.unique(train_y, return_inverse=True)  # a set may number a million classes
+            votes = knn_scores(train_x, train_y, test_x, [k], len(there), _TEMPERATURE)[k]
+            answers = (votes, ridge(train_x, np.eye(len(there))[train_y], test_x)[0])
+            measured = [float(np.mean(there[each.argmax(axis=1)] == test_y)) for each in answers]
         else:
             scale = np.ones(train_y.shape[1]) if task == LABELS else train_y.std(axis=0, dtype="float64")
             scale[scale == 0] = 1.0  # each number counts alike in the choice of the penalty
@@ -96,10 +96,6 @@ class LabelledQuality:
         """Numbers of images, for `results.json`."""
         own = self._labelled
         return {"train_images": own.train.num_images, "validation_images": own.validation.num_images}
-
-
-def _accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean(scores.argmax(axis=1) == labels))
 
 
 def _area(scores: np.ndarray, labels: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-_LONGEST_TEXT = 8192  # bytes
+_LONGEST_TEXT = 262_144  # bytes
 NAMES = ("auto", "single", "mirrored", "multiworker", "tpu")
 
 

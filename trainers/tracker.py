@@ -151,7 +151,11 @@ class _Mlflow(_Tracker):
         else:
             begun = mlflow.start_run(run_id=known)
         if known is None:
-            mlflow.log_params(values_of(config))
+            try:
+                mlflow.log_params(values_of(config))
+            except Exception:
+                mlflow.end_run("FAILED")
+                raise
         return begun.info.run_id, MlflowCallback(), f"run {begun.info.run_id} in {mlflow.get_tracking_uri()}"
 
     def end(self, status):
