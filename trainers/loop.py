@@ -69,7 +69,7 @@ def train(
         done = checkpoints.restore() if resume else 0
         on_start(done)
         lines = StepLines(folder / run.STEPS, steps_per_epoch, done, lambda step: checkpoints.keep_before(step.number))
-        waiting = Waiting() if strategy.num_replicas_in_sync == 1 else None
+        waiting = Waiting.if_possible() if strategy.num_replicas_in_sync == 1 else None
         progress = callbacks.Progress(data.batch_size, steps_per_epoch, epochs, done, lines, waiting, faster(data))
         of_chief = [
             lines,
