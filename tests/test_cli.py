@@ -19,7 +19,7 @@ from tests.typed import keras_mae, refused
 SETTINGS = [f"--set={setting}" for setting in TINY]
 NAMES = (
     "demo, pretrain, finetune, segment, linear-probe, knn, embed, neighbours, duplicates, outliers, map, predict, "
-    "attention, reconstruct, export, convert, card, push, stats, tfrecords, recipes"
+    "attention, reconstruct, replay, export, convert, card, push, stats, tfrecords, recipes"
 )
 RECIPE = ["--recipe=mae_small_images", *SETTINGS]
 
