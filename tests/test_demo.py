@@ -160,5 +160,5 @@ def test_full(tmp_path):
             assert best[figure] > accuracy[other][figure], (other, figure)
     fine_tuned = results["fine_tuning_10_labels_per_class"]
     assert fine_tuned["pretrained"] > fine_tuned["from_scratch"]
-    assert re.search(r"loss 0\.\d{4} .* images/s, \d\d:\d\d left", done.stderr)
+    assert re.search(r"loss 0\.\d{4}: .* images/s, \d\d:\d\d left", done.stderr)
     assert results["seconds"]["total"] <= 360

@@ -123,8 +123,8 @@ def _see_images(choices: _Choices, facts: Facts) -> None:
         shape = given.image_size
     # the largest grid that was tried: of 14 x 14 patches, or for small images of 4 x 4 pixels
     patch = next((side for side in (4, 8) if max(shape) < side * (_GRID + 2)), 16)
-    if "encoder.image_size" in choices.given:  # which stays: the largest patches that divide it
-        patch = max(side for side in range(1, patch + 1) if not any(length % side for length in shape))
+    if "encoder.image_size" in choices.given:  # which stays: patches of about this size divide it
+        patch = next((s for s in range(patch, patch // 2 - 1, -1) if not any(length % s for length in shape)), patch)
     patches = (min(patch, shape[0]), min(patch, shape[1]))
     if "encoder.patch_size" in choices.given:
         patches = given.patch_size

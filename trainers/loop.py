@@ -79,7 +79,7 @@ def train(
         if is_chief(strategy):
             keep = checkpoints.keep_before
             lines = StepLines(folder / run.STEPS, steps_per_epoch, done, lambda step: keep(step.number))
-        waiting = Waiting() if strategy.num_replicas_in_sync == 1 else None
+        waiting = Waiting.if_possible() if strategy.num_replicas_in_sync == 1 else None
         progress = callbacks.Progress(data.batch_size, steps_per_epoch, epochs, done, lines, waiting, faster(data))
         of_chief = [
             *([] if lines is None else [lines]),

@@ -16,6 +16,8 @@ _SMALL = 64  # pixels: the largest side for which recipes for small images are n
 _HEADS = {"finetune": "classifier", "linear-probe": "classifier", "segment": "segmenter"}
 _LABELLED = "folder:LABELLED_IMAGES"
 
+_PATHS = ("labels", "validation_labels", "validation_data", "labelled_data", "tokenizer")  # settings
+
 
 def commands_of(one: RunRecord) -> Iterator[tuple[str, str]]:
     """Titles and lines; words in capitals are the reader's to fill in."""
@@ -49,7 +51,7 @@ def resume_line(one: RunRecord) -> str | None:
     line = shlex.join([*words, "--resume"])
     for one_setting in differing:
         line += f" --set {shlex.quote(one_setting.typed)}"
-    return _in_directory(one, line)  # of its labels, too
+    return _inside(one, line)
 
 
 def _after_pretraining(one: RunRecord) -> Iterator[tuple[str, str]]:
@@ -92,13 +94,20 @@ def _line(one: RunRecord, name: str, *words: str) -> str:
 
 def _inside(one: RunRecord, line: str) -> str:
     """The line in the folder in which the run began, if its paths are relative to that."""
-    given = [value for name, value in one.settings.items() if name in GIVEN and isinstance(value, str)]
-    place = re.sub(r"^(memory:|disk:.*?:(?=[a-z]+:))+", "", one.data).partition(":")
-    paths = [*(place[2].split(",") if place[0] != "tfds" else []), *given]
+    settings = [value for name, value in one.settings.items() if isinstance(value, str) and _names_a_path(name)]
+    paths = [path for value in (one.data, *settings) for path in _paths(value)]
     relative = any(path and "://" not in path and not os.path.isabs(path) for path in paths)
-    return _in_directory(one, line) if relative else line
-
-
-def _in_directory(one: RunRecord, line: str) -> str:
     directory = one.record.get("directory")
-    return f"cd {shlex.quote(directory)} && {line}" if directory else line
+    return f"cd {shlex.quote(directory)} && {line}" if directory and relative else line
+
+
+def _names_a_path(setting: str) -> bool:
+    return setting in GIVEN or setting.rpartition(".")[2] in _PATHS
+
+
+def _paths(value: str) -> list[str]:
+    """The paths in a data specification, or the path that a setting is."""
+    kind, colon, place = re.sub(r"^(memory:|disk:.*?:(?=[a-z]+:))+", "", value).partition(":")
+    if not colon or place.startswith("//"):  # a file, a URL, or what is built in
+        return [] if value == "digits" else [value]
+    return [] if kind == "tfds" else place.split(",")

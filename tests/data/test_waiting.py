@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.data.waiting import Waiting
+from tests.base import run_python
 
 STEPS, SECONDS = 10, 0.05
 
@@ -57,3 +58,13 @@ def test_other_data_sets_count_by_themselves():
     list(one.measured(batches(0.02).take(3)))
     assert one.seconds > 0.03 and other.seconds == 0
     np.testing.assert_array_equal(list(other.measured(tf.data.Dataset.range(3))), [0, 1, 2])
+
+
+@pytest.mark.medium
+def test_nothing_is_measured_where_results_must_be_deterministic():
+    program = (
+        "import tensorflow as tf; from keras_mae.data.waiting import Waiting; print(Waiting.if_possible() is None); "
+        "tf.config.experimental.enable_op_determinism(); print(Waiting.if_possible() is None)"
+    )
+    process = run_python("-c", program)
+    assert process.stdout.split() == ["False", "True"], process.stderr[-2000:]

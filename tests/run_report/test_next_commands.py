@@ -67,6 +67,11 @@ def test_paths_that_are_relative_are_those_of_the_folder_that_the_run_began_in(t
     ):  # fmt: skip
         path = write_run(tmp_path / "run", finished=False, data=data)
         assert (words_of(path)["Continue the run"][0] == "cd") == begins, data
+    for labels, begins in (("labels.csv", True), ("/labels.csv", False)):
+        path = write_run(
+            tmp_path / "run", recipe="finetune_digits", finished=False, data="folder:/i", settings=[f"labels={labels}"]
+        )
+        assert (words_of(path)["Continue the run"][0] == "cd") == begins
 
 
 def test_what_is_offered_follows_the_program_and_the_state(tmp_path):

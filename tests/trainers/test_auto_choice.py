@@ -75,7 +75,9 @@ def test_what_is_given_stays_and_the_rest_follows():
     assert of(config, "batch_size") == (16,)
     peak = of(choose(facts, {"batch_size": 128})[0], "base_learning_rate")[0] * 128 / 256
     assert peak == pytest.approx(1e-3)
-    config = choose(facts, {"image_size": (30, 26)})[0]
+    config = choose(facts, {"image_size": (30, 27)})[0]
+    assert of(config, "image_size patch_size") == ((30, 27), (3, 3))
+    config = choose(facts, {"image_size": (31, 29)})[0]
     with pytest.raises(ValueError, match="image_size must be divisible by patch_size"):
         check_together(config)  # not another size without a word
     config = choose(SETS["60 photographs"], {"method": "simmim", "preset": "vit_small_patch16"})[0]
