@@ -196,7 +196,10 @@ def _import_tensorflow() -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        import keras_mae._backend  # noqa: F401
+        import tensorflow  # noqa: F401
+
+        if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":  # another is refused, with what to do
+            import keras  # noqa: F401
     finally:
         gc.freeze()
         if collecting:
