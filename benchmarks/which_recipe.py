@@ -24,7 +24,8 @@ GRAY = {"channels": 1, "mean": (0.3,), "std": (0.2,)}
 IMAGES = {
     "digits, 28 px": {"height": 28, "width": 28, "same_size": True, "flat": 0.6, **GRAY},
     "images of 13 channels, 64 px": {
-        "height": 64, "width": 64, "same_size": True, "channels": 13, "bits": 16, "mean": (0.1,) * 13, "std": (0.1,) * 13,
+        "height": 64, "width": 64, "same_size": True, "channels": 13, "bits": 16,
+        "mean": (0.1,) * 13, "std": (0.1,) * 13,
     },
     "photographs": {"height": 375, "width": 375, "reading": 0.004},
     "16-bit TIFFs, 2,000 px": {"height": 2000, "width": 2000, "bits": 16, "reading": 0.08, **GRAY},

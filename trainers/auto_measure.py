@@ -48,7 +48,8 @@ def measure_facts(source: Source, strategy: tf.distribute.Strategy, given: froze
 
 def _of_images(source: Source) -> dict[str, Any]:
     channels, gray = 3 if source.image_shape is None else source.image_shape[-1], True
-    sizes, times, images, failed = [], [], [], None
+    sizes: list[Any] = []
+    times, images, failed = [], [], None
     end = time.monotonic() + _SECONDS
     for index in random_subset(source, _LOOKED_AT).indices:
         begin = time.perf_counter()

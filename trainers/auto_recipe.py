@@ -89,8 +89,9 @@ class AutoRecipe:
 
         strategy = strategy or tf.distribute.get_strategy()
         facts = measure_facts(source, strategy, given_names(self.given))
-        record = json.loads(of_chief(strategy, json.dumps(dataclasses.asdict(facts))))
-        facts = Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in record.items()})
+        record: dict[str, Any] = json.loads(of_chief(strategy, json.dumps(dataclasses.asdict(facts))))
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in record.items()}
+        facts = Facts(**values)
         chosen = choose(facts, self.given)
         check_together(chosen.config)
         for line in lines_of(chosen, facts):

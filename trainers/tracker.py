@@ -8,6 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 import keras
@@ -47,7 +48,7 @@ def tracked(
         raise
     finally:
         for each in started:
-            each.guarded(lambda each=each: each.end(status))
+            each.guarded(partial(each.end, status))
 
 
 class _Tracker(keras.callbacks.Callback):

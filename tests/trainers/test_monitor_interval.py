@@ -34,7 +34,8 @@ def test_the_count_by_hand():
     encoded = 7 * encoder + 2 * 16 * 7**2
     trained = 3 * (4 * encoder + 2 * 16 * 4**2 + 7 * decoder + 2 * 12 * 7**2)
     assert image_costs(mae) == (encoded, trained)
-    assert cost_in_epochs(mae, images=30, epoch=120) == pytest.approx(encoded / trained / 4)
+    # 30 images, of 120 in an epoch, and ten steps of 40
+    assert cost_in_epochs(mae, 30, steps=40, batch_size=3) == pytest.approx(encoded / trained / 4 + 10 / 40)
 
 
 def test_an_encoder_that_sees_mask_tokens_sees_every_patch():
