@@ -151,7 +151,8 @@ def pretrain(
         replicas = scope.num_replicas_in_sync
         needed = memory.estimate(config, replicas)
         _log.info(
-            "%d images, %d steps an epoch, %d epochs%s; %s parameters in the encoder, %s in all; %s of memory for a step%s",
+            "%d images, %d steps an epoch, %d epochs%s; %s parameters in the encoder, %s in all; %s of memory for a "
+            "step%s",
             source.num_images,
             steps,
             config.optimizer.epochs,
