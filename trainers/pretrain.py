@@ -8,8 +8,9 @@ import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from keras_mae.data import DataService, TrainingData, open_source, sample_images
+from keras_mae.data import DataService, Source, TrainingData, open_source, sample_images
 from keras_mae.data.display import Display
 from keras_mae.data.seen import Seen
 from keras_mae.models.masked_image_model import MaskedImageModel
@@ -93,18 +94,9 @@ def pretrain(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
-    folder, source = run.RunFolder(output), None
-    if isinstance(config, AutoRecipe) and resume:
-        config = config.resumed(folder)
-    if isinstance(config, AutoRecipe):
-        scope = begin_choosing(data, output, strategy, tpu)
-        folder.check_new(overwrite)
-        source = open_source(data, decoding=config.base.data.decoding())
-        config = config.choose(source, scope).config
-        check_chosen(config, scope)
-    else:
-        scope = begin(config, data, output, strategy, tpu)
-    source, image_shape = source or open_source(data, decoding=config.data.decoding()), config.encoder.image_shape
+    folder = run.RunFolder(output)
+    config, scope, source = _begun(config, data, folder, resume, overwrite, strategy, tpu)
+    image_shape = config.encoder.image_shape
     check_channels(source, image_shape[-1], settable=True)
     if config.run.init is not None and is_ours(config.run.init):
         say_other_depth(find_model(config.run.init, run.MODEL), source)
@@ -130,16 +122,15 @@ def pretrain(
         config.data.build(),
         () if data_service is None else (DataService(data_service),),
     )
-    used = 0.0 if not resume else budget.seconds_so_far(folder)
+    begun = time.perf_counter() - (budget.seconds_so_far(folder) if resume else 0.0)
     if config.run.hours is not None:
         if not resume:
             folder.check_new(overwrite)
-        begun, asked = time.perf_counter(), None
+        asked = None  # evaluations that the settings ask for
         if config.evaluation.evaluate_every and not resume:
             asked = make_monitor(model, config, data, source, steps, folder)
         share = 0.0 if asked is None else asked.share
         config = budget.decide_epochs(model, config, batches, steps, folder, resume, share)
-        used += time.perf_counter() - begun
     tokenizer = getattr(config.target, "tokenizer", None)
     monitor = make_monitor(model, config, data, source, steps, folder)
     seen = Seen(source, *([] if monitor is None else monitor.named_sources))
@@ -174,6 +165,7 @@ def pretrain(
 
     extra = [keras.callbacks.LambdaCallback(on_epoch_end=draw)] if model.target.has_pixels else []
     if config.run.hours is not None:
+        used = time.perf_counter() - begun
         extra.append(budget.Punctuality(config.run.hours, config.optimizer.epochs, used))
     measured = [] if monitor is None else [monitor]
     corrupt = [batches.corrupt, *(each for one in measured for each in one.corrupt)]
@@ -186,6 +178,29 @@ def pretrain(
         _log.info("%s", monitor.last_line(results))
     save_finished(model, folder, corrupt, results)
     return model
+
+
+def _begun(
+    config: PretrainConfig | AutoRecipe,
+    data: str,
+    folder: run.RunFolder,
+    resume: bool,
+    overwrite: bool,
+    strategy: str,
+    tpu: str,
+) -> tuple[PretrainConfig, tf.distribute.Strategy, Source]:
+    """The config, chosen if a recipe is to choose it; the strategy; and the images."""
+    if isinstance(config, AutoRecipe) and resume:
+        config = config.resumed(folder)
+    if not isinstance(config, AutoRecipe):
+        scope = begin(config, data, folder.path, strategy, tpu)
+        return config, scope, open_source(data, decoding=config.data.decoding())
+    scope = begin_choosing(data, folder.path, strategy, tpu)
+    folder.check_new(overwrite)
+    source = open_source(data, decoding=config.base.data.decoding())
+    chosen = config.choose(source, scope).config
+    check_chosen(chosen, scope)
+    return chosen, scope, source
 
 
 def draw_reconstructions(
