@@ -126,11 +126,11 @@ def to_an_embedding() -> Trace:
 
 
 def to_its_effect() -> Trace:
-    """From `keras-mae pretrain --set mask_ratio=0.5` to the sampler."""
+    """From `keras-mae pretrain --recipe=mae_vit_base --set mask_ratio=0.5` to the sampler."""
     from keras_mae import cli
     from keras_mae.trainers import pretrain
 
-    arguments = ["pretrain", "--data=digits", "--output=unused", "--set=mask_ratio=0.5"]
+    arguments = ["pretrain", "--data=digits", "--output=unused", "--recipe=mae_vit_base", "--set=mask_ratio=0.5"]
     with mock.patch.object(pretrain, "pretrain", lambda config, *_, **__: config.masking.build()):
         return traced(lambda: cli.main(arguments))
 
