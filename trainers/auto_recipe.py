@@ -68,8 +68,9 @@ class AutoRecipe:
     def check(self) -> None:
         """Raises a ValueError for given settings that exclude each other; no image is looked at."""
         given = {name: value for name, value in self.given.items() if _last(name) != "hours"}
-        if not any(_last(name) == "epochs" for name in given):
-            given["epochs"] = _MANY  # how many are chosen depends on the images
+        names = [_last(name) for name in given]
+        if "epochs" not in names:  # how many are chosen depends on the images
+            given |= {"epochs": _MANY} if "warmup_epochs" in names else {"epochs": _MANY, "warmup_epochs": 0.0}
         check_together(choose(_PLAIN, given).config)
 
     def choose(self, source: Source, strategy: tf.distribute.Strategy | None = None) -> Chosen:

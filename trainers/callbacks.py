@@ -154,7 +154,7 @@ class JsonLines(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         seconds, step = time.perf_counter() - self._begin, int(self.model.batches_seen)
-        rate, memory = (step - self._first) * self.batch_size / (self._last - self._begin), used_memory()
+        rate, memory = (step - self._first) * self.batch_size / max(self._last - self._begin, 1e-9), used_memory()
         record = {
             "epoch": epoch + 1,
             "step": step,

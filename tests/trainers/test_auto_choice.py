@@ -4,11 +4,13 @@ import dataclasses
 
 import pytest
 
+from keras_mae.trainers import run
 from keras_mae.trainers.auto_choice import SIZES, choose
 from keras_mae.trainers.auto_facts import Facts, memory_of_run, seconds_of_run
 from keras_mae.trainers.auto_recipe import AutoRecipe, lines_of
+from keras_mae.trainers.budget import with_epochs
 from keras_mae.trainers.checks import check_together
-from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.config import PretrainConfig, to_json
 from keras_mae.trainers.settings import replaced, values_of
 from keras_mae.trainers.step_size import step_size
 from tests.trainers.pretraining import of
@@ -134,6 +136,14 @@ def test_operations_are_those_that_were_counted_for_the_paper():
 def test_settings_are_checked_before_images_are_seen():
     AutoRecipe.of_settings(["epochs=3", "patch_size=(4,4)", "mean=(0.1,0.2,0.3,0.4)", "std=(0.1,0.2,0.3,0.4)"]).check()
     AutoRecipe.of_settings(["method=simmim", "masking=units", "unit=32"]).check()
+    for given in (
+        ["warmup_epochs=250"],
+        ["milestones=(300,400)"],
+        ["hours=0.1", "warmup_epochs=2", "frozen_epochs=10"],
+    ):
+        AutoRecipe.of_settings(given).check()  # how many epochs there are depends on the images
+    with pytest.raises(ValueError, match="warm-up must be shorter than the run: got warmup_epochs=9 of epochs=3"):
+        AutoRecipe.of_settings(["epochs=3", "warmup_epochs=9"]).check()
     with pytest.raises(ValueError, match="type --set 'image_size="):
         AutoRecipe.of_settings(["image_size=(30,30)", "patch_size=(4,4)"]).check()
     with pytest.raises(ValueError, match="there is no setting 'epoch'"):
@@ -147,3 +157,14 @@ def test_lines_for_people():
     assert lines[0] == "--recipe=auto: 80 images of 28 x 28 pixels, 1 channel of 8 bits; processor, 16.0 GB free"
     assert any(line.split() == "image_size=(28,28) of the images".split() for line in lines)
     assert lines[-1].startswith("  about 1.7 GB of memory in all and ")
+
+
+def test_what_is_typed_again_is_what_a_run_of_so_many_hours_has_scaled(tmp_path):
+    typed = ["hours=2", "epochs=100", "warmup_epochs=5"]
+    config = with_epochs(AutoRecipe.of_settings(typed).base, 37)
+    folder = run.RunFolder(str(tmp_path))
+    folder.write_json(run.CONFIG, {"data": "digits", "config": to_json(config)})
+    for given in (["hours=2"], ["hours=2", "epochs=100"], ["hours=2", "warmup_epochs=5"], typed):
+        assert AutoRecipe.of_settings(given).resumed(folder) == config
+    other = AutoRecipe.of_settings(["mask_ratio=0.5"]).resumed(folder)  # which the folder refuses
+    assert of(other, "mask_ratio epochs") == (0.5, 37)

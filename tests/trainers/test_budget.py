@@ -23,7 +23,7 @@ def three_epochs(monkeypatch):
     """As if three epochs fitted; yields what was measured."""
     measured = []
 
-    def fitting(speed, hours, used, steps_per_epoch):
+    def fitting(speed, hours, used, steps_per_epoch, evaluations):
         measured.append((speed, hours, used, steps_per_epoch))
         return 3
 
@@ -86,6 +86,8 @@ def test_too_short_a_time_says_what_is_possible():
     assert budget._fitting(speed, typed, used=30.0, steps_per_epoch=100) == 1
     # 7200 - 50 seconds, 51 x 1.03 an epoch
     assert budget._fitting(speed, 2.0, used=30.0, steps_per_epoch=100) == 136
+    # evaluations that are asked for take a quarter of an epoch's steps here
+    assert budget._fitting(speed, 2.0, used=30.0, steps_per_epoch=100, evaluations=0.25) == 109
     assert budget._fitting(speed, 90_000.0, used=30.0, steps_per_epoch=100) == 1_000_000  # not 6 million
 
 

@@ -41,6 +41,8 @@ class Fixed:
         value = next(self._values)
         if value is None:
             raise ValueError("features are not finite")
+        if isinstance(value, Exception):
+            raise value
         return {self.names[0]: value}
 
     def described(self):
@@ -114,6 +116,14 @@ def test_features_that_are_not_finite_end_no_run(tmp_path, caplog):
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == ["epoch 2 is not measured: features are not finite"]
     assert not mae.stop_training and monitor.results()["best"]["epoch"] == 1
+
+
+def test_an_evaluation_without_memory_ends_no_run(tmp_path, caplog):
+    errors = [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "no memory on the GPU\nand a dump")]
+    monitor, _, _ = epochs_of(tmp_path, [*errors, 0.5], epochs=3)
+    said = ["epoch 1 is not measured: MemoryError", "epoch 2 is not measured: no memory on the GPU"]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == said
+    assert monitor.results()["best"]["epoch"] == 3
 
 
 def test_an_evaluation_draws_no_random_number_and_counts_no_call(tmp_path):

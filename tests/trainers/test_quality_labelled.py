@@ -1,5 +1,7 @@
 """Measures by labels, against scikit-learn and NumPy, on the features of an encoder."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifierCV, RidgeCV
@@ -121,3 +123,13 @@ def test_images_that_cannot_be_decoded_are_left_out_and_named(encoder, tmp_path)
     found = quality()
     assert [list(each.names) for each in quality.corrupt] == [[], [2]]
     assert all(5 * value == round(5 * value) for value in found.values())  # shares of five images
+
+
+def test_classes_with_large_numbers_cost_nothing_and_those_never_trained_on_are_wrong(encoder):
+    small = np.random.default_rng(2).integers(0, 3, NUMBER)
+    numbers = np.array([7, 30_000_000, 90_000_000])
+    expected = LabelledQuality(encoder, parts(small, "classes", 3), 1.0)()
+    many = dataclasses.replace(parts(numbers[small], "classes", 3), num_outputs=90_000_001)
+    assert LabelledQuality(encoder, many, 1.0)() == expected
+    small[TRAIN:] = 5
+    assert LabelledQuality(encoder, parts(small, "classes", 6), 1.0)() == {"knn": 0.0, "ridge": 0.0}

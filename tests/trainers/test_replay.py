@@ -124,6 +124,24 @@ def test_runs_and_steps_that_are_none(spiked, tmp_path, capsys):
 
 
 @pytest.mark.medium
+def test_first_weights_by_a_relative_path_and_a_picture_that_cannot_be_written(spiked, tmp_path, monkeypatch):
+    _, _, model = spiked
+    monkeypatch.chdir(tmp_path)
+    model.save("first.keras")
+    data = planted(tmp_path, lambda rng: 0, 16)
+    config = changed(CONFIG, [*PLAIN, "std=(1e-3,)", "epochs=1", "warmup_epochs=0", "init=first.keras"])
+    pretrain(config, data, "run")
+    monkeypatch.chdir("/")
+    assert replay(str(tmp_path / "run"), 2).agreement == "as in steps.jsonl"  # from the first weights
+    os.rename(tmp_path / "first.keras", tmp_path / "elsewhere.keras")
+    checkpoints = tmp_path / "run" / run.CHECKPOINTS
+    assert newest_before(str(checkpoints), 2) is None
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="the picture cannot be written .* name another file with --output"):
+        replay(str(tmp_path / "run"), 1, str(tmp_path / "file" / "x.png"))
+
+
+@pytest.mark.medium
 def test_a_checkpoint_of_an_earlier_version_is_restored(spiked, tmp_path):
     """It has no record of the last steps."""
     _, _, model = spiked

@@ -1,5 +1,6 @@
 """A line for every step: what is in it, when it is written, and what is left of it after a resume."""
 
+import io
 import json
 
 import keras
@@ -76,3 +77,27 @@ def test_a_resumed_run_continues_the_file_and_the_median(tmp_path):
 def test_an_epoch_without_a_finite_step_has_no_norm(tmp_path):
     _, history = taken([NAN, NAN], StepLines(str(tmp_path / "steps.jsonl"), 2), 2)
     assert "gradient_norm" not in history and history["skipped_steps"] == [2]
+
+
+def test_what_a_full_disk_took_is_taken_back_and_other_lines_are_left_out(tmp_path, monkeypatch):
+    path = tmp_path / "steps.jsonl"
+    whole = [f'{{"step": {step}, "loss": 1.0, "gradient_norm": {step}.0}}\n' for step in (1, 2, 3)]
+    path.write_text(whole[0] + '{"step": 2, "lo' + whole[1] + "[" * 5000 + "\n" + whole[2])
+    lines = StepLines(str(path), 2, done=3)
+    assert path.read_text() == whole[0] + whole[2]
+    lines.set_model(None)
+    lines._lines = ["half a line"]
+    flush = io.BufferedWriter.flush
+
+    def full(file):
+        flush(file)
+        raise OSError(28, "No space left on device")
+
+    class Full(io.BufferedWriter):
+        flush = full
+
+    monkeypatch.setattr("builtins.open", lambda name, mode: Full(io.FileIO(name, "ab")))
+    with pytest.raises(OSError, match="No space left"):
+        lines._write()
+    monkeypatch.undo()
+    assert path.read_text() == whole[0] + whole[2]
