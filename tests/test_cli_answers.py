@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_mae import cli
+from keras_mae.commands.command import check_output
 from keras_mae.data import open_source
 from keras_mae.models import ViTEncoder
 from keras_mae.trainers.classifier_config import FinetuneConfig
@@ -96,3 +97,9 @@ def test_a_files_name_makes_a_file(capfd, tmp_path):
     assert cli.main(export) == 0
     assert sorted(os.listdir(tmp_path)) == ["e.keras", "m.tflite"] and os.path.isfile(tmp_path / "m.tflite")
     assert f"{tmp_path}/m.tflite is there already: choose another output" in refused(capfd, *export)
+
+
+def test_a_run_may_be_called_digits_as_the_built_in_ones_are_no_folder():
+    values = cli.COMMANDS["pretrain"].make_flags()
+    values(["pretrain", "--data=digits", "--output=digits"])
+    check_output(values)

@@ -45,7 +45,7 @@ def check_output(values: flags.FlagValues) -> None:
     output = os.path.realpath(values.output)
     for flag in ("data", "validation_data", "labelled_data", "run", "init"):
         given = str(values[flag].value or "") if flag in values else ""
-        path = given if flag in ("run", "init") else given.rpartition(":")[2]
+        path = given if flag in ("run", "init") else given.partition(":")[2].rpartition(":")[2]  # not of `digits`
         paths = path.split(",") if "pairs:" in given else [path]
         if any(path and os.path.realpath(path) == output for path in paths):
             more = "; to continue the run that is there, give --resume in place of --init" if flag == "init" else ""

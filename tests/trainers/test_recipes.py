@@ -170,10 +170,12 @@ def test_the_paper_s_recipe_for_ade20k():
 
 def test_unknown_recipe_shows_the_near_ones():
     with pytest.raises(
-        ValueError, match="no recipe is called 'mae_digit'; did you mean mae_digits or .* There are: finetune_di"
+        ValueError, match="no recipe is called 'mae_digit'; did you mean mae_digits or .* There are: auto, finetune_di"
     ):
         recipes.load("mae_digit")
-    with pytest.raises(ValueError, match="no recipe is called ''; there are: finetune_digits, .*, simmim_vit_base$"):
+    with pytest.raises(
+        ValueError, match="no recipe is called ''; there are: auto, finetune_digits, .*, simmim_vit_base$"
+    ):
         recipes.load("")
 
 
