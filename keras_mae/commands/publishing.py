@@ -146,7 +146,6 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     from keras_mae.models.masked_image_model import MaskedImageModel
     from keras_mae.models.saved_files import load_model_file
     from keras_mae.trainers import pictures, run
-    from keras_mae.trainers.nearest_recipe import nearest_recipe
     from keras_mae.trainers.trained_model import find_model
 
     home = run.RunFolder(path)
@@ -177,9 +176,7 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
         _log.info("the card shows training images, in %s", ", ".join(map(os.path.basename, shown)))
     elif config.program == "pretrain":
         _log.info("%s has no pictures: the card has none; keras-mae reconstruct --run=%s draws them", path, path)
-    recipe, differing = nearest_recipe(config)
-    if config.program == "pretrain":  # no weight depends on these, and they are paths
-        differing = [one for one in differing if one.name not in ("labelled_data", "labels")]
+    recipe, settings = run_facts.typed_settings(config)
     card = ModelCard(
         name=name,
         summary=_summary(config.program, model, weights.model, best),
@@ -188,7 +185,7 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
         origin=origin,
         data=run_facts.data_of(home, model.encoder),
         recipe=run_facts.recipe_of(config, recipe, losses),
-        command=run_facts.command_of(config, recipe, [one.typed for one in differing]),
+        command=run_facts.command_of(config, recipe, settings),
         quality=quality,
         curve=CURVE if losses else None,
         pictures=[os.path.basename(picture) for picture in shown],

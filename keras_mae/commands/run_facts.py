@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_mae.checkpoints.known_files import licence_of
-from keras_mae.trainers.nearest_recipe import GIVEN
+from keras_mae.trainers.nearest_recipe import GIVEN, nearest_recipe
 from keras_mae.trainers.run import BEST, CONFIG, LOG, PICTURES, RECONSTRUCTIONS, RESULTS, RunFolder, digest_of
 from keras_mae.trainers.settings import Config, values_of
 from keras_mae.trainers.trained_model import find_model, is_ours
@@ -97,6 +97,13 @@ def data_of(folder: RunFolder, encoder: Any) -> dict[str, str]:
         "mean and std": f"{_rounded(pixels.mean)}, {_rounded(pixels.std)}, of pixels in [0, 1]",
         **({"digest of what was seen": f"`{seen['digest']}`"} if "digest" in seen else {}),
     }
+
+
+def typed_settings(config: Config) -> tuple[str | None, list[str]]:
+    """The recipe that a config differs least from, and the settings to type, but for paths that no weight depends on."""
+    recipe, differing = nearest_recipe(config)
+    idle = ("labelled_data", "labels") if config.program == "pretrain" else ()
+    return recipe, [one.typed for one in differing if one.name not in idle]
 
 
 def command_of(config: Config, recipe: str | None, settings: Sequence[str]) -> str:

@@ -51,7 +51,7 @@ def test_a_card_has_the_last_epoch_and_the_best(tmp_path):
     measured = {"program": "pretrain", "knn": 0.825, "ridge": 0.8561, "best": best, "validation_images": 500}
     folder.write_json(run.RESULTS, {**measured, "evaluations": 4, "epochs": 40})
     (tmp_path / "run" / run.BEST).write_bytes(b"")
-    assert "secret" not in " ".join(run_facts.nearest_recipe(config)[1])
+    assert "secret" not in " ".join(run_facts.typed_settings(config)[1])
     where = "(pretrain, 500 images of `npz:flowers.npz`"
     assert run_facts.quality_of(folder, []) == [
         (f"kNN top-1 {where}, the last epoch)", "82.5 %"),
