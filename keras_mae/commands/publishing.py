@@ -151,7 +151,8 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     home = run.RunFolder(path)
     config: Any = home.config()[0]
     licence, origin = _licence(path, values.licence)
-    best = os.path.isfile(home / run.BEST)
+    # of pretraining the last epoch, as --run=RUN takes it everywhere
+    best = os.path.isfile(home / run.BEST) and config.program != "pretrain"
     quality = run_facts.quality_of(home, values.results)
     trained = find_model(path, run.BEST if best else run.MODEL)
     model = load_model_file(trained.path)

@@ -100,7 +100,7 @@ def data_of(folder: RunFolder, encoder: Any) -> dict[str, str]:
 
 
 def typed_settings(config: Config) -> tuple[str | None, list[str]]:
-    """The recipe that a config differs least from, and the settings to type, but for paths that no weight depends on."""
+    """The recipe that a config differs least from, and the settings to type; no paths that no weight depends on."""
     recipe, differing = nearest_recipe(config)
     idle = ("labelled_data", "labels") if config.program == "pretrain" else ()
     return recipe, [one.typed for one in differing if one.name not in idle]
