@@ -50,7 +50,7 @@ def images_bar(total: int, done: int, description: str = "") -> tqdm | PlainLine
 
 
 class PlainLines:
-    """The part of `tqdm` that is used here, as lines on stderr: one in 30 seconds at most, and one at the end.
+    """The part of `tqdm` that is used here, as lines on stderr: one in 30 seconds, and one at the end.
 
     Lines have no carriage returns, no cursor codes and no colours.
 

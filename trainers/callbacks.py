@@ -59,7 +59,7 @@ class Progress(keras.callbacks.Callback):
         self._steps, self._waiting, self._advice = steps, waiting, advice
         self._asked = self._begin = 0.0  # when the epoch began: seconds of waiting, and the clock
         self._waited = self._took = 0.0  # until its last step
-        self._due, self._said, self._is_whole = 0.0, False, False
+        self._due, self._said, self._is_whole, self._has_line = 0.0, False, False, False
 
     def on_epoch_begin(self, epoch, logs=None) -> None:
         self._is_whole = self.step % self.steps_per_epoch == 0
@@ -86,7 +86,11 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None) -> None:
         if self.bar is not None:
             self._add_facts()
-            self.bar.refresh()
+            if isinstance(self.bar, PlainLines) and self._has_line:  # a run may have thousands of short epochs
+                self.bar.update(0)
+            else:
+                self._has_line = True
+                self.bar.refresh()
         if self._waiting is None or self.bar is None or self._took < _MEASURABLE:
             return
         share = min(self._waited / self._took, 1.0)
