@@ -120,10 +120,8 @@ def _fitting(speed: Speed, hours: float, used: float, steps_per_epoch: int, eval
 
 def _measured(model: GlobalBatchModel, data: TrainingData, seconds: float) -> Speed:
     """Trains for some steps on the run's own images."""
-    strategy, data = (
-        model.distribute_strategy,
-        dataclasses.replace(data),
-    )  # with an account of corrupt images of its own
+    strategy = model.distribute_strategy
+    data = dataclasses.replace(data)  # with an account of corrupt images of its own
     clock = _Clock(min(_LONGEST, _SHARE * seconds))
     with storage_errors():
         batches = distributed(strategy, data.batch_size, lambda hosts, host: data.at(0, hosts, host))

@@ -39,7 +39,7 @@ _log = logging.getLogger("keras_mae")
 _HIDDEN = 128  # the gray of a masked patch
 _SHOWN = 16
 _COMPARED = 64  # images of the reference loss
-_FITTED_ON = 1000  # images that a target is fitted on
+FITTED_ON = 1000  # images that a target is fitted on
 
 
 def build(config: PretrainConfig) -> MaskedImageModel:
@@ -110,7 +110,7 @@ def pretrain(
             config, init = load_into(model, config)
         compile_model(model, config, steps)
     if model.target.needs_fit:
-        model.target.fit(sample_images(source, image_shape, _FITTED_ON, config.data.crop_ratio))
+        model.target.fit(sample_images(source, image_shape, FITTED_ON, config.data.crop_ratio))
     sample = sample_images(source, image_shape, _COMPARED, config.data.crop_ratio)
     shown, reference = sample[:_SHOWN], reference_loss(model, sample)
 

@@ -23,7 +23,7 @@ from keras_mae.trainers.checkpoints import newest_before, restore_state
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.first_weights import load_into
 from keras_mae.trainers.not_finite import where_not_finite
-from keras_mae.trainers.pretrain import build
+from keras_mae.trainers.pretrain import FITTED_ON, build
 from keras_mae.trainers.programs import compile_model, steps_per_epoch
 from keras_mae.trainers.replay_picture import draw_batch
 from keras_mae.trainers.settings import replaced
@@ -33,7 +33,6 @@ from keras_mae.training.guarded_update import loss_scale
 from keras_mae.training.step_record import Step
 
 _log = logging.getLogger("keras_mae")
-_FITTED_ON = 1000  # images that a target is fitted on, as in pretraining
 _ROUND_OFF = 1e-3
 _TRIES = 3  # a run that goes on removes old checkpoints
 
@@ -158,7 +157,7 @@ def _set_up(config: PretrainConfig, source: Source, folder: run.RunFolder, numbe
     compile_model(model, config, steps)
     model.optimizer.build(model.trainable_variables)
     if model.target.needs_fit:
-        model.target.fit(sample_images(source, shape, _FITTED_ON, config.data.crop_ratio))
+        model.target.fit(sample_images(source, shape, FITTED_ON, config.data.crop_ratio))
     return model, steps
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-STEPS = "steps.jsonl"
 BINS = 500  # of the steps of a run
 _LISTED = 20  # steps in a table
 _TINY = 1e-200

@@ -20,7 +20,6 @@ from keras_mae.trainers import run
 
 _SLIDES = 12  # pictures over the epochs
 _SEGMENTED = 8
-_REPLAY = "replay"  # the folder of keras-mae replay
 _ROOM = 5_500_000  # bytes of all pictures of a page, which base64 makes a third larger
 _WIDTHS = ((1200, 85), (900, 80), (600, 75), (400, 70))  # in pixels, and the quality of a JPEG file
 _NAMES = {
@@ -106,7 +105,7 @@ class Pictures:
             Picture(path, f"{_NAMES['reconstructions']}, of the finished run", "report") for path in drawn[:1]
         ]
         found += [Picture(path, _named(path), "report") for path in _files(one.file(run.REPORT))]
-        found += [Picture(path, f"{_named(path)}, computed again", "report") for path in _files(one.file(_REPLAY))]
+        found += [Picture(path, f"{_named(path)}, computed again", "report") for path in _files(one.file(run.REPLAY))]
         if len(segmented) > _SEGMENTED:
             self.notes.append(f"{_SEGMENTED} of {len(segmented)} pictures of segmented images are shown.")
         return found + [

@@ -16,7 +16,7 @@ from keras_mae.run_report import logs
 from keras_mae.trainers import run
 from keras_mae.trainers.config import AnyConfig, from_json
 
-_WRITTEN = (run.CONFIG, run.LOG, logs.STEPS, run.CHECKPOINTS, run.MODEL, run.RESULTS)
+_WRITTEN = (run.CONFIG, run.LOG, run.STEPS, run.CHECKPOINTS, run.MODEL, run.RESULTS)
 _MOST_CLASSES = 100_000  # more different labels are no classes
 
 
@@ -57,7 +57,7 @@ class RunRecord:
         if not config:
             raise ValueError(f"{folder / run.CONFIG} is not the config of a run: it has no config")
         self.epochs = logs.epochs_of(folder / run.LOG)
-        self.steps = logs.steps_of(folder / logs.STEPS)
+        self.steps = logs.steps_of(folder / run.STEPS)
         self.results, self.fault = self._results(), ""
 
     def file(self, name: str) -> str:

@@ -1,6 +1,7 @@
 """The progress of a run, by a clock that is ours: a bar, plain lines, and what is slow."""
 
 import io
+import json
 import types
 
 import keras
@@ -50,7 +51,7 @@ def test_progress_shows_loss_rate_and_remaining_time(monkeypatch):
     assert "epoch 2/2, loss 0.6000" in last and "100%  16.0 images/s, 00:00 left" in last
 
 
-def finished_epoch(monkeypatch, waited, advice="buy a faster disk"):
+def finished_epoch(monkeypatch, waited, advice="buy a faster disk", validated=0):
     """The logs of an epoch of five steps of 20 seconds, whose input was waited for, from the second step on."""
     seconds, waiting = [0.0], types.SimpleNamespace(seconds=0.0)
     in_time(monkeypatch, seconds)
@@ -66,6 +67,7 @@ def finished_epoch(monkeypatch, waited, advice="buy a faster disk"):
             waiting.seconds += 100 if (epoch, batch) == (0, 0) else waited * 20
             seconds[0] += 120 if (epoch, batch) == (0, 0) else 20
             progress.on_train_batch_end(batch, logs)
+        seconds[0] += validated
         logs = {"loss": 0.5}
         progress.on_epoch_end(epoch, logs)
     progress.close()
@@ -97,6 +99,24 @@ def test_what_is_slow_is_said_once(waited, said, monkeypatch, caplog):
     logs = finished_epoch(monkeypatch, waited)
     assert logs["waiting_for_data"] == pytest.approx(waited)
     assert [record.message for record in caplog.records] == [said]
+
+
+def test_the_time_of_validation_is_no_time_of_steps(monkeypatch, tmp_path):
+    assert finished_epoch(monkeypatch, 0.25, validated=1000)["waiting_for_data"] == pytest.approx(0.25)
+    clock = [0.0]
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: clock[0])
+    lines, logs = callbacks.JsonLines(str(tmp_path / "log.jsonl"), 8), {"loss": 1.0}
+    model = types.SimpleNamespace(batches_seen=0, skipped_steps=keras.Variable(0), optimizer=keras.optimizers.SGD())
+    lines.set_model(model)
+    lines.on_epoch_begin(0)
+    for batch in range(5):
+        clock[0] += 2
+        model.batches_seen += 1
+        lines.on_train_batch_end(batch)
+    clock[0] += 90  # of validation
+    lines.on_epoch_end(0, logs)
+    record = json.loads((tmp_path / "log.jsonl").read_text())
+    assert (record["images_per_second"], record["seconds"]) == (4.0, 100.0)
 
 
 def test_small_norms_keep_their_digits(tmp_path):
