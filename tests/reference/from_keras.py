@@ -55,3 +55,33 @@ def decoder_weights(decoder, array=_array):
     """The weights of an attached `MAEDecoder`."""
     own = {"embed": _linear(decoder.embedding, array), "mask_token": array(decoder.mask_token)[0, 0]}
     return {**_trunk(decoder, array), **own, "head": _linear(decoder.head, array)}
+
+
+def _cross_block_weights(block, array):
+    both, dim = _linear(block.attention.key_value, array), block.hidden_dim
+    return {
+        "query": _linear(block.attention.query, array),
+        "key": {"kernel": both["kernel"][:, :dim], "bias": both["bias"][:dim]},
+        "value": {"kernel": both["kernel"][:, dim:], "bias": both["bias"][dim:]},
+        "norm1": _norm(block.norm1, array),
+        "output": _linear(block.attention.projection, array),
+        "norm2": _norm(block.norm2, array),
+        "mlp1": _linear(block.mlp_hidden, array),
+        "mlp2": _linear(block.mlp_output, array),
+    }
+
+
+def cross_decoder_weights(decoder, array=_array):
+    """The weights of an attached `CrossDecoder`, for `torch_mae`."""
+    several = decoder.encoder_layers is not None
+    return {
+        "positions": array(decoder.positions.table),
+        "blocks": [_cross_block_weights(block, array) for block in decoder.blocks],
+        "norm": _norm(decoder.norm, array),
+        "heads": decoder.num_heads,
+        "num_patches": decoder.geometry.num_patches,
+        "mask_token": array(decoder.mask_token)[0, 0],
+        "head": _linear(decoder.head, array),
+        "mix": array(decoder.layer_weights) if several else None,
+        "memory_norms": [_norm(norm, array) for norm in decoder.memory_norms] if several else None,
+    }
