@@ -14,6 +14,7 @@ import math
 import torch
 
 EPSILON = 1e-6
+torch.set_num_threads(1)  # on tensors of some hundred numbers, threads that wait for each other take most of the time
 
 
 def linear(x, weights):
