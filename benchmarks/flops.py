@@ -95,7 +95,7 @@ def by_hand(
     4 N D d for keys and values, and 4 M N d in attention; a sum of n layers of the encoder 2 n N D for each block. The
     backward pass takes twice the forward pass, but for the gradient with respect to pixels, which nobody asks for.
     Predictions are made for masked patches only: M of them, the share `predict_ratio`. The plain decoder sees these,
-    the visible ones and the prefix.
+    the visible ones and the prefix; all, if the encoder has made mask tokens of them.
     """
     return sum(of_parts_by_hand(size, mask_ratio, mask_tokens_in_encoder, decoder, encoder_layers, predict_ratio))
 
@@ -127,7 +127,7 @@ def of_parts_by_hand(
         each += 2 * len(encoder_layers or ()) * tokens * width
         behind = size.decoder_num_layers * each
     else:
-        seen = visible + predicted + size.num_cls_tokens
+        seen = (patches if mask_tokens_in_encoder else visible + predicted) + size.num_cls_tokens
         behind = 2 * tokens * width * narrow + blocks(size.decoder_num_layers, seen, narrow)
     behind += 2 * predicted * narrow * pixels
     return 2 * first + 3 * encoder, 3 * behind

@@ -25,7 +25,7 @@ def our_model(
     encoder_layers: Sequence[int] | None = None,
     predict_ratio: float = 1.0,
 ):
-    """A `MaskedAutoencoder` on normalised pixels, in `float32` or `bfloat16`, with the decoder `transformer` or `cross`."""
+    """A `MaskedAutoencoder` on normalised pixels, in `float32` or `bfloat16`; its decoder `transformer` or `cross`."""
     policy = {"dtype": {"float32": "float32", "bfloat16": "mixed_bfloat16"}[dtype]}
     sizes = (size.patch_size, size.hidden_dim, size.num_layers, size.num_heads)
     return MaskedAutoencoder(
