@@ -45,9 +45,10 @@ def test_pretraining_takes_a_step(name):
     """With a narrow network, a few patches and a small batch; all else is the recipe's."""
     recipe = recipes.load(name)
     heads = recipe.encoder.num_heads or 12
+    unit = getattr(recipe.masking, "unit", 0)
     config = replaced(
         recipe,
-        image_size=tuple(4 * side for side in recipe.encoder.patch_size),  # units of masks may be two patches wide
+        image_size=tuple(max(4 * side, 2 * unit) for side in recipe.encoder.patch_size),  # 2 x 2 units of masks
         batch_size=4,
         **{"encoder.hidden_dim": 4 * heads, "encoder.num_layers": 1, "encoder.num_heads": heads},
         **({} if recipe.decoder is None else {"decoder": Transformer(4 * recipe.decoder.num_heads, 1, 2)}),
