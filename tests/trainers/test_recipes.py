@@ -204,6 +204,24 @@ def test_the_papers_pretraining(name, preset, patch):
     assert config.optimizer.peak_learning_rate == pytest.approx(2.4e-3, rel=1e-12)  # float64 round-off
 
 
+@pytest.mark.parametrize(("name", "drop_path"), [("base", 0), ("large", 0), ("huge", 0.4)])
+def test_pixio_s_pretraining(name, drop_path):
+    """arXiv 2512.15715, and the command for the huge one in its repository."""
+    config = recipes.load(f"pixio_vit_{name}")
+    assert of(config, "preset image_size patch_size") == (f"pixio_vit_{name}_patch16", (256, 256), (16, 16))
+    assert of(config, "num_cls_tokens position_embedding drop_path_rate") == (8, "learned", drop_path)
+    assert of(config, "encoder.hidden_dim encoder.num_layers encoder.num_heads") == (None, None, None)  # the preset's
+    assert of(config, "method masking unit mask_ratio target normalize_target") == (
+        *("mae", "units", 64, 0.75, "pixels", True),
+    )
+    assert config.decoder == Transformer(hidden_dim=512, num_layers=32, num_heads=16)
+    assert of(config, "batch_size base_learning_rate weight_decay beta_2") == (8192, 2.5e-5, 0.05, 0.95)
+    assert of(config, "crop_scale flip crop_ratio") == ((0.2, 1.0), False, 1.0)
+    schedule = config.optimizer.schedule(13_153_500 // 8192)  # images of ImageNet-21k
+    assert (schedule.warmup_steps, schedule.total_steps) == (40 * 1605, 400 * 1605)
+    assert config.optimizer.peak_learning_rate == pytest.approx(8e-4, rel=1e-12)  # float64 round-off
+
+
 @pytest.mark.parametrize(
     ("name", "preset", "epochs", "base_rate", "peak", "layer_decay", "drop_path"),
     [
