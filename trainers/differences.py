@@ -70,6 +70,8 @@ def why_fresh(
         return "the file has none"
     if description.method != method:
         return f"the file's is one of {description.method}, and the method is {method}"
+    if method == "mae" and type(model.decoder).__name__ != description.decoder_class:
+        return f"the file's is of the kind {description.decoder_class or 'that is its own'}"
     if getattr(config.method, "mask_tokens_in_encoder", False):
         return "the encoder sees the mask tokens"
     channels = description.encoder.get("image_shape", model.encoder.image_shape)[-1]

@@ -20,13 +20,14 @@ from keras_mae.trainers import recipes, run
 from keras_mae.trainers.config import PretrainConfig, TrainingConfig
 from keras_mae.trainers.differences import check_same, plain, refuse_others, target_here, why_fresh
 from keras_mae.trainers.encoder_parts import ViT
-from keras_mae.trainers.model_parts import Pixels, Transformer
+from keras_mae.trainers.model_parts import Cross, Pixels, Transformer
 from keras_mae.trainers.settings import changed, names_in, replaced
 from keras_mae.trainers.trained_model import find_model, is_ours
 from keras_mae.trainers.training_parts import Weights
 
 TrainingT = TypeVar("TrainingT", bound=TrainingConfig)
 _log = logging.getLogger("keras_mae")
+_DECODERS: dict[str | None, type] = {"MAEDecoder": Transformer, "CrossDecoder": Cross}
 RECIPES = {"mae": "mae_continue", "simmim": "simmim_continue"}
 
 
@@ -106,9 +107,10 @@ def continued(own: Weights, settings: Sequence[str], recipe: str | None = None) 
     description = found.description
     base = recipes.load(recipe or RECIPES[description.method or "mae"], PretrainConfig)
     parts: dict[str, Any] = {"encoder": _encoder_settings(description, base.encoder)}
-    if description.decoder is not None and isinstance(base.decoder, Transformer):
-        names = {field.name for field in dataclasses.fields(Transformer)} & set(description.decoder)
-        parts["decoder"] = Transformer(**{name: description.decoder[name] for name in names})
+    kind = _DECODERS.get(description.decoder_class)
+    if description.decoder is not None and kind is not None and (recipe is None or kind is type(base.decoder)):
+        names = {field.name for field in dataclasses.fields(kind)} & set(description.decoder)
+        parts["decoder"] = kind(**{name: description.decoder[name] for name in names})
     target = target_of(found.source, description)
     if target in (PLAIN, NORMALISED) and isinstance(base.target, Pixels):
         parts["target"] = Pixels(normalize_target=target == NORMALISED)

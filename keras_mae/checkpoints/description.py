@@ -38,12 +38,13 @@ class Description:
         method: "mae" or "simmim" if the file has that decoder, else None.
         encoder: the arguments of `ViTEncoder` that are known, `image_shape` included; mean and std only if a config
             states them.
-        decoder: the arguments of `MAEDecoder` that are known for "mae", else None.
+        decoder: the arguments of the decoder that are known for "mae", else None.
         has_head: whether the file has a classifier.
         unknown: the arguments of `ViTEncoder` that the file does not tell and that cannot be derived safely; of the
             decoder too, as "decoder.num_heads".
         notes: sentences on how format and sizes were found.
         guessed: the arguments in `encoder` that are a guess from the number of positions: `image_shape`, or none.
+        decoder_class: the name of the decoder's class for "mae"; None if it is of another package.
     """
 
     path: str
@@ -56,6 +57,7 @@ class Description:
     unknown: tuple[str, ...]
     notes: tuple[str, ...]
     guessed: tuple[str, ...] = ()
+    decoder_class: str | None = "MAEDecoder"
 
 
 def describe_checkpoint(
@@ -79,10 +81,10 @@ def describe_checkpoint(
     if path.lower().endswith(KERAS) and format in (None, "keras"):
         if prefix:
             raise ValueError(f"{path} is one saved model, whose names have no prefix; got prefix={prefix!r}")
-        found, decoder, method, has_head = arguments_of_keras_file(path)
+        said = arguments_of_keras_file(path)
         return Description(
-            path, "keras", "", method, {**found, **(encoder or {})}, decoder, has_head, (),
-            ("the file is a saved model, which states all its arguments",),
+            path, "keras", "", said.method, {**said.encoder, **(encoder or {})}, said.decoder, said.is_classifier, (),
+            ("the file is a saved model, which states all its arguments",), decoder_class=said.decoder_class,
         )  # fmt: skip
     with open_tensors(path) as opened:
         if isinstance(opened, KerasHubFile):

@@ -15,7 +15,7 @@ from keras_mae.encoders import ViTEncoder
 
 GRID_KEY = "keras_mae.grid"
 ENCODER_KEY, DECODER_KEY = "keras_mae.encoder", "keras_mae.decoder"
-_PAIRS = ("image_shape", "patch_size", "mean", "std")  # tuples, which JSON has as lists
+_TUPLES = ("image_shape", "patch_size", "mean", "std", "encoder_layers")  # tuples, which JSON has as lists
 
 
 def own_arguments(part: type[keras.layers.Layer]) -> list[str]:
@@ -58,5 +58,5 @@ def as_arguments(content: Any, kind: type[keras.layers.Layer]) -> dict[str, Any]
     known = own_arguments(kind)
     chosen = {name: value for name, value in content.items() if name in known}
     return {
-        name: tuple(value) if name in _PAIRS and isinstance(value, list) else value for name, value in chosen.items()
+        name: tuple(value) if name in _TUPLES and isinstance(value, list) else value for name, value in chosen.items()
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_mae.decoders.with_mask_token import WithMaskToken
 from keras_mae.encoders.encoder import Tokens
 from keras_mae.layers import CrossAttentionBlock, LayerNorm
+from keras_mae.layers.slots import Slot, Table, dense_slots, norm_slots
 from keras_mae.masking import Mask
 
 
@@ -104,6 +105,25 @@ class CrossDecoder(WithMaskToken):
         weights = tf.cast(tf.convert_to_tensor(self.layer_weights), layers.dtype)
         sums = tf.unstack(tf.tensordot(weights, layers, [[0], [0]]), num=self.num_layers)
         return [norm(memory) for norm, memory in zip(self.memory_norms, sums, strict=True)]
+
+    def slots(self) -> Iterator[Slot]:
+        """Every weight with its name; no published format has a place for all of them."""
+        yield Slot("decoder.mask_token", "", self.mask_token)
+        yield Slot("decoder.positions.table", "", self.positions.table, Table(self.positions))
+        for index, block in enumerate(self.blocks):
+            path = f"decoder.blocks.{index}"
+            for name in ("norm1", "norm2"):
+                yield from norm_slots(f"{path}.{name}", getattr(block, name))
+            for name in ("query", "key_value", "projection"):
+                yield from dense_slots(f"{path}.attention.{name}", getattr(block.attention, name))
+            for name in ("mlp_hidden", "mlp_output"):
+                yield from dense_slots(f"{path}.{name}", getattr(block, name))
+        if self.encoder_layers is not None:
+            yield Slot("decoder.layer_weights", "", self.layer_weights)
+            for index, norm in enumerate(self.memory_norms):
+                yield from norm_slots(f"decoder.memory_norms.{index}", norm)
+        yield from norm_slots("decoder.norm", self.norm)
+        yield from dense_slots("decoder.head", self.head)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "encoder_layers": self.encoder_layers}

@@ -64,9 +64,9 @@ class MaskedAutoencoder(MaskedImageModel):
         loss: MaskedLoss | None = None,
         seed: int = 0,
         mask_tokens_in_encoder: bool = False,
+        name: str = "masked_autoencoder",
         predict_ratio: float = 1.0,
         visible_weight: float = 0.0,
-        name: str = "masked_autoencoder",
         **kwargs: Any,
     ) -> None:
         masking = RandomMasking(0.75) if masking is None else masking
