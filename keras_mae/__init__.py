@@ -19,6 +19,7 @@ _HOME = {
     "Encoder": "keras_mae.encoders",
     "ViTEncoder": "keras_mae.encoders",
     "MAEDecoder": "keras_mae.decoders.transformer",
+    "CrossDecoder": "keras_mae.decoders.cross",
     "LinearDecoder": "keras_mae.decoders.linear",
     "MaskedAutoencoder": "keras_mae.models.masked_autoencoder",
     "SimMIM": "keras_mae.models.simmim",

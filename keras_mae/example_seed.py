@@ -27,6 +27,7 @@ class Purpose(enum.IntEnum):
     MIXING = 5
     MASK = 6
     DROP_PATH = 7
+    PREDICTION = 8
 
 
 class ExampleSeed(NamedTuple):

@@ -16,6 +16,8 @@ from keras_mae.trainers.ranges import (
     Count,
     Layers,
     Range,
+    Share,
+    ShareAbove0,
     Size,
 )
 
@@ -192,10 +194,49 @@ class Transformer:
             self.hidden_dim,
             self.num_layers,
             self.num_heads,
-            position_embedding=getattr(encoder, "position_embedding", None) or "sincos",
-            position_temperature=getattr(encoder, "position_temperature", 10000.0),
+            **_positions(encoder),
             dtype=dtype,
         )
+
+
+@DECODERS.register("cross")
+@dataclasses.dataclass(frozen=True)
+class Cross:
+    """Cross-attention from masked patches to the encoder's tokens, `CrossDecoder`, as in CrossMAE.
+
+    Attributes:
+        hidden_dim: width of a query.
+        num_layers: number of blocks.
+        num_heads: attention heads of a block.
+        encoder_layers: layers of the encoder, counted from 1, whose tokens each block weighs, the last one among them;
+            None for the encoder's output.
+    """
+
+    hidden_dim: Size = 512
+    num_layers: Layers = 12
+    num_heads: Size = 16
+    encoder_layers: tuple[Count, ...] | None = None
+
+    def build(self, encoder: Any, dtype: str) -> models.CrossDecoder:
+        """The decoder of a built encoder, with positions of the same kind."""
+        from keras_mae import models
+
+        return models.CrossDecoder(
+            self.hidden_dim,
+            self.num_layers,
+            self.num_heads,
+            encoder_layers=self.encoder_layers,
+            **_positions(encoder),
+            dtype=dtype,
+        )
+
+
+def _positions(encoder: Any) -> dict[str, Any]:
+    """Position embeddings of the kind that the encoder has."""
+    return {
+        "position_embedding": getattr(encoder, "position_embedding", None) or "sincos",
+        "position_temperature": getattr(encoder, "position_temperature", 10000.0),
+    }
 
 
 @METHODS.register("mae")
@@ -205,18 +246,20 @@ class MAE:
 
     Attributes:
         mask_tokens_in_encoder: whether the encoder sees mask tokens, too, see `MaskedAutoencoder`.
+        predict_ratio: share of the masked patches that a step predicts.
+        visible_weight: weight of the loss on visible patches; 0 for none. It needs a `predict_ratio` of 1.
     """
 
     mask_tokens_in_encoder: bool = False
+    predict_ratio: ShareAbove0 = 1.0
+    visible_weight: Share = 0.0
 
     def build(self, encoder, decoder, masking, target, loss, seed: int, dtype: str) -> models.MaskedAutoencoder:
         """The model of the built parts."""
         from keras_mae import models
 
-        inside = self.mask_tokens_in_encoder
-        return models.MaskedAutoencoder(
-            encoder, decoder, masking, target, loss, seed=seed, mask_tokens_in_encoder=inside, dtype=dtype
-        )
+        own = dataclasses.asdict(self)
+        return models.MaskedAutoencoder(encoder, decoder, masking, target, loss, seed=seed, **own, dtype=dtype)
 
 
 @METHODS.register("simmim")

@@ -21,10 +21,15 @@ class Decoder(WithBlocks, AttachedLayer):
 
     The model that owns a decoder calls `attach` once, which makes its weights.
 
+    Attributes:
+        encoder_layers: None, or layers of the encoder, counted from 1: the decoder takes the tokens after these, before
+            the encoder's final norm.
+
     Call arguments:
-        tokens: the encoder's `Tokens`, of the visible patches or of all.
+        tokens: the encoder's `Tokens`, of the visible patches or of all; with `encoder_layers` a list, of each layer.
         mask: a `Mask`, with the places of the visible patches.
-        ids: None, or int `(B, M)`, the patches to predict.
+        ids: None, or int `(B, M)`, the patches to predict. A decoder may leave other masked patches out of its
+            computation: by the static shape it knows whether these are all.
 
     Returns:
         `(B, L, dim)`, or `(B, M, dim)` of the patches `ids`, where `dim` is the target's width.
@@ -32,6 +37,7 @@ class Decoder(WithBlocks, AttachedLayer):
 
     kind = "decoder"
     sizes = ("hidden_dim", "grid", "num_prefix_tokens", "target_dim")
+    encoder_layers: tuple[int, ...] | None = None
 
     def attach(self, geometry: Geometry) -> None:
         """Makes the weights for the sizes of a model, the width of its target included.

@@ -152,6 +152,30 @@ class Encoder(WithBlocks, ImageModel):
         """
         raise NotImplementedError
 
+    def encode_layers(
+        self,
+        images,
+        layers: Sequence[int],
+        ids_keep=None,
+        mask=None,
+        mask_token=None,
+        training=False,
+        seed: ExampleSeed | None = None,
+    ) -> list[Tokens]:
+        """The tokens after some layers, before the final norm, for decoders that take those of several layers.
+
+        Args:
+            images, ids_keep, mask, mask_token, training, seed: as for `encode`.
+            layers: the layers, counted from 1, in rising order.
+
+        Raises:
+            ValueError: as `encode`; or if this kind of encoder does not give them, or has no such layers.
+        """
+        raise ValueError(
+            f"{with_article(type(self).__name__)} does not give the tokens of its layers under a mask: take a decoder "
+            "of its output alone, with encoder_layers=None"
+        )
+
     def intermediates(
         self, images, layers: Sequence[int], training=False, seed: ExampleSeed | None = None
     ) -> list[tf.Tensor]:

@@ -234,13 +234,28 @@ class ViTEncoder(Encoder):
         leaving = self._leaving(layers, images, training, seed)
         return [tf.reshape(self._split(x).patches, [-1, *self.grid, self.hidden_dim]) for x in leaving]
 
-    def _leaving(self, layers: Sequence[int], images, training, seed: ExampleSeed | None = None) -> list[tf.Tensor]:
+    def encode_layers(
+        self,
+        images,
+        layers: Sequence[int],
+        ids_keep=None,
+        mask=None,
+        mask_token=None,
+        training=False,
+        seed: ExampleSeed | None = None,
+    ) -> list[Tokens]:
+        masked = {"ids_keep": ids_keep, "mask": mask, "mask_token": mask_token}
+        return [self._split(x) for x in self._leaving(layers, images, training, seed, **masked)]
+
+    def _leaving(
+        self, layers: Sequence[int], images, training, seed: ExampleSeed | None, ids_keep=None, **masked
+    ) -> list[tf.Tensor]:
         """The outputs of these layers; the layers after the last of them are not computed."""
         if list(layers) != sorted(set(layers)) or not layers or not 1 <= layers[0] <= layers[-1] <= self.num_layers:
             raise ValueError(
                 f"layers are counted from 1 to {self.num_layers}, and come in rising order; got {list(layers)}"
             )
-        leaving = self._blocks(self._stem(images), training=training, seed=seed)
+        leaving = self._blocks(self._stem(images, ids_keep, **masked), ids_keep, training, seed)
         return [x for layer, x in zip(range(1, layers[-1] + 1), leaving) if layer in layers]
 
     def features_for_fine_tuning(self, images, training=False, seed: ExampleSeed | None = None) -> tf.Tensor:

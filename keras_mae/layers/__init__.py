@@ -3,6 +3,8 @@
 from keras_mae import _backend  # noqa: F401
 from keras_mae.layers.attentive_pooling import AttentivePooling
 from keras_mae.layers.checkpointed import Checkpointed
+from keras_mae.layers.cross_attention import CrossAttention
+from keras_mae.layers.cross_attention_block import CrossAttentionBlock
 from keras_mae.layers.drop_path import DropPath
 from keras_mae.layers.feature_pyramid import FeaturePyramid
 from keras_mae.layers.layer_norm import LayerNorm
@@ -23,6 +25,8 @@ from keras_mae.layers.transformer_block import TransformerBlock
 __all__ = [
     "AttentivePooling",
     "Checkpointed",
+    "CrossAttention",
+    "CrossAttentionBlock",
     "DropPath",
     "FeaturePyramid",
     "LayerNorm",

@@ -9,7 +9,7 @@ from keras_mae import (
     _backend,  # noqa: F401
     optimizers,  # noqa: F401  in files of models that were saved with theirs
 )
-from keras_mae.decoders import LinearDecoder, MAEDecoder
+from keras_mae.decoders import CrossDecoder, LinearDecoder, MAEDecoder
 from keras_mae.encoders import Encoder, ViTEncoder
 from keras_mae.models.image_classifier import ImageClassifier
 from keras_mae.models.image_head import ImageHead
@@ -19,6 +19,7 @@ from keras_mae.models.masked_autoencoder import MaskedAutoencoder
 from keras_mae.models.simmim import SimMIM
 
 __all__ = [
+    "CrossDecoder",
     "Encoder",
     "ImageClassifier",
     "ImageHead",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import keras
@@ -33,6 +34,10 @@ class MaskedAutoencoder(MaskedImageModel):
         seed: int, determines the masks together with the step.
         mask_tokens_in_encoder: whether the encoder sees a mask token in place of each masked patch, which MAE drops:
             the ablation of Table 1c, slower and by the paper worse. The decoder then adds no mask tokens.
+        predict_ratio: share of the masked patches, in (0, 1], that a step of `fit` or `evaluate` predicts, drawn anew
+            in each; the loss is over these. It saves time, most with a `CrossDecoder`. CrossMAE's prediction ratio is a
+            share of all patches: its 0.25 at a mask ratio of 0.75 is 1/3 here. Calls predict all patches.
+        visible_weight: weight, in [0, 1], of the loss on visible patches, which is added to that on masked ones.
 
     Call arguments, returns and errors are those of `MaskedImageModel`: images in, or a dict with noise or a mask;
     `{"prediction": (B, L, target.dim), "mask": (B, L)}` out.
@@ -45,7 +50,7 @@ class MaskedAutoencoder(MaskedImageModel):
     >>> mae.compile(optimizer=keras.optimizers.AdamW(1e-3, weight_decay=0.05))
     >>> mae.fit(images, epochs=100, batch_size=256)  # (N, 32, 32, 3), uint8
 
-    Reference: arXiv 2111.06377.
+    Reference: arXiv 2111.06377; arXiv 2401.14391, section 3 (`predict_ratio`); arXiv 2402.03752 (`visible_weight`).
     """
 
     default_loss = MaskedMeanSquaredError
@@ -59,12 +64,21 @@ class MaskedAutoencoder(MaskedImageModel):
         loss: MaskedLoss | None = None,
         seed: int = 0,
         mask_tokens_in_encoder: bool = False,
+        predict_ratio: float = 1.0,
+        visible_weight: float = 0.0,
         name: str = "masked_autoencoder",
         **kwargs: Any,
     ) -> None:
         masking = RandomMasking(0.75) if masking is None else masking
         target = PixelTarget() if target is None else target
         super().__init__(encoder, decoder, masking, target, loss, mask_tokens_in_encoder, seed, name, **kwargs)
+        self.predict_ratio = _share("predict_ratio", predict_ratio, "(0, 1]")
+        self.visible_weight = _share("visible_weight", visible_weight, "[0, 1]")
+        if self.predict_ratio < 1 and self.visible_weight:
+            raise ValueError(
+                "visible_weight needs the predictions of all patches: set predict_ratio=1 or visible_weight=0; got "
+                f"predict_ratio={predict_ratio!r} and visible_weight={visible_weight!r}"
+            )
 
     @classmethod
     def from_preset(
@@ -92,4 +106,13 @@ class MaskedAutoencoder(MaskedImageModel):
         return cls(encoder, decoder, masking, target, loss, seed=seed, dtype=encoder.dtype_policy)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "mask_tokens_in_encoder": self.mask_tokens_in_encoder}
+        own = ("mask_tokens_in_encoder", "predict_ratio", "visible_weight")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+def _share(name: str, value: Any, interval: str) -> float:
+    """The number as a float; a ValueError if it lies outside of `(0, 1]` or `[0, 1]`."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not (0 < value <= 1 or (value == 0 and interval[0] == "[")):
+        raise ValueError(f"{name} is a number in {interval}, got {value!r}")
+    return float(value)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras_mae.decoders import Decoder
 from keras_mae.encoders import Encoder, Tokens
 from keras_mae.encoders.freezing import frozen_parts, model_from_config
-from keras_mae.example_seed import ExampleSeed
+from keras_mae.example_seed import ExampleSeed, Purpose
 from keras_mae.layers import pixel_levels
 from keras_mae.layers.pixel_range import with_shape
 from keras_mae.layers.slots import Slot
@@ -46,6 +46,8 @@ class MaskedImageModel(GlobalBatchModel):
 
     Attributes:
         masked_loss: the loss.
+        predict_ratio: share of the masked patches that are predicted in `fit` and `evaluate`; 1 for all.
+        visible_weight: weight of the loss on visible patches; 0 for none.
         training_calls: int64 variable, the number of calls with `training=True` and without `seed`.
 
     Call arguments:
@@ -70,6 +72,8 @@ class MaskedImageModel(GlobalBatchModel):
         "loss": "masked_loss",  # Keras has another use for `loss`
     }
     default_loss: ClassVar[type[MaskedLoss]]
+    predict_ratio: float = 1.0
+    visible_weight: float = 0.0
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class MaskedImageModel(GlobalBatchModel):
         geometry = dataclasses.replace(geometry, target_dim=target.dim)
         loss.attach(geometry)
         decoder.attach(geometry)
+        self._check_layers()
         target.build((None, *encoder.image_shape))
         self.built = True
         self._ratio_of: dict[str, float] = {}
@@ -114,15 +119,26 @@ class MaskedImageModel(GlobalBatchModel):
         batch, num_patches = input_shape[0], self.encoder.num_patches
         return {"prediction": (batch, num_patches, self.target.dim), "mask": (batch, num_patches)}
 
-    def encode(self, images, mask: Mask, training=False, seed: ExampleSeed | None = None) -> Tokens:
-        """The encoder's tokens of the visible patches, or of all with mask tokens."""
-        if not self.mask_tokens_in_encoder:
-            return self.encoder.encode(images, ids_keep=mask.ids_keep, training=training, seed=seed)
-        return self.encoder.encode(images, mask=mask.mask, mask_token=self.mask_token, training=training, seed=seed)
+    def _check_layers(self) -> None:
+        asked, last = self.decoder.encoder_layers, self.encoder.num_layers
+        if asked is not None and asked[-1] != last:
+            raise ValueError(
+                f"encoder_layers end with the encoder's last layer, {last}, as layers after the last of them would not "
+                f"be trained; got {asked}"
+            )
 
-    def decode(self, tokens: Tokens, mask: Mask, masked_only=False) -> tf.Tensor:
-        """Predictions `(B, N, target.dim)` for all patches, or for the masked ones in `mask.ids_masked`'s order."""
-        ids = mask.ids_masked if masked_only else None
+    def encode(self, images, mask: Mask, training=False, seed: ExampleSeed | None = None) -> Tokens | list[Tokens]:
+        """The encoder's tokens of the visible patches, or of all with mask tokens, as the decoder takes them."""
+        masked: dict[str, Any] = {"ids_keep": mask.ids_keep}
+        if self.mask_tokens_in_encoder:
+            masked = {"mask": mask.mask, "mask_token": self.mask_token}
+        layers = self.decoder.encoder_layers
+        if layers is None:
+            return self.encoder.encode(images, **masked, training=training, seed=seed)
+        return self.encoder.encode_layers(images, layers, **masked, training=training, seed=seed)
+
+    def decode(self, tokens: Tokens | list[Tokens], mask: Mask, ids=None) -> tf.Tensor:
+        """Predictions `(B, L, target.dim)` for all patches, or `(B, M, target.dim)` for the masked ones in `ids`."""
         if self.mask_tokens_in_encoder:  # then the decoder adds no mask tokens
             mask = Mask.from_noise(tf.zeros_like(mask.mask), self.encoder.num_patches)
         return self.decoder(tokens, mask, ids=ids)
@@ -163,12 +179,32 @@ class MaskedImageModel(GlobalBatchModel):
             )
         images, mask = self.mask(inputs, seed=seed, num_visible=self.num_visible())
         tokens = self.encode(images, mask, training, seed)
-        prediction = self.decode(tokens, mask, masked_only=True)  # (B, L - K, dim)
         target = tf.stop_gradient(self.target.for_step(images, mask, tokens))  # else training would simplify it
-        target = tf.gather(target, mask.ids_masked, batch_dims=1)
+        if self.visible_weight:
+            prediction = self.decode(tokens, mask)  # (B, L, dim)
+            parts = ((mask.ids_masked, 1.0), (mask.ids_keep, self.visible_weight))
+            loss = sum(weight * self._loss_on(ids, target, prediction) for ids, weight in parts)
+        else:
+            ids = self.predicted(mask, seed)
+            loss = self.masked_loss(tf.gather(target, ids, batch_dims=1), self.decode(tokens, mask, ids))
         broken = tf.reduce_sum(mask.mask) * 0.0  # under XLA, a mask with unequal counts is NaN
         self._mask_fault.add(tf.where(tf.math.is_nan(broken), tf.shape(images)[0], 0))
-        return self.masked_loss(target, prediction) + broken
+        return loss + broken
+
+    def _loss_on(self, ids, target, prediction) -> tf.Tensor:
+        return self.masked_loss(*(tf.gather(values, ids, batch_dims=1) for values in (target, prediction)))
+
+    def predicted(self, mask: Mask, seed: ExampleSeed) -> tf.Tensor:
+        """The masked patches that are predicted in a step, int `(B, M)`: all, or as many as `predict_ratio` says.
+
+        They are drawn uniformly, `M = max(1, round(predict_ratio * masked))` of each example.
+        """
+        if self.predict_ratio == 1:
+            return mask.ids_masked
+        batch_size, masked = tf.shape(mask.ids_masked)[0], mask.ids_masked.shape[1]
+        noise = seed.fold_in(Purpose.PREDICTION).uniform(batch_size, (masked,))
+        chosen = tf.argsort(noise, axis=1, stable=True)[:, : max(1, round(self.predict_ratio * masked))]
+        return tf.gather(mask.ids_masked, chosen, batch_dims=1)
 
     def mask(
         self, inputs, mask_ratio: float | None = None, seed: ExampleSeed | None = None, num_visible: int | None = None

@@ -71,7 +71,7 @@ class Target(AttachedLayer):
         Args:
             images: `(B, H, W, C)` in [0, 255].
             mask: the step's `Mask`.
-            tokens: the encoder's `Tokens` in this step.
+            tokens: the encoder's `Tokens` in this step; a list of them if the decoder takes those of several layers.
         """
         return self(images)
 
