@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.photograph_rows import BASELINE, PIXELS, ROWS, UNTRAINED, Row
 from benchmarks.photograph_run import PROBES
+from keras_mae.whole_file import replace_file
 
 _LIGHT, _PAPER = "#e1e1e1", "#ff7f0e"
 _OURS = dict(zip(PROBES, ("#9ecae1", "#1f77b4", "#08306b"), strict=True))
@@ -37,26 +39,24 @@ def verdict(row: Row, measured: Measured) -> str:
     return "as in the paper" if mean * row.expected_sign > 0 else "**differs from the paper**"
 
 
-def write_report(measured: Measured, folder: str, num_photographs: int) -> str:
+def write_report(measured: Measured, folder: str) -> str:
     """Writes `table.md` and `table.png`.
 
     Args:
         measured: results of each seed, by the row's name; rows that are missing are left out.
         folder: where to.
-        num_photographs: number of classes.
 
     Returns:
         The table.
     """
     rows = [row for row in ROWS if row.name in measured]
-    text = markdown(rows, measured, num_photographs)
-    with open(os.path.join(folder, "table.md"), "w", encoding="utf-8") as file:
-        file.write(text)
-    picture(rows, measured).savefig(os.path.join(folder, "table.png"))
+    text = markdown(rows, measured)
+    replace_file(os.path.join(folder, "table.md"), lambda path: Path(path).write_text(text, encoding="utf-8"))
+    replace_file(os.path.join(folder, "table.png"), picture(rows, measured).savefig)
     return text
 
 
-def markdown(rows: list[Row], measured: Measured, num_photographs: int) -> str:
+def markdown(rows: list[Row], measured: Measured) -> str:
     """The table, and the time that it took."""
     lines = [
         f"| accuracy, % | {' | '.join(PROBES)} | change, linear | paper's change | sign | processor seconds |",
@@ -73,6 +73,7 @@ def markdown(rows: list[Row], measured: Measured, num_photographs: int) -> str:
         cells.append(f"{np.mean([one['processor_seconds'] for one in measured[row.name]]):.0f}")
         lines.append(f"| {' | '.join(cells)} |")
     hours = sum(one["processor_seconds"] for results in measured.values() for one in results) / 3600
+    num_photographs = measured[BASELINE][0]["settings"]["data"]["photographs"]
     seeds = max(len(results) for results in measured.values())
     lines += [
         "",

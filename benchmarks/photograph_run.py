@@ -24,11 +24,15 @@ from keras_mae.trainers.settings import replaced
 PROBES = ("kNN", "linear", "attentive")
 UNLABELLED, LABELLED, TESTED = 400, 40, 40  # crops of a photograph: to pretrain, for the probes, for the test
 _LARGER = 1.5  # side of a crop to pretrain on, of which a random resized crop is taken
-_NEIGHBOURS, _QUERIES, _PROBE_BATCH, _PROBE_EPOCHS, _PROBE_RATE = 10, 8, 100, 20, 2e-3
+_NEIGHBOURS, _QUERIES, _PROBE_BATCH, _PROBE_EPOCHS, _PROBE_RATE = 10, 32, 100, 20, 1e-2
 
 
 def recipe(side: int = labelled_crops.SIDE) -> PretrainConfig:
-    """The baseline: the paper's masks, target and crops, on a small network; a patch is an eighth of the side."""
+    """The baseline: the paper's masks and crops on a small network; a patch is an eighth of the side.
+
+    The target is normalised pixels, the better one in the paper, too: in so short a pretraining plain ones teach little
+    about texture.
+    """
     return replaced(
         PretrainConfig(),
         encoder=ViT(
@@ -36,19 +40,18 @@ def recipe(side: int = labelled_crops.SIDE) -> PretrainConfig:
             image_size=(side, side),
             channels=1,
             patch_size=(side // 8, side // 8),
-            hidden_dim=64,
-            num_layers=4,
+            hidden_dim=128,
+            num_layers=3,
             num_heads=2,
             position_temperature=10.0,
             mean=(0.5,),
             std=(0.2,),
         ),
-        decoder=Transformer(hidden_dim=32, num_layers=2, num_heads=2),
-        normalize_target=False,
+        decoder=Transformer(hidden_dim=64, num_layers=2, num_heads=2),
         epochs=2,
         warmup_epochs=0.2,
         batch_size=32,
-        base_learning_rate=1.6e-2,
+        base_learning_rate=8e-3,
         crop_ratio=1 / _LARGER,
         jit_compile=True,
     )
@@ -168,7 +171,9 @@ def attentive_accuracy(train_x, train_y, test_x, test_y, seed: int) -> float:
     keras.utils.set_random_seed(seed)
     mean, std = train_x.mean(axis=(0, 1)), train_x.std(axis=(0, 1)) + 1e-6
     train_x, test_x = ((x - mean) / std for x in (train_x, test_x))
-    head = keras.Sequential([AttentivePooling(_QUERIES), keras.layers.Dense(int(train_y.max()) + 1)])
+    head = keras.Sequential(
+        [AttentivePooling(min(_QUERIES, train_x.shape[-1])), keras.layers.Dense(int(train_y.max()) + 1)]
+    )
     steps = _PROBE_EPOCHS * (len(train_x) // _PROBE_BATCH)
     head.compile(
         keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(_PROBE_RATE, steps), weight_decay=0.05),

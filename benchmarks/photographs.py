@@ -7,6 +7,9 @@
 The task is to tell from which photograph a crop comes: `labelled_crops` says which photographs these are, and which
 parts of them are for the test. Each row pretrains an encoder, and measures its features by k nearest neighbours, by
 logistic regression, and by attentive pooling. `--short` takes fewer rows, two seeds and a shorter pretraining.
+On a machine of few cores it is fastest to give each a process of its own, which takes its share of the rows:
+
+    for core in 0 1; do taskset -c $core python -m benchmarks.photographs --part=$core/2 ... & done
 
 Results lie in `<output>/<row>/<seed>.json`: what is there is taken as it is. After each row `table.md` and `table.png`
 are written anew, with the papers' numbers beside. The baseline of seed 0 leaves `model.keras` and
@@ -68,32 +71,34 @@ class Results:
             raise ValueError(f"{path} holds a result of other settings; name another --output")
         return result
 
-    def save(self, row: Row, seed: int, config: PretrainConfig, result: dict) -> dict:
-        """Writes a result, and returns what was written."""
+    def all(self, row: Row, seeds: list[int], base: PretrainConfig) -> list[dict]:
+        """The results of a row for all seeds, or none if one is missing; errors as for `find`."""
+        found = [self.find(row, seed, row.config(base)) for seed in seeds]
+        return [result for result in found if result is not None] if all(found) else []
+
+    def save(self, row: Row, seed: int, config: PretrainConfig, result: dict) -> None:
+        """Writes a result."""
         result = {**result, "settings": self._settings(config)}
         os.makedirs(os.path.dirname(self.path(row, seed)), exist_ok=True)
         replace_file(self.path(row, seed), lambda path: Path(path).write_text(f"{json.dumps(result, indent=2)}\n"))
-        return result
 
     def _settings(self, config: PretrainConfig) -> dict:
         return {"data": self.data, "config": json.loads(json.dumps(to_json(config)))}
 
 
-def measure(row: Row, seeds: list[int], base: PretrainConfig, crops: dict[int, Crops], results: Results) -> list[dict]:
-    """The results of a row, one for each seed; those that are there are read.
+def measure(row: Row, seeds: list[int], base: PretrainConfig, crops: dict[int, Crops], results: Results) -> None:
+    """Measures a row for the seeds of which there is no result yet.
 
     A result has the `accuracy` of each probe, the `loss` of each epoch, and `seconds` and `processor_seconds`.
     """
     config = row.config(base)
-    found = [results.find(row, seed, config) for seed in seeds]
-    if all(found):
-        return [result for result in found if result is not None]
+    missing = [seed for seed in seeds if results.find(row, seed, config) is None]
+    if not missing:
+        return
     clock, processor = time.perf_counter(), time.process_time()
     pretraining = None if row.name == PIXELS else Pretraining(config)
     probes = Probes(None if pretraining is None else pretraining.model.encoder)
-    for place, seed in enumerate(seeds):
-        if found[place] is not None:
-            continue
+    for seed in missing:
         losses: list[float] = []
         if pretraining is not None and row.name == UNTRAINED:
             pretraining.model.set_weights(build(replaced(config, seed=seed)).get_weights())
@@ -104,10 +109,9 @@ def measure(row: Row, seeds: list[int], base: PretrainConfig, crops: dict[int, C
             _keep(pretraining, crops[seed], results.folder)
         now, used = time.perf_counter(), time.process_time()
         times = {"seconds": round(now - clock, 1), "processor_seconds": round(used - processor, 1)}
-        found[place] = results.save(row, seed, config, {"accuracy": accuracy, "loss": losses, **times})
+        results.save(row, seed, config, {"accuracy": accuracy, "loss": losses, **times})
         clock, processor = now, used
     keras.backend.clear_session()
-    return [result for result in found if result is not None]
 
 
 def _keep(pretraining: Pretraining, crops: Crops, folder: str) -> None:
@@ -129,7 +133,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], help="key=value in place of the recipe's; repeatable")
     parser.add_argument("--rows", default="", help="only the rows with this in their names, and the baseline")
     parser.add_argument("--short", action="store_true", help="a quarter of an hour")
+    parser.add_argument("--part", default="0/1", help="0/2 and 1/2: two processes at once share the rows; see below")
     given = parser.parse_args(arguments)
+    part, parts = map(int, given.part.split("/"))
     if given.side % 8 or not 32 <= given.side <= 96:
         parser.error(f"--side is a multiple of 8 from 32 to 96, got {given.side}")
 
@@ -138,14 +144,14 @@ def main(arguments: list[str] | None = None) -> None:
     seeds = list(range(given.seeds or (_SHORT_SEEDS if given.short else _SEEDS)))
     pictures = labelled_crops.photographs(given.data, given.side)
     checksum = round(float(sum(np.mean(picture, dtype="float64") for picture in pictures)), 3)
-    results = Results(given.output, {"photographs": len(pictures), "sum of means": checksum})
+    results = Results(given.output, {"photographs": len(pictures), "side": given.side, "sum of means": checksum})
     crops = {seed: Crops.of(pictures, seed, given.side) for seed in seeds}
-    measured: dict[str, list[dict]] = {}
-    for row in ROWS:
-        if row.name != BASELINE and (given.rows not in row.name or (given.short and not row.short)):
-            continue
-        measured[row.name] = measure(row, seeds, base, crops, results)
-        print(write_report(measured, given.output, len(pictures)), flush=True)
+    rows = [row for row in ROWS if row.name == BASELINE or (given.rows in row.name and (row.short or not given.short))]
+    for row in rows[part::parts]:
+        measure(row, seeds, base, crops, results)
+        measured = {one.name: results.all(one, seeds, base) for one in rows}
+        if measured[BASELINE]:
+            print(write_report({name: found for name, found in measured.items() if found}, given.output), flush=True)
 
 
 if __name__ == "__main__":
