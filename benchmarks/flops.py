@@ -8,7 +8,7 @@ from __future__ import annotations
 import collections
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
@@ -79,28 +79,58 @@ def of_step(size: Size, **model) -> int:
     return sum(counted(graph).values()) // size.batch_size
 
 
-def by_hand(size: Size, mask_ratio: float = 0.75, mask_tokens_in_encoder: bool = False) -> int:
+def by_hand(
+    size: Size,
+    mask_ratio: float = 0.75,
+    mask_tokens_in_encoder: bool = False,
+    decoder: str = "transformer",
+    encoder_layers: Sequence[int] | None = None,
+    predict_ratio: float = 1.0,
+) -> int:
     """The same, from the sizes alone.
 
     A linear layer of widths (a, b) takes 2 a b for each token; a block of width D and N tokens 2 N (12 D^2) in its
-    linear layers and 4 N^2 D in attention. The backward pass takes twice the forward pass, but for the gradient with
-    respect to pixels, which nobody asks for. Predictions are made for masked patches only.
+    linear layers and 4 N^2 D in attention. A block of cross-attention, of width d with M queries to N tokens of width
+    D, takes 2 M (10 d^2) in the linear layers of the queries (d^2 each before and after attention, 8 d^2 in the MLP),
+    4 N D d for keys and values, and 4 M N d in attention; a sum of n layers of the encoder 2 n N D for each block. The
+    backward pass takes twice the forward pass, but for the gradient with respect to pixels, which nobody asks for.
+    Predictions are made for masked patches only: M of them, the share `predict_ratio`. The plain decoder sees these,
+    the visible ones and the prefix; all, if the encoder has made mask tokens of them.
     """
+    return sum(of_parts_by_hand(size, mask_ratio, mask_tokens_in_encoder, decoder, encoder_layers, predict_ratio))
+
+
+def of_parts_by_hand(
+    size: Size,
+    mask_ratio: float = 0.75,
+    mask_tokens_in_encoder: bool = False,
+    decoder: str = "transformer",
+    encoder_layers: Sequence[int] | None = None,
+    predict_ratio: float = 1.0,
+) -> tuple[int, int]:
+    """As `by_hand`, of the encoder and of the decoder."""
     patches = (size.image_size // size.patch_size) ** 2
     visible = int(patches * (1 - mask_ratio))
-    pixels = 3 * size.patch_size**2
+    predicted = max(1, round((patches - visible) * predict_ratio)) if visible < patches else 0
+    pixels = size.channels * size.patch_size**2
     encoded = patches if mask_tokens_in_encoder else visible
+    tokens = encoded + size.num_cls_tokens
     width, narrow = size.hidden_dim, size.decoder_hidden_dim
 
     def blocks(layers: int, tokens: int, width: int) -> int:
         return layers * (24 * tokens * width**2 + 4 * tokens**2 * width)
 
     first = 2 * encoded * pixels * width
-    rest = blocks(size.num_layers, encoded + 1, width)
-    rest += 2 * (encoded + 1) * width * narrow
-    rest += blocks(size.decoder_num_layers, patches + 1, narrow)
-    rest += 2 * (patches - visible) * narrow * pixels
-    return 2 * first + 3 * rest
+    encoder = blocks(size.num_layers, tokens, width)
+    if decoder == "cross":
+        each = 20 * predicted * narrow**2 + 4 * tokens * width * narrow + 4 * predicted * tokens * narrow
+        each += 2 * len(encoder_layers or ()) * tokens * width
+        behind = size.decoder_num_layers * each
+    else:
+        seen = (patches if mask_tokens_in_encoder else visible + predicted) + size.num_cls_tokens
+        behind = 2 * tokens * width * narrow + blocks(size.decoder_num_layers, seen, narrow)
+    behind += 2 * predicted * narrow * pixels
+    return 2 * first + 3 * encoder, 3 * behind
 
 
 def result(names: tuple[str, ...] = ("vit_tiny", "vit_base")) -> str:

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from benchmarks.sizes import SIZES, Size, images_of
+from keras_mae.decoders import CrossDecoder, Decoder, MAEDecoder
 from keras_mae.masking import RandomMasking
-from keras_mae.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
+from keras_mae.models import MaskedAutoencoder, ViTEncoder
 from keras_mae.optimizers import adamw
 from keras_mae.targets import PixelTarget
 
 
-def our_model(size: Size, dtype: str = "float32", mask_ratio: float = 0.75, mask_tokens_in_encoder: bool = False):
-    """A `MaskedAutoencoder` on normalised pixels, in `float32` or `bfloat16`."""
+def our_model(
+    size: Size,
+    dtype: str = "float32",
+    mask_ratio: float = 0.75,
+    mask_tokens_in_encoder: bool = False,
+    decoder: str = "transformer",
+    encoder_layers: Sequence[int] | None = None,
+    predict_ratio: float = 1.0,
+):
+    """A `MaskedAutoencoder` on normalised pixels, in `float32` or `bfloat16`; its decoder `transformer` or `cross`."""
     policy = {"dtype": {"float32": "float32", "bfloat16": "mixed_bfloat16"}[dtype]}
     sizes = (size.patch_size, size.hidden_dim, size.num_layers, size.num_heads)
-    decoder = MAEDecoder(size.decoder_hidden_dim, size.decoder_num_layers, size.decoder_num_heads, **policy)
     return MaskedAutoencoder(
-        ViTEncoder(size.image_shape, *sizes, **policy),
-        decoder,
+        ViTEncoder(size.image_shape, *sizes, num_cls_tokens=size.num_cls_tokens, **policy),
+        _decoder(size, decoder, encoder_layers, policy),
         RandomMasking(mask_ratio),
         PixelTarget(normalize=True),
         mask_tokens_in_encoder=mask_tokens_in_encoder,
+        predict_ratio=predict_ratio,
         **policy,
     )
+
+
+def _decoder(size: Size, kind: str, encoder_layers: Sequence[int] | None, policy: Mapping[str, str]) -> Decoder:
+    sizes = (size.decoder_hidden_dim, size.decoder_num_layers, size.decoder_num_heads)
+    if kind == "cross":
+        return CrossDecoder(*sizes, encoder_layers=encoder_layers, **policy)
+    if kind != "transformer" or encoder_layers is not None:
+        raise ValueError(f"a decoder is transformer, or cross, which may have encoder_layers; got {kind!r}")
+    return MAEDecoder(*sizes, **policy)
 
 
 def our_step(
@@ -34,10 +54,11 @@ def our_step(
     jit_compile: bool | str = "auto",
     accumulation_steps: int = 1,
     rematerialize: bool = False,
+    changes: Mapping[str, Any] | None = None,
     **model,
 ) -> Callable[[], None]:
-    """The train step that `fit` takes."""
-    sizes = SIZES[size]
+    """The train step that `fit` takes, of a model of this size, with `changes` of its fields."""
+    sizes = dataclasses.replace(SIZES[size], **(changes or {}))
     mae = our_model(sizes, dtype, **model)
     mae.encoder.rematerialize = mae.decoder.rematerialize = rematerialize
     mae.compile(optimizer=adamw(mae, 1e-4), jit_compile=jit_compile, accumulation_steps=accumulation_steps)

@@ -21,6 +21,7 @@ class Size:
     decoder_num_heads: int
     batch_size: int
     channels: int = 3
+    num_cls_tokens: int = 1
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -33,6 +34,9 @@ SIZES = {
     "vit_tiny": Size(32, 4, 192, 12, 3, 96, 2, 3, batch_size=256),
     "vit_base": Size(224, 16, 768, 12, 12, 512, 8, 16, batch_size=16),
     "vit_large": Size(224, 16, 1024, 24, 16, 512, 8, 16, batch_size=16),
+    "pixio_base": Size(256, 16, 768, 12, 12, 512, 32, 16, batch_size=16, num_cls_tokens=8),
+    # a decoder and a share of masked patches as in ViT-B's step, on which the clock can be read on two cores
+    "decoders": Size(96, 8, 192, 6, 3, 128, 8, 4, batch_size=32),
     "digits": Size(28, 4, 128, 3, 2, 64, 1, 2, batch_size=25, channels=1),  # as the recipe mae_digits
     "small": Size(32, 4, 64, 3, 4, 48, 2, 3, batch_size=16),
     "toy": Size(16, 4, 16, 2, 2, 8, 1, 2, batch_size=4),

@@ -52,11 +52,14 @@ class Measured:
             side computes meanwhile.
         peak_bytes: resident memory at its highest during the timed turns, less what there was before `make`; or the
             memory of the device, as the side tells it.
+        processor_seconds: median of the timed turns, of all threads of the side's process together: it changes less
+            with what else the machine does.
     """
 
     seconds: float
     first_seconds: float
     peak_bytes: int
+    processor_seconds: float
 
 
 def take_turns(sides: Mapping[str, Side], rounds: int) -> dict[str, Measured]:
@@ -71,11 +74,18 @@ def take_turns(sides: Mapping[str, Side], rounds: int) -> dict[str, Measured]:
             players[name] = stack.enter_context(_Player(side))
             first[name] = players[name].answer()
         seconds: dict[str, list[float]] = {name: [] for name in players}
+        of_processor: dict[str, list[float]] = {name: [] for name in players}
         for _ in range(rounds):
             for name, player in players.items():
                 seconds[name].append(player.ask("turn"))
+                of_processor[name].append(player.ask("processor"))
         return {
-            name: Measured(statistics.median(seconds[name]), first[name], int(player.ask("peak")))
+            name: Measured(
+                statistics.median(seconds[name]),
+                first[name],
+                int(player.ask("peak")),
+                statistics.median(of_processor[name]),
+            )
             for name, player in players.items()
         }
 
@@ -128,11 +138,16 @@ def _serve(side: Side, write: Callable[[str], object]) -> None:
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the peak is counted anew
     write(f"={first}\n")
+    of_processor = 0.0  # of the last turn
     for line in sys.stdin:
-        begin = time.perf_counter()
-        if line.strip() == "turn":
+        question = line.strip()
+        if question == "turn":
+            begin, begin_of_processor = time.perf_counter(), time.process_time()
             turn()
-            write(f"={time.perf_counter() - begin}\n")
+            seconds, of_processor = time.perf_counter() - begin, time.process_time() - begin_of_processor
+            write(f"={seconds}\n")
+        elif question == "processor":
+            write(f"={of_processor}\n")
         else:
             peak = turn.peak_bytes() if hasattr(turn, "peak_bytes") else _resident("VmHWM") - before
             write(f"={peak}\n")

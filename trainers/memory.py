@@ -34,10 +34,11 @@ def estimate(config: TrainingConfig, replicas: int = 1) -> int | None:
     For the backward pass a transformer block of width D keeps, for each of its N tokens, some 16 D numbers (norms,
     queries, keys and values and their reordered forms, residuals), the MLP's hidden layer three times (before, within
     and after GELU; a gated MLP its two halves twice, the gate and the product), and the attention's logits and
-    probabilities, N of each for each head. Rotary positions add 2 D, norms of queries and keys 4 D. A rematerialised
-    block keeps its input (D), a frozen one nothing. TensorFlow itself and its scratch space come on top. On a
-    processor, where layers have their own gradients, a step takes less: two thirds of the estimate where it was
-    measured.
+    probabilities, N of each for each head. Rotary positions add 2 D, norms of queries and keys 4 D. A block of
+    cross-attention keeps 12 D for each query, and 4 D for each token that it attends to; its own sum of the encoder's
+    layers adds that sum and its norm. A rematerialised block keeps its input (D), a frozen one nothing. TensorFlow
+    itself and its scratch space come on top. On a processor, where layers have their own gradients, a step takes less:
+    two thirds of the estimate where it was measured.
 
     Args:
         config: of a run; the model is not built.

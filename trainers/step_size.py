@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from keras_mae.encoders.presets import encoder_arguments
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.encoder_parts import ViT
-from keras_mae.trainers.model_parts import MAE, Transformer
+from keras_mae.trainers.model_parts import MAE, Cross, Transformer
 
 PASSES = 3  # of a product: forward, and for the gradients of its input and of its weights
 
@@ -42,6 +42,11 @@ class Blocks(NamedTuple):
         return self.tokens * (dims * self.dim + hidden + 2 * self.heads * self.tokens)
 
     @property
+    def kept_of_sums(self) -> int:
+        """Numbers kept beside the blocks."""
+        return 0
+
+    @property
     def products(self) -> int:
         """Multiplications of the forward pass of all blocks, for an image."""
         hidden = (2 if self.gated else 1) * self.mlp_dim
@@ -53,6 +58,51 @@ class Blocks(NamedTuple):
         """Numbers that one block holds at once for an image if it keeps nothing: in attention, or in the MLP."""
         hidden = (4 if self.gated else 2) * self.mlp_dim
         return self.tokens * (2 * self.dim + max(hidden, 4 * self.dim + 2 * self.heads * self.tokens))
+
+
+class CrossBlocks(NamedTuple):
+    """Blocks of cross-attention: how many, how wide, how many queries they have, and which tokens these attend to.
+
+    Attributes:
+        layers, dim, mlp_dim, heads: of the blocks.
+        tokens: number of queries.
+        memory, memory_dim: number and width of the tokens that are attended to.
+        summed: number of the encoder's layers of which each block has its own normalised sum; 0 for none.
+    """
+
+    layers: int
+    dim: int
+    mlp_dim: int
+    heads: int
+    tokens: int
+    memory: int
+    memory_dim: int
+    summed: int = 0
+
+    @property
+    def weights(self) -> int:
+        """Numbers in the weights."""
+        in_blocks = 2 * self.dim * (self.dim + self.memory_dim + self.mlp_dim) + 9 * self.dim + self.mlp_dim
+        of_sum = self.summed + 2 * self.memory_dim if self.summed else 0
+        return self.layers * (in_blocks + of_sum)
+
+    @property
+    def kept(self) -> int:
+        """Numbers that one block keeps for its gradient, for an image: as `Blocks`, keys and values of the memory."""
+        of_query = 12 * self.dim + 3 * self.mlp_dim + 2 * self.heads * self.memory
+        return self.tokens * of_query + self.memory * 4 * self.dim
+
+    @property
+    def kept_of_sums(self) -> int:
+        """Numbers kept beside the blocks: the layers, each block's sum of them, and that normalised."""
+        return (self.summed + 2 * self.layers if self.summed else 0) * self.memory * self.memory_dim
+
+    @property
+    def products(self) -> int:
+        """Multiplications of the forward pass of all blocks, for an image."""
+        of_query = 2 * self.dim * (self.dim + self.mlp_dim) + 2 * self.memory * self.dim
+        of_memory = 2 * self.memory_dim * self.dim + self.summed * self.memory_dim
+        return self.layers * (self.tokens * of_query + self.memory * of_memory)
 
 
 class StepSize(NamedTuple):
@@ -83,37 +133,57 @@ def bytes_each(dtype_policy: str) -> int:
 def step_size(config: PretrainConfig) -> StepSize | None:
     """The size of a step; None if encoder or decoder is not a transformer of this package."""
     vit, decoder = config.encoder, config.decoder
-    if not isinstance(vit, ViT) or not isinstance(decoder, Transformer | None):
+    if not isinstance(vit, ViT) or not isinstance(decoder, Transformer | Cross | None):
         return None
     encoder, pixels = encoder_blocks(encoder_arguments(vit.preset, vit.arguments()))
     prefix = vit.num_cls_tokens + vit.num_registers
-    patches = encoder.tokens - prefix
-    fixed = 2 * vit.channels
-    positions = encoder.tokens * encoder.dim
+    patches = seen = encoder.tokens - prefix
+    of_positions = {"learned": 0, "sincos": 0, None: 0}
+    of_positions[vit.position_embedding] += encoder.tokens * encoder.dim
     trainable = encoder.weights + (pixels + 3 + prefix) * encoder.dim
-    if vit.position_embedding == "learned":
-        trainable += positions
-    elif vit.position_embedding is not None:
-        fixed += positions
-    parts, seen = [encoder], patches
     if decoder is None:
+        parts: list[Blocks | CrossBlocks] = [encoder]
         trainable += encoder.dim * pixels
         ends = encoder.dim * pixels * patches
     else:
-        width = decoder.hidden_dim
-        blocks = Blocks(decoder.num_layers, width, 4 * width, decoder.num_heads, encoder.tokens)
-        trainable += blocks.weights + (encoder.dim + pixels + 4) * width
-        fixed += encoder.tokens * width
+        of_positions[vit.position_embedding or "sincos"] += encoder.tokens * decoder.hidden_dim
+        visible, predicted = _visible_and_predicted(config, patches)
         if isinstance(config.method, MAE) and not config.method.mask_tokens_in_encoder:
-            seen = max(int(patches * (1 - getattr(config.masking, "mask_ratio", 0.0))), 1)
+            seen = visible
             encoder = encoder._replace(tokens=seen + prefix)
-        parts = [encoder, blocks]
-        ends = encoder.dim * width * encoder.tokens + pixels * width * (patches - seen)
+        behind = _behind(decoder, encoder, predicted, min(seen + predicted, patches) + prefix)
+        parts = [encoder, behind]
+        trainable += behind.weights + (pixels + 3) * behind.dim
+        ends = pixels * behind.dim * predicted
+        if isinstance(behind, Blocks):
+            trainable += (encoder.dim + 1) * behind.dim
+            ends += encoder.dim * behind.dim * encoder.tokens
+    trainable += of_positions["learned"]
     again = config.run.rematerialize
     kept = sum(p.layers * p.tokens * p.dim + p.kept if again else p.layers * p.kept for p in parts)
+    kept += sum(p.kept_of_sums for p in parts)
     products = sum(p.products for p in parts) * (PASSES + 1 if again else PASSES)
     products += (ends + pixels * encoder.dim * seen) * PASSES
-    return StepSize(trainable + fixed, trainable, kept, 2 * products)
+    return StepSize(trainable + of_positions["sincos"] + 2 * vit.channels, trainable, kept, 2 * products)
+
+
+def _visible_and_predicted(config: PretrainConfig, patches: int) -> tuple[int, int]:
+    """The numbers of patches of an image that stay visible, and that a step predicts."""
+    visible = max(int(patches * (1 - getattr(config.masking, "mask_ratio", 0.0))), 1)
+    masked = patches - visible
+    if not isinstance(config.method, MAE):
+        return visible, masked
+    if config.method.visible_weight:
+        return visible, patches
+    return visible, max(1, round(config.method.predict_ratio * masked)) if masked else 0
+
+
+def _behind(decoder: Transformer | Cross, encoder: Blocks, predicted: int, tokens: int) -> Blocks | CrossBlocks:
+    """The decoder's blocks: a plain one sees `tokens`, one of cross-attention those of the encoder."""
+    sizes = (decoder.num_layers, decoder.hidden_dim, 4 * decoder.hidden_dim, decoder.num_heads)
+    if isinstance(decoder, Cross):
+        return CrossBlocks(*sizes, predicted, encoder.tokens, encoder.dim, len(decoder.encoder_layers or ()))
+    return Blocks(*sizes, tokens)
 
 
 def encoder_blocks(arguments: dict[str, Any]) -> tuple[Blocks, int]:

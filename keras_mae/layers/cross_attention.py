@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_mae.layers.attention import attend
+
 
 @keras.saving.register_keras_serializable(package="keras_mae")
 class CrossAttention(keras.layers.Layer):
@@ -51,20 +53,12 @@ class CrossAttention(keras.layers.Layer):
     def call(self, x, memory):
         heads = (self.num_heads, self.hidden_dim // self.num_heads)
         count, length = (tensor.shape[1] or tf.shape(tensor)[1] for tensor in (x, memory))
-        q = tf.reshape(self.query(x), [-1, count, *heads])
+        q = tf.reshape(self.query(x), [-1, count, 1, *heads])
         kv = tf.reshape(self.key_value(memory), [-1, length, 2, *heads])
-        return self.projection(tf.reshape(_attention(q, kv), [-1, count, self.hidden_dim]))
+        return self.projection(tf.reshape(attend(q, kv), [-1, count, self.hidden_dim]))
 
     def compute_output_shape(self, x_shape, memory_shape) -> tuple:
         return tuple(x_shape)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "hidden_dim": self.hidden_dim, "num_heads": self.num_heads}
-
-
-def _attention(q, kv) -> tf.Tensor:
-    """From queries `(B, M, heads, head_dim)`, keys and values `(B, N, 2, heads, head_dim)`, to the queries' shape."""
-    q = tf.transpose(q, [0, 2, 1, 3])  # (B, heads, M, head_dim)
-    k, v = tf.unstack(tf.transpose(kv, [2, 0, 3, 1, 4]), num=2)  # (B, heads, N, head_dim) each
-    weights = tf.nn.softmax(tf.matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True))  # (B, heads, M, N)
-    return tf.transpose(tf.matmul(weights, v), [0, 2, 1, 3])

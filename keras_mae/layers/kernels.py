@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -99,51 +99,60 @@ def _rows(x):
 # Attention. In a graph only queries, keys and values are kept; the backward pass computes the weights again (arXiv
 # 2205.14135). A compiled step keeps the weights, too, in the dtype of the tokens: on an H200 computing them again cost
 # more time than it was worth. The gradient of a row of logits is `weights (of_weights - shift)`; `shift` is the row's
-# sum of `of_weights weights`, which is that of `gradient y`, over the fewer numbers of a value.
+# sum of `of_weights weights`, which is that of `gradient y`, over the fewer numbers of a value. Queries, keys and
+# values come, and their gradients go, in the tensors that linear layers make: all in one, or the queries by themselves.
 
 
-def _attention_in_graph(plain: Callable, qkv, bias=None) -> tf.Tensor:
+def _attention_in_graph(plain: Callable, *packed, bias=None) -> tf.Tensor:
     if bias is not None:
-        return plain(qkv, bias)
+        return plain(*packed, bias=bias)
 
     @tf.custom_gradient
-    def attend(qkv):
+    def attend(*packed):
         def gradient_of(gradient):
             with tf.control_dependencies([gradient]):  # else TensorFlow reuses, and keeps, those of the forward pass
-                q, k, v, weights = _attention_weights(tf.identity(qkv))
+                q, k, v, weights = _attention_weights([tf.identity(tensor) for tensor in packed])
             of_weights, of_v = _of_weights_and_values(gradient, v, weights)
             # in the dtype of the tokens, as a graph rounds and stores each of these tensors
             of_logits = weights * (of_weights - tf.reduce_sum(of_weights * weights, -1, keepdims=True))
-            return _of_qkv(q, k, of_logits, of_v)
+            return _of_packed(packed, q, k, of_logits, of_v)
 
-        return plain(qkv), gradient_of
+        return plain(*packed), gradient_of
 
-    return attend(qkv)
+    return attend(*packed)
 
 
-def _attention_compiled(plain: Callable, qkv, bias=None) -> tf.Tensor:
+def _attention_compiled(plain: Callable, *packed, bias=None) -> tf.Tensor:
     if bias is not None:
-        return plain(qkv, bias)
+        return plain(*packed, bias=bias)
 
     @tf.custom_gradient
-    def attend(qkv):
-        q, k, v, weights = _attention_weights(qkv)
+    def attend(*packed):
+        q, k, v, weights = _attention_weights(packed)
         y = tf.matmul(weights, v)
 
         def gradient_of(gradient):
             of_weights, of_v = _of_weights_and_values(gradient, v, weights)
             shift = tf.reduce_sum(_wide(tf.transpose(gradient, [0, 2, 1, 3])) * _wide(y), -1, keepdims=True)
             of_logits = weights * tf.cast(_wide(of_weights) - shift, weights.dtype)
-            return _of_qkv(q, k, of_logits, of_v)
+            return _of_packed(packed, q, k, of_logits, of_v)
 
         return tf.transpose(y, [0, 2, 1, 3]), gradient_of
 
-    return attend(qkv)
+    return attend(*packed)
 
 
-def _attention_weights(qkv):
-    """Queries, keys and values, `(B, heads, N, head_dim)` each, and the weights, `(B, heads, N, N)`."""
-    q, k, v = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]), num=3)
+def unpacked(packed: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Queries, keys and values, `(B, heads, N, head_dim)` each, of tensors `(B, N, parts, heads, head_dim)`."""
+    # unstack, not indexing: the gradient of a slice writes three whole tensors of zeros
+    return [
+        part for tensor in packed for part in tf.unstack(tf.transpose(tensor, [2, 0, 3, 1, 4]), num=tensor.shape[2])
+    ]
+
+
+def _attention_weights(packed):
+    """Queries, keys and values, and the weights, `(B, heads, M, N)`."""
+    q, k, v = unpacked(packed)
     return q, k, v, tf.nn.softmax(tf.matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True))
 
 
@@ -152,10 +161,11 @@ def _of_weights_and_values(gradient, v, weights):
     return tf.matmul(gradient, v, transpose_b=True), tf.matmul(weights, gradient, transpose_a=True)
 
 
-def _of_qkv(q, k, of_logits, of_v):
+def _of_packed(packed, q, k, of_logits, of_v):
+    """The gradients of queries, keys and values, packed as these are."""
     scale = q.shape[-1] ** -0.5
-    of_q, of_k = tf.matmul(of_logits, k * scale), tf.matmul(of_logits, q * scale, transpose_a=True)
-    return tf.transpose(tf.stack([of_q, of_k, of_v]), [1, 3, 0, 2, 4])
+    parts = iter((tf.matmul(of_logits, k * scale), tf.matmul(of_logits, q * scale, transpose_a=True), of_v))
+    return [tf.transpose(tf.stack([next(parts) for _ in range(tensor.shape[2])]), [1, 3, 0, 2, 4]) for tensor in packed]
 
 
 # GELU and the product after it. TensorFlow's gradient makes some fifteen passes over a tensor that is four times as

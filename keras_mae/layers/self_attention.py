@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_mae.layers.kernels import with_kernel
+from keras_mae.layers.attention import attend
 from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.rotary_positions import Rotation
 
@@ -72,7 +72,7 @@ class SelfAttention(keras.layers.Layer):
 
     def call(self, x, bias=None, rotation: Rotation | None = None):
         length = x.shape[1] if x.shape[1] is not None else tf.shape(x)[1]
-        x = _attention(self._queries_keys_values(x, length, rotation), bias)  # (B, N, heads, head_dim)
+        x = attend(self._queries_keys_values(x, length, rotation), bias=bias)  # (B, N, heads, head_dim)
         return self.projection(tf.reshape(x, [-1, length, self.hidden_dim]))
 
     def attention(self, x, bias=None, rotation: Rotation | None = None) -> tf.Tensor:
@@ -114,13 +114,3 @@ class _WithoutKeyBias(keras.layers.Dense):
         if "1" in store.keys() and np.any(np.split(np.asarray(store["1"]), 3)[1]):
             raise ValueError("the file has a bias of the attention's keys: build the model with key_bias=True")
         super().load_own_variables(store)
-
-
-@with_kernel("attention")
-def _attention(qkv, bias=None) -> tf.Tensor:
-    """From queries, keys and values, `(B, N, 3, heads, head_dim)`, to `(B, N, heads, head_dim)`."""
-    # unstack, not indexing: the gradient of a slice writes three whole tensors of zeros
-    q, k, v = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]), num=3)  # (B, heads, N, head_dim) each
-    logits = tf.matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True)  # (B, heads, N, N)
-    weights = tf.nn.softmax(logits if bias is None else logits + tf.cast(bias, logits.dtype))
-    return tf.transpose(tf.matmul(weights, v), [0, 2, 1, 3])

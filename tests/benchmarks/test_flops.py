@@ -11,12 +11,24 @@ from benchmarks.sizes import SIZES
 TOY, BASE = SIZES["toy"], SIZES["vit_base"]
 
 
+CROSS = {"decoder": "cross"}
+MODELS = [
+    {},
+    {"mask_ratio": 0.0},
+    {"mask_tokens_in_encoder": True},
+    {"predict_ratio": 0.5, "mask_tokens_in_encoder": True},
+    {"predict_ratio": 0.4, "mask_ratio": 0.5},
+    CROSS,
+    {**CROSS, "predict_ratio": 0.25},
+    {**CROSS, "encoder_layers": (1, 2), "predict_ratio": 0.5, "mask_ratio": 0.5},
+]
+
+
 @pytest.mark.medium
-@pytest.mark.parametrize(
-    "model", [{}, {"mask_ratio": 0.5}, {"mask_ratio": 0.0}, {"mask_tokens_in_encoder": True}], ids=str
-)
+@pytest.mark.parametrize("model", MODELS, ids=str)
 def test_the_graph_holds_what_is_counted_by_hand(model):
-    assert flops.of_step(TOY, **model) == flops.by_hand(TOY, **model)
+    size = dataclasses.replace(TOY, num_cls_tokens=3, decoder_num_layers=2)
+    assert flops.of_step(size, **model) == flops.by_hand(size, **model)
 
 
 def test_of_one_block_with_every_number_written_out():
@@ -29,6 +41,32 @@ def test_of_one_block_with_every_number_written_out():
     head = 2 * 3 * 4 * 48
     expected = 2 * patch_projection + 3 * (encoder_block + embedding + decoder_block + head)
     assert flops.by_hand(size) == expected
+
+
+def test_of_cross_attention_with_every_number_written_out():
+    """4 patches, 1 visible beside 2 class tokens, 2 predicted of 3; widths 8 and 4; the sum of one layer's tokens."""
+    changes = {"image_size": 8, "hidden_dim": 8, "num_layers": 1, "decoder_hidden_dim": 4, "num_cls_tokens": 2}
+    size = dataclasses.replace(TOY, **changes)
+    patch_projection = 2 * 1 * 48 * 8
+    encoder_block = 2 * 3 * (8 * 24 + 8 * 8 + 8 * 32 + 32 * 8) + 2 * (2 * 3 * 3 * 8)  # 3 tokens
+    sum_of_layers = 2 * 3 * 8 * 1
+    queries, keys_and_values = 2 * 2 * 4 * 4, 2 * 3 * 8 * 8
+    attention = 2 * (2 * 2 * 3 * 4)  # 2 queries to 3 tokens: logits and values
+    behind = 2 * 2 * (4 * 4 + 4 * 16 + 16 * 4)
+    head = 2 * 2 * 4 * 48
+    decoder = sum_of_layers + queries + keys_and_values + attention + behind + head
+    expected = 2 * patch_projection + 3 * (encoder_block + decoder)
+    model = {"decoder": "cross", "encoder_layers": (1,), "predict_ratio": 0.67}
+    assert flops.by_hand(size, **model) == expected
+    assert flops.of_parts_by_hand(size, **model) == (expected - 3 * decoder, 3 * decoder)
+
+
+def test_of_a_part_in_the_plain_decoder_with_every_number_written_out():
+    """4 patches, 1 visible, 1 of 3 predicted: the decoder sees 3 tokens."""
+    size = dataclasses.replace(TOY, image_size=8, hidden_dim=8, num_layers=1, decoder_hidden_dim=4)
+    decoder_block = 2 * 3 * (4 * 12 + 4 * 4 + 4 * 16 + 16 * 4) + 2 * (2 * 3 * 3 * 4)
+    decoder = 2 * 2 * 8 * 4 + decoder_block + 2 * 1 * 4 * 48
+    assert flops.of_parts_by_hand(size, predict_ratio=0.2)[1] == 3 * decoder
 
 
 @pytest.mark.parametrize(

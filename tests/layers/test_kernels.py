@@ -6,8 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import torch
 
 from keras_mae.layers import LayerNorm, SelfAttention, TransformerBlock
+from keras_mae.layers.attention import attend
 from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, use_kernels
 from keras_mae.layers.transformer_block import dense_of_gelu
 
@@ -125,6 +127,45 @@ def test_attention(length):
         np.testing.assert_allclose(got, expected, atol=2e-6)
 
 
+def queries_keys_values(dtype, batch=2, queries=3, keys=5):
+    rng = np.random.default_rng(0)
+    shapes = (batch, queries, 1, 2, 4), (batch, keys, 2, 2, 4)
+    return [tf.cast(rng.normal(scale=1.5, size=shape), dtype) for shape in shapes]
+
+
+def of_torch(queries, keys_values):
+    """Value and gradients of attention by PyTorch in float64, for the direction of `graph_of`."""
+    q, kv = (torch.tensor(tensor.numpy().astype("float64"), requires_grad=True) for tensor in (queries, keys_values))
+    heads = [tensor.transpose(1, 2) for tensor in (q[:, :, 0], kv[:, :, 0], kv[:, :, 1])]
+    y = torch.nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2)
+    y.backward(torch.sin(torch.arange(y.numel(), dtype=torch.float64)).reshape(y.shape))
+    return [tensor.detach().numpy() for tensor in (y, q.grad, kv.grad)]
+
+
+@pytest.mark.parametrize("kernels", [{}, GRAPH_KERNELS, COMPILED_KERNELS], ids=["plain", "graph", "compiled"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize(("queries", "keys"), [(3, 5), (5, 1), (1, 4)])
+def test_attention_of_other_tokens(kernels, dtype, queries, keys):
+    """Queries of some tokens, keys and values of others, in two tensors."""
+    tensors = queries_keys_values(dtype, queries=queries, keys=keys)
+    with use_kernels(kernels):
+        got = graph_of(attend, *tensors)(*tensors)
+    # a direction of up to 8 bits, weights and logits rounded once each, sums of up to five products
+    bound = 16 * TOLERANCE[dtype]
+    for one, other in zip(got, of_torch(*tensors), strict=True):
+        assert one.dtype == tensors[0].dtype and one.shape == other.shape
+        np.testing.assert_allclose(one.numpy().astype("float64"), other, rtol=0, atol=max(bound, 1e-6))
+
+
+@pytest.mark.parametrize("kernels", [GRAPH_KERNELS, COMPILED_KERNELS], ids=["graph", "compiled"])
+def test_attention_of_an_unknown_number_of_images(kernels):
+    tensors = queries_keys_values("float32")
+    open_ = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in tensors]
+    with use_kernels(kernels):
+        y = tf.function(attend, autograph=False).get_concrete_function(*open_)(*tensors)
+    np.testing.assert_allclose(y, of_torch(*tensors)[0], atol=1e-6)  # roundings of float32 at values of up to 4
+
+
 def block_and_step(dtype, rematerialize=False):
     """A block with random weights, and a function of its input to a loss and the gradients of all of them and of it."""
     block = TransformerBlock(12, 3, 24, dtype=dtype)
@@ -212,6 +253,14 @@ def test_the_kernels_around_stay():
     assert sum(operation.type == "BatchMatMulV2" for operation in graph.get_operations()) == 6
 
 
+def assert_weights_are_computed_twice(graph):
+    """Those of the forward pass serve it alone."""
+    weights = [op for op in graph.get_operations() if op.type == "Softmax"]
+    assert len(weights) == 2
+    assert {op.type for op in weights[0].outputs[0].consumers()} == {"BatchMatMulV2"}
+    assert len(weights[0].outputs[0].consumers()) == 1
+
+
 def test_what_is_kept_for_the_backward_pass():
     """GELU's reads x, attention's the queries, keys and values: nothing that the forward pass computed from them."""
     dense = unit("float32")
@@ -226,10 +275,10 @@ def test_what_is_kept_for_the_backward_pass():
     attention.build((None, 5, 12))
     with use_kernels(GRAPH_KERNELS):
         graph = graph_of(attention, tf.zeros((2, 5, 12))).graph
-    weights = [op for op in graph.get_operations() if op.type == "Softmax"]
-    assert len(weights) == 2
-    assert {op.type for op in weights[0].outputs[0].consumers()} == {"BatchMatMulV2"}
-    assert len(weights[0].outputs[0].consumers()) == 1
+    assert_weights_are_computed_twice(graph)
+    tensors = queries_keys_values("float32")
+    with use_kernels(GRAPH_KERNELS):
+        assert_weights_are_computed_twice(graph_of(attend, *tensors).graph)
 
 
 def test_what_a_compiled_step_keeps_for_the_backward_pass():

@@ -1,0 +1,124 @@
+"""Decoders: the operations of a step by count on ViT-B, and of a small model by count and by clock.
+
+`python -m benchmarks --only=decoders` takes the time, `python -m benchmarks.decoders` prints the counts of
+docs/decoders.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from benchmarks import baseline, flops
+from benchmarks.sizes import SIZES, Size
+from benchmarks.turns import Side, take_turns
+from keras_mae.cli import TENSORFLOW_ENVIRONMENT
+
+BASE = "mae 8"
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+    """A decoder in the comparison.
+
+    Attributes:
+        layers: its depth.
+        model: other arguments of `benchmarks.our_step.our_model`.
+        num_cls_tokens: class tokens of the encoder.
+    """
+
+    layers: int
+    model: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    num_cls_tokens: int = 1
+
+    @property
+    def changes(self) -> dict[str, int]:
+        """Of the fields of a `Size`."""
+        return {"decoder_num_layers": self.layers, "num_cls_tokens": self.num_cls_tokens}
+
+    def of(self, size: Size) -> tuple[Size, dict[str, Any]]:
+        """The arguments of `flops.by_hand` on a size; with inter-block attention from each layer of the encoder."""
+        model = dict(self.model)
+        if "encoder_layers" in model:
+            model["encoder_layers"] = [*range(1, size.num_layers + 1)]
+        return dataclasses.replace(size, **self.changes), model
+
+
+CROSS: dict[str, Any] = {"decoder": "cross"}
+DECODERS = {
+    BASE: Decoder(8),
+    **{f"mae 8 at {ratio:g}": Decoder(8, {"predict_ratio": ratio}) for ratio in (0.5, 0.25)},
+    "pixio 32": Decoder(32, num_cls_tokens=8),
+    "cross 12": Decoder(12, CROSS),
+    **{f"cross 12 at {ratio:g}": Decoder(12, {**CROSS, "predict_ratio": ratio}) for ratio in (0.5, 0.25)},
+    "cross 12 between blocks": Decoder(12, {**CROSS, "encoder_layers": "all"}),
+    "cross 8": Decoder(8, CROSS),
+    **{f"cross 8 at {ratio:g}": Decoder(8, {**CROSS, "predict_ratio": ratio}) for ratio in (0.5, 0.25)},
+}
+
+
+def counts(name: str = "vit_base") -> Iterator[tuple[str, float, float, float]]:
+    """For each decoder: gigaflops per image and step, the decoder's share of them, and the ratio to MAE's."""
+    base = flops.by_hand(SIZES[name])
+    for decoder, found in DECODERS.items():
+        size, model = found.of(SIZES[name])
+        _, behind = flops.of_parts_by_hand(size, **model)
+        total = flops.by_hand(size, **model)
+        yield decoder, total / 1e9, behind / total, total / base
+
+
+def result(name: str = "decoders", rounds: int = 15, decoders: tuple[str, ...] = tuple(DECODERS)) -> str:
+    """Operations, time and peak memory of a step with each decoder, in units of the step with MAE's.
+
+    `speed_up_share` is how much of the ratio of operations the clock sees: 1 if time were nothing but them. Sides take
+    turns with MAE's, two at a time; `graph` is TensorFlow's graph with this package's kernels, `xla` the step that XLA
+    compiles. `processor` stands for the time of all threads, in place of that on the wall.
+    """
+    record: dict[str, Any] = {
+        "machine": baseline.machine(),
+        "versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+    operations = {decoder: ratio for decoder, _, _, ratio in counts(name)}
+    begin = time.perf_counter()
+    for compiled in (False, True):
+        for decoder in decoders:
+            if decoder == BASE:
+                continue
+            measured = take_turns({each: side(name, each, compiled) for each in (BASE, decoder)}, rounds)
+            base, other = measured[BASE], measured[decoder]
+            label = f"{decoder}_{'xla' if compiled else 'graph'}".replace(" ", "_")
+            ratio = other.seconds / base.seconds
+            record |= {
+                f"{label}_operations_ratio": round(operations[decoder], 3),
+                f"{label}_time_ratio": round(ratio, 3),
+                f"{label}_processor_time_ratio": round(other.processor_seconds / base.processor_seconds, 3),
+                f"{label}_speed_up_share": round(operations[decoder] / ratio, 3),
+                f"{label}_memory_ratio": round(other.peak_bytes / base.peak_bytes, 3),
+                f"{label}_milliseconds": round(1e3 * other.seconds, 1),
+                f"{label}_peak_megabytes": round(other.peak_bytes / 1e6),
+                f"{label}_base_milliseconds": round(1e3 * base.seconds, 1),
+                f"{label}_base_peak_megabytes": round(base.peak_bytes / 1e6),
+            }
+    record |= {"load_after": round(os.getloadavg()[0], 2), "seconds": round(time.perf_counter() - begin)}
+    return json.dumps({"benchmark": "decoders", **record})
+
+
+def side(name: str, decoder: str, compiled: bool) -> Side:
+    """Our step with a decoder."""
+    size, model = DECODERS[decoder].of(SIZES[name])
+    del size  # its changes are named
+    arguments = {"size": name, "changes": DECODERS[decoder].changes, "jit_compile": compiled, **model}
+    return Side("benchmarks.our_step:our_step", arguments, TENSORFLOW_ENVIRONMENT)
+
+
+if __name__ == "__main__":
+    for row in counts():
+        print("| {} | {:.1f} | {:.0%} | {:.2f} |".format(*row))
