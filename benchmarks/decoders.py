@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -74,47 +73,49 @@ def counts(name: str = "vit_base") -> Iterator[tuple[str, float, float, float]]:
         yield decoder, total / 1e9, behind / total, total / base
 
 
-def result(name: str = "decoders", rounds: int = 15, decoders: tuple[str, ...] = tuple(DECODERS)) -> str:
-    """Operations, time and peak memory of a step with each decoder, in units of the step with MAE's.
-
-    `speed_up_share` is how much of the ratio of operations the clock sees: 1 if time were nothing but them. Sides take
-    turns with MAE's, two at a time; `graph` is TensorFlow's graph with this package's kernels, `xla` the step that XLA
-    compiles. `processor` stands for the time of all threads, in place of that on the wall.
-    """
+def result(name: str = "decoders", rounds: int = 15, decoders: Iterable[str] = tuple(DECODERS)) -> str:
+    """Operations, time and peak memory of a step with each decoder, in units of the step with MAE's."""
     record: dict[str, Any] = {
         "machine": baseline.machine(),
         "versions": f"tensorflow {tf.__version__}, keras {keras.__version__}",
         "load_before": round(os.getloadavg()[0], 2),
     }
-    operations = {decoder: ratio for decoder, _, _, ratio in counts(name)}
-    begin = time.perf_counter()
     for compiled in (False, True):
         for decoder in decoders:
-            if decoder == BASE:
-                continue
-            measured = take_turns({each: side(name, each, compiled) for each in (BASE, decoder)}, rounds)
-            base, other = measured[BASE], measured[decoder]
-            label = f"{decoder}_{'xla' if compiled else 'graph'}".replace(" ", "_")
-            ratio = other.seconds / base.seconds
-            record |= {
-                f"{label}_operations_ratio": round(operations[decoder], 3),
-                f"{label}_time_ratio": round(ratio, 3),
-                f"{label}_processor_time_ratio": round(other.processor_seconds / base.processor_seconds, 3),
-                f"{label}_speed_up_share": round(operations[decoder] / ratio, 3),
-                f"{label}_memory_ratio": round(other.peak_bytes / base.peak_bytes, 3),
-                f"{label}_milliseconds": round(1e3 * other.seconds, 1),
-                f"{label}_peak_megabytes": round(other.peak_bytes / 1e6),
-                f"{label}_base_milliseconds": round(1e3 * base.seconds, 1),
-                f"{label}_base_peak_megabytes": round(base.peak_bytes / 1e6),
-            }
-    record |= {"load_after": round(os.getloadavg()[0], 2), "seconds": round(time.perf_counter() - begin)}
-    return json.dumps({"benchmark": "decoders", **record})
+            if decoder != BASE:
+                label = f"{decoder}_{'xla' if compiled else 'graph'}".replace(" ", "_")
+                found = against_base(name, decoder, compiled, rounds)
+                record |= {f"{label}_{key}": value for key, value in found.items()}
+    return json.dumps({"benchmark": "decoders", **record, "load_after": round(os.getloadavg()[0], 2)})
+
+
+def against_base(name: str, decoder: str, compiled: bool, rounds: int) -> dict[str, float]:
+    """One decoder's step, which takes turns with MAE's: TensorFlow's graph with this package's kernels, or by XLA.
+
+    `speed_up_share` is how much of the ratio of operations the clock sees: 1 if time were nothing but them.
+    `processor` stands for the time of all threads, in place of that on the wall.
+    """
+    measured = take_turns({each: side(name, each, compiled) for each in (BASE, decoder)}, rounds)
+    base, other = measured[BASE], measured[decoder]
+    operations = next(ratio for each, _, _, ratio in counts(name) if each == decoder)
+    wall, processor = other.seconds / base.seconds, other.processor_seconds / base.processor_seconds
+    return {
+        "operations_ratio": round(operations, 3),
+        "time_ratio": round(wall, 3),
+        "processor_time_ratio": round(processor, 3),
+        "speed_up_share": round(operations / wall, 3),
+        "processor_speed_up_share": round(operations / processor, 3),
+        "memory_ratio": round(other.peak_bytes / base.peak_bytes, 3),
+        "milliseconds": round(1e3 * other.seconds, 1),
+        "base_milliseconds": round(1e3 * base.seconds, 1),
+        "peak_megabytes": round(other.peak_bytes / 1e6),
+        "base_peak_megabytes": round(base.peak_bytes / 1e6),
+    }
 
 
 def side(name: str, decoder: str, compiled: bool) -> Side:
     """Our step with a decoder."""
-    size, model = DECODERS[decoder].of(SIZES[name])
-    del size  # its changes are named
+    _, model = DECODERS[decoder].of(SIZES[name])
     arguments = {"size": name, "changes": DECODERS[decoder].changes, "jit_compile": compiled, **model}
     return Side("benchmarks.our_step:our_step", arguments, TENSORFLOW_ENVIRONMENT)
 
