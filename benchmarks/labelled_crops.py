@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import re
+
 import numpy as np
 
-SIDE, SHORT_SIDE, TILE = 32, 384, 64  # of a crop, of a scaled photograph, of a tile that crops do not leave
+SIDE = 32  # pixels of a crop
 NAMES = (
     *("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel"),
     *("hubble_deep_field", "moon", "page", "retina", "rocket"),
 )
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+_SHORT, _TILE = 12, 2  # crops along the shorter side of a scaled photograph, and along a tile
+_WINDOW, _DETAIL, _DETAILED, _EQUAL = 8, 4.0, 0.25, 0.45
+_SIZE_AS_NAME = re.compile(r"\d+x\d+\.\w+")
+_THUMB, _ALIKE = 16, 0.8
+_FLAT = 4.0
+_TRIES = 100
 
 
-def photographs() -> list[np.ndarray]:
-    """The photographs that scikit-learn and scikit-image bring along, gray, float32 `(H, W)` in [0, 255].
+def photographs(folder: str | None = None, side: int = SIDE) -> list[np.ndarray]:
+    """Photographs in gray, float32 `(H, W)` in [0, 255], in a fixed order; the shorter side has 12 crops' pixels.
 
-    The shorter side has `SHORT_SIDE` pixels.
+    They are those that scikit-learn and scikit-image bring along, and those that lie in a folder at any depth. Of the
+    folder's pictures some are left out, by their gray forms: those that would have to be enlarged; those that are no
+    photographs, in which the standard deviation is 4 levels or less in more than three quarters of all windows of
+    8 x 8 pixels, or 45 % or more of the pixels equal the next one; and other forms of one picture, of which the largest
+    stays: files of one directory that are named by their sizes, such as 1080x1920.png, and those with a correlation
+    beyond 0.8, either way, of thumbnails of 16 x 16 pixels, squeezed or of the middle.
+
+    Args:
+        folder: None for the bundled ones only.
+        side: of a crop, in pixels.
     """
     import skimage.data
     import tensorflow as tf
@@ -23,36 +43,104 @@ def photographs() -> list[np.ndarray]:
     found = []
     for image in (*load_sample_images().images, *(getattr(skimage.data, name)() for name in NAMES)):
         gray = image[..., :3].mean(axis=-1) if image.ndim == 3 else image
-        size = tuple(round(SHORT_SIDE * side / min(gray.shape)) for side in gray.shape)
+        size = tuple(round(_SHORT * side * length / min(gray.shape)) for length in gray.shape)
         scaled = tf.image.resize(gray[..., None], size, "bicubic", antialias=True)
         found.append(np.clip(scaled.numpy()[..., 0], 0, 255).astype("float32"))
-    return found
+    return found if folder is None else found + _of_folder(folder, _SHORT * side)
 
 
-def crops(per_class: int, seed: int, of_test: bool) -> tuple[np.ndarray, np.ndarray]:
+def _of_folder(folder: str, short: int) -> list[np.ndarray]:
+    from PIL import Image
+
+    paths = sorted(
+        path
+        for path in glob.glob(os.path.join(folder, "**", "*.*"), recursive=True)
+        if path.lower().endswith(ENDINGS) and os.path.isfile(path)
+    )
+    sized = []
+    for path in paths:
+        with Image.open(path) as picture:
+            sized.append((picture.width * picture.height, min(picture.size), path))
+    found: dict[str, np.ndarray] = {}
+    sizes_of: set[str] = set()
+    thumbs = np.zeros((0, 2, _THUMB * _THUMB), "float32")
+    for _, smaller, path in sorted(sized, key=lambda each: (-each[0], each[2])):
+        directory, name = os.path.split(path)
+        if smaller < short or directory in sizes_of:
+            continue
+        if _SIZE_AS_NAME.fullmatch(name):
+            sizes_of.add(directory)
+        with Image.open(path) as picture:
+            picture.draft("L", (short, short))  # of a JPEG: decoded at a fraction of its size, not below this one
+            size = tuple(round(short * length / min(picture.size)) for length in picture.size)
+            gray = picture.convert("L").resize(size, Image.Resampling.LANCZOS)
+        thumb = np.stack([_thumb(gray, whole) for whole in (True, False)])
+        if (np.abs(np.einsum("nkd,kd->nk", thumbs, thumb)) > _ALIKE).any():
+            continue
+        pixels = np.asarray(gray, "float32")
+        if _is_photograph(pixels):
+            found[path] = pixels
+            thumbs = np.concatenate([thumbs, thumb[None]])
+    return [found[path] for path in sorted(found)]
+
+
+def _thumb(gray, whole: bool) -> np.ndarray:
+    """A thumbnail, of the whole picture or of its middle, with mean 0 and length 1."""
+    from PIL import Image
+
+    left, top = (0 if whole else (length - min(gray.size)) / 2 for length in gray.size)
+    box = (left, top, gray.width - left, gray.height - top)
+    small = np.asarray(gray.resize((_THUMB, _THUMB), Image.Resampling.BOX, box=box), "float32").ravel()
+    small = small - small.mean()
+    return small / max(float(np.linalg.norm(small)), 1e-6)
+
+
+def _is_photograph(gray: np.ndarray) -> bool:
+    rows, columns = (length // _WINDOW for length in gray.shape)
+    windows = gray[: rows * _WINDOW, : columns * _WINDOW].reshape(rows, _WINDOW, columns, _WINDOW)
+    detailed = np.mean(windows.std(axis=(1, 3)) > _DETAIL)
+    return bool(detailed >= _DETAILED and np.mean(np.diff(gray, axis=1) == 0) < _EQUAL)
+
+
+def crops(
+    pictures: list[np.ndarray], per_class: int, seed: int, of_test: bool, side: int = SIDE, tile: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Crops of each photograph, and its number.
 
-    Photographs are cut into tiles of `TILE` pixels; like the fields of a chessboard, every other tile is for training,
-    and the rest for the test. A crop lies within one tile. Its mean and contrast are set to those of all crops, as
-    brightness alone would tell some photographs apart.
+    Photographs are cut into tiles of two crops' sides; like the fields of a chessboard, every other tile is for
+    training, and the rest for the test. A crop lies within one tile. Crops that are nearly flat (a standard deviation
+    below 4 levels) are left out. Mean and contrast are set to those of all crops, as brightness alone would tell some
+    photographs apart.
 
     Args:
+        pictures: from `photographs`.
         per_class: crops of a photograph.
         seed: of their places.
         of_test: of the tiles for the test.
+        side: of a crop, in pixels.
+        tile: side of a tile, in pixels; None for two crops' sides.
 
     Returns:
-        uint8 `(N, SIDE, SIDE, 1)` and int64 `(N,)`.
+        uint8 `(N, side, side, 1)` and int64 `(N,)`.
+
+    Raises:
+        ValueError: for a photograph without detail.
     """
     rng = np.random.default_rng((seed, of_test))
-    images, labels = [], []
-    for label, photograph in enumerate(photographs()):
-        rows, columns = (side // TILE for side in photograph.shape)
+    tile = tile or _TILE * side
+    images: list[np.ndarray] = []
+    labels = np.repeat(np.arange(len(pictures)), per_class)
+    for label, photograph in enumerate(pictures):
+        rows, columns = (length // tile for length in photograph.shape)
         tiles = [(row, column) for row in range(rows) for column in range(columns) if (row + column) % 2 == of_test]
-        for row, column in (tiles[index] for index in rng.integers(len(tiles), size=per_class)):
-            top, left = (TILE * place + rng.integers(TILE - SIDE + 1) for place in (row, column))
-            crop = photograph[top : top + SIDE, left : left + SIDE]
-            images.append(np.clip(128 + 50 * (crop - crop.mean()) / max(crop.std(), 1.0), 0, 255))
-            labels.append(label)
+        for row, column in (tiles[index] for index in rng.integers(len(tiles), size=_TRIES * per_class)):
+            if len(images) == (label + 1) * per_class:
+                break
+            top, left = (tile * place + rng.integers(tile - side + 1) for place in (row, column))
+            crop = photograph[top : top + side, left : left + side]
+            if crop.std() >= _FLAT:
+                images.append(np.clip(128 + 50 * (crop - crop.mean()) / crop.std(), 0, 255))
+        if len(images) < (label + 1) * per_class:
+            raise ValueError(f"photograph {label} has too little detail for {per_class} crops: leave it out")
     order = rng.permutation(len(images))
-    return np.round(np.stack(images)[order, ..., None]).astype("uint8"), np.asarray(labels, "int64")[order]
+    return np.round(np.stack(images)[order, ..., None]).astype("uint8"), labels[order].astype("int64")

@@ -54,7 +54,7 @@ def fill_randomly(model, seed=1):
             values *= 0.3
         variable.assign(values)
     for block in getattr(getattr(model, "encoder", model), "blocks", ()):
-        if block.qkv_bias and not block.key_bias:
+        if getattr(block, "qkv_bias", False) and not block.key_bias:  # cross-attention has all biases
             block.attention.qkv.bias.assign(without_keys(block.attention.qkv.bias.numpy()))
     return model
 

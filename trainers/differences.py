@@ -8,7 +8,7 @@ from typing import Any
 from keras_mae.checkpoints.decoder_target import NORMALISED, PLAIN
 from keras_mae.checkpoints.description import Description
 from keras_mae.models.masked_image_model import MaskedImageModel
-from keras_mae.registry import listed, with_article
+from keras_mae.registry import listed
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.settings import kind_of
 
@@ -71,7 +71,7 @@ def why_fresh(
     if description.method != method:
         return f"the file's is one of {description.method}, and the method is {method}"
     if method == "mae" and type(model.decoder).__name__ != description.decoder_class:
-        return f"the file's is {with_article(description.decoder_class or 'decoder of another kind')}"
+        return f"the file's is of the kind {description.decoder_class or 'that is its own'}"
     if getattr(config.method, "mask_tokens_in_encoder", False):
         return "the encoder sees the mask tokens"
     channels = description.encoder.get("image_shape", model.encoder.image_shape)[-1]

@@ -16,7 +16,8 @@ def reference_loss(model: MaskedImageModel, images: np.ndarray) -> Reference | N
     """The loss of a network that has not learned any detail.
 
     For pixels it is the loss of predicting each patch's mean: 1 if patches are normalised (less for patches without
-    contrast, whose loss is 0), else it depends on the images. For tokens it is that of the uniform distribution.
+    contrast, whose loss is 0), else it depends on the images. For tokens it is that of the uniform distribution. A loss
+    on visible patches, which are alike, is added with its weight.
 
     Args:
         model: its target and loss; its weights do not matter.
@@ -25,10 +26,11 @@ def reference_loss(model: MaskedImageModel, images: np.ndarray) -> Reference | N
     Returns:
         The reference; None for other targets.
     """
+    terms = 1.0 + model.visible_weight
     if isinstance(model.target, PixelTarget):
         target = model.target(images)  # (N, L, dim)
         means = tf.broadcast_to(tf.reduce_mean(target, axis=-1, keepdims=True), tf.shape(target))
-        return Reference(float(model.masked_loss(target, means)), "each patch's mean")
+        return Reference(terms * float(model.masked_loss(target, means)), "each patch's mean")
     if isinstance(model.target, TokenTarget):
-        return Reference(math.log(model.target.vocabulary_size), "every token alike")
+        return Reference(terms * math.log(model.target.vocabulary_size), "every token alike")
     return None

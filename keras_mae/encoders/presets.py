@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras_mae.registry import check_name
 
@@ -40,11 +40,52 @@ SIMMIM_PRESETS: dict[str, dict[str, Any]] = {
     },
     "simmim_plain_vit_base_patch16": {**VIT_PRESETS["vit_base_patch16"], "position_embedding": "learned"},
 }
-PRESETS = VIT_PRESETS | SIMMIM_PRESETS
+# arXiv 2512.15715; sizes of base and large as in the published files, which are distilled from a larger model
+PIXIO_PRESETS: dict[str, dict[str, Any]] = {
+    f"pixio_{name}": {**sizes, "image_shape": (256, 256, 3), "num_cls_tokens": 8, "position_embedding": "learned"}
+    for name, sizes in {
+        "vit_base_patch16": _vit(768, 12, 12),
+        "vit_large_patch16": _vit(1024, 24, 16),
+        "vit_huge_patch16": _vit(1280, 32, 16),
+    }.items()
+}
+PIXIO_DECODER: dict[str, Any] = {
+    "hidden_dim": 512,
+    "num_layers": 32,
+    "num_heads": 16,
+    "position_embedding": "learned",
+}
+PRESETS = VIT_PRESETS | SIMMIM_PRESETS | PIXIO_PRESETS
 # arXiv 2111.09886, table 1: 0.6 is published with the weights, and 0.5 is as good at this unit
 SIMMIM_MASKS: dict[str, dict[str, Any]] = {
     "simmim_vit_base_patch16": {"unit": 32, "mask_ratio": 0.6},
     "simmim_plain_vit_base_patch16": {"unit": 32, "mask_ratio": 0.5},
+}
+
+
+class MAEPreset(NamedTuple):
+    """A whole masked autoencoder.
+
+    Attributes:
+        encoder: the encoder's preset.
+        decoder: arguments of `MAEDecoder`.
+        masking: arguments of the sampler: of `UnitMasking` with a unit, else of `RandomMasking`.
+        target: arguments of `PixelTarget`.
+    """
+
+    encoder: str
+    decoder: dict[str, Any]
+    masking: dict[str, Any]
+    target: dict[str, Any]
+
+
+# Pixio's units are squares of 4 x 4 patches
+MAE_PRESETS: dict[str, MAEPreset] = {
+    **{f"mae_{name}": MAEPreset(name, MAE_DECODER, {"mask_ratio": 0.75}, {}) for name in VIT_PRESETS},
+    **{
+        name: MAEPreset(name, PIXIO_DECODER, {"unit": 64, "mask_ratio": 0.75}, {"normalize": True})
+        for name in PIXIO_PRESETS
+    },
 }
 
 

@@ -137,10 +137,11 @@ class ViTEncoder(Encoder):
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> ViTEncoder:
-        """The encoder `vit_{tiny,small,base,large}_patch16` or `vit_huge_patch14`, or that of a `SimMIM` preset.
+        """The encoder of a preset.
 
-        Its weights are random; `keras_mae.load_checkpoint` fills them. `overrides` are constructor arguments that
-        replace the preset's, such as `image_shape`.
+        The names are `vit_{tiny,small,base,large}_patch16`, `vit_huge_patch14`, those of `SimMIM` and
+        `pixio_vit_{base,large,huge}_patch16`. The weights are random; `keras_mae.load_checkpoint` fills them.
+        `overrides` are constructor arguments that replace the preset's, such as `image_shape`.
         """
         return cls(**encoder_arguments(name, overrides))
 

@@ -9,9 +9,9 @@ import keras
 
 from keras_mae.decoders import Decoder, MAEDecoder
 from keras_mae.encoders import Encoder, ViTEncoder
-from keras_mae.encoders.presets import MAE_DECODER, VIT_PRESETS
+from keras_mae.encoders.presets import MAE_PRESETS
 from keras_mae.losses import MaskedLoss, MaskedMeanSquaredError
-from keras_mae.masking import MaskSampler, RandomMasking
+from keras_mae.masking import MaskSampler, RandomMasking, UnitMasking
 from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.registry import check_name
 from keras_mae.targets import PixelTarget, Target
@@ -91,18 +91,29 @@ class MaskedAutoencoder(MaskedImageModel):
         seed: int = 0,
         **overrides: Any,
     ) -> MaskedAutoencoder:
-        """The model `mae_<encoder preset>`, such as `mae_vit_base_patch16`, with random weights.
+        """A published model with random weights: `mae_<encoder preset>`, or one of Pixio.
+
+        `mae_vit_{tiny,small,base,large}_patch16` and `mae_vit_huge_patch14` have a decoder 512 wide, 8 deep, with 16
+        heads; 75 % of the patches are masked at random, and the target is plain pixels.
+        `pixio_vit_{base,large,huge}_patch16` have eight class tokens, learned positions, and a decoder 512 wide, 32
+        deep, with 16 heads; 75 % of the units of 64 pixels, 4 x 4 patches, are masked, and the target is normalised
+        pixels.
 
         Args:
             name: the preset.
-            decoder: None for the published one (512 wide, 8 deep, 16 heads).
-            masking, target, loss, seed: as in the constructor.
+            decoder, masking, target: None for the preset's.
+            loss, seed: as in the constructor.
             **overrides: constructor arguments of the encoder that replace the preset's, such as `image_shape`.
+
+        Reference: arXiv 2111.06377, Table 1; arXiv 2512.15715 (Pixio).
         """
-        check_name("MaskedAutoencoder preset", name, [f"mae_{encoder}" for encoder in VIT_PRESETS])
-        encoder = ViTEncoder.from_preset(name.removeprefix("mae_"), **overrides)
-        if decoder is None:
-            decoder = MAEDecoder(**MAE_DECODER, dtype=encoder.dtype_policy)
+        check_name("MaskedAutoencoder preset", name, MAE_PRESETS)
+        preset = MAE_PRESETS[name]
+        encoder = ViTEncoder.from_preset(preset.encoder, **overrides)
+        decoder = MAEDecoder(**preset.decoder, dtype=encoder.dtype_policy) if decoder is None else decoder
+        if masking is None:
+            masking = (UnitMasking if "unit" in preset.masking else RandomMasking)(**preset.masking)
+        target = PixelTarget(**preset.target) if target is None else target
         return cls(encoder, decoder, masking, target, loss, seed=seed, dtype=encoder.dtype_policy)
 
     def get_config(self) -> dict[str, Any]:

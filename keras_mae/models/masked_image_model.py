@@ -202,7 +202,8 @@ class MaskedImageModel(GlobalBatchModel):
         if self.predict_ratio == 1:
             return mask.ids_masked
         batch_size, masked = tf.shape(mask.ids_masked)[0], mask.ids_masked.shape[1]
-        noise = seed.fold_in(Purpose.PREDICTION).uniform(batch_size, (masked,))
+        noise = seed.fold_in(Purpose.PREDICTION).uniform(batch_size, (self.encoder.num_patches,))
+        noise = tf.gather(noise, mask.ids_masked, batch_dims=1)  # of each patch: in whatever order they are masked
         chosen = tf.argsort(noise, axis=1, stable=True)[:, : max(1, round(self.predict_ratio * masked))]
         return tf.gather(mask.ids_masked, chosen, batch_dims=1)
 

@@ -2,8 +2,11 @@
 
 import pytest
 
-from keras_mae.encoders.presets import VIT_PRESETS
+from keras_mae.encoders.presets import MAE_PRESETS, PIXIO_PRESETS, VIT_PRESETS
+from keras_mae.masking import RandomMasking
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
+from keras_mae.targets import PixelTarget
+from tests.base import without_draws
 
 # name: width, layers, heads, patch; arXiv 2010.11929, table 1, and 2012.12877, table 1
 SIZES = {
@@ -25,6 +28,13 @@ WITH_HEAD = {
 BIG = ("vit_large_patch16", "vit_huge_patch14")
 QUICK = [name for name in SIZES if name not in BIG]
 
+# width, layers, heads, and the millions of weights that Pixio's authors state for the files that they publish
+PIXIO = {
+    "pixio_vit_base_patch16": (768, 12, 12, 86),
+    "pixio_vit_large_patch16": (1024, 24, 16, 303),
+    "pixio_vit_huge_patch16": (1280, 32, 16, 631),
+}
+
 
 def block(dim):
     """Two norms, q, k and v, the projection, and an MLP four times as wide."""
@@ -45,6 +55,14 @@ def mae_count(name):
     decoder = (dim + 1) * 512 + 512 + 8 * block(512) + 2 * 512 + (512 + 1) * values
     encoder, trainable = encoder_count(name)
     return encoder + decoder + (1 + (224 // patch) ** 2) * 512, trainable + decoder
+
+
+def pixio_counts(name):
+    """Encoder and decoder, all of them trained: eight class tokens, and positions for them and for 16 x 16 patches."""
+    dim, layers, _, _ = PIXIO[name]
+    encoder = (16 * 16 * 3 + 1) * dim + 8 * dim + (8 + 256) * dim + layers * block(dim) + 2 * dim
+    decoder = (dim + 1) * 512 + 512 + (8 + 256) * 512 + 32 * block(512) + 2 * 512 + (512 + 1) * 16 * 16 * 3
+    return encoder, decoder
 
 
 def counts(model):
@@ -80,6 +98,42 @@ def test_parameters(name):
     decoder = mae.decoder
     assert (decoder.hidden_dim, decoder.num_layers, decoder.num_heads, decoder.mlp_dim) == (512, 8, 16, 2048)
     assert mae.masking.mask_ratio == 0.75
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("name", PIXIO)
+@without_draws()
+def test_pixio(name):
+    """Of one block: the others are counted."""
+    assert list(PIXIO) == list(PIXIO_PRESETS)
+    dim, layers, heads, millions = PIXIO[name]
+    in_encoder, in_decoder = pixio_counts(name)
+    assert round(in_encoder / 1e6) == millions
+    assert PIXIO_PRESETS[name]["num_layers"] == layers
+    mae = MaskedAutoencoder.from_preset(name, num_layers=1)
+    encoder, decoder = mae.encoder, mae.decoder
+    assert counts(encoder) == (in_encoder - (layers - 1) * block(dim),) * 2
+    assert counts(decoder) == (in_decoder,) * 2
+    assert (encoder.image_shape, encoder.grid, encoder.num_prefix_tokens) == ((256, 256, 3), (16, 16), 8)
+    assert (encoder.num_heads, encoder.mlp_dim) == (heads, 4 * dim)
+    assert (decoder.hidden_dim, decoder.num_layers, decoder.num_heads, decoder.mlp_dim) == (512, 32, 16, 2048)
+    assert mae.masking.get_config() == {"unit": 64, "mask_ratio": 0.75} and mae.masking.unit_patches == (4, 4)
+    assert mae.num_visible() == 64 and mae.target.normalize  # 4 of 16 units
+
+
+def test_a_part_that_is_given_replaces_the_preset_s():
+    small = {"image_shape": (16, 16, 3), "patch_size": 4, "hidden_dim": 16, "num_layers": 1, "num_heads": 2}
+    parts = {"decoder": MAEDecoder(8, 1, 2), "masking": RandomMasking(0.5), "target": PixelTarget()}
+    mae = MaskedAutoencoder.from_preset("pixio_vit_base_patch16", **parts, seed=3, **small)
+    assert (mae.decoder, mae.masking, mae.target, mae.seed) == (*parts.values(), 3)
+    assert mae.encoder.num_prefix_tokens == 8 and mae.encoder.positions.table.trainable
+    with pytest.raises(ValueError, match="units of 64 pixels, 16 x 16 patches, do not fill a grid of 4 x 4 patches"):
+        MaskedAutoencoder.from_preset("pixio_vit_base_patch16", parts["decoder"], **small)
+    assert all(
+        preset.target == {} and "unit" not in preset.masking for name, preset in MAE_PRESETS.items() if "mae_" in name
+    )
+    plain = MaskedAutoencoder.from_preset("mae_vit_tiny_patch16", MAEDecoder(8, 1, 2), **small)
+    assert type(plain.masking) is RandomMasking and not plain.target.normalize
 
 
 def test_classifier_parameters():

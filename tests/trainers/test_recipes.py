@@ -1,5 +1,6 @@
 """Every recipe loads, states its evidence, and takes a step once it is shrunk; the paper's are as published."""
 
+import dataclasses
 import functools
 import importlib
 
@@ -11,7 +12,7 @@ from keras_mae.data import ArraySource, open_source
 from keras_mae.trainers import finetune, linear_probe, recipes, segment
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
-from keras_mae.trainers.model_parts import Transformer
+from keras_mae.trainers.model_parts import Cross, Transformer
 from keras_mae.trainers.pretrain import build
 from keras_mae.trainers.settings import replaced
 from tests.base import weights_of
@@ -39,18 +40,26 @@ def test_every_recipe_is_for_one_program():
     assert all(OF.values())
 
 
+def narrow(decoder):
+    """A decoder of the same kind with one block, behind an encoder of one."""
+    layers = {"encoder_layers": (1,)} if getattr(decoder, "encoder_layers", None) else {}
+    sizes = {"hidden_dim": 4 * decoder.num_heads, "num_layers": 1, "num_heads": 2}
+    return dataclasses.replace(decoder, **sizes, **layers)
+
+
 @pytest.mark.medium
 @pytest.mark.parametrize("name", OF["pretrain"])
 def test_pretraining_takes_a_step(name):
     """With a narrow network, a few patches and a small batch; all else is the recipe's."""
     recipe = recipes.load(name)
     heads = recipe.encoder.num_heads or 12
+    unit = getattr(recipe.masking, "unit", 0)
     config = replaced(
         recipe,
-        image_size=tuple(4 * side for side in recipe.encoder.patch_size),  # units of masks may be two patches wide
+        image_size=tuple(max(4 * side, 2 * unit) for side in recipe.encoder.patch_size),  # 2 x 2 units of masks
         batch_size=4,
         **{"encoder.hidden_dim": 4 * heads, "encoder.num_layers": 1, "encoder.num_heads": heads},
-        **({} if recipe.decoder is None else {"decoder": Transformer(4 * recipe.decoder.num_heads, 1, 2)}),
+        **({} if recipe.decoder is None else {"decoder": narrow(recipe.decoder)}),
     )
     mae = build(config)
     mae.compile(optimizer=config.optimizer.build(mae, steps=1), run_eagerly=True)
@@ -201,6 +210,32 @@ def test_the_papers_pretraining(name, preset, patch):
     assert of(config, "batch_size base_learning_rate weight_decay") == (4096, 1.5e-4, 0.05)
     assert of(config, "beta_2 crop_scale flip crop_ratio") == (0.95, (0.2, 1.0), True, 0.875)
     assert config.optimizer.peak_learning_rate == pytest.approx(2.4e-3, rel=1e-12)  # float64 round-off
+
+
+def test_crossmae_s_pretraining():
+    """arXiv 2401.14391: MAE's settings, but for the decoder."""
+    config = recipes.load("crossmae_vit_base")
+    assert config.decoder == Cross(512, 12, 16, encoder_layers=(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12))
+    assert of(config, "mask_ratio predict_ratio visible_weight") == (0.75, 1.0, 0.0)
+    assert replaced(config, decoder=Transformer()) == recipes.load("mae_vit_base")
+
+
+@pytest.mark.parametrize(("name", "drop_path"), [("base", 0), ("large", 0), ("huge", 0.4)])
+def test_pixio_s_pretraining(name, drop_path):
+    """arXiv 2512.15715, and the command for the huge one in its repository."""
+    config = recipes.load(f"pixio_vit_{name}")
+    assert of(config, "preset image_size patch_size") == (f"pixio_vit_{name}_patch16", (256, 256), (16, 16))
+    assert of(config, "num_cls_tokens position_embedding drop_path_rate") == (8, "learned", drop_path)
+    assert of(config, "encoder.hidden_dim encoder.num_layers encoder.num_heads") == (None, None, None)  # the preset's
+    assert of(config, "method masking unit mask_ratio target normalize_target") == (
+        *("mae", "units", 64, 0.75, "pixels", True),
+    )
+    assert config.decoder == Transformer(hidden_dim=512, num_layers=32, num_heads=16)
+    assert of(config, "batch_size base_learning_rate weight_decay beta_2") == (8192, 2.5e-5, 0.05, 0.95)
+    assert of(config, "crop_scale flip crop_ratio") == ((0.2, 1.0), False, 1.0)
+    schedule = config.optimizer.schedule(13_153_500 // 8192)  # images of ImageNet-21k
+    assert (schedule.warmup_steps, schedule.total_steps) == (40 * 1605, 400 * 1605)
+    assert config.optimizer.peak_learning_rate == pytest.approx(8e-4, rel=1e-12)  # float64 round-off
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from keras_mae.example_seed import ExampleSeed
 from keras_mae.models import MAEDecoder, MaskedAutoencoder
-from keras_mae.targets import PCATarget, TokenTarget
+from keras_mae.targets import PCATarget, PixelTarget, TokenTarget
 from keras_mae.trainers.reference_loss import Reference, reference_loss
 from tests.base import random_images, small_encoder, small_mae, small_simmim
 
@@ -34,6 +36,18 @@ def test_of_normalised_pixels_it_is_one_but_for_what_has_no_contrast():
     assert reference_loss(mae, IMAGES).loss == pytest.approx(47 / 48 * 5 / 6, rel=1e-4)
     assert str(Reference(1.0, "each patch's mean")) == "a loss of 1.00 is that of predicting each patch's mean"
     assert Reference(0.00123, "").rounded == "0.0012"
+
+
+@pytest.mark.parametrize("visible_weight", [0.0, 0.25])
+def test_it_is_the_loss_of_a_network_that_predicts_this(visible_weight):
+    """With the loss on visible patches; of normalised pixels the mean is 0, which a head of zeros predicts."""
+    decoder = MAEDecoder(hidden_dim=12, num_layers=1, num_heads=3)
+    mae = MaskedAutoencoder(small_encoder(), decoder, target=PixelTarget(True), visible_weight=visible_weight)
+    for variable in decoder.head.weights:
+        variable.assign(tf.zeros_like(variable))
+    images = random_images(5, (8, 12, 3), seed=1)  # none without contrast, so that all patches weigh alike
+    loss = mae.batch_loss(images, ExampleSeed.of(0, 0), training=True)
+    assert reference_loss(mae, images).loss == pytest.approx(float(loss), rel=1e-4)  # epsilon of each variance
 
 
 def test_of_simmim_it_is_an_absolute_error():
