@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from keras_mae.decoders import CrossDecoder
 from keras_mae.models.masked_image_model import MaskedImageModel
 
 # Of a run's multiplications. On a processor an evaluation of digits took 1.3 times the time that its share would be,
@@ -21,14 +22,24 @@ def image_costs(model: MaskedImageModel) -> tuple[int, int]:
     A step is three forward passes, one and twice as much for the gradients, of the encoder on the tokens that it sees
     and of the decoder.
     """
-    encoder, decoder = model.encoder, model.decoder
+    encoder = model.encoder
     every = encoder.num_patches + encoder.num_prefix_tokens
     seen = every if model.mask_tokens_in_encoder else model.num_visible() + encoder.num_prefix_tokens
     own = (encoder.count_params(), encoder.num_layers, encoder.hidden_dim)
-    decoded = _passed(
-        decoder.count_params(), getattr(decoder, "num_layers", 0), getattr(decoder, "hidden_dim", 0), every
-    )
-    return _passed(*own, every), 3 * (_passed(*own, seen) + decoded)
+    return _passed(*own, every), 3 * (_passed(*own, seen) + _decoded(model, seen, every))
+
+
+def _decoded(model: MaskedImageModel, seen: int, every: int) -> int:
+    """Multiplications of the decoder's forward pass in a step."""
+    decoder, masked = model.decoder, model.encoder.num_patches - model.num_visible()
+    predicted = max(1, round(model.predict_ratio * masked)) if model.predict_ratio < 1 else masked
+    weights, layers = decoder.count_params(), getattr(decoder, "num_layers", 0)
+    width = getattr(decoder, "hidden_dim", 0)
+    if not isinstance(decoder, CrossDecoder):
+        return _passed(weights, layers, width, every if model.mask_tokens_in_encoder else every - masked + predicted)
+    queries = model.encoder.num_patches if model.visible_weight else predicted
+    of_memory = layers * 2 * width * model.encoder.hidden_dim  # the weights of keys and values
+    return queries * (weights - of_memory) + seen * of_memory + 2 * layers * width * queries * seen
 
 
 def cost_in_epochs(model: MaskedImageModel, images: int, steps: int, batch_size: int) -> float:
