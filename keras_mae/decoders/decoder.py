@@ -28,8 +28,9 @@ class Decoder(WithBlocks, AttachedLayer):
     Call arguments:
         tokens: the encoder's `Tokens`, of the visible patches or of all; with `encoder_layers` a list, of each layer.
         mask: a `Mask`, with the places of the visible patches.
-        ids: None, or int `(B, M)`, the patches to predict. A decoder may leave other masked patches out of its
-            computation: by the static shape it knows whether these are all.
+        ids: None, or int `(B, M)`, the patches to predict: some or all of the masked ones, or all patches, in any
+            order. A decoder may leave other masked patches out of its computation: by the static shape it knows
+            whether these are all.
 
     Returns:
         `(B, L, dim)`, or `(B, M, dim)` of the patches `ids`, where `dim` is the target's width.

@@ -113,6 +113,7 @@ class DecoderContract:
         call = tf.function(lambda tokens, mask, ids=None: decoder(tokens, mask, ids=ids)).get_concrete_function(*specs)
         assert call.structured_outputs.shape.as_list() == [None, ids or self.num_patches, self.target_dim]
 
+    @pytest.mark.medium
     @pytest.mark.parametrize("with_ids", [False, True])
     def test_same_under_xla(self, with_ids):
         decoder = self.attached()
