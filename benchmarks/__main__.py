@@ -21,6 +21,7 @@ from benchmarks import baseline
 def _parts() -> tuple[dict[str, Callable[[], str]], dict[str, Callable[[], str]]]:
     """The benchmarks by name: those of every run, and the long ones."""
     from benchmarks import (
+        decoders,
         digits_input,
         digits_step,
         encoder_serving,
@@ -43,6 +44,7 @@ def _parts() -> tuple[dict[str, Callable[[], str]], dict[str, Callable[[], str]]
         parts[f"mask_ratios_{name}"] = functools.partial(mae_step.mask_ratios, name)
         parts[f"processor_kernels_{name}"] = functools.partial(processor_kernels.result, name)
         parts[f"memory_{name}"] = functools.partial(mae_step.memory, name)
+    long["decoders"] = decoders.result
     short |= {"start_up": start_up.result, "digits_step": digits_step.result, "digits_input": digits_input.result}
     short["photo_input"] = photo_input.result
     short["processor_kernels_digits"] = functools.partial(processor_kernels.result, "digits", steps=10)

@@ -4,14 +4,14 @@ import dataclasses
 
 import pytest
 
-from keras_mae.trainers import run
+from keras_mae.trainers import recipes, run
 from keras_mae.trainers.auto_choice import SIZES, choose
 from keras_mae.trainers.auto_facts import Facts, memory_of_run, seconds_of_run
 from keras_mae.trainers.auto_recipe import AutoRecipe, lines_of
 from keras_mae.trainers.budget import with_epochs
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig, to_json
-from keras_mae.trainers.settings import replaced, values_of
+from keras_mae.trainers.settings import changed, replaced, values_of
 from keras_mae.trainers.step_size import step_size
 from tests.trainers.pretraining import of
 
@@ -131,6 +131,25 @@ def test_operations_are_those_that_were_counted_for_the_paper():
     """58 GFLOP for an image of ViT-B in training (reference of the speeds), and sizes rise."""
     assert step_size(PretrainConfig()).operations == pytest.approx(58e9, rel=0.02)
     assert [size.patches for size in SIZES] == sorted(size.patches for size in SIZES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "gigaflops"),
+    [
+        # 12 blocks with queries for 147 masked patches, 512 wide: 20 x 147 x 512^2 for their linear layers, for keys
+        # and values of 50 tokens 4 x 50 x 768 x 512, for attention 4 x 147 x 50 x 512; the head; three times that, and
+        # the encoder: 3 x 12 x (24 x 50 x 768^2 + 4 x 50^2 x 768), and 3 x 2 x 49 x 768^2 of its patches
+        (["decoder=cross"], 25.93 + 3 * 12 * (0.7707 + 0.0786 + 0.0151) + 3 * 0.1156),
+        (["decoder=cross", "predict_ratio=0.25"], 25.93 + 3 * 12 * (0.1940 + 0.0786 + 0.0038) + 3 * 0.0291),
+        (["decoder.num_layers=32"], 25.93 + 3 * 32 * (1.2394 + 0.0795) + 3 * (0.0393 + 0.1156)),
+        # the class token, 49 visible patches and 37 of 147
+        (["predict_ratio=0.25"], 25.93 + 3 * 8 * (0.5473 + 0.0155) + 3 * (0.0393 + 0.0291)),
+    ],
+    ids=str,
+)
+def test_operations_of_other_decoders(settings, gigaflops):
+    found = step_size(changed(recipes.load("mae_vit_base"), settings)).operations
+    assert found == pytest.approx(1e9 * gigaflops, rel=2e-3)  # numbers of three or four digits
 
 
 def test_settings_are_checked_before_images_are_seen():

@@ -54,6 +54,43 @@ def test_a_gated_block_with_rotations_and_norms_by_hand():
     assert memory.estimate(there[1]) - memory.estimate(there[0]) == 4 * numbers
 
 
+CROSS = ["decoder=cross", "decoder.hidden_dim=8", "decoder.num_layers=2", "decoder.num_heads=2"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "numbers"),
+    [
+        # 4 of 16 patches are visible, beside the class token. Of 12 masked ones 6 or all are predicted: queries 8 wide
+        # with 2 heads, that attend to 5 tokens 16 wide
+        ([*CROSS, "predict_ratio=0.5"], 2 * (6 * (12 * 8 + 3 * 32 + 2 * 2 * 5) + 5 * 4 * 8)),
+        # the one layer of the encoder, its sums for two blocks, and these normalised
+        ([*CROSS, "encoder_layers=(1,)"], 2 * (12 * (12 * 8 + 3 * 32 + 2 * 2 * 5) + 5 * 4 * 8) + 5 * 5 * 16),
+        ([*CROSS, "visible_weight=0.1"], 2 * (16 * (12 * 8 + 3 * 32 + 2 * 2 * 5) + 5 * 4 * 8)),
+        # the plain decoder sees the class token, 4 visible patches, and 3 others
+        (["predict_ratio=0.25"], 8 * (16 * 8 + 3 * 32 + 2 * 2 * 8)),
+        (["visible_weight=0.1"], 17 * (16 * 8 + 3 * 32 + 2 * 2 * 17)),
+    ],
+    ids=str,
+)
+def test_a_cross_decoder_and_predictions_in_part_by_hand(settings, numbers):
+    there = [changed(CONFIG, [f"batch_size={size}", *settings]) for size in (1, 2)]
+    mae = build(there[0])
+    trainable = sum(np.size(variable) for variable in mae.trainable_variables)
+    weights = sum(np.size(weight) for weight in mae.weights)
+    one, two = (memory.estimate(config) for config in there)
+    assert two - one == 4 * (5 * (16 * 16 + 3 * 64 + 2 * 2 * 5) + numbers)
+    # a few biases are not counted one by one
+    assert 2 * one - two == pytest.approx(4 * weights + 12 * trainable, rel=0.01)
+
+
+def test_a_rematerialised_cross_decoder_keeps_its_queries_and_one_block():
+    settings = [*CROSS, "encoder_layers=(1,)", "rematerialize=True"]
+    one, two = (memory.estimate(changed(CONFIG, [f"batch_size={size}", *settings])) for size in (1, 2))
+    block = 12 * (12 * 8 + 3 * 32 + 2 * 2 * 5) + 5 * 4 * 8
+    encoder = 5 * 16 + 5 * (16 * 16 + 3 * 64 + 2 * 2 * 5)
+    assert two - one == 4 * (encoder + 2 * 12 * 8 + block + 5 * 5 * 16)
+
+
 @pytest.mark.parametrize(
     ("recipe", "settings", "gigabytes"),
     [
