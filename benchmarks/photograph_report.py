@@ -74,11 +74,12 @@ def markdown(rows: list[Row], measured: Measured) -> str:
         lines.append(f"| {' | '.join(cells)} |")
     hours = sum(one["processor_seconds"] for results in measured.values() for one in results) / 3600
     num_photographs = measured[BASELINE][0]["settings"]["data"]["photographs"]
-    seeds = max(len(results) for results in measured.values())
+    seeds = len(measured[BASELINE])
+    fewer = [f"{row.name} ({len(measured[row.name])})" for row in rows if len(measured[row.name]) < seeds]
     lines += [
         "",
         f"{num_photographs} photographs, {seeds} seeds; guessing gives {100 / num_photographs:.1f} %. These rows took "
-        f"{hours:.2f} hours of a processor core.",
+        f"{hours:.2f} hours of a processor core." + (f" Fewer seeds: {', '.join(fewer)}." if fewer else ""),
         "",
     ]
     return "\n".join(lines)

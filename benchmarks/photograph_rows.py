@@ -19,8 +19,8 @@ class Row:
         name: of the row, and of its folder.
         table: where a paper has it.
         settings: `key=value` changes of the recipe; `{whole}`, `{half}` and `{quarter}` stand for the encoder's
-            width and parts of it, `{eighth}` for an eighth of the values in a patch, `{unit2}` and `{unit4}` for the side of 2
-            and 4 patches in pixels, `{layers}` for the numbers of all layers of the encoder.
+            width and parts of it, `{eighth}` for an eighth of the values in a patch, `{unit2}` and `{unit4}` for the
+            side of 2 and 4 patches in pixels, `{layers}` for the numbers of all layers of the encoder.
         paper: the paper's linear probes without and with this change; None if it gives no numbers. Those of the MAE
             paper are of ViT-L on ImageNet, 800 epochs.
         paper_sign: where it gives none, whether it finds the change better (1), worse (-1), or does not say (0).

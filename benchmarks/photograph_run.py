@@ -12,6 +12,7 @@ from benchmarks import labelled_crops
 from keras_mae.data import TrainingData, sample_images
 from keras_mae.data.array_source import ArraySource
 from keras_mae.encoders import Encoder
+from keras_mae.layers import AttentivePooling
 from keras_mae.trainers import evaluation
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.encoder_parts import ViT
@@ -117,7 +118,7 @@ class Pretraining:
             sample = sample_images(source, config.encoder.image_shape, FITTED_ON, data.crop_ratio)
             self.model.target.fit(sample)
         batches = TrainingData(source, config.encoder.image_shape, optimizer.batch_size, seed, data.build()).at(0)
-        history = self.model.fit(batches, epochs=optimizer.epochs, steps_per_epoch=steps, verbose=0)
+        history = self.model.fit(batches, epochs=optimizer.epochs, steps_per_epoch=steps, shuffle=False, verbose=0)
         return [float(loss) for loss in history.history["loss"]]
 
 
@@ -139,7 +140,8 @@ class Probes:
         (train, train_y), (test, test_y) = crops.train, crops.test
         train_x, test_x = self._features(train), self._features(test)
         knn = evaluation.knn_accuracy(train_x, train_y, test_x, test_y, _NEIGHBOURS)
-        linear = evaluation.linear_accuracy(*_with(evaluation.standardized(train_x, test_x), train_y, test_y))
+        standard, standard_test = evaluation.standardized(train_x, test_x)
+        linear = evaluation.linear_accuracy(standard, train_y, standard_test, test_y)
         attentive = attentive_accuracy(self.tokens(train), train_y, self.tokens(test), test_y, seed)
         return dict(zip(PROBES, (knn, linear, attentive), strict=True))
 
@@ -160,14 +162,8 @@ class Probes:
         return features(tf.data.Dataset.from_tensor_slices(images).batch(ENCODED))[0]
 
 
-def _with(features, train_y, test_y):
-    return features[0], train_y, features[1], test_y
-
-
 def attentive_accuracy(train_x, train_y, test_x, test_y, seed: int) -> float:
     """Test accuracy of attentive pooling and a linear layer, trained on tokens `(N, L, D)` of a fixed encoder."""
-    from keras_mae.layers import AttentivePooling
-
     keras.utils.set_random_seed(seed)
     mean, std = train_x.mean(axis=(0, 1)), train_x.std(axis=(0, 1)) + 1e-6
     train_x, test_x = ((x - mean) / std for x in (train_x, test_x))

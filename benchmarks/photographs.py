@@ -19,8 +19,10 @@ are written anew, with the papers' numbers beside. The baseline of seed 0 leaves
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -71,10 +73,10 @@ class Results:
             raise ValueError(f"{path} holds a result of other settings; name another --output")
         return result
 
-    def all(self, row: Row, seeds: list[int], base: PretrainConfig) -> list[dict]:
-        """The results of a row for all seeds, or none if one is missing; errors as for `find`."""
-        found = [self.find(row, seed, row.config(base)) for seed in seeds]
-        return [result for result in found if result is not None] if all(found) else []
+    def of(self, row: Row, seeds: list[int], config: PretrainConfig) -> list[dict]:
+        """The results of a row, of the seeds up to the first one that is missing; errors as for `find`."""
+        found = (self.find(row, seed, config) for seed in seeds)
+        return [result for result in itertools.takewhile(lambda result: result is not None, found) if result]
 
     def save(self, row: Row, seed: int, config: PretrainConfig, result: dict) -> None:
         """Writes a result."""
@@ -135,7 +137,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--short", action="store_true", help="a quarter of an hour")
     parser.add_argument("--part", default="0/1", help="0/2 and 1/2: two processes at once share the rows; see below")
     given = parser.parse_args(arguments)
-    part, parts = map(int, given.part.split("/"))
+    share = re.fullmatch(r"(\d+)/(\d+)", given.part)
+    part, parts = map(int, share.groups()) if share else (1, 0)
+    if part >= parts:
+        parser.error(f"--part is 0/2 or 1/2 for two processes, and so on; got {given.part}")
     if given.side % 8 or not 32 <= given.side <= 96:
         parser.error(f"--side is a multiple of 8 from 32 to 96, got {given.side}")
 
@@ -149,9 +154,10 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [row for row in ROWS if row.name == BASELINE or (given.rows in row.name and (row.short or not given.short))]
     for row in rows[part::parts]:
         measure(row, seeds, base, crops, results)
-        measured = {one.name: results.all(one, seeds, base) for one in rows}
-        if measured[BASELINE]:
-            print(write_report({name: found for name, found in measured.items() if found}, given.output), flush=True)
+        measured = {one.name: results.of(one, seeds, one.config(base)) for one in rows}
+        measured = {name: found for name, found in measured.items() if len(found) >= min(2, len(seeds))}
+        if BASELINE in measured:
+            print(write_report(measured, given.output), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ A new kind of encoder is a frozen dataclass under the registry below.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
+from keras_mae.encoders.presets import PRESETS
 from keras_mae.registry import Registry
 from keras_mae.trainers.ranges import (
     AtLeast0,
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from keras_mae import models
 
 ENCODERS: Registry[type] = Registry("encoder")
+# what presets have beside sizes; a setting's default replaces it
+_KINDS = ("num_cls_tokens", "position_embedding", "relative_position_bias", "layer_scale")
+_log = logging.getLogger("keras_mae")
 
 
 @ENCODERS.register("vit")
@@ -105,4 +110,11 @@ class ViT:
         """The encoder, freshly initialised."""
         from keras_mae import models
 
+        given = self.arguments()
+        for name, value in PRESETS[self.preset].items():
+            if name in _KINDS and value != given[name]:
+                _log.info(
+                    "the preset %s has %s=%s, and this run %s (--set %s=%s for the preset's)",
+                    self.preset, name, value, given[name], name, value,
+                )  # fmt: skip
         return models.ViTEncoder.from_preset(self.preset, **self.arguments(), dtype=dtype)

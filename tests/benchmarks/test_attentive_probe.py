@@ -4,24 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks import attentive_probe, labelled_crops
+from benchmarks import attentive_probe
 from benchmarks.continued import summary, table
 from keras_mae.models import ImageClassifier, ViTEncoder
 from keras_mae.optimizers import LARS
-
-
-def test_crops_of_other_regions_are_for_the_test(monkeypatch):
-    """In photographs whose tiles for the test have columns, and the others rows: no crop has any of the others'."""
-    place = np.indices((4 * labelled_crops.TILE,) * 2)
-    of_test = (place // labelled_crops.TILE).sum(axis=0) % 2
-    stripes = np.where(of_test, place[1], place[0]) % 8 * 30.0
-    monkeypatch.setattr(labelled_crops, "photographs", lambda: [stripes, stripes])
-    for columns in (False, True):
-        images, labels = labelled_crops.crops(40, 0, of_test=columns)
-        assert images.shape == (80, 32, 32, 1) and images.dtype == "uint8" and np.bincount(labels).tolist() == [40, 40]
-        steps = np.abs(np.diff(images.astype(int), axis=1 if columns else 2))
-        assert not steps.any()
-        np.testing.assert_array_equal(labelled_crops.crops(40, 0, of_test=columns)[0], images)
 
 
 def test_the_table():

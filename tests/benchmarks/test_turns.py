@@ -11,6 +11,9 @@ def test_times_and_memory_are_those_of_the_turns():
     measured = take_turns({"small": small, "large": large}, rounds=3)
     assert 0.02 <= measured["small"].seconds < measured["large"].seconds
     assert measured["large"].first_seconds >= 0.1
+    # sleep takes no time of the processor; to count 64 MB takes some
+    assert measured["small"].processor_seconds < 0.01
+    assert measured["small"].processor_seconds < measured["large"].processor_seconds
     # the interpreter's own growth stays far below 16 MB
     assert measured["large"].peak_bytes > 60 * 2**20 > 4 * measured["small"].peak_bytes
 

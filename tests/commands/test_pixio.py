@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import torch
+import transformers
 
 from keras_mae import cli
 from keras_mae.checkpoints import load_checkpoint
+from keras_mae.encoders.presets import PIXIO_PRESETS
 from keras_mae.export import saved_model
 from keras_mae.models import MaskedAutoencoder, ViTEncoder
 from keras_mae.retrieval import open_vectors
@@ -73,6 +75,21 @@ def test_a_file_of_hugging_face_fills_the_preset(place, capsys):
     assert capsys.readouterr().out == f"wrote {folder}/encoder.keras\n"
     converted = keras.saving.load_model(folder / "encoder.keras")
     np.testing.assert_array_equal(converted.encode(images).prefix, encoder.encode(images).prefix)
+
+
+def test_the_huge_preset_is_their_default():
+    theirs, ours = transformers.PixioConfig(), PIXIO_PRESETS["pixio_vit_huge_patch16"]
+    assert ours == {
+        "image_shape": (theirs.image_size, theirs.image_size, theirs.num_channels),
+        "patch_size": theirs.patch_size,
+        "hidden_dim": theirs.hidden_size,
+        "num_layers": theirs.num_hidden_layers,
+        "num_heads": theirs.num_attention_heads,
+        "mlp_dim": theirs.mlp_ratio * theirs.hidden_size,
+        "num_cls_tokens": theirs.n_cls_tokens,
+        "position_embedding": "learned",
+    }
+    assert theirs.layer_norm_eps == ViTEncoder.from_preset(PRESET, num_layers=1).layer_norm_epsilon
 
 
 def test_the_recipe_begins_with_the_file_s_encoder(trained):

@@ -43,6 +43,22 @@ def test_the_encoders_variants():
         assert part.positions.table.trainable
 
 
+def test_a_preset_of_another_kind_than_the_settings_is_said(caplog):
+    """A setting's default replaces what the preset has, which would pass without a word."""
+    caplog.set_level("INFO", "keras_mae")
+    sizes = ("image_size=(16,16)", "patch_size=(4,4)", "encoder.hidden_dim=16", "encoder.num_layers=1",
+             "encoder.num_heads=2", "preset=pixio_vit_base_patch16")  # fmt: skip
+    assert changed(PretrainConfig(), sizes).encoder.build("float32").num_cls_tokens == 1
+    assert caplog.messages == [
+        f"the preset pixio_vit_base_patch16 has {name}={its}, and this run {own} (--set {name}={its} for the preset's)"
+        for name, its, own in (("num_cls_tokens", 8, 1), ("position_embedding", "learned", "sincos"))
+    ]
+    caplog.clear()
+    own = ["num_cls_tokens=8", "position_embedding=learned"]
+    assert changed(PretrainConfig(), [*sizes, *own]).encoder.build("float32").num_cls_tokens == 8
+    assert caplog.messages == []
+
+
 OTHER_KIND = [
     *("num_cls_tokens=2", "num_registers=3", "num_prefix_positions=5", "rotary_temperature=100.0", "key_bias=False"),
     *("qk_norm=True", "gated_mlp=True", "pre_norm=True", "layer_scale=0.1", "mlp_dim=20", "layer_norm_epsilon=1e-5"),

@@ -8,7 +8,7 @@ Its epochs are of 1,605 steps, 13,148,160 images, about as many as ImageNet-21k 
 `--set epochs=4104 --set warmup_epochs=410`.
 Expected (paper, the weights that it publishes, distilled from a ViT-5B trained on two billion images; frozen, linear):
 NYUv2 depth 90.8 (MAE 70.3), ADE20K 50.2 (MAE 35.2).
-Deviations from the paper: Xavier-uniform initialisation as MAE, and no weight decay on tokens and positions.
+Deviations from the paper: no weight decay on tokens and positions.
 """
 
 from keras_mae.trainers.config import PretrainConfig
