@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 
 import numpy as np
+from PIL import Image
+
+from benchmarks.photo_crops import picture_paths
 
 SIDE = 32  # pixels of a crop
 NAMES = (
     *("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel"),
     *("hubble_deep_field", "moon", "page", "retina", "rocket"),
 )
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 _SHORT, _TILE = 12, 2  # crops along the shorter side of a scaled photograph, and along a tile
 _WINDOW, _DETAIL, _DETAILED, _EQUAL = 8, 4.0, 0.25, 0.45
 _SIZE_AS_NAME = re.compile(r"\d+x\d+\.\w+")
@@ -50,15 +51,8 @@ def photographs(folder: str | None = None, side: int = SIDE) -> list[np.ndarray]
 
 
 def _of_folder(folder: str, short: int) -> list[np.ndarray]:
-    from PIL import Image
-
-    paths = sorted(
-        path
-        for path in glob.glob(os.path.join(folder, "**", "*.*"), recursive=True)
-        if path.lower().endswith(ENDINGS) and os.path.isfile(path)
-    )
     sized = []
-    for path in paths:
+    for path in picture_paths(folder):
         with Image.open(path) as picture:
             sized.append((picture.width * picture.height, min(picture.size), path))
     found: dict[str, np.ndarray] = {}
@@ -86,8 +80,6 @@ def _of_folder(folder: str, short: int) -> list[np.ndarray]:
 
 def _thumb(gray, whole: bool) -> np.ndarray:
     """A thumbnail, of the whole picture or of its middle, with mean 0 and length 1."""
-    from PIL import Image
-
     left, top = (0 if whole else (length - min(gray.size)) / 2 for length in gray.size)
     box = (left, top, gray.width - left, gray.height - top)
     small = np.asarray(gray.resize((_THUMB, _THUMB), Image.Resampling.BOX, box=box), "float32").ravel()

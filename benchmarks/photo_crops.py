@@ -15,6 +15,7 @@ BUNDLED = (
     *("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png"),
     *("gravel.png", "hubble_deep_field.jpg", "ihc.png", "motorcycle_left.png", "retina.jpg", "rocket.jpg"),
 )
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 SIDES = (48, 96)  # of a crop, in pixels: from, to
 _SHORT = 1200  # pixels of a photograph's shorter side at most; larger ones are scaled down
 _SMALL, _WINDOW = 32, 24  # pixels at which two crops are compared
@@ -31,8 +32,7 @@ def photographs(folder: str | None) -> list[np.ndarray]:
     paths = [os.path.join(bundled, name) for name in BUNDLED]
     paths += sorted(glob.glob(os.path.join(os.path.dirname(sklearn.datasets.__file__), "images", "*.jpg")))
     if folder is not None:
-        there = glob.glob(os.path.join(folder, "**", "*.*"), recursive=True)
-        paths += sorted(path for path in there if path.lower().endswith((".jpg", ".jpeg", ".png", ".webp")))
+        paths += picture_paths(folder)
     pictures = []
     for path in paths:
         picture = Image.open(path).convert("RGB")
@@ -42,6 +42,12 @@ def photographs(folder: str | None) -> list[np.ndarray]:
             picture = picture.resize(size, Image.Resampling.LANCZOS)
         pictures.append(np.asarray(picture))
     return pictures
+
+
+def picture_paths(folder: str) -> list[str]:
+    """The files of a folder, at any depth, that are pictures by their names, in order."""
+    there = glob.glob(os.path.join(folder, "**", "*.*"), recursive=True)
+    return sorted(path for path in there if path.lower().endswith(ENDINGS) and os.path.isfile(path))
 
 
 def halves(pictures: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
