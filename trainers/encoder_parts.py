@@ -114,7 +114,8 @@ class ViT:
         for name, value in PRESETS[self.preset].items():
             if name in _KINDS and value != given[name]:
                 _log.info(
-                    "the preset %s has %s=%s, and this run %s (--set %s=%s for the preset's)",
+                    "the preset %s has %s=%s, and this run %s (--set %s=%s for the preset's; masks and decoder are a "
+                    "recipe's)",
                     self.preset, name, value, given[name], name, value,
                 )  # fmt: skip
         return models.ViTEncoder.from_preset(self.preset, **self.arguments(), dtype=dtype)

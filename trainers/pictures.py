@@ -127,7 +127,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def loss_curve(
-    losses: Sequence[float], reference: Reference | None = None, title: str = "pretraining loss (masked patches)"
+    losses: Sequence[float], reference: Reference | None = None, title: str = "pretraining loss"
 ) -> Image.Image:
     """The loss of each epoch as a line, with gaps where it is not finite; the reference as a dashed line."""
     canvas, axes = _loss_axes(len(losses), title)

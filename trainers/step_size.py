@@ -153,7 +153,7 @@ def step_size(config: PretrainConfig) -> StepSize | None:
             encoder = encoder._replace(tokens=seen + prefix)
         behind = _behind(decoder, encoder, predicted, min(seen + predicted, patches) + prefix)
         parts = [encoder, behind]
-        trainable += behind.weights + (pixels + 3) * behind.dim
+        trainable += behind.weights + (pixels + 3) * behind.dim + pixels
         ends = pixels * behind.dim * predicted
         if isinstance(behind, Blocks):
             trainable += (encoder.dim + 1) * behind.dim

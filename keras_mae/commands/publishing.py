@@ -166,7 +166,7 @@ def write_card(folder: str, path: str, name: str, values: flags.FlagValues) -> l
     weights = write_weights(kept, folder, licence, names, trained.crop_ratio)
     losses = run_facts.losses_of(home)
     if losses:
-        title = "pretraining loss (masked patches)" if config.program == "pretrain" else "training loss"
+        title = "pretraining loss" if config.program == "pretrain" else "training loss"
         pictures.save(pictures.loss_curve(losses, title=title), os.path.join(folder, CURVE))
     else:
         _log.info("%s has no log: the card has no curve of the loss", path)

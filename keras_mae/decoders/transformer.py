@@ -70,6 +70,7 @@ class MAEDecoder(WithMaskToken):
         prefix += tf.cast(self.positions.prefix(), x.dtype)
         in_part = ids is not None and ids.shape[1] is not None and ids.shape[1] < (mask.ids_masked.shape[1] or 0)
         if in_part:
+            _check_masked(mask, ids)
             patches = tf.concat([visible, self.mask_tokens(ids, x.dtype)], axis=1)  # (B, K + M, D')
             patches = self.positions(patches, ids=tf.concat([mask.ids_keep, ids], axis=1))
         else:
@@ -93,3 +94,12 @@ class MAEDecoder(WithMaskToken):
         yield from block_slots("decoder.blocks", self.blocks)
         yield from norm_slots("decoder.norm", self.norm)
         yield from dense_slots("decoder.head", self.head)
+
+
+def _check_masked(mask: Mask, ids) -> None:
+    """Raises a ValueError, where numbers are at hand, if some of the patches are visible."""
+    if tf.executing_eagerly() and not tf.reduce_all(tf.gather(mask.mask, ids, batch_dims=1) > 0):
+        raise ValueError(
+            "fewer patches than are masked may be asked for only if all of them are masked: leave ids out, and take "
+            "those that you want from the predictions of all patches"
+        )

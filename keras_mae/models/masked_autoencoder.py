@@ -72,13 +72,25 @@ class MaskedAutoencoder(MaskedImageModel):
         masking = RandomMasking(0.75) if masking is None else masking
         target = PixelTarget() if target is None else target
         super().__init__(encoder, decoder, masking, target, loss, mask_tokens_in_encoder, seed, name, **kwargs)
-        self.predict_ratio = _share("predict_ratio", predict_ratio, "(0, 1]")
-        self.visible_weight = _share("visible_weight", visible_weight, "[0, 1]")
-        if self.predict_ratio < 1 and self.visible_weight:
-            raise ValueError(
-                "visible_weight needs the predictions of all patches: set predict_ratio=1 or visible_weight=0; got "
-                f"predict_ratio={predict_ratio!r} and visible_weight={visible_weight!r}"
-            )
+        self._predict_ratio, self._visible_weight = _checked(predict_ratio, visible_weight)
+
+    @property
+    def predict_ratio(self) -> float:  # type: ignore[override]
+        """Share of the masked patches that a step predicts; it may be set again between two calls of `fit`."""
+        return self._predict_ratio
+
+    @predict_ratio.setter
+    def predict_ratio(self, predict_ratio: float) -> None:
+        self._predict_ratio, _ = _checked(predict_ratio, self.visible_weight)
+
+    @property
+    def visible_weight(self) -> float:  # type: ignore[override]
+        """Weight of the loss on visible patches; it may be set again between two calls of `fit`."""
+        return self._visible_weight
+
+    @visible_weight.setter
+    def visible_weight(self, visible_weight: float) -> None:
+        _, self._visible_weight = _checked(self.predict_ratio, visible_weight)
 
     @classmethod
     def from_preset(
@@ -119,6 +131,17 @@ class MaskedAutoencoder(MaskedImageModel):
     def get_config(self) -> dict[str, Any]:
         own = ("mask_tokens_in_encoder", "predict_ratio", "visible_weight")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+def _checked(predict_ratio: float, visible_weight: float) -> tuple[float, float]:
+    """Both as floats; a ValueError if one is out of range, or they do not go together."""
+    ratio, weight = _share("predict_ratio", predict_ratio, "(0, 1]"), _share("visible_weight", visible_weight, "[0, 1]")
+    if ratio < 1 and weight:
+        raise ValueError(
+            "visible_weight needs the predictions of all patches: set predict_ratio=1 or visible_weight=0; got "
+            f"predict_ratio={predict_ratio!r} and visible_weight={visible_weight!r}"
+        )
+    return ratio, weight
 
 
 def _share(name: str, value: Any, interval: str) -> float:

@@ -102,7 +102,7 @@ class MaskedImageModel(GlobalBatchModel):
         self._check_layers()
         target.build((None, *encoder.image_shape))
         self.built = True
-        self._ratio_of: dict[str, float] = {}
+        self._settings_of: dict[str, tuple[float, ...]] = {}
         self.training_calls = self.counter("training_calls")
         if mask_tokens_in_encoder:
             normal = keras.initializers.RandomNormal(stddev=0.02)
@@ -120,7 +120,8 @@ class MaskedImageModel(GlobalBatchModel):
         return {"prediction": (batch, num_patches, self.target.dim), "mask": (batch, num_patches)}
 
     def _check_layers(self) -> None:
-        asked, last = self.decoder.encoder_layers, self.encoder.num_layers
+        asked = self.decoder.encoder_layers
+        last = None if asked is None else self.encoder.num_layers
         if asked is not None and asked[-1] != last:
             raise ValueError(
                 f"encoder_layers end with the encoder's last layer, {last}, as layers after the last of them would not "
@@ -138,7 +139,7 @@ class MaskedImageModel(GlobalBatchModel):
         return self.encoder.encode_layers(images, layers, **masked, training=training, seed=seed)
 
     def decode(self, tokens: Tokens | list[Tokens], mask: Mask, ids=None) -> tf.Tensor:
-        """Predictions `(B, L, target.dim)` for all patches, or `(B, M, target.dim)` for the masked ones in `ids`."""
+        """Predictions `(B, L, target.dim)` for all patches, or `(B, M, target.dim)` for `ids`, see `Decoder`."""
         if self.mask_tokens_in_encoder:  # then the decoder adds no mask tokens
             mask = Mask.from_noise(tf.zeros_like(mask.mask), self.encoder.num_patches)
         return self.decoder(tokens, mask, ids=ids)
@@ -148,18 +149,18 @@ class MaskedImageModel(GlobalBatchModel):
         return self.masking.num_visible(self.encoder.num_patches, mask_ratio)
 
     def make_train_function(self, force: bool = False):
-        return super().make_train_function(force or self._has_another_ratio("train"))
+        return super().make_train_function(force or self._has_other_settings("train"))
 
     def make_test_function(self, force: bool = False):
-        return super().make_test_function(force or self._has_another_ratio("test"))
+        return super().make_test_function(force or self._has_other_settings("test"))
 
     def make_predict_function(self, force: bool = False):
-        return super().make_predict_function(force or self._has_another_ratio("predict"))
+        return super().make_predict_function(force or self._has_other_settings("predict"))
 
-    def _has_another_ratio(self, function: str) -> bool:
-        """Whether the sampler's ratio has changed since the function was made, whose graph holds the old one."""
-        before, now = self._ratio_of.get(function), self.masking.mask_ratio
-        self._ratio_of[function] = now
+    def _has_other_settings(self, function: str) -> bool:
+        """Whether ratios or weight have changed since the function was made, whose graph holds the old ones."""
+        now = (self.masking.mask_ratio, self.predict_ratio, self.visible_weight)
+        before, self._settings_of[function] = self._settings_of.get(function), now
         return before not in (None, now)
 
     def call(self, inputs, mask_ratio: float | None = None, training=False, seed: ExampleSeed | None = None):
@@ -171,7 +172,7 @@ class MaskedImageModel(GlobalBatchModel):
         return {"prediction": tf.cast(prediction, tf.float32), "mask": mask.mask}
 
     def batch_loss(self, data, seed: ExampleSeed, training: bool) -> tf.Tensor:
-        """The error of the prediction on the masked patches; 0 if none is masked."""
+        """The error on the masked patches, or on some; with `visible_weight` also on visible ones; 0 on none."""
         inputs, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)  # labels are ignored
         if sample_weight is not None:
             raise ValueError(
@@ -232,11 +233,11 @@ class MaskedImageModel(GlobalBatchModel):
     def reconstruct(self, images, noise=None, mask=None, mask_ratio: float | None = None) -> dict[str, tf.Tensor]:
         """Fills in the masked patches, for pictures.
 
-        Visible patches are those of the images: training has no loss on them, so that the output there (in the call's
-        `prediction`) means little. If the target is normalised pixels, the network predicts each patch up to its mean
-        and contrast; de-normalising then uses the statistics of the original patch, which the network has not seen, so
-        that even an untrained one seems to work. A further output interpolates mean and contrast from the visible
-        patches instead.
+        Visible patches are those of the images: training has no loss on them, or little (`visible_weight`), so that the
+        output there (in the call's `prediction`) means little. If the target is normalised pixels, the network predicts
+        each patch up to its mean and contrast; de-normalising then uses the statistics of the original patch, which the
+        network has not seen, so that even an untrained one seems to work. A further output interpolates mean and
+        contrast from the visible patches instead.
 
         Args:
             images: `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].

@@ -49,7 +49,7 @@ def write_report(paths: Sequence[str], output: str | None = None) -> list[str]:
     labels, losses = labels_of(runs), [[epoch.get("loss", float("nan")) for epoch in one.epochs] for one in runs]
     lines = {label: line for label, line in zip(labels, losses, strict=True) if line}
     if lines and len({one.program for one in runs}) == 1:
-        title = "pretraining loss (masked patches)" if runs[0].program == "pretrain" else "training loss"
+        title = "pretraining loss" if runs[0].program == "pretrain" else "training loss"
         picture = pictures.loss_curve(next(iter(lines.values())), _reference(runs[0]), title) if len(runs) == 1 else (
             pictures.loss_curves(lines, title))  # fmt: skip
         pictures.save(picture, curve)
