@@ -90,3 +90,21 @@ def test_a_decoder_or_target_of_another_model_is_refused():
     same_size = small_encoder(mean=(0.5,) * 3, std=(0.5,) * 3)
     with pytest.raises(ValueError, match="make another target"):
         MaskedAutoencoder(same_size, decoder(), target=target)  # its targets would change under the first model
+
+
+def test_the_order_of_the_weights_is_that_of_earlier_versions():
+    """States of optimizers are restored by it."""
+    ours = decoder(num_layers=1)
+    ours.attach(GEOMETRY)
+    block = ("norm1", "norm1", "attention/qkv", "attention/qkv", "attention/projection", "attention/projection")
+    block = (*block, "norm2", "norm2", "mlp_hidden", "mlp_hidden", "mlp_output", "mlp_output")
+    owners = [variable.path.rpartition("/")[0].removeprefix("decoder").lstrip("/") for variable in ours.weights]
+    assert owners == [
+        "",
+        "embedding",
+        "embedding",
+        *(f"block_0/{name}" for name in block),
+        *["norm"] * 2,
+        "positions",
+        *["head"] * 2,
+    ]

@@ -170,6 +170,39 @@ def test_fit_evaluate_and_another_mask_ratio(decoder):
 
 
 @pytest.mark.medium
+def test_ratio_and_weight_may_be_set_between_two_fits():
+    mae = make("cross", predict_ratio=0.5)
+    mae.compile(keras.optimizers.SGD(0.01))
+    for ratio, weight, predicted in ((0.5, 0.0, {2}), (0.25, 0.0, {1}), (1.0, 0.5, {5, 3}), (1.0, 0.0, {5})):
+        mae.predict_ratio, mae.visible_weight = ratio, weight
+        for run in (mae.fit, mae.evaluate):
+            mae.masked_loss.targets.clear()
+            run(IMAGES, batch_size=3, verbose=0)
+            assert {target.shape[1] for target in mae.masked_loss.targets} == predicted
+
+
+def test_ratio_and_weight_are_checked_when_they_are_set():
+    mae = make(predict_ratio=0.5)
+    for name, wrong, said in (
+        ("predict_ratio", 7.0, r"\(0, 1\]"),
+        ("visible_weight", -1, r"\[0, 1\]"),
+        ("visible_weight", 0.1, "set predict_ratio=1"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            setattr(mae, name, wrong)
+    assert (mae.predict_ratio, mae.visible_weight) == (0.5, 0.0)
+
+
+def test_a_part_is_of_masked_patches():
+    """A visible patch among a part would get the prediction of a mask token in its place."""
+    mae = make()
+    images, mask = mae.mask(INPUTS)
+    tokens = mae.encode(images, mask)
+    with pytest.raises(ValueError, match="only if all of them are masked: leave ids out"):
+        mae.decode(tokens, mask, mask.ids_keep[:, :2])
+
+
+@pytest.mark.medium
 @both_decoders
 def test_a_compiled_step_is_the_eager_one(decoder):
     losses, weights = [], []

@@ -50,7 +50,8 @@ def test_a_preset_of_another_kind_than_the_settings_is_said(caplog):
              "encoder.num_heads=2", "preset=pixio_vit_base_patch16")  # fmt: skip
     assert changed(PretrainConfig(), sizes).encoder.build("float32").num_cls_tokens == 1
     assert caplog.messages == [
-        f"the preset pixio_vit_base_patch16 has {name}={its}, and this run {own} (--set {name}={its} for the preset's)"
+        f"the preset pixio_vit_base_patch16 has {name}={its}, and this run {own} (--set {name}={its} for the preset's; "
+        "masks and decoder are a recipe's)"
         for name, its, own in (("num_cls_tokens", 8, 1), ("position_embedding", "learned", "sincos"))
     ]
     caplog.clear()
