@@ -76,10 +76,10 @@ def test_the_table_says_where_it_differs(tmp_path):
         "random, ratio 0.5": results(35, 35),
     }
     text = write_report(measured, str(tmp_path))
-    assert "| random weights | 15.5 ± 0.7 | 31.0 ± 1.4 | 32.0 ± 1.4 | -9.5 ± 0.7 |  |  | 1800 |" in text
+    assert "| random weights | 15.5 ± 0.7 | 31.0 ± 1.4 | 32.0 ± 1.4 | -9.5 ± 0.7 |  |  | 2 | 1800 |" in text
     assert "| 45.5 ± 0.7 | 46.5 ± 0.7 | +5.0 ± 0.0 | -9.6 (73.5 to 63.9) | **differs from the paper** |" in text
     assert "| random, ratio 0.5 (Fig. 5) |" in text and "| -5.5 ± 0.7 | worse | as in the paper |" in text
-    assert "44 photographs, 2 seeds; guessing gives 2.3 %. These rows took 4.00 hours of a processor core." in text
+    assert "44 photographs; guessing gives 2.3 %. These rows took 4.00 hours of a processor core." in text
     assert (tmp_path / "table.md").read_text() == text and (tmp_path / "table.png").stat().st_size > 1000
 
 
@@ -154,7 +154,9 @@ def test_the_tiny_form_and_what_it_keeps(tmp_path, few, monkeypatch, capsys):
     for part in ("1/2", "0/2"):
         photographs.main([*arguments, f"--part={part}"])
     text = (tmp_path / "table.md").read_text()
-    assert text in capsys.readouterr().out and text.count("\n| ") == 3 and "3 photographs, 2 seeds" in text
+    assert (
+        text in capsys.readouterr().out and text.count("\n| ") == 3 and "3 photographs; guessing gives 33.3 %" in text
+    )
     assert (tmp_path / "model.keras").exists() and (tmp_path / "reconstructions.png").exists()
 
     def never(config):
