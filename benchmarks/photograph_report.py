@@ -77,8 +77,8 @@ def markdown(rows: list[Row], measured: Measured) -> str:
     num_photographs = measured[BASELINE][0]["settings"]["data"]["photographs"]
     lines += [
         "",
-        f"{num_photographs} photographs; guessing gives {100 / num_photographs:.1f} %. These rows took {hours:.2f} hours "
-        "of a processor core.",
+        f"{num_photographs} photographs; guessing gives {100 / num_photographs:.1f} %. These rows took {hours:.2f} "
+        "hours of a processor core.",
         "",
     ]
     return "\n".join(lines)
