@@ -136,7 +136,7 @@ def transformer_blocks(
 class WithBlocks:
     """A layer or model that may have transformer blocks, in `blocks`."""
 
-    blocks: Sequence[TransformerBlock] = ()
+    blocks: Sequence[Any] = ()
     weights: list[keras.Variable]
 
     @property
