@@ -69,7 +69,7 @@ def _data(data: str, output: str, seed: int) -> tuple[str, str | None, dict[str,
     paths = [os.path.join(output, f"{name}.npz") for name in ("trained", "tested")]
     for path, count in zip(paths, (TRAINED, TESTED), strict=True):
         if not os.path.exists(path):
-            images, labels = crops(photographs(), count, seed, of_test=path == paths[1])
+            images, labels = crops(photographs(), count, seed, of_test=path == paths[1], flat=0)
             np.savez(path, images=images, labels=labels)
     trained, tested = (f"npz:{path}" for path in paths)
     return trained, tested, {"image_size": (SIDE, SIDE), "mean": (0.5,), "std": (0.2,)}

@@ -128,7 +128,8 @@ def side(name: str, decoder: str, compiled: bool) -> Side:
 PUBLISHED = {
     BASE: "ViT-B, linear probe 65.1 (in arXiv 2401.14391)",
     "cross 12 between blocks": "ViT-B, linear probe 65.4; ViT-S 51.5, MAE 49.7 (arXiv 2401.14391)",
-    "pixio 32": "ViT-H, linear NYUv2 90.8, MAE 70.3; ADE20K 50.2, MAE 35.2; weights distilled from a ViT-5B (arXiv 2512.15715)",
+    "pixio 32": "ViT-H, linear NYUv2 90.8, MAE 70.3; ADE20K 50.2, MAE 35.2; weights distilled from a ViT-5B "
+    "(arXiv 2512.15715)",
 }
 
 

@@ -95,14 +95,19 @@ def _is_photograph(gray: np.ndarray) -> bool:
 
 
 def crops(
-    pictures: list[np.ndarray], per_class: int, seed: int, of_test: bool, side: int = SIDE, tile: int | None = None
+    pictures: list[np.ndarray],
+    per_class: int,
+    seed: int,
+    of_test: bool,
+    side: int = SIDE,
+    tile: int | None = None,
+    flat: float = _FLAT,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Crops of each photograph, and its number.
 
     Photographs are cut into tiles of two crops' sides; like the fields of a chessboard, every other tile is for
-    training, and the rest for the test. A crop lies within one tile. Crops that are nearly flat (a standard deviation
-    below 4 levels) are left out. Mean and contrast are set to those of all crops, as brightness alone would tell some
-    photographs apart.
+    training, and the rest for the test. A crop lies within one tile. Crops that are nearly flat are left out. Mean and
+    contrast are set to those of all crops, as brightness alone would tell some photographs apart.
 
     Args:
         pictures: from `photographs`.
@@ -111,6 +116,7 @@ def crops(
         of_test: of the tiles for the test.
         side: of a crop, in pixels.
         tile: side of a tile, in pixels; None for two crops' sides.
+        flat: standard deviation, in levels, below which a crop is nearly flat; 0 to take all crops.
 
     Returns:
         uint8 `(N, side, side, 1)` and int64 `(N,)`.
@@ -125,13 +131,15 @@ def crops(
     for label, photograph in enumerate(pictures):
         rows, columns = (length // tile for length in photograph.shape)
         tiles = [(row, column) for row in range(rows) for column in range(columns) if (row + column) % 2 == of_test]
-        for row, column in (tiles[index] for index in rng.integers(len(tiles), size=_TRIES * per_class)):
+        for row, column in (
+            tiles[index] for index in rng.integers(len(tiles), size=(_TRIES if flat else 1) * per_class)
+        ):
             if len(images) == (label + 1) * per_class:
                 break
             top, left = (tile * place + rng.integers(tile - side + 1) for place in (row, column))
             crop = photograph[top : top + side, left : left + side]
-            if crop.std() >= _FLAT:
-                images.append(np.clip(128 + 50 * (crop - crop.mean()) / crop.std(), 0, 255))
+            if crop.std() >= flat:
+                images.append(np.clip(128 + 50 * (crop - crop.mean()) / max(crop.std(), 1.0), 0, 255))
         if len(images) < (label + 1) * per_class:
             raise ValueError(f"photograph {label} has too little detail for {per_class} crops: leave it out")
     order = rng.permutation(len(images))

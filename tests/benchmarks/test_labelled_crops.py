@@ -63,3 +63,8 @@ def test_crops_have_detail_and_one_mean_and_contrast():
     np.testing.assert_allclose(pixels.std(axis=(1, 2, 3)), 50, atol=5)
     with pytest.raises(ValueError, match="photograph 1 has too little detail for 5 crops: leave it out"):
         labelled_crops.crops([picture, np.full((256, 256), 3.0)], 5, 1, of_test=False)
+
+
+def test_flat_crops_are_taken_if_asked_for():
+    images, labels = labelled_crops.crops([np.full((256, 256), 90.0, "float32")] * 2, 3, 0, of_test=True, flat=0)
+    assert (images == 128).all() and labels.tolist().count(1) == 3
