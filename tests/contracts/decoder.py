@@ -57,7 +57,9 @@ class DecoderContract:
 
     @property
     def ids(self):
-        """Three patches of each example, in no order."""
+        """Three patches of each example, in no order; masked ones, if there are."""
+        if self.of_visible_tokens:
+            return self.mask.ids_masked.numpy()[:, [2, 0, 3]]
         return np.array([[5, 0, 2], [1, 4, 3], [2, 1, 0], [3, 5, 1]], "int32")
 
     def test_shapes_and_types(self):
