@@ -49,7 +49,7 @@ GIVEN = ["pretrain", "--data=digits", "--output=o"]
         ([*GIVEN, "stats=x"], "got 'stats=x'"),
         (
             [*GIVEN, "--recipe=vit_base"],
-            "did you mean mae_vit_base or simmim_vit_base? There are: auto, mae_continue, mae_digits",
+            "did you mean mae_vit_base or pixio_vit_base? There are: auto, crossmae_vit_base, mae_cifar",
         ),
         ([*GIVEN, "--recipe="], "--recipe is empty; give it a value, or leave it out"),
         (["pretrain", "--data=", "--output=o"], "--data is empty"),

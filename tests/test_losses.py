@@ -70,6 +70,7 @@ def method(kind, target, loss=None):
 @pytest.mark.parametrize("kind", ["mae", "simmim"])
 @pytest.mark.parametrize("target", [PixelTarget, lambda: PCATarget(5), tokens_target])
 def test_any_target_goes_with_either_method(kind, target):
+    keras.utils.set_random_seed(0)  # few images and steps: the loss falls from most weights, not from all
     images = random_images(3, (8, 12, 3))
     model = method(kind, target())
     if model.target.needs_fit:

@@ -49,10 +49,10 @@ def test_a_config_is_read_as_it_was_written():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["predict_ratio=0"], "predict_ratio lies in (0, 1], got 0"),
-        (["predict_ratio=1.5"], "predict_ratio lies in (0, 1], got 1.5"),
+        (["predict_ratio=0"], "predict_ratio lies in (0, 1], got method.predict_ratio=0"),
+        (["predict_ratio=1.5"], "predict_ratio lies in (0, 1], got method.predict_ratio=1.5"),
         (["predict_ratio=True"], "predict_ratio"),
-        (["visible_weight=-1"], "visible_weight lies in [0, 1], got -1"),
+        (["visible_weight=-1"], "visible_weight lies in [0, 1], got method.visible_weight=-1"),
         (["predict_ratio=0.5", "visible_weight=0.1"], "set predict_ratio=1 or visible_weight=0"),
         (["encoder_layers=(1, 2)"], "encoder_layers is for decoder=cross"),
         (["decoder=cross", "encoder_layers=(1, 3)"], "encoder_layers end with the encoder's last layer, 2"),
