@@ -179,7 +179,8 @@ def test_the_paper_s_recipe_for_ade20k():
 
 def test_unknown_recipe_shows_the_near_ones():
     with pytest.raises(
-        ValueError, match="no recipe is called 'mae_digit'; did you mean mae_digits or .* There are: auto, finetune_di"
+        ValueError,
+        match="no recipe is called 'mae_digit'; did you mean mae_digits or .* There are: auto, crossmae_vit_base, fi",
     ):
         recipes.load("mae_digit")
     with pytest.raises(
