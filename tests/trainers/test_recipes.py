@@ -184,7 +184,8 @@ def test_unknown_recipe_shows_the_near_ones():
     ):
         recipes.load("mae_digit")
     with pytest.raises(
-        ValueError, match="no recipe is called ''; there are: auto, finetune_digits, .*, simmim_vit_base$"
+        ValueError,
+        match="no recipe is called ''; there are: auto, crossmae_vit_base, finetune_digits, .*, simmim_vit_base$",
     ):
         recipes.load("")
 
