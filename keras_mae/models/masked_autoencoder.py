@@ -75,7 +75,7 @@ class MaskedAutoencoder(MaskedImageModel):
         self._predict_ratio, self._visible_weight = _checked(predict_ratio, visible_weight)
 
     @property
-    def predict_ratio(self) -> float:  # type: ignore[override]
+    def predict_ratio(self) -> float:
         """Share of the masked patches that a step predicts; it may be set again between two calls of `fit`."""
         return self._predict_ratio
 
@@ -84,7 +84,7 @@ class MaskedAutoencoder(MaskedImageModel):
         self._predict_ratio, _ = _checked(predict_ratio, self.visible_weight)
 
     @property
-    def visible_weight(self) -> float:  # type: ignore[override]
+    def visible_weight(self) -> float:
         """Weight of the loss on visible patches; it may be set again between two calls of `fit`."""
         return self._visible_weight
 
