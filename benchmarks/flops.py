@@ -9,6 +9,7 @@ import collections
 import json
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -79,14 +80,7 @@ def of_step(size: Size, **model) -> int:
     return sum(counted(graph).values()) // size.batch_size
 
 
-def by_hand(
-    size: Size,
-    mask_ratio: float = 0.75,
-    mask_tokens_in_encoder: bool = False,
-    decoder: str = "transformer",
-    encoder_layers: Sequence[int] | None = None,
-    predict_ratio: float = 1.0,
-) -> int:
+def by_hand(size: Size, **model: Any) -> int:
     """The same, from the sizes alone.
 
     A linear layer of widths (a, b) takes 2 a b for each token; a block of width D and N tokens 2 N (12 D^2) in its
@@ -96,8 +90,10 @@ def by_hand(
     backward pass takes twice the forward pass, but for the gradient with respect to pixels, which nobody asks for.
     Predictions are made for masked patches only: M of them, the share `predict_ratio`. The plain decoder sees these,
     the visible ones and the prefix; all, if the encoder has made mask tokens of them.
+
+    Args: as of `of_parts_by_hand`.
     """
-    return sum(of_parts_by_hand(size, mask_ratio, mask_tokens_in_encoder, decoder, encoder_layers, predict_ratio))
+    return sum(of_parts_by_hand(size, **model))
 
 
 def of_parts_by_hand(

@@ -120,12 +120,11 @@ class MaskedImageModel(GlobalBatchModel):
         return {"prediction": (batch, num_patches, self.target.dim), "mask": (batch, num_patches)}
 
     def _check_layers(self) -> None:
-        asked = self.decoder.encoder_layers
-        last = None if asked is None else self.encoder.num_layers
-        if asked is not None and asked[-1] != last:
+        asked = self.decoder.encoder_layers  # an encoder need not tell its layers where none are asked for
+        if asked is not None and asked[-1] != self.encoder.num_layers:
             raise ValueError(
-                f"encoder_layers end with the encoder's last layer, {last}, as layers after the last of them would not "
-                f"be trained; got {asked}"
+                f"encoder_layers end with the encoder's last layer, {self.encoder.num_layers}, as layers after the "
+                f"last of them would not be trained; got {asked}"
             )
 
     def encode(self, images, mask: Mask, training=False, seed: ExampleSeed | None = None) -> Tokens | list[Tokens]:
