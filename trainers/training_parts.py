@@ -216,7 +216,7 @@ class Run:
     Attributes:
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
         jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without. On a
-            processor it speeds up small models.
+            processor it speeds up small models. If XLA fails, steps run uncompiled, and a line says why.
         max_skipped_steps: limit on consecutive steps that are skipped because loss or gradient is not finite.
         checkpoint_steps: steps between checkpoints within an epoch, or None; each epoch ends with one.
         checkpoint_minutes: minutes between checkpoints within an epoch, or None.

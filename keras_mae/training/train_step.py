@@ -13,8 +13,10 @@ import tensorflow as tf
 from keras_mae import _compat
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, Kernels, use_kernels
-from keras_mae.training.batch_parts import UNEQUAL_SHARES, batch_size_of, split
-from keras_mae.training.checked_model import CheckedModel
+from keras_mae.training.batch_parts import batch_size_of, split
+from keras_mae.training.checked_model import CheckedModel, DataFault
+from keras_mae.training.equal_shares import EqualShares
+from keras_mae.training.first_step import with_compilation
 from keras_mae.training.guarded_update import guarded_update, loss_scale
 from keras_mae.training.skipped_steps import has_accelerator
 from keras_mae.training.step_record import StepRecord
@@ -29,6 +31,8 @@ class GlobalBatchModel(CheckedModel):
     its loss is not part of the epoch's mean; the mean of no step is NaN. With `spike_factor` a step is skipped, or
     clipped, if its gradient's norm is above that many times the running median, see `StepRecord`. Everything random in
     a step is a function of (`seed`, number of the batch, index of the example in the global batch).
+
+    With `jit_compile` XLA compiles the step. If it fails, the run goes on uncompiled, and says so in one line.
 
     Subclasses implement `batch_loss`.
 
@@ -49,6 +53,7 @@ class GlobalBatchModel(CheckedModel):
     def __init__(self, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
+        self._shares = EqualShares()
         # `jit_compile="auto"`: Keras compiles the loop over the replicas, which XLA cannot
         self.supports_jit = self.distribute_strategy.num_replicas_in_sync == 1
 
@@ -149,6 +154,9 @@ class GlobalBatchModel(CheckedModel):
         with self.distribute_strategy.scope():
             return tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=same, name=name)
 
+    def data_faults(self) -> list[DataFault]:
+        return [self._shares.fault]
+
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
         if config:
@@ -165,7 +173,11 @@ class GlobalBatchModel(CheckedModel):
         if not self.optimizer.built:
             with self.distribute_strategy.scope():
                 self.optimizer.build(self.trainable_variables)
-        return super().make_train_function(force)
+        before = self.train_function
+        super().make_train_function(force)
+        if self.train_function is not before and self.jit_compile:
+            self.train_function = with_compilation(self, self.train_function)
+        return self.train_function
 
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """Forward pass, gradients, one all-reduce, check and update; returns the logs."""
@@ -178,7 +190,7 @@ class GlobalBatchModel(CheckedModel):
         if replicas > 1:
             sums = [loss, tf.cast(batch_size, tf.float32), *gradients]
             loss, total, *gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
-            loss = _with_equal_shares(loss, total, batch_size, replicas)
+            loss = self._shares.checked(loss, total, batch_size)
         inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if hasattr(inner, "without_frozen"):  # our AdamW: what is frozen is not part of the norm
             gradients = inner.without_frozen(gradients)
@@ -281,10 +293,3 @@ def _inside(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     for part in parts:
         yield part
         yield from _inside(part)
-
-
-def _with_equal_shares(loss, total, batch_size, replicas: int) -> tf.Tensor:
-    """The loss, with an assertion that the replicas have equal shares of the global batch."""
-    expected = tf.cast(batch_size * replicas, tf.float32)
-    with tf.control_dependencies([tf.debugging.assert_equal(total, expected, UNEQUAL_SHARES)]):
-        return tf.identity(loss)
