@@ -66,11 +66,9 @@ def fits(node, constraints):
 
 def _types(node, name):
     """The dtypes in an attribute; a node leaves out what is the default."""
-    value = node.attr.get(name)
-    if value is None:
-        attributes = op_def_registry.get(node.op).attr
-        value = next(each.default_value for each in attributes if each.name == name)
-    return list(value.list.type) or [value.type]
+    attribute = next(each for each in op_def_registry.get(node.op).attr if each.name == name)
+    value = node.attr[name] if name in node.attr else attribute.default_value
+    return list(value.list.type) if attribute.type.startswith("list(") else [value.type]
 
 
 def dtypes(node):
@@ -87,7 +85,7 @@ def load_xla():
 
 
 def copies_to_host(graph):
-    """`{(operation that makes it, operation that reads it): numbers}` of tensors that leave the memory of a GPU.
+    """`{(operation that makes it, operation that reads it, dtype): numbers}` of tensors that leave a GPU's memory.
 
     An operation waits for them on the host: its kernel wants an argument there, or there is no kernel for GPUs. The
     inputs and outputs of functions and branches count as being where they are wanted.
@@ -97,25 +95,27 @@ def copies_to_host(graph):
     for body in (definition.node, *(function.node_def for function in definition.library.function)):
         by_name = {node.name: node for node in body}
         for node in body:
-            for name, wanted in zip(_inputs(node), _memory(node, inputs=True), strict=False):
+            for name, wanted in zip(_inputs(node), _memory(node, inputs=True), strict=True):
                 producer, index = _producer(name, by_name)
-                if (
-                    producer is None
-                    or wanted != "host"
-                    or producer.op in ("Const", *_ARGUMENTS)
-                    or _called_in(producer)
-                ):
+                if wanted == "device" or producer is None or producer.op in ("Const", *_ARGUMENTS) or _calls(producer):
                     continue
                 if _memory(producer, inputs=False)[index] == "device":
-                    shape = producer.attr["_output_shapes"].list.shape[index]
-                    sizes = [dim.size for dim in shape.dim]
-                    count = None if shape.unknown_rank or -1 in sizes else math.prod(sizes)
-                    key = (producer.op, node.op)
-                    found[key] = max(found.get(key, 0), count) if count is not None else float("inf")
+                    dtype, shape = list(outputs(producer))[index]
+                    count = float("inf") if shape is None or None in shape else math.prod(shape)
+                    key = (producer.op, node.op, dtype)
+                    found[key] = max(found.get(key, 0), count)
     return found
 
 
-def _called_in(node):
+def outputs(node):
+    """`(dtype, shape)` of each output of a node; None for a dimension, or a shape, that is not static."""
+    kinds = [types_pb2.DataType.Name(kind)[3:].lower() for _, kind in _arguments(node, inputs=False)]
+    for kind, shape in zip(kinds, node.attr["_output_shapes"].list.shape, strict=True):
+        sizes = [None if dim.size < 0 else dim.size for dim in shape.dim]
+        yield kind, None if shape.unknown_rank else tuple(sizes)
+
+
+def _calls(node):
     return any(value.func.name for value in node.attr.values())
 
 
