@@ -13,8 +13,8 @@ XLA_GPU = ("XLA_GPU_JIT",)
 _ARGUMENTS = {"Placeholder"}  # of a function, which does not compute them
 
 
-def nodes(graph):
-    """`(path, NodeDef)` of every node of a `tf.Graph`, those in the functions that it calls included."""
+def nodes(graph, enters=lambda node: True):
+    """`(path, NodeDef)` of every node of a `tf.Graph`, and of those in the functions of each node that `enters` says."""
     definition = graph.as_graph_def(add_shapes=True)
     functions = {function.signature.name: function for function in definition.library.function}
     waiting, seen = [("", definition.node)], set()
@@ -23,7 +23,7 @@ def nodes(graph):
         for node in here:
             yield path + node.name, node
             for name in _called(node):
-                if name in functions and name not in seen:
+                if name in functions and name not in seen and enters(node):
                     seen.add(name)
                     waiting.append((f"{path}{node.name}/", functions[name].node_def))
 
@@ -37,10 +37,17 @@ def _called(node):
 
 
 def without_kernel(graph, find):
-    """`{operation with its dtypes: path of the first}` of the nodes for which `find(op)` has no fitting kernel."""
+    """`{operation with its dtypes: path of the first}` of the nodes for which `find(op)` has no fitting kernel.
+
+    The functions of such an operation, such as the map of a data set, run where it does.
+    """
+
+    def has_kernel(node):
+        return node.op in _ARGUMENTS or any(fits(node, constraints) for constraints in find(node.op))
+
     missing = {}
-    for path, node in nodes(graph):
-        if node.op not in _ARGUMENTS and not any(fits(node, constraints) for constraints in find(node.op)):
+    for path, node in nodes(graph, has_kernel):
+        if not has_kernel(node):
             missing.setdefault(f"{node.op}({', '.join(dtypes(node))})", path)
     return missing
 
