@@ -185,8 +185,9 @@ class GlobalBatchModel(CompiledModel):
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         norm /= loss_scale(self.optimizer)
         median = self.step_record.median() if self.spike_factor else tf.constant(math.nan)
-        limit = median * (self.spike_factor or math.nan)
-        spike, clips = norm > limit, self.spike_action == "clip"  # no norm is above NaN
+        # not NaN: TensorFlow's graphs take `~(norm > limit)` for `norm <= limit`
+        limit = tf.where(tf.math.is_nan(median), math.inf, median * (self.spike_factor or math.inf))
+        spike, clips = norm > limit, self.spike_action == "clip"
         good = finite if clips else finite & ~spike
         guarded_update(
             self.optimizer,
