@@ -18,6 +18,7 @@ from keras_mae.data.waiting import Waiting
 from keras_mae.trainers import callbacks, run
 from keras_mae.trainers.checkpoints import Checkpoints
 from keras_mae.trainers.config import TrainingConfig
+from keras_mae.trainers.step_callbacks import fit_steps
 from keras_mae.trainers.step_lines import StepLines
 from keras_mae.trainers.strategy import distributed, is_chief
 from keras_mae.trainers.tracker import tracked
@@ -99,17 +100,9 @@ def train(
             epoch, offset = divmod(first_step, steps_per_epoch)
             batches = distributed(strategy, data.batch_size, partial(data.at, first_step))
             batches = batches if waiting is None else waiting.measured(batches)
+            each = [*on_every_worker, *of_chief, checkpoints]
             with storage_errors():
-                model.fit(
-                    batches,
-                    initial_epoch=epoch,
-                    epochs=last_epoch,
-                    steps_per_epoch=steps_per_epoch - offset,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=[*on_every_worker, *of_chief, checkpoints],
-                    **fit_arguments,
-                )
+                fit_steps(model, batches, each, steps_per_epoch - offset, last_epoch, epoch, **fit_arguments)
 
         try:
             if done % steps_per_epoch:  # the rest of an epoch first

@@ -37,8 +37,10 @@ def test_progress_shows_loss_rate_and_remaining_time(monkeypatch):
 
     monkeypatch.setattr(module, "tqdm", Bar)
     monkeypatch.setattr(module.sys, "stderr", text)
+    in_time(monkeypatch, seconds)
     progress = callbacks.Progress(batch_size=8, steps_per_epoch=5, epochs=2)
     for epoch in range(2):
+        progress.on_epoch_begin(epoch)
         for batch in range(5):
             seconds[0] += 60 if (epoch, batch) == (0, 0) else 0.5  # the first step compiles for a minute
             progress.on_train_batch_end(batch, {"loss": 1 - 0.1 * batch})

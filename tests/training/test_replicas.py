@@ -112,7 +112,7 @@ def one_run(case):
             block.rematerialize = case.get("rematerialize", False)
         model.compile(
             optimizer=make_optimizer(case["optimizer"], model),
-            jit_compile=False,
+            jit_compile=case.get("jit_compile", False),
             accumulation_steps=case.get("accumulation_steps", 1),
             clip_norm=case.get("clip_norm"),
             spike_factor=4.0 if "spike" in case else None,
