@@ -214,7 +214,8 @@ class Run:
     """Computation and files of a run.
 
     Attributes:
-        dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
+        dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`; `auto` for the one in which the devices compute
+            fastest.
         jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without. On a
             processor it speeds up small models.
         max_skipped_steps: limit on consecutive steps that are skipped because loss or gradient is not finite.
@@ -225,7 +226,7 @@ class Run:
         seed: of every random number.
     """
 
-    dtype_policy: DtypePolicy = "float32"
+    dtype_policy: DtypePolicy = "auto"
     jit_compile: bool | None = None
     max_skipped_steps: Count = 20
     checkpoint_steps: Count | None = None
