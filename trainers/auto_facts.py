@@ -34,7 +34,7 @@ class Facts:
         memory: free bytes of the processor, or of each accelerator; None if unknown.
         taken: bytes that the process takes before there is a model.
         accelerator: whether the run computes on GPUs or TPUs.
-        bfloat16: whether they compute in bfloat16 as fast as it goes, as GPUs since Ampere and TPUs do.
+        dtype_policy, dtype_why: that the run computes in, and why, see `keras_mae.trainers.dtype_choice`.
         replicas: devices that share a batch.
         replicas_here: of these, those that share this memory.
         processors: that prepare images.
@@ -56,7 +56,8 @@ class Facts:
     memory: int | None = None
     taken: int = 0
     accelerator: bool = False
-    bfloat16: bool = False
+    dtype_policy: str = "float32"
+    dtype_why: str = "as not chosen by a device"
     replicas: int = 1
     replicas_here: int = 1
     processors: int = 2

@@ -126,8 +126,8 @@ class StepSize(NamedTuple):
 
 
 def bytes_each(dtype_policy: str) -> int:
-    """Bytes of a number that is kept."""
-    return 4 if dtype_policy == "float32" else 2
+    """Bytes of a number that is kept; for `auto` those of float32, the most that it may be."""
+    return 2 if dtype_policy in ("mixed_bfloat16", "mixed_float16") else 4
 
 
 def step_size(config: PretrainConfig) -> StepSize | None:

@@ -214,7 +214,8 @@ class Run:
     """Computation and files of a run.
 
     Attributes:
-        dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
+        dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`; `auto` for the one in which the devices compute
+            fastest.
         jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without. On a
             processor it speeds up small models.
         steps_per_execution: steps in one call of TensorFlow; more than 1 saves the time between small steps, on TPUs
@@ -227,7 +228,7 @@ class Run:
         seed: of every random number.
     """
 
-    dtype_policy: DtypePolicy = "float32"
+    dtype_policy: DtypePolicy = "auto"
     jit_compile: bool | None = None
     steps_per_execution: Annotated[int, Range(1, 64)] = 1  # `StepRecord` knows the last 64 steps
     max_skipped_steps: Count = 20
