@@ -15,14 +15,10 @@ import tensorflow as tf
 
 from benchmarks.accelerator.replica import OneOfSeveral
 from benchmarks.accelerator.steps import COMPILED_STEPS, STEPS, ExportedStep, Input, Step
-from benchmarks.our_step import our_model
+from benchmarks.our_step import our_model, our_simmim
 from benchmarks.sizes import SIZES
-from keras_mae.encoders import ViTEncoder
 from keras_mae.layers.kernels import COMPILED_KERNELS, use_kernels
-from keras_mae.masking import UnitMasking
-from keras_mae.models import SimMIM
 from keras_mae.optimizers import adamw
-from keras_mae.targets import PixelTarget
 
 LEARNING_RATE = 1e-4
 
@@ -43,7 +39,7 @@ class Exporter:
         self._step, size = step, dataclasses.replace(SIZES[step.size], batch_size=step.batch_size)
         tf.config.experimental.enable_tensor_float_32_execution(step.dtype != "float32")  # on is TensorFlow's default
         dtype = "bfloat16" if step.dtype == "bfloat16" else "float32"
-        self.model = our_model(size, dtype) if step.method == "mae" else _simmim(size, dtype)
+        self.model = our_model(size, dtype) if step.method == "mae" else our_simmim(size, dtype)
         if step.rematerialize:
             for part in (self.model.encoder, *([self.model.decoder] if step.method == "mae" else [])):
                 part.rematerialize = True
@@ -113,14 +109,6 @@ class Exporter:
         losses = [step(images).numpy() for _ in range(num_steps)]
         changed = [(n, v) for n, v in enumerate(self._variables, start=1) if self.inputs[n].output is not None]
         return {"losses": np.stack(losses), **{str(n): variable.numpy() for n, variable in changed}}
-
-
-def _simmim(size, dtype: str) -> SimMIM:
-    policy = {"dtype": {"float32": "float32", "bfloat16": "mixed_bfloat16"}[dtype]}
-    sizes = (size.patch_size, size.hidden_dim, size.num_layers, size.num_heads)
-    published = {"position_embedding": None, "relative_position_bias": "shared", "layer_scale": 0.1}
-    encoder = ViTEncoder(size.image_shape, *sizes, **published, **policy)
-    return SimMIM(encoder, UnitMasking(2 * size.patch_size, 0.6), PixelTarget(), **policy)
 
 
 def _outputs_by_input(text: str) -> dict[int, int]:
