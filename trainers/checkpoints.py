@@ -72,7 +72,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._restored: str | None = None
         self._last_time = time.monotonic()
         self._step, self._last_step = 0, -1  # of now, and of the last checkpoint
-        self._before = 0  # steps before the epoch
+        self._before = 0  # steps before this epoch, or before its rest
         if self._chief:
             self._remove_leftovers()
 
@@ -83,7 +83,7 @@ class Checkpoints(keras.callbacks.Callback):
             _log.info("there is no checkpoint yet in %s: starting at the first step", self._path)
             return 0
         restore_state(self.model, self._restored)
-        self._step = self._last_step = int(self.model.batches_seen)
+        self._step = self._last_step = self._before = int(self.model.batches_seen)
         return self._step
 
     def last_good(self) -> str:
@@ -96,7 +96,6 @@ class Checkpoints(keras.callbacks.Callback):
             # within an epoch: `fit` has just reset the restored mean loss
             restore_state(self.model, self._restored)
         self._restored = None
-        self._before = self._step
 
     def on_train_batch_end(self, batch, logs=None) -> None:
         before, self._step = self._step, self._before + batch + 1
@@ -119,6 +118,7 @@ class Checkpoints(keras.callbacks.Callback):
             raise self._preempted()
 
     def on_epoch_end(self, epoch, logs=None) -> None:
+        self._before = self._step
         self._save()
         if any_worker(self._strategy, [self._leaving()])[0]:
             raise self._preempted()

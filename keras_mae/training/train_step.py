@@ -247,7 +247,7 @@ class GlobalBatchModel(CompiledModel):
         if has_accelerator():
             compiled = self.jit_compile or isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
             return COMPILED_KERNELS if compiled else None
-        # They compile parts of a graph for a processor, and XLA may not know the logical devices of replicas
+        # They compile parts of a graph for a processor; its logical devices have no cores of their own to gain with
         return None if self.jit_compile or replicas > 1 else GRAPH_KERNELS
 
     def _batch_norms(self) -> list[keras.layers.Layer]:
