@@ -217,7 +217,7 @@ class Run:
         dtype_policy: `float32`, `mixed_bfloat16` or `mixed_float16`; `auto` for the one in which the devices compute
             fastest.
         jit_compile: whether XLA compiles the step; None leaves it to Keras: yes with an accelerator, no without. On a
-            processor it speeds up small models.
+            processor it speeds up small models. If XLA fails, steps run uncompiled, and a line says why.
         steps_per_execution: steps in one call of TensorFlow; more than 1 saves the time between small steps, on TPUs
             most. Checkpoints, and whatever else follows a step, come after a whole call.
         max_skipped_steps: limit on consecutive steps that are skipped because loss or gradient is not finite.

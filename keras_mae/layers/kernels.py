@@ -217,6 +217,13 @@ def _gelu_backward(x, gradient, share=None):
 _gelu_in_one_pass, _gelu_backward_in_one_pass = _in_one_pass(_gelu), _in_one_pass(_gelu_backward)
 
 
+# XLA gathers bytes on every device
+
+
+def _take_patches(plain: Callable, patches, ids) -> tf.Tensor:
+    return tf.gather(patches, ids, batch_dims=1)
+
+
 def _wide(x):
     return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
 
@@ -232,4 +239,5 @@ GRAPH_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
 COMPILED_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
     "attention": _attention_compiled,
     "dense_of_gelu": functools.partial(_dense_of_gelu, compiled=True),
+    "take_patches": _take_patches,
 }

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_mae.training.checked_model import CheckedModel
 from keras_mae.training.executions import in_executions
+from keras_mae.training.first_step import with_compilation
 from keras_mae.training.replicas import has_threads
 from keras_mae.training.skipped_steps import has_accelerator
 
@@ -56,7 +57,9 @@ class CompiledModel(CheckedModel):
         with self._graph_around_replicas():
             super().make_train_function(force)
         if self.train_function is not before:
-            self.train_function = in_executions(self, self.train_function)
+            function = in_executions(self, self.train_function)
+            compiles = self.jit_compile and not self.run_eagerly
+            self.train_function = with_compilation(self, function) if compiles else function
         return self.train_function
 
     def make_test_function(self, force: bool = False):

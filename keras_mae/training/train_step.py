@@ -13,8 +13,10 @@ import tensorflow as tf
 from keras_mae import _compat
 from keras_mae.example_seed import ExampleSeed
 from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, Kernels, use_kernels
-from keras_mae.training.batch_parts import UNEQUAL_SHARES, batch_size_of, split
+from keras_mae.training.batch_parts import batch_size_of, split
+from keras_mae.training.checked_model import DataFault
 from keras_mae.training.compiled_model import CompiledModel
+from keras_mae.training.equal_shares import EqualShares
 from keras_mae.training.guarded_update import guarded_update, loss_scale
 from keras_mae.training.replicas import compiled_here
 from keras_mae.training.skipped_steps import has_accelerator
@@ -30,6 +32,8 @@ class GlobalBatchModel(CompiledModel):
     its loss is not part of the epoch's mean; the mean of no step is NaN. With `spike_factor` a step is skipped, or
     clipped, if its gradient's norm is above that many times the running median, see `StepRecord`. Everything random in
     a step is a function of (`seed`, number of the batch, index of the example in the global batch).
+
+    With `jit_compile` XLA compiles the step. If it fails, the run goes on uncompiled, and says so in one line.
 
     Subclasses implement `batch_loss`.
 
@@ -50,6 +54,7 @@ class GlobalBatchModel(CompiledModel):
     def __init__(self, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
+        self._shares = EqualShares()
 
     @property
     def batches_seen(self) -> tf.Tensor:
@@ -150,6 +155,9 @@ class GlobalBatchModel(CompiledModel):
         with self.distribute_strategy.scope():
             return tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=same, name=name)
 
+    def data_faults(self) -> list[DataFault]:
+        return [self._shares.fault]
+
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
         if config:
@@ -177,7 +185,7 @@ class GlobalBatchModel(CompiledModel):
         if replicas > 1:
             sums = [loss, tf.cast(batch_size, tf.float32), *gradients]
             loss, total, *gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
-            loss = _with_equal_shares(loss, total, batch_size, replicas)
+            loss = self._shares.checked(loss, total, batch_size)
         inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if hasattr(inner, "without_frozen"):  # our AdamW: what is frozen is not part of the norm
             gradients = inner.without_frozen(gradients)
@@ -283,10 +291,3 @@ def _inside(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     for part in parts:
         yield part
         yield from _inside(part)
-
-
-def _with_equal_shares(loss, total, batch_size, replicas: int) -> tf.Tensor:
-    """The loss, with an assertion that the replicas have equal shares of the global batch."""
-    expected = tf.cast(batch_size * replicas, tf.float32)
-    with tf.control_dependencies([tf.debugging.assert_equal(total, expected, UNEQUAL_SHARES)]):
-        return tf.identity(loss)

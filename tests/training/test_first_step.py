@@ -1,0 +1,239 @@
+"""The first compiled step: what is said of it, and that a run goes on without XLA where XLA fails."""
+
+import logging
+import subprocess
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_mae.training import unknown_gpu
+from tests.base import LossPerStep, random_images, small_mae, weights_of
+
+IMAGES = random_images(10, (8, 12, 3))
+ANNOUNCED = "compiling the step with XLA, which takes about a minute for a large model"
+
+
+def on_the_host():
+    """A model whose loss goes through Python, for which XLA has no kernel."""
+    model = small_mae()
+    original = model.batch_loss
+
+    @tf.custom_gradient
+    def through_python(x):
+        y = tf.numpy_function(lambda value: value, [x], tf.float32)
+        return tf.ensure_shape(y, []), lambda gradient: gradient
+
+    model.batch_loss = lambda data, seed, training: through_python(original(data, seed, training))
+    return model
+
+
+class Fails:
+    """Lets the step of a model raise an error, as XLA does when it compiles, unless it is uncompiled."""
+
+    def __init__(self, model, error, always=False):
+        self.model, self.error, self.always, self.step, self.traced = model, error, always, model.train_step, []
+        model.train_step = self
+
+    def __call__(self, data):
+        self.traced.append(self.model.jit_compile)
+        if self.model.jit_compile or self.always:
+            raise self.error
+        return self.step(data)
+
+
+def fitted(model, data=IMAGES, jit_compile=True, **arguments):
+    """The loss of every step of `fit`, three an epoch of which the last is smaller."""
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+    recorder = LossPerStep()
+    arguments = {"batch_size": 4, "shuffle": False, "epochs": 2, **arguments}
+    model.fit(data, callbacks=[recorder], verbose=0, **arguments)
+    return recorder.losses
+
+
+def generator():
+    for _ in range(2):
+        yield from (IMAGES[start : start + 4] for start in (0, 4, 8))
+
+
+DATA = {
+    "array": lambda: (IMAGES, {}),
+    "dict": lambda: ({"images": IMAGES, "noise": np.random.default_rng(0).random((10, 6), "float32")}, {}),
+    "data set": lambda: (tf.data.Dataset.from_tensor_slices(IMAGES).batch(4), {"batch_size": None}),
+    "equal batches": lambda: (
+        tf.data.Dataset.from_tensor_slices(IMAGES).batch(4, drop_remainder=True),
+        {"batch_size": None},
+    ),
+    "generator": lambda: (generator(), {"batch_size": None, "steps_per_epoch": 3}),
+}
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("form", DATA)
+def test_a_step_that_xla_does_not_know_runs_uncompiled(form, caplog):
+    """Every batch is seen once, in order: losses and weights are those of a run without XLA."""
+    caplog.set_level(logging.INFO, "keras_mae")
+    (expected_data, arguments), (data, _) = DATA[form](), DATA[form]()
+    reference, model = on_the_host(), on_the_host()
+    expected = fitted(reference, expected_data, jit_compile=False, **arguments)
+    assert not caplog.messages
+    got = fitted(model, data, **arguments)
+    assert got == expected and len(got) == (4 if form == "equal batches" else 6)
+    for ours, theirs in zip(weights_of(model), weights_of(reference), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    announced, failed = caplog.messages
+    assert announced == ANNOUNCED
+    assert failed.startswith("XLA cannot compile the step, which runs uncompiled, and slower: ")
+    assert "PyFunc" in failed and failed.endswith("or set jit_compile=False to save the attempt")
+    assert "\n" not in failed and model.jit_compile is False
+
+
+COMPILERS = [
+    (tf.errors.InternalError, "libdevice not found at ./libdevice.10.bc", "XLA_FLAGS=--xla_gpu_cuda_data_dir=DIR"),
+    (
+        tf.errors.UnavailableError,
+        "No PTX compilation provider is available. Neither ptxas/nvlink nor nvjtlink is available.",
+        'pip install "tensorflow[and-cuda]"',
+    ),
+    (tf.errors.UnimplementedError, "no such thing on this device", "set jit_compile=False to save the attempt"),
+]
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(("kind", "message", "remedy"), COMPILERS, ids=[kind.__name__ for kind, *_ in COMPILERS])
+def test_failures_of_the_compiler(kind, message, remedy, caplog):
+    model = small_mae()
+    step = Fails(model, kind(None, None, f"Graph execution error:\n\nDetected at node x defined at\n{message}\nmore"))
+    expected = fitted(small_mae(), jit_compile=False)
+    assert fitted(model) == expected
+    assert step.traced == [True, False, False]  # uncompiled: for a batch of 4, and for one of any size
+    (failed,) = caplog.messages
+    assert message.rstrip(".") in failed and remedy in failed and "more" not in failed
+
+
+ERRORS = {
+    "in Python": ValueError("no such loss"),
+    "of the user's own operation": tf.errors.InvalidArgumentError(None, None, "my loss is wrong"),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+def test_an_error_that_is_not_the_compilers_ends_fit(error):
+    model = small_mae()
+    before = weights_of(model)
+    Fails(model, error, always=True)
+    with pytest.raises(type(error), match="no such loss|my loss is wrong"):
+        fitted(model)
+    for ours, theirs in zip(weights_of(model), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_too_little_memory_is_no_failure_of_the_compiler(caplog):
+    """The uncompiled step needs more of it."""
+    model = small_mae()
+    step = Fails(model, tf.errors.ResourceExhaustedError(None, None, "out of memory"))
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        fitted(model)
+    assert step.traced == [True] and not caplog.messages
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("form", ["array", "data set", "equal batches"])
+def test_a_compiled_step_is_announced_and_traced_as_often_as_ever(form, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "keras_mae")
+    data, arguments = DATA[form]()
+    model, traced = small_mae(), []
+    step = model.train_step
+    model.train_step = lambda data: [traced.append(data.shape[0]), step(data)][1]
+    losses = fitted(model, data, **arguments)
+    assert traced == [4 if form == "equal batches" else None]
+    announced, took = caplog.messages
+    assert (
+        announced == ANNOUNCED and took.startswith("the first step took ") and took.endswith(" s, most of it for XLA")
+    )
+    # 1e-5: XLA adds in another order, in up to six steps
+    np.testing.assert_allclose(
+        losses, fitted(small_mae(), *DATA[form]()[:1], jit_compile=False, **arguments), rtol=1e-5
+    )
+
+
+@pytest.mark.medium
+def test_several_batches_in_one_execution():
+    """The batches that were taken for the first execution are all seen."""
+    reference, model = on_the_host(), on_the_host()
+    for each, jit_compile in ((reference, False), (model, True)):
+        each.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile, steps_per_execution=2)
+        each.fit(IMAGES, batch_size=2, shuffle=False, verbose=0)
+    assert int(model.batches_seen) == 5
+    for ours, theirs in zip(weights_of(model), weights_of(reference), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.medium
+def test_train_on_batch_goes_on_as_well(caplog):
+    reference, model = on_the_host(), on_the_host()
+    reference.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=True)
+    expected = [float(reference.train_on_batch(IMAGES[:4])) for _ in range(2)]
+    assert [float(model.train_on_batch(IMAGES[:4])) for _ in range(2)] == expected
+    assert len(caplog.messages) == 1
+
+
+@pytest.fixture
+def blackwell(monkeypatch):
+    """The facts of a GPU that is newer than TensorFlow, and a function that sets the program by which XLA is tried."""
+    run = subprocess.run
+    details = {"device_name": "RTX 5060 Ti", "compute_capability": (12, 0)}
+    monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: {"cuda_compute_capabilities": ["sm_80", "compute_90"]})
+    monkeypatch.setattr(unknown_gpu, "_gpus", lambda: [details])
+    unknown_gpu._attempt.cache_clear()
+
+    yield (
+        details,
+        lambda program: monkeypatch.setattr(
+            unknown_gpu.subprocess, "run", lambda command, **arguments: run([*command[:2], program], **arguments)
+        ),
+    )
+    unknown_gpu._attempt.cache_clear()
+
+
+ABORTS = "import os, sys; print('LLVM ERROR: PTX version 8.5 does not support sm_120', file=sys.stderr); os.abort()"
+
+
+@pytest.mark.parametrize(
+    ("capability", "program", "expected"),
+    [
+        ((9, 0), ABORTS, None),
+        ((8, 9), ABORTS, None),
+        ((12, 0), "", None),
+        ((12, 0), ABORTS, "LLVM ERROR: PTX version 8.5 does not support sm_120 (RTX 5060 Ti is newer than this Tensor"),
+        ((10, 3), "raise SystemExit(3)", "exit code 3 (RTX 5060 Ti is newer"),
+    ],
+    ids=["the newest known", "older", "newer, and XLA works", "newer, and XLA aborts", "newer, and nothing is said"],
+)
+def test_xla_is_tried_elsewhere_on_a_gpu_that_is_newer_than_tensorflow(blackwell, capability, program, expected):
+    details, runs = blackwell
+    details["compute_capability"] = capability
+    runs(program)
+    reason = unknown_gpu.why_not_compiled()
+    assert reason is None if expected is None else reason.startswith(expected)
+
+
+@pytest.mark.medium
+def test_where_xla_would_end_the_process_it_is_not_tried(blackwell, caplog):
+    _, runs = blackwell
+    runs(ABORTS)
+    model = small_mae()
+    step = Fails(model, RuntimeError("the process would have ended here"))
+    assert fitted(model) == fitted(small_mae(), jit_compile=False)
+    assert not any(step.traced)
+    (failed,) = caplog.messages
+    assert "LLVM ERROR: PTX version 8.5" in failed and "a TensorFlow made for this GPU" in failed
+
+
+@pytest.mark.medium
+def test_the_attempt_elsewhere_works_here():
+    """XLA does on a processor what the program asks of it on a GPU."""
+    unknown_gpu._attempt.cache_clear()
+    assert unknown_gpu._attempt("this processor") is None
