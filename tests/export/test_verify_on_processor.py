@@ -8,8 +8,10 @@ from keras_mae.export import VerificationError, export_encoder, verify
 from keras_mae.export.signatures import ServedEncoder
 from tests.base import PLANES, run_python, small_encoder
 
-# A second logical processor stands for a GPU: the weights lie there, and operations run there by default.
+# A second logical processor stands for a GPU: the weights lie there, and operations run there by default. The graphs
+# that were executed tell each operation's device.
 DEVICES = """
+import sys
 import tensorflow as tf
 processor = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -19,29 +21,33 @@ from tests.base import PLANES, small_encoder
 with tf.device("CPU:1"):
     served = ServedEncoder(small_encoder(PLANES))
     cases = verify.example_cases(served, None)
-    images = tf.constant(cases["embed"]["images"])
-    embed = served.signatures()["embed"]
+    images, embed = tf.constant(cases["embed"]["images"]), served.signatures()["embed"]
     assert all(weight.device.endswith("CPU:1") for weight in served.variables)
-    tf.debugging.set_log_device_placement(True)
-    if {as_live}:
-        verify.live_outputs(served, cases)
-    else:
-        embed(images=images)
+    writer = tf.summary.create_file_writer(sys.argv[1])
+    tf.summary.trace_on(graph=True)
+    verify.live_outputs(served, cases) if sys.argv[2] == "check" else embed(images=images)
+    with writer.as_default():
+        tf.summary.trace_export("executed", step=0)
 """
 
 
-def devices_of_products(as_live):
-    """The devices on which the products of matrices were placed."""
-    process = run_python("-c", DEVICES.format(as_live=as_live), TF_CPP_MIN_LOG_LEVEL="0")
+def devices_of_products(folder, what):
+    """The devices that computed products of matrices."""
+    process = run_python("-c", DEVICES, str(folder), what)
     assert process.returncode == 0, process.stderr[-2000:]
-    lines = [line for line in (process.stderr + process.stdout).splitlines() if "(MatMul)" in line]
-    return {line.strip().rpartition("device:")[2] for line in lines}
+    records = [record.numpy() for path in folder.iterdir() for record in tf.data.TFRecordDataset(str(path))]
+    values = [value for record in records for value in tf.compat.v1.Event.FromString(record).summary.value]
+    runs = [tf.compat.v1.RunMetadata.FromString(text) for value in values for text in value.tensor.string_val]
+    nodes = [
+        node for run in runs for each in run.function_graphs for part in each.partition_graphs for node in part.node
+    ]
+    return {node.device.rpartition("device:")[2] for node in nodes if "MatMul" in node.op}
 
 
 @pytest.mark.medium
-def test_products_are_computed_on_the_processor_wherever_the_weights_are():
-    assert devices_of_products(as_live=False) == {"CPU:1"}  # or this test would see nothing
-    assert devices_of_products(as_live=True) == {"CPU:0"}
+def test_products_are_computed_on_the_processor_wherever_the_weights_are(tmp_path):
+    assert devices_of_products(tmp_path / "call", "call") == {"CPU:1"}  # else this test would see nothing
+    assert devices_of_products(tmp_path / "check", "check") == {"CPU:0"}
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def test_a_decoder_keeps_a_policy_of_its_own(tmp_path):
 @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
 def test_heads_take_the_policy_of_their_encoder(kind):
     encoder = small_encoder(dtype="mixed_bfloat16")
-    make = {"classifier": ImageClassifier, "segmenter": partial(ImageSegmenter, head="transformer")}[kind]
+    make = {"classifier": ImageClassifier, "segmenter": partial(ImageSegmenter, head="mask_transformer")}[kind]
     given, own = make(encoder, 3), make(encoder, 3, dtype="float32")
     assert (given.dtype_policy.name, own.dtype_policy.name) == ("mixed_bfloat16", "float32")
     assert given(IMAGES).dtype == own(IMAGES).dtype == "float32"

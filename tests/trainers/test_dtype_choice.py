@@ -104,7 +104,7 @@ def test_programs_build_models_in_it(monkeypatch):
     heads = [
         finetune.build(changed(FinetuneConfig(), settings_of(TOY)), 3),
         linear_probe.build(changed(ProbeConfig(), settings_of(TOY)), 3),
-        segment.build(changed(SegmentConfig(), settings_of({**TOY, "design": "transformer"})), 3),
+        segment.build(changed(SegmentConfig(), settings_of({**TOY, "design": "mask_transformer"})), 3),
     ]
     for model in (mae, mae.decoder, *heads, *(one.encoder for one in (mae, *heads)), heads[2].masks):
         assert model.dtype_policy.name == BFLOAT16
