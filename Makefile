@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 unexport PYTHONDONTWRITEBYTECODE  # else each test process compiles all tests anew: 4 s
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-nightly check format bench lock
+.PHONY: help demo test test-fast test-slow test-oldest test-nightly check format bench lock
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test-fast: .venv/.dev  ## the quick tests, for the loop of editing and testing
 
 test-slow: .venv/.dev  ## the tests that take minutes each
 	$(PYTEST) -m slow $(PYTEST_FLAGS) || [ $$? -eq 5 ]  # 5: there is none
+
+test-oldest: .venv/.dev  ## the quick tests with the oldest TensorFlow that is supported
+	@WORKERS=$(WORKERS) .ci/oldest $(PYTEST_FLAGS)
 
 test-nightly: .venv/.dev  ## quick tests with the newest Keras, a nightly build: a report, which fails nothing
 	@.ci/nightly
@@ -49,9 +52,11 @@ format: .venv/.dev  ## put right what `make check` says about formatting and the
 bench: .venv/.dev  ## timings against the stored baseline
 	$(BIN)/python -m benchmarks
 
+# All extras but `tpu`, which needs an older TensorFlow.
+LOCKED := --extra dev --extra torch
 lock: .venv/.dev  ## write requirements_lock.txt (for Bazel) anew
 	$(PIP) install uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --quiet --output-file requirements_lock.txt
+	$(BIN)/uv pip compile pyproject.toml $(LOCKED) --universal --python-version 3.11 --quiet --output-file requirements_lock.txt
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=/path/to/python3" >&2; exit 1; }

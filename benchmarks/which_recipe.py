@@ -17,7 +17,8 @@ MACHINES = {
         1, 1, 1, memory=12 * 10**9, taken=10**9, processors=2, products=1.5e11, numbers=2e9,
     ),
     "H200": Facts(
-        1, 1, 1, memory=139 * 10**9, processors=16, accelerator=True, bfloat16=True, products=6e14, numbers=4e11,
+        1, 1, 1, memory=139 * 10**9, processors=16, accelerator=True, dtype_policy="mixed_bfloat16", products=6e14,
+        numbers=4e11,
     ),
 }  # fmt: skip
 GRAY = {"channels": 1, "mean": (0.3,), "std": (0.2,)}

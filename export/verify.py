@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +25,7 @@ import gc, pickle, sys
 gc.disable()  # it would walk through all loaded objects again and again
 sys.modules["keras_mae"] = sys.modules["keras"] = None
 import tensorflow as tf
+tf.config.experimental.enable_tensor_float_32_execution(False)
 path, given, found = sys.argv[1:]
 signatures = tf.saved_model.load(path).signatures
 with open(given, "rb") as file:
@@ -53,7 +56,7 @@ class VerificationError(RuntimeError):
 def verify_export(
     served: ServedModel, path: str, images: np.ndarray | None = None, compute_dtype: str | None = None
 ) -> dict[str, float]:
-    """Compares every signature of the SavedModel at `path` with the live model.
+    """Compares every signature of the SavedModel at `path` with the live model, both on the processor.
 
     Args:
         served: the live model, such as a `ServedEncoder`.
@@ -80,16 +83,33 @@ def example_cases(served: ServedModel, images: np.ndarray | None) -> Outputs:
 
 
 def live_outputs(served: ServedModel, cases: Outputs) -> Outputs:
-    """The outputs of the live model."""
+    """The outputs of the live model, computed on the processor."""
     functions = served.signatures()
     results: Outputs = {}
-    for name, values in cases.items():
-        inputs = {key: tf.constant(value) for key, value in values.items()}
-        results[name] = {key: value.numpy() for key, value in functions[name](**inputs).items()}
-        probabilities = served.live_probabilities(name, inputs)
-        if probabilities is not None:
-            results[name][_LIVE] = probabilities
+    with on_processor():
+        for name, values in cases.items():
+            inputs = {key: tf.constant(value) for key, value in values.items()}
+            results[name] = {key: value.numpy() for key, value in functions[name](**inputs).items()}
+            probabilities = served.live_probabilities(name, inputs)
+            if probabilities is not None:
+                results[name][_LIVE] = probabilities
     return results
+
+
+@contextlib.contextmanager
+def on_processor() -> Iterator[None]:
+    """Computes inside on the processor, in all bits of float32, wherever the weights are.
+
+    GPUs since Ampere round the operands of a product to TF32's 10 bits, which moves an embedding by 1e-3. The process
+    of an export's check computes on the processor, too.
+    """
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        with tf.device("CPU:0"):
+            yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def compare(cases: Outputs, expected: Outputs, found: Outputs, dtypes: set[str]) -> dict[str, float]:

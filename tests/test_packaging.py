@@ -134,14 +134,25 @@ def locked_versions():
 def test_the_lock_agrees_with_pyproject():
     with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
         project = tomllib.load(file)["project"]
-    locked = locked_versions()
-    for text in sum(project["optional-dependencies"].values(), project["dependencies"]):
+    locked, extras = locked_versions(), project["optional-dependencies"]
+    del extras["tpu"]  # which needs an older TensorFlow than the newest
+    for text in sum(extras.values(), project["dependencies"]):
         requirement = Requirement(text)
         if requirement.name != project["name"]:
             version = locked.get(canonicalize_name(requirement.name))
             assert version and requirement.specifier.contains(version), (
                 f"{text}, but locked: {version}; run `make lock`"
             )
+
+
+def test_packages_that_write_the_same_files_are_of_one_version():
+    """`tensorflow` and `tensorflow-tpu` both fill the folder tensorflow, and pip installs both."""
+    with open(os.path.join(ROOT, "pyproject.toml"), "rb") as file:
+        project = tomllib.load(file)["project"]
+    asked = {one.name: one.specifier for one in map(Requirement, project["optional-dependencies"]["tpu"])}
+    assert asked["tensorflow"] == asked["tensorflow-tpu"]
+    plain = {one.name: one.specifier for one in map(Requirement, project["dependencies"])}
+    assert plain["tensorflow"].contains("2.20.0") and asked["tensorflow"].contains("2.20.0")
 
 
 def test_the_lock_has_every_package_that_BUILD_names():

@@ -72,6 +72,9 @@ def choose(facts: Facts, given: Mapping[str, Any] | None = None) -> Chosen:
         ValueError: for a setting that does not exist or is out of range, or an encoder that is no `vit`.
     """
     given = dict(given or {})
+    for name in {"dtype_policy", "run.dtype_policy"} & set(given):
+        if given[name] == "auto":  # which is to choose it
+            del given[name]
     choices = _Choices(given)
     if not isinstance(choices.config.encoder, ViT):
         raise ValueError(
@@ -185,8 +188,7 @@ def _sizes_of(part: str, width: int, layers: int, heads: int) -> dict[str, int]:
 
 def _compute(choices: _Choices, facts: Facts) -> None:
     """Chooses the precision, and whether XLA compiles the step."""
-    if facts.bfloat16:
-        choices.take("the device computes fastest so, and needs no loss scale", dtype_policy="mixed_bfloat16")
+    choices.take(facts.dtype_why, dtype_policy=facts.dtype_policy)
     if not facts.accelerator and facts.replicas == 1 and choices.config.encoder.hidden_dim <= SIZES[1].width:
         choices.take("speeds up small models on a processor, as in mae_digits", jit_compile=True)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from keras_mae.trainers import compiled_size
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.step_size import bytes_each, step_size
 
@@ -34,7 +35,7 @@ class Facts:
         memory: free bytes of the processor, or of each accelerator; None if unknown.
         taken: bytes that the process takes before there is a model.
         accelerator: whether the run computes on GPUs or TPUs.
-        bfloat16: whether they compute in bfloat16 as fast as it goes, as GPUs since Ampere and TPUs do.
+        dtype_policy, dtype_why: that the run computes in, and why, see `keras_mae.trainers.dtype_choice`.
         replicas: devices that share a batch.
         replicas_here: of these, those that share this memory.
         processors: that prepare images.
@@ -56,7 +57,8 @@ class Facts:
     memory: int | None = None
     taken: int = 0
     accelerator: bool = False
-    bfloat16: bool = False
+    dtype_policy: str = "float32"
+    dtype_why: str = "as not chosen by a device"
     replicas: int = 1
     replicas_here: int = 1
     processors: int = 2
@@ -100,9 +102,9 @@ def memory_of_run(config: PretrainConfig, facts: Facts) -> int | None:
     if size is None:
         return None
     images = optimizer.batch_size / (facts.replicas * optimizer.accumulation_steps)
-    step = size.memory(images, bytes_each(config.run.dtype_policy))
     if facts.accelerator:
-        return step
+        return compiled_size.memory(config, images, compiled_size.GPU)
+    step = size.memory(images, bytes_each(config.run.dtype_policy))
     batch = optimizer.batch_size * config.encoder.image_size[0] * config.encoder.image_size[1] * facts.channels
     input_ = _AHEAD * batch * (4 if facts.bits == 16 else 1) + 2 * facts.processors * facts.image_bytes
     return facts.taken + facts.replicas_here * step + _OF_TENSORFLOW + input_

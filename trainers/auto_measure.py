@@ -15,6 +15,7 @@ from keras_mae.data.samples import with_reason
 from keras_mae.data.subset import random_subset
 from keras_mae.data.tiff_header import MARKS, SAMPLES, Directory
 from keras_mae.trainers.auto_facts import Facts
+from keras_mae.trainers.dtype_choice import choose_dtype
 from keras_mae.trainers.free_memory import find_memory, memory_of_process
 from keras_mae.trainers.strategy import is_multiworker
 from keras_mae.training.skipped_steps import has_accelerator
@@ -106,27 +107,22 @@ def _cells(image: np.ndarray) -> np.ndarray:
 
 def _of_machine(strategy: tf.distribute.Strategy) -> dict[str, Any]:
     memory, replicas, accelerator = find_memory(), strategy.num_replicas_in_sync, has_accelerator()
-    bfloat16 = accelerator and _computes_in_bfloat16()
+    dtype = choose_dtype(strategy)
     return {
         "memory": None if memory is None else memory.free,
         "taken": memory_of_process(),
         "accelerator": accelerator,
-        "bfloat16": bfloat16,
+        "dtype_policy": dtype.policy,
+        "dtype_why": dtype.why,
         "replicas": replicas,
         "replicas_here": 1 if accelerator or is_multiworker(strategy) else replicas,
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "products": _products(tf.bfloat16 if bfloat16 else tf.float32, large=accelerator),
+        "products": _products(dtype.policy.removeprefix("mixed_"), large=accelerator),
         "numbers": _numbers(large=accelerator),
     }
 
 
-def _computes_in_bfloat16() -> bool:
-    gpus = tf.config.list_physical_devices("GPU")
-    capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus]
-    return all(one >= (8, 0) for one in capabilities)  # Ampere; without a GPU it is a TPU
-
-
-def _products(dtype: tf.DType, large: bool) -> float:
+def _products(dtype: str, large: bool) -> float:
     """Multiplications and additions a second of a product like those of a transformer."""
     tokens, width, hidden = (16384, 1024, 4096) if large else (2048, 256, 1024)
     left, right, count = tf.ones((tokens, width), dtype), tf.ones((width, hidden), dtype), 8

@@ -77,7 +77,7 @@ def train_head(
         prepare: makes the data of a head, its config, the images to train on, and the images to test on.
         config, data, output, resume, overwrite, strategy, tpu: see `finetune`, also for what it returns and raises.
     """
-    scope = begin(config, data, output, strategy, tpu)
+    config, scope = begin(config, data, output, strategy, tpu, resume)
     folder = run.RunFolder(output)
     labelled = labelled_sources(config, data)
     source, validation, task = labelled.train, labelled.validation, task_of(labelled)

@@ -12,6 +12,7 @@ from keras_mae.encoders import Encoder, ViTEncoder
 from keras_mae.encoders.presets import PRESETS
 from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers.classifier_config import ClassifierConfig
+from keras_mae.trainers.dtype_choice import with_dtype
 from keras_mae.trainers.first_weights import FirstWeights, TrainingT, channels_of, find_weights, with_statistics
 from keras_mae.trainers.labelled_data import check_channels
 from keras_mae.trainers.run import RunFolder, digest_of
@@ -36,7 +37,7 @@ def choose_encoder(config: EncoderConfig, drop_path_rate: float = 0.0) -> tuple[
     Raises:
         ValueError: if there is none, or it differs from what the config says of it; all differences are listed.
     """
-    own = config.encoder
+    own, config = config.encoder, with_dtype(config)
     trained = run_of(own)
     if trained is not None:
         return _from_run(config, trained, drop_path_rate), record_of(own)

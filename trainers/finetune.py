@@ -13,6 +13,7 @@ from keras_mae.models import ImageHead
 from keras_mae.one_writer import released
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.classifier_run import ClassifierData, train_head, with_validation
+from keras_mae.trainers.dtype_choice import with_dtype
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.tasks import Classes, Task, class_names
 
@@ -30,6 +31,7 @@ def build(config: FinetuneConfig, num_classes: int) -> ImageHead:
 
 def _begin(config: FinetuneConfig, task: Task) -> tuple[ImageHead, dict[str, Any] | None]:
     """The head, and what `config.json` says of its first weights."""
+    config = with_dtype(config)
     keras.utils.set_random_seed(config.run.seed)
     encoder, init = choose_encoder(config, config.encoder.drop_path_rate)
     if config.encoder.relative_position_bias is not None:

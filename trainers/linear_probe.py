@@ -17,6 +17,7 @@ from keras_mae.models.pooled_head import PooledHead
 from keras_mae.one_writer import released
 from keras_mae.trainers.classifier_config import ProbeConfig
 from keras_mae.trainers.classifier_run import ClassifierData, train_head, with_validation
+from keras_mae.trainers.dtype_choice import with_dtype
 from keras_mae.trainers.encoder_choice import choose_encoder
 from keras_mae.trainers.features import ENCODED, features_of
 from keras_mae.trainers.free_memory import memory_of_processor
@@ -39,6 +40,7 @@ def build(config: ProbeConfig, num_classes: int) -> ImageHead:
 
 def _begin(config: ProbeConfig, task: Task) -> tuple[ImageHead, dict[str, Any] | None]:
     """The probe, and what `config.json` says of its first weights."""
+    config = with_dtype(config)
     keras.utils.set_random_seed(config.run.seed)
     encoder, init = choose_encoder(config)
     probe = task.head(

@@ -35,7 +35,7 @@ def versions() -> dict[str, str]:
 
 
 def _version(package: str) -> str:
-    for name in (package, f"{package}-cpu", f"{package}-gpu"):
+    for name in (package, f"{package}-cpu", f"{package}-gpu", f"{package}-tpu"):
         try:
             return metadata.version(name)
         except metadata.PackageNotFoundError:

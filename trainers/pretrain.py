@@ -19,6 +19,7 @@ from keras_mae.trainers import budget, memory, pictures, run
 from keras_mae.trainers.auto_recipe import AutoRecipe
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.dtype_choice import with_dtype
 from keras_mae.trainers.first_weights import load_into, with_statistics
 from keras_mae.trainers.labelled_data import check_channels
 from keras_mae.trainers.loop import train
@@ -49,6 +50,7 @@ def build(config: PretrainConfig) -> MaskedImageModel:
         ValueError: for settings that do not go together.
     """
     check_together(config)
+    config = with_dtype(config)
     keras.utils.set_random_seed(config.run.seed)
     dtype = config.run.dtype_policy
     encoder = config.encoder.build(dtype)
@@ -140,7 +142,7 @@ def pretrain(
 
     def announce(done: int) -> None:
         replicas = scope.num_replicas_in_sync
-        needed = memory.estimate(config, replicas)
+        needed = memory.estimate(config, replicas, memory.device_here())
         _log.info(
             "%d images, %d steps an epoch, %d epochs%s; %s parameters in the encoder, %s in all; %s of memory for a "
             "step%s",
@@ -193,7 +195,7 @@ def _begun(
     if isinstance(config, AutoRecipe) and resume:
         config = config.resumed(folder)
     if not isinstance(config, AutoRecipe):
-        scope = begin(config, data, folder.path, strategy, tpu)
+        config, scope = begin(config, data, folder.path, strategy, tpu, resume)
         return config, scope, open_source(data, decoding=config.data.decoding())
     scope = begin_choosing(data, folder.path, strategy, tpu)
     folder.check_new(overwrite)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ from keras_mae.models.masked_image_model import MaskedImageModel
 from keras_mae.trainers import run
 from keras_mae.trainers.checks import check_together
 from keras_mae.trainers.config import TrainingConfig
+from keras_mae.trainers.dtype_choice import with_dtype
 from keras_mae.trainers.memory import check_memory
 from keras_mae.trainers.strategy import check_batch, make_strategy, on_chief
 from keras_mae.training.uncompiled import uncompiled
@@ -25,9 +26,13 @@ from keras_mae.training.uncompiled import uncompiled
 _log = logging.getLogger("keras_mae")
 _NAMED = 100  # corrupt images in `config.json`
 
+ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
 
-def begin(config: TrainingConfig, data: str, output: str, strategy: str, tpu: str) -> tf.distribute.Strategy:
-    """Claims the run folder, and returns the strategy to train with.
+
+def begin(
+    config: ConfigT, data: str, output: str, strategy: str, tpu: str, resume: bool = False
+) -> tuple[ConfigT, tf.distribute.Strategy]:
+    """Claims the run folder, and returns the config, with a dtype policy for `auto`, and the strategy to train with.
 
     Raises:
         ValueError: before anything is read, for a config, data specification, strategy, batch size or folder that
@@ -37,9 +42,11 @@ def begin(config: TrainingConfig, data: str, output: str, strategy: str, tpu: st
     kind_of(data)
     scope = make_strategy(strategy, tpu)
     check_batch(config.optimizer.batch_size, getattr(config.optimizer, "accumulation_steps", 1), scope)
-    on_chief(scope, run.RunFolder(output).claim)
+    folder = run.RunFolder(output)
+    on_chief(scope, folder.claim)
+    config = with_dtype(config, scope, folder if resume else None)
     check_memory(config, scope)
-    return scope
+    return config, scope
 
 
 def begin_choosing(data: str, output: str, strategy: str, tpu: str) -> tf.distribute.Strategy:
@@ -66,7 +73,8 @@ def compile_model(model: MaskedImageModel | ImageHead, config: TrainingConfig, s
     optimizer, jit = config.optimizer, config.run.jit_compile
     model.compile(
         optimizer=optimizer.build(model, steps),
-        jit_compile="auto" if jit is None else jit and model.supports_jit,
+        jit_compile="auto" if jit is None else jit,
+        steps_per_execution=config.run.steps_per_execution,
         accumulation_steps=getattr(optimizer, "accumulation_steps", 1),
         clip_norm=getattr(optimizer, "clip_norm", None),
         spike_factor=getattr(optimizer, "spike_factor", None),

@@ -56,7 +56,7 @@ HeadPooling = Annotated[str, OF_HEADS]
 WeightsFormat = Literal["hf", "mae_torch", "timm", "simmim_torch", "keras"]
 Task = Literal["classes", "labels", "numbers"]
 SpikeAction = Literal["skip", "clip"]
-DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+DtypePolicy = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 

@@ -22,6 +22,7 @@ from keras_mae.models.saved_files import load_model_file
 from keras_mae.one_writer import released
 from keras_mae.trainers import run
 from keras_mae.trainers.best_model import BestModel, Measure
+from keras_mae.trainers.dtype_choice import with_dtype
 from keras_mae.trainers.encoder_choice import choose_encoder, run_of, with_statistics_of
 from keras_mae.trainers.labelled_data import check_channels
 from keras_mae.trainers.loop import train
@@ -48,6 +49,7 @@ def build(config: SegmentConfig, num_classes: int) -> ImageSegmenter:
 
 def _begin(config: SegmentConfig, num_classes: int) -> tuple[ImageSegmenter, dict[str, Any] | None]:
     """The segmenter, and what `config.json` says of its first weights."""
+    config = with_dtype(config)
     keras.utils.set_random_seed(config.run.seed)
     encoder, init = choose_encoder(config, config.encoder.drop_path_rate)
     if config.encoder.relative_position_bias is not None:
@@ -102,7 +104,7 @@ def segment(
         OSError: if a file cannot be written.
         Preempted: after a SIGTERM, once the state is saved.
     """
-    scope = begin(config, data, output, strategy, tpu)
+    config, scope = begin(config, data, output, strategy, tpu, resume)
     folder = run.RunFolder(output)
     source, validation, names = masked_sources(config, data)
     steps = steps_per_epoch(config, source.num_images)

@@ -53,4 +53,5 @@ def _difference(ours, theirs) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(compare(*sys.argv[1:])))
+    for step in sys.argv[2:]:
+        print(json.dumps(compare(sys.argv[1], step)), flush=True)

@@ -56,7 +56,7 @@ def frozen_parts(model: keras.layers.Layer, skip: Iterable[str] = ()) -> dict[st
     Keras' configs hold `trainable` of the model alone. `skip` are attributes, layers that have configs of their own.
     """
     layers, variables, parents = {}, {}, {"": model.trainable}
-    for name, layer in _parts(model, [getattr(model, part) for part in skip]):
+    for name, layer in layers_in(model, [getattr(model, part) for part in skip]):
         if name:
             parents[name] = layer.trainable
             if layer.trainable != parents[name.rpartition("/")[0]]:
@@ -83,7 +83,7 @@ def model_from_config(
     model = kind(**arguments)
     if frozen is None:
         return model
-    parts = list(_parts(model, [getattr(model, part) for part in skip]))
+    parts = list(layers_in(model, [getattr(model, part) for part in skip]))
     for name, layer in parts:  # from the outside in, as setting it also sets the layers inside
         if name in frozen["layers"]:
             layer.trainable = frozen["layers"][name]
@@ -93,12 +93,12 @@ def model_from_config(
     return model
 
 
-def _parts(layer: keras.layers.Layer, skip=(), name: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:
+def layers_in(layer: keras.layers.Layer, skip=(), name: str = "") -> Iterator[tuple[str, keras.layers.Layer]]:
     """The layer and all layers in it, outer ones first, by the path of attributes, `blocks.0/norm1`."""
     yield name, layer
     for attribute, value in _attributes(layer):
         if not any(value is other for other in skip):
-            yield from _parts(value, skip, f"{name}/{attribute}" if name else attribute)
+            yield from layers_in(value, skip, f"{name}/{attribute}" if name else attribute)
 
 
 def _attributes(layer: keras.layers.Layer) -> Iterator[tuple[str, keras.layers.Layer]]:

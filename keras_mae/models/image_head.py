@@ -36,7 +36,7 @@ class ImageHead(GlobalBatchModel):
         num_trainable_layers: None trains everything that is not frozen; `n` the last n blocks, final norm and head;
             0.5 counts the MLP of the last block; 0 the head alone, with the encoder in inference mode.
         seed: int, determines drop path together with the step.
-        **kwargs: of `keras.Model`.
+        **kwargs: of `keras.Model`. `dtype` is the policy of the model itself; None for the encoder's.
 
     Call arguments:
         inputs: images `(B, H, W, C)`, uint8 or float in [0, 255], or uint16 in [0, 65535].
@@ -73,6 +73,7 @@ class ImageHead(GlobalBatchModel):
     def __init__(
         self, encoder: Encoder, num_trainable_layers: float | None = None, seed: int = 0, **kwargs: Any
     ) -> None:
+        kwargs["dtype"] = encoder.dtype_policy if kwargs.get("dtype") is None else kwargs["dtype"]
         super().__init__(seed=seed, autocast=False, **kwargs)
         encoder.outside_of_last_layers(num_trainable_layers)  # raises an error for a wrong number
         self.encoder, self.num_trainable_layers = encoder, num_trainable_layers

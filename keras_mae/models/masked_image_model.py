@@ -98,6 +98,7 @@ class MaskedImageModel(GlobalBatchModel):
         target.attach(geometry)
         geometry = dataclasses.replace(geometry, target_dim=target.dim)
         loss.attach(geometry)
+        decoder.inherit(encoder.dtype_policy)
         decoder.attach(geometry)
         self._check_layers()
         target.build((None, *encoder.image_shape))

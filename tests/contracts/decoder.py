@@ -186,6 +186,23 @@ class DecoderContract:
         for one, two in zip(decoder.weights, other.weights, strict=True):
             np.testing.assert_array_equal(one, two)
 
+    def test_it_takes_the_policy_of_its_encoder_unless_it_has_its_own(self):
+        """With the numbers of a decoder that was given it, to the bit: each layer inside computes in it."""
+        policy, decoder = keras.DTypePolicy("mixed_bfloat16"), self.make()
+        config = decoder.get_config()
+        decoder.inherit(policy)
+        decoder.attach(self.geometry)
+        expected = self.attached(dtype="mixed_bfloat16")
+        found = fill_randomly(decoder)(self.tokens(decoder), self.mask)
+        assert found.dtype == "bfloat16"
+        np.testing.assert_array_equal(found, expected(self.tokens(expected), self.mask))
+        assert decoder.get_config() == config and config["dtype"] is None
+        decoder.inherit(keras.DTypePolicy("float32"))  # of another model, which shares it
+        assert decoder.compute_dtype == "bfloat16"
+        own = self.make(dtype="float32")
+        own.inherit(policy)
+        assert own.compute_dtype == "float32" and own.get_config()["dtype"] is not None
+
     @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
     def test_mixed_precision(self, policy):
         decoder, expected = self.attached(dtype=policy), self.attached()

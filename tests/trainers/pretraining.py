@@ -10,7 +10,7 @@ from keras_mae.trainers.settings import changed, short_names, values_of
 from tests.base import weights_of
 from tests.drawn import TINY
 
-CONFIG = changed(recipes.load("mae_small_images"), [*TINY, "jit_compile=False"])
+CONFIG = changed(recipes.load("mae_small_images"), [*TINY, "jit_compile=False", "dtype_policy=float32"])
 STEPS = 2  # an epoch, of 8 out of 20 pictures
 
 

@@ -24,7 +24,7 @@ SETS = {
     "60 photographs": Facts(60, 333, 500, reading=0.01, **MACHINE),
     "13 channels": Facts(500, 64, 64, True, 13, 16, mean=(0.3,) * 13, std=(0.2,) * 13, **MACHINE),
     "ImageNet, H100": Facts(
-        1_281_167, 333, 400, reading=5e-3, memory=78 * 10**9, accelerator=True, bfloat16=True,
+        1_281_167, 333, 400, reading=5e-3, memory=78 * 10**9, accelerator=True, dtype_policy="mixed_bfloat16",
         processors=16, products=5e14, numbers=5e11,
     ),
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """1, 2 and 4 replicas, 2 processes, and a batch in parts take the same steps; in processes of their own."""
 
 import json
+import logging
 
 import keras
 import numpy as np
@@ -27,12 +28,14 @@ IMAGES = random_images(2 * BATCH, (8, 12, 3))
 # What each run is told apart by: a kind of model, and how it is trained
 SGD = {"optimizer": "sgd"}
 CLIPPED = {"optimizer": "sgd", "clip_norm": 0.3}
+COMPILED = {"jit_compile": True, "replicas": 2}
 NORMAL = [
     *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 2)),
     *({"kind": "mae", "replicas": n, "accumulation_steps": n, **CLIPPED} for n in (1, 2)),
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "planted": 1, "dtype": "mixed_float16"},
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "uneven": True},
     *({"kind": "mae", "replicas": replicas, "optimizer": "sgd", "spike": 6} for replicas in (1, 2)),
+    {"kind": "mae", **COMPILED, **SGD},
 ]
 MORE = [
     *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 4)),
@@ -43,13 +46,19 @@ MORE = [
     *({"kind": "simmim", "replicas": n, "accumulation_steps": n, "rematerialize": n > 1, **SGD} for n in (1, 2)),
     # no threads for replicas: the branch is taken in each replica's function, as on a TPU
     {"kind": "mae", "replicas": 1, "optimizer": "sgd", "planted": 1, "one_device": True},
+    {"kind": "mae", **COMPILED, "accumulation_steps": 2, **CLIPPED},
+    {"kind": "mae", **COMPILED, "optimizer": "late", "clip_norm": 0.3},
+    {"kind": "mae", **COMPILED, "optimizer": "late", "planted": 1, "dtype": "mixed_float16"},
+    {"kind": "mae", **COMPILED, "optimizer": "sgd", "spike": 6},
+    {"kind": "mae", **COMPILED, "optimizer": "sgd", "shared": True},
+    {"kind": "mae", "jit_compile": True, "replicas": 1, "optimizer": "sgd", "mirrored": True},
 ]
 SLOW = [
     {"kind": kind, "replicas": replicas, "accumulation_steps": parts, **SGD}
     for kind, most in (("classifier", 2), ("weighted", 2), ("probe", 1), ("attentive", 1), ("segmenter", 2))
     for replicas, parts in ((1, 1), (2, 1), (4, 1), (2, 2))
     if parts <= most  # a probe's BatchNorm synchronises its statistics, and is not accumulated
-]
+] + [{"kind": kind, **COMPILED, "accumulation_steps": 1, **SGD} for kind in ("weighted", "probe", "segmenter")]
 
 
 def make_model(kind, dtype="float32"):
@@ -83,6 +92,25 @@ def plant(model, step, factor=float("inf")):
     model.batch_loss = batch_loss
 
 
+def share_a_variable(model):
+    """Lets each step change a variable of all replicas, as the random numbers of Keras' layers do."""
+    original = model.batch_loss
+
+    def batch_loss(data, seed, training):
+        model.training_calls.assign_add(1)
+        return original(data, seed, training)
+
+    model.batch_loss = batch_loss
+
+
+def compiled_parts(model, strategy, batches):
+    """The number of functions in the graph of a step that XLA compiles."""
+    step = tf.function(lambda data: strategy.run(model.train_step, args=(data,)), autograph=False)
+    data = next(iter(strategy.experimental_distribute_dataset(batches)))
+    functions = step.get_concrete_function(data).graph.as_graph_def().library.function
+    return sum(function.attr["_XlaMustCompile"].b for function in functions)
+
+
 class State(keras.callbacks.Callback):
     """Keeps weights, counters and loss scale after every step."""
 
@@ -101,7 +129,7 @@ def one_run(case):
     strategy = tf.distribute.get_strategy()
     if case.get("one_device"):
         strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-    elif case["replicas"] > 1:
+    elif case["replicas"] > 1 or case.get("mirrored"):
         strategy = tf.distribute.MirroredStrategy(
             [f"CPU:{index}" for index in range(case["replicas"])],
             cross_device_ops=tf.distribute.ReductionToOneDevice(),
@@ -112,7 +140,7 @@ def one_run(case):
             block.rematerialize = case.get("rematerialize", False)
         model.compile(
             optimizer=make_optimizer(case["optimizer"], model),
-            jit_compile=False,
+            jit_compile=case.get("jit_compile", False),
             accumulation_steps=case.get("accumulation_steps", 1),
             clip_norm=case.get("clip_norm"),
             spike_factor=4.0 if "spike" in case else None,
@@ -126,17 +154,27 @@ def one_run(case):
     if case.get("uneven"):
         return refusal(model, tf.data.Dataset.from_tensor_slices(IMAGES[:11]).batch(BATCH))  # 3 remain, for 2 replicas
     batches = tf.data.Dataset.from_tensor_slices(data).batch(BATCH, drop_remainder=True)
-    state, recorder = State(), LossPerStep()
+    state, recorder, told = State(), LossPerStep(), []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())
+    logging.getLogger("keras_mae").addHandler(handler)
+    if case.get("shared"):
+        share_a_variable(model)
     if "planted" in case:
         plant(model, case["planted"])
     if "spike" in case:
         step_record._LEAST = 4
         plant(model, case["spike"], 1000.0)
-    model.fit(batches.repeat(), steps_per_epoch=STEPS, verbose=0, shuffle=False, callbacks=[recorder, state])
+    history = model.fit(
+        batches.repeat(), steps_per_epoch=STEPS, verbose=0, shuffle=False, callbacks=[recorder, state]
+    ).history
+    logging.getLogger("keras_mae").removeHandler(handler)
     logs = model.evaluate(batches, verbose=0, return_dict=True)
     changed = [bool((a != b).any()) for a, b in zip(state.weights, state.weights[1:])]
     return {
-        "supports_jit": model.supports_jit,
+        "compiled": compiled_parts(model, strategy, batches) if model.jit_compile else 0,
+        "told": told,
+        "last_logs": {name: values[-1] for name, values in history.items() if name not in ("loss", "skipped_steps")},
         "losses": recorder.losses,
         "evaluation": {name: float(value) for name, value in logs.items()},
         "paths": [weight.path for weight in model.weights],
@@ -209,6 +247,8 @@ def check(run, expected, tolerance=1e-5, key_biases=True):
             queries, _, values = zip(*(np.split(np.array(bias), 3) for bias in both))
             both = np.concatenate([queries, values], axis=1)
         np.testing.assert_allclose(*both, rtol=0, atol=tolerance, err_msg=path)
+    if "last_logs" in run:  # such as the accuracy of the last step, with the examples of every replica
+        assert run["last_logs"] == pytest.approx(expected["last_logs"], rel=1e-5)
     if "evaluation" in run:
         assert run["evaluation"] == pytest.approx(expected["evaluation"], rel=1e-5)
 
@@ -224,8 +264,48 @@ def test_four_replicas_take_the_step_of_one(more_runs):
 
 
 def check_replicas(several, one):
-    assert one["supports_jit"] and not several["supports_jit"]
     check(several, one)
+
+
+@pytest.mark.medium
+def test_compiled_replicas_take_the_step_of_one(runs):
+    """XLA compiles on each replica the gradients and their norm; the update only of this package's AdamW."""
+    several = find(runs, **COMPILED, **SGD)
+    assert several["compiled"] == 4 and not several["told"]
+    check(several, find(runs, replicas=1, **SGD))
+
+
+@pytest.mark.slow
+def test_compiled_replicas_in_parts_clipped_and_with_an_encoder_that_joins_later(more_runs):
+    parts = find(more_runs, MORE, **COMPILED, accumulation_steps=2, **CLIPPED)
+    check(parts, find(more_runs, MORE, accumulation_steps=1, replicas=1, **CLIPPED))
+    late = find(more_runs, MORE, **COMPILED, optimizer="late", clip_norm=0.3)
+    assert late["compiled"] == 6
+    check(late, find(more_runs, MORE, optimizer="late", replicas=1), 2e-5, key_biases=False)
+
+
+@pytest.mark.slow
+def test_compiled_replicas_skip_a_step_together(more_runs, runs):
+    check_skipped(find(more_runs, MORE, **COMPILED, planted=1), replicas=2)
+    check_spike(find(runs, replicas=1, spike=6), find(more_runs, MORE, **COMPILED, spike=6))
+
+
+@pytest.mark.slow
+def test_one_mirrored_replica_is_compiled_in_parts(more_runs):
+    one = find(more_runs, MORE, mirrored=True)
+    assert one["compiled"] == 2
+    check(one, find(more_runs, MORE, replicas=1, **SGD))
+
+
+@pytest.mark.slow
+def test_what_changes_a_shared_variable_is_not_compiled(more_runs):
+    several = find(more_runs, MORE, shared=True)
+    assert several["compiled"] == 2  # the norms
+    assert several["told"] and set(several["told"]) == {
+        "a part of the step is not compiled, as it changes a variable that the replicas share: draw random numbers "
+        "from the seed of the step, or update variables in after_update()"
+    }
+    check(several, find(more_runs, MORE, replicas=1, **SGD))
 
 
 @pytest.mark.slow
@@ -274,7 +354,10 @@ def test_an_inf_on_the_last_replica_is_skipped_on_all(runs):
 @pytest.mark.medium
 def test_a_spike_on_the_last_replica_is_skipped_on_all(runs):
     """The norms, the running median and the fate of every step are those of one replica."""
-    one, two = (find(runs, replicas=replicas, spike=6) for replicas in (1, 2))
+    check_spike(*(find(runs, replicas=replicas, spike=6) for replicas in (1, 2)))
+
+
+def check_spike(one, two):
     for run in (one, two):
         assert run["skipped"] == [0] * 6 + [1] * 4 and run["changed"] == [True] * 5 + [False] + [True] * 3
         assert [step["skipped"] for step in run["steps"]] == [None] * 6 + ["spike"] + [None] * 3
@@ -329,3 +412,5 @@ def test_classifiers(slow_runs, kind):
     for run, case in zip(slow_runs, SLOW, strict=True):
         if case["kind"] == kind:
             check(run, one)
+            if case.get("jit_compile"):  # the statistics of a probe's BatchNorm are those of all replicas
+                assert run["compiled"] == (2 if kind == "probe" else 4)

@@ -28,5 +28,6 @@ def config() -> FinetuneConfig:
         crop_scale=None,
         flip=False,
         crop_ratio=1.0,
+        dtype_policy="float32",
         jit_compile=True,
     )

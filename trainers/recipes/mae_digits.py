@@ -36,5 +36,6 @@ def config() -> PretrainConfig:
         crop_scale=None,
         flip=False,
         crop_ratio=1.0,
+        dtype_policy="float32",
         jit_compile=True,
     )

@@ -22,4 +22,5 @@ def config() -> ProbeConfig:
         crop_scale=None,
         flip=False,
         crop_ratio=1.0,
+        dtype_policy="float32",
     )

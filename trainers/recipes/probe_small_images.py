@@ -8,8 +8,9 @@ Deviations from the paper: as in probe_digits.
 
 from keras_mae.trainers.classifier_config import ProbeConfig
 from keras_mae.trainers.recipes import probe_digits
+from keras_mae.trainers.settings import replaced
 
 
 def config() -> ProbeConfig:
-    """The settings of probe_digits."""
-    return probe_digits.config()
+    """The settings of probe_digits, in any dtype policy."""
+    return replaced(probe_digits.config(), dtype_policy="auto")
