@@ -7,14 +7,12 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
 import tensorflow as tf
 
 from keras_mae.training.unknown_gpu import why_not_compiled
-
-if TYPE_CHECKING:
-    from keras_mae.training.train_step import GlobalBatchModel
 
 _log = logging.getLogger("keras_mae")
 _NOT_OF_THE_COMPILER = (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError, tf.errors.CancelledError)
@@ -31,7 +29,7 @@ _NO_REMEDY = "set jit_compile=False to save the attempt"
 _ABOUT_THE_ERROR = ("graph execution error", "detected at node", "file ", "<stack traces", "stack trace for op")
 
 
-def with_compilation(model: GlobalBatchModel, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def with_compilation(model: keras.Model, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A train function that says how long its first call compiles, and goes on without XLA if that fails.
 
     XLA fails on a GPU that it does not know, without CUDA's compiler, and for operations that it does not know. Its
@@ -41,7 +39,7 @@ def with_compilation(model: GlobalBatchModel, function: Callable[[Any], Any]) ->
     steps alone, and one worker's step must be that of the others.
 
     Args:
-        model: whose `train_function` is the result, until the step is compiled.
+        model: a `GlobalBatchModel`, whose `train_function` is the result until the step is compiled.
         function: Keras' train function.
     """
 
@@ -75,9 +73,9 @@ def with_compilation(model: GlobalBatchModel, function: Callable[[Any], Any]) ->
     return first
 
 
-def _number_of_steps(model: GlobalBatchModel) -> int:
+def _number_of_steps(model: keras.Model) -> int:
     """The number of steps in the first call."""
-    left = getattr(model, "steps_left", None)
+    left = model.steps_left
     return model.steps_per_execution if left is None else min(model.steps_per_execution, left)
 
 
