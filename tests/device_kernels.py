@@ -14,7 +14,7 @@ _ARGUMENTS = {"Placeholder"}  # of a function, which does not compute them
 
 
 def nodes(graph, enters=lambda node: True):
-    """`(path, NodeDef)` of every node of a `tf.Graph`, and of those in the functions of the nodes that `enters` says."""
+    """`(path, NodeDef)` of every node of a `tf.Graph`, and of those in the functions of nodes that `enters` takes."""
     definition = graph.as_graph_def(add_shapes=True)
     functions = {function.signature.name: function for function in definition.library.function}
     waiting, seen = [("", definition.node)], set()

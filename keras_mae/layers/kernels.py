@@ -29,7 +29,7 @@ def use_kernels(kernels: Kernels | None) -> Iterator[None]:
     """Makes layers that are called, or traced, inside use these kernels; for forward and backward pass together.
 
     Args:
-        kernels: one of the tables below, such as `GRAPH_KERNELS`, or None for those that are used around, by default none.
+        kernels: a table such as `GRAPH_KERNELS`, or None for those that are used around, by default none.
     """
     token = _used.set(_used.get() if kernels is None else kernels)
     try:
