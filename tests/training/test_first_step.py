@@ -1,5 +1,6 @@
 """The first compiled step: what is said of it, and that a run goes on without XLA where XLA fails."""
 
+import json
 import logging
 import subprocess
 
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.training import unknown_gpu
-from tests.base import LossPerStep, random_images, small_mae, weights_of
+from tests.base import LossPerStep, random_images, run_forked, small_mae, weights_of
 
 IMAGES = random_images(10, (8, 12, 3))
 ANNOUNCED = "compiling the step with XLA, which takes about a minute for a large model"
@@ -177,6 +178,38 @@ def test_train_on_batch_goes_on_as_well(caplog):
     expected = [float(reference.train_on_batch(IMAGES[:4])) for _ in range(2)]
     assert [float(model.train_on_batch(IMAGES[:4])) for _ in range(2)] == expected
     assert len(caplog.messages) == 1
+
+
+def on_replicas(jit_compile):
+    """What `fit` says on two replicas, the losses, and the weights of both."""
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("keras_mae").addHandler(handler)
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
+    with strategy.scope():
+        model = on_the_host()
+        losses = fitted(model, IMAGES[:8], jit_compile)
+    weights = [[copy.numpy().tolist() for copy in strategy.experimental_local_results(w.value)] for w in model.weights]
+    return {"said": said, "losses": losses, "weights": weights}
+
+
+def children(_):
+    from tests.forked import Child
+
+    both = [Child(on_replicas, jit_compile, devices=2) for jit_compile in (False, True)]
+    return [child.result() for child in both]
+
+
+@pytest.mark.medium
+def test_replicas_go_on_without_xla():
+    process = run_forked("-m", "tests.forked", "tests.training.test_first_step", "replicas")
+    assert process.returncode == 0, process.stderr[-4000:]
+    uncompiled, failed = json.loads(process.stdout.split("RESULT", 1)[1])
+    assert uncompiled.pop("said") == []
+    (said,) = failed.pop("said")
+    assert "PyFunc" in said and failed == uncompiled
+    assert all(first == second for first, second in failed["weights"])
 
 
 @pytest.fixture
