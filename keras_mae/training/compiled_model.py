@@ -29,6 +29,7 @@ class CompiledModel(CheckedModel):
             steps has no more; None for executions that are whole, as Keras' are.
     """
 
+    train_function: Any  # of Keras, from an iterator to the logs
     steps_left: int | None = None
 
     def compile(
