@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,7 +26,8 @@ _REMEDIES = {
     "unsupported operations": "replace what XLA does not know, or set jit_compile=False to save the attempt",
 }
 _NO_REMEDY = "set jit_compile=False to save the attempt"
-_ABOUT_THE_ERROR = ("graph execution error", "detected at node", "file ", "<stack traces", "stack trace for op")
+_AROUND_IT = re.compile(r"graph execution error|detected at node|file |<?stack trace|\d+ root error", re.IGNORECASE)
+_NUMBER_AND_KIND = re.compile(r"\(\d+\) [\w ]+:\s*")  # of one of several errors
 
 
 def with_compilation(model: keras.Model, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -90,7 +92,7 @@ def _again(model: keras.Model, iterator: Any, batch: Any) -> Iterator:
 def _reason(error: tf.errors.OpError) -> str:
     """The first line of an error's message that says what happened."""
     lines = [line.strip() for line in str(error.message).splitlines()]
-    said = [line for line in lines if line and not line.lower().startswith(_ABOUT_THE_ERROR)]
+    said = [_NUMBER_AND_KIND.sub("", line, count=1) for line in lines if line and not _AROUND_IT.match(line)]
     return (said or [type(error).__name__])[0].rstrip(".")[:_LONGEST]
 
 

@@ -97,6 +97,11 @@ COMPILERS = [
         'pip install "tensorflow[and-cuda]"',
     ),
     (tf.errors.UnimplementedError, "no such thing on this device", "set jit_compile=False to save the attempt"),
+    (
+        tf.errors.InvalidArgumentError,
+        "2 root error(s) found.\n  (0) INVALID_ARGUMENT:  Detected unsupported operations: AsString (no kernel)",
+        "uncompiled, and slower: Detected unsupported operations: AsString (no kernel); replace what XLA does not know",
+    ),
 ]
 
 
@@ -104,12 +109,15 @@ COMPILERS = [
 @pytest.mark.parametrize(("kind", "message", "remedy"), COMPILERS, ids=[kind.__name__ for kind, *_ in COMPILERS])
 def test_failures_of_the_compiler(kind, message, remedy, caplog):
     model = small_mae()
-    step = Fails(model, kind(None, None, f"Graph execution error:\n\nDetected at node x defined at\n{message}\nmore"))
+    step = Fails(
+        model, kind(None, None, f"Graph execution error:\n\nDetected at node x defined at\n{message}\nmore to read")
+    )
     expected = fitted(small_mae(), jit_compile=False)
     assert fitted(model) == expected
     assert step.traced == [True, False]
     (failed,) = caplog.messages
-    assert message.rstrip(".") in failed and remedy in failed and "more" not in failed
+    assert message.splitlines()[-1].split(":  ")[-1].rstrip(".") in failed and remedy in failed
+    assert "more" not in failed and "root" not in failed
 
 
 ERRORS = {
@@ -222,7 +230,8 @@ def test_replicas_go_on_without_xla():
     uncompiled, failed = json.loads(process.stdout.split("RESULT", 1)[1])
     assert uncompiled.pop("said") == []
     (said,) = failed.pop("said")
-    assert "PyFunc" in said and failed == uncompiled
+    assert failed == uncompiled
+    assert "slower: Detected unsupported operations" in said and "PyFunc" in said
     assert all(first == second for first, second in failed["weights"])
 
 
