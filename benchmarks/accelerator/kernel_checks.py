@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import collections
+import glob
 import json
 import logging
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -90,6 +92,43 @@ def times(size: str, batch_size: int, num_steps: int = 20, rounds: int = 5) -> d
     return {"size": size, "batch_size": batch_size, **medians}
 
 
+def copies(size: str = "vit_tiny", num_steps: int = 5) -> dict:
+    """Copies between host and GPU in a step whose images are on the GPU: `[number, bytes]` by direction."""
+    import tensorflow as tf
+
+    record = {}
+    for side, compiled in (("uncompiled", False), ("compiled", True)):
+        model, images = _model(size, jit_compile=compiled)
+        step = tf.function(model.train_step, autograph=False, jit_compile=compiled)
+        step(images)
+        with tempfile.TemporaryDirectory() as folder:
+            tf.profiler.experimental.start(folder)
+            for _ in range(num_steps):
+                logs = step(images)
+            float(logs["loss"])
+            tf.profiler.experimental.stop()
+            (path,) = glob.glob(os.path.join(folder, "**", "*.xplane.pb"), recursive=True)
+            record[side] = {way: [each / num_steps for each in found] for way, found in _copies_in(path).items()}
+    return record
+
+
+def _copies_in(path: str) -> dict[str, list[int]]:
+    """The copies in a profile of TensorFlow's: their number and their bytes, by direction."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space, found = xplane_pb2.XSpace(), collections.defaultdict(lambda: [0, 0])
+    with open(path, "rb") as file:
+        space.ParseFromString(file.read())
+    for plane in space.planes:
+        for event in (event for line in plane.lines for event in line.events if "GPU" in plane.name):
+            name = plane.event_metadata[event.metadata_id].name
+            if name.startswith("Memcpy"):
+                texts = (stat.str_value or plane.stat_metadata[stat.ref_value].name for stat in event.stats)
+                sizes = [int(size) for text in texts for size in re.findall(r"size:(\d+)", text)]
+                found[name] = [found[name][0] + 1, found[name][1] + sum(sizes[:1])]
+    return dict(found)
+
+
 def failing_compiler() -> dict:
     """What `fit` says, and the loss of its steps, where XLA finds no compiler of CUDA."""
     nowhere = {
@@ -136,6 +175,7 @@ def _model(size: str, batch_size: int | None = None, jit_compile: bool = False):
 PARTS = {
     "placement": placement,
     "gathered": gathered,
+    "copies": copies,
     "vit_tiny": lambda: times("vit_tiny", 256),
     "vit_base": lambda: times("vit_base", 64),
     "failing_compiler": failing_compiler,

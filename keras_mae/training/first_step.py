@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -26,7 +26,8 @@ _REMEDIES = {
     "unsupported operations": "replace what XLA does not know, or set jit_compile=False to save the attempt",
 }
 _NO_REMEDY = "set jit_compile=False to save the attempt"
-_ABOUT_THE_ERROR = ("graph execution error", "detected at node", "file ", "<stack traces", "stack trace for op")
+_AROUND_IT = re.compile(r"graph execution error|detected at node|file |<?stack trace|\d+ root error", re.IGNORECASE)
+_NUMBER_AND_KIND = re.compile(r"\(\d+\) [\w ]+:\s*")  # of one of several errors
 
 
 def with_compilation(model: keras.Model, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -43,55 +44,55 @@ def with_compilation(model: keras.Model, function: Callable[[Any], Any]) -> Call
         function: Keras' train function.
     """
 
-    def without_xla(reason: str, iterator: Any, batches: list) -> Any:
+    def without_xla(reason: str) -> Callable[[Any], Any]:
         _log.warning("XLA cannot compile the step, which runs uncompiled, and slower: %s; %s", reason, _remedy(reason))
         model.jit_compile = False
         model.test_function = model.predict_function = None
         model.make_train_function(force=True)
-        return model.train_function(_again(iterator, batches))
+        return model.train_function
 
-    def first(iterator: Any) -> Any:
-        batches = list(itertools.islice(iterator, _number_of_steps(model)))
-        if not batches:
-            raise StopIteration
-        _log.info("compiling the step with XLA, which takes about a minute for a large model")
+    def compiled(iterator: Any, batch: Any) -> Any:
         begin, seen = time.perf_counter(), int(model.batches_seen)
         has_other_way = not isinstance(model.distribute_strategy, _COMPILED_OR_NOT_TOGETHER)
         unknown = why_not_compiled() if has_other_way else None
         if unknown is not None:
-            return without_xla(unknown, iterator, batches)
+            return without_xla(unknown)(_again(model, iterator, batch))
         try:
-            logs = function(_again(iterator, batches))
+            logs = function(_again(model, iterator, batch))
         except tf.errors.OpError as error:
             if not has_other_way or isinstance(error, _NOT_OF_THE_COMPILER) or int(model.batches_seen) != seen:
                 raise
-            return without_xla(_reason(error), iterator, batches)
+            return without_xla(_reason(error))(_again(model, iterator, batch))
         _log.info("the first step took %.0f s, most of it for XLA", time.perf_counter() - begin)
         model.train_function = function
+        return logs
+
+    def first(iterator: Any) -> Any:
+        left = model.steps_per_execution if model.steps_left is None else model.steps_left
+        batches = itertools.islice(iterator, min(model.steps_per_execution, left))
+        batch = next(batches)  # a StopIteration is Keras' sign of the end
+        _log.info("compiling the step with XLA, which takes about a minute for a large model")
+        logs = compiled(iterator, batch)
+        for batch in batches:  # one at a time, as all of an execution may be too large for the host
+            logs = model.train_function(_again(model, iterator, batch))
         return logs
 
     return first
 
 
-def _number_of_steps(model: keras.Model) -> int:
-    """The number of steps in the first call."""
-    left = model.steps_left
-    return model.steps_per_execution if left is None else min(model.steps_per_execution, left)
-
-
-def _again(iterator: Any, batches: list) -> Iterator:
-    """An iterator over batches of another, of the same specification, so that a function is not traced anew."""
-    if not isinstance(iterator, tf.data.Iterator):
-        return iter(batches)
+def _again(model: keras.Model, iterator: Any, batch: Any) -> Iterator:
+    """An iterator over a batch of another one, of the same specification, so that a function is not traced anew."""
+    whole_executions = model.steps_left is not None and model.steps_per_execution > 1
+    if not isinstance(iterator, tf.data.Iterator) or whole_executions:
+        return iter([batch])
     nothing = tf.data.Dataset.from_generator(lambda: iter(()), output_signature=iterator.element_spec)
-    each = [tf.data.Dataset.from_tensors(batch) for batch in batches]
-    return iter(functools.reduce(lambda one, other: one.concatenate(other), [*each, nothing]))
+    return iter(tf.data.Dataset.from_tensors(batch).concatenate(nothing))
 
 
 def _reason(error: tf.errors.OpError) -> str:
     """The first line of an error's message that says what happened."""
     lines = [line.strip() for line in str(error.message).splitlines()]
-    said = [line for line in lines if line and not line.lower().startswith(_ABOUT_THE_ERROR)]
+    said = [_NUMBER_AND_KIND.sub("", line, count=1) for line in lines if line and not _AROUND_IT.match(line)]
     return (said or [type(error).__name__])[0].rstrip(".")[:_LONGEST]
 
 

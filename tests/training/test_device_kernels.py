@@ -103,7 +103,7 @@ def test_a_gather_of_bytes_is_seen(inside):
     ("function", "missing"),
     [
         (lambda x: tf.numpy_function(lambda value: value, [x], tf.float32), "PyFunc(float)"),
-        (lambda x: tf.strings.as_string(x), "AsString(float)"),
+        (lambda x: tf.strings.as_string(x), "Identity(string)"),
     ],
     ids=["Python", "strings"],
 )
