@@ -9,12 +9,15 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.trainers import budget, callbacks, loop, run
+from keras_mae.trainers.classifier_config import FinetuneConfig
+from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.programs import compile_model
 from keras_mae.trainers.replay import replay
-from keras_mae.trainers.settings import changed
+from keras_mae.trainers.settings import changed, replaced
 from keras_mae.training import skipped_steps
 from tests.base import weights_of
+from tests.trainers.labelled import quick
 from tests.trainers.pretraining import CONFIG, Interrupted, after_step, interrupt, log_of
 
 FIVE = changed(CONFIG, ["batch_size=4", "pictures_every=100"])  # steps in an epoch of 20 pictures
@@ -138,3 +141,18 @@ def test_on_an_accelerator_no_step_is_waited_for(accelerator, arrays, tmp_path, 
     waited = [step for step in range(1, 40) if after_each[step] > after_each[step - 1]]
     # before and after the end of every 16th step, and of an epoch's last
     assert waited == ([15, 16, 19, 20, 35, 36, 39] if accelerator else list(range(1, 40)))
+
+
+@pytest.mark.medium
+@pytest.mark.filterwarnings("error:Your input ran out of data")
+def test_validation_after_executions_of_several_steps(given, tmp_path):
+    """Three steps an epoch, in executions of two; the images to test on are fewer than one of these."""
+    config = quick(FinetuneConfig, given, epochs=2, base_learning_rate=0.1, rand_augment=None, random_erasing=0.0)
+    logs = []
+    for count in (1, 2):
+        output = str(tmp_path / str(count))
+        finetune(replaced(config, steps_per_execution=count, mixup=0.0, cutmix=0.0), given["data"], output)
+        logs.append(log_of(run.RunFolder(output)))
+    assert [line["step"] for line in logs[1]] == [3, 6]
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "gradient_norm"):
+        np.testing.assert_allclose(*([line[name] for line in log] for log in logs), atol=2e-6, err_msg=name)

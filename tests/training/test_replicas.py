@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from keras_mae.models import ImageClassifier, ImageSegmenter
 from keras_mae.optimizers import adamw
-from keras_mae.training import step_record
+from keras_mae.trainers.step_callbacks import fit_steps
+from keras_mae.training import StopOnSkippedSteps, step_record
 from tests.base import (
     LossPerStep,
     fill_randomly,
@@ -21,6 +22,7 @@ from tests.base import (
     small_simmim,
     weights_of,
 )
+from tests.training.planted import compiled_parts, plant, share_a_variable
 
 STEPS, BATCH = 10, 8
 IMAGES = random_images(2 * BATCH, (8, 12, 3))
@@ -28,14 +30,12 @@ IMAGES = random_images(2 * BATCH, (8, 12, 3))
 # What each run is told apart by: a kind of model, and how it is trained
 SGD = {"optimizer": "sgd"}
 CLIPPED = {"optimizer": "sgd", "clip_norm": 0.3}
-COMPILED = {"jit_compile": True, "replicas": 2}
 NORMAL = [
     *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 2)),
     *({"kind": "mae", "replicas": n, "accumulation_steps": n, **CLIPPED} for n in (1, 2)),
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "planted": 1, "dtype": "mixed_float16"},
     {"kind": "mae", "replicas": 2, "optimizer": "sgd", "uneven": True},
     *({"kind": "mae", "replicas": replicas, "optimizer": "sgd", "spike": 6} for replicas in (1, 2)),
-    {"kind": "mae", **COMPILED, **SGD},
 ]
 MORE = [
     *({"kind": "mae", "replicas": replicas, **SGD} for replicas in (1, 4)),
@@ -46,19 +46,13 @@ MORE = [
     *({"kind": "simmim", "replicas": n, "accumulation_steps": n, "rematerialize": n > 1, **SGD} for n in (1, 2)),
     # no threads for replicas: the branch is taken in each replica's function, as on a TPU
     {"kind": "mae", "replicas": 1, "optimizer": "sgd", "planted": 1, "one_device": True},
-    {"kind": "mae", **COMPILED, "accumulation_steps": 2, **CLIPPED},
-    {"kind": "mae", **COMPILED, "optimizer": "late", "clip_norm": 0.3},
-    {"kind": "mae", **COMPILED, "optimizer": "late", "planted": 1, "dtype": "mixed_float16"},
-    {"kind": "mae", **COMPILED, "optimizer": "sgd", "spike": 6},
-    {"kind": "mae", **COMPILED, "optimizer": "sgd", "shared": True},
-    {"kind": "mae", "jit_compile": True, "replicas": 1, "optimizer": "sgd", "mirrored": True},
 ]
 SLOW = [
     {"kind": kind, "replicas": replicas, "accumulation_steps": parts, **SGD}
     for kind, most in (("classifier", 2), ("weighted", 2), ("probe", 1), ("attentive", 1), ("segmenter", 2))
     for replicas, parts in ((1, 1), (2, 1), (4, 1), (2, 2))
     if parts <= most  # a probe's BatchNorm synchronises its statistics, and is not accumulated
-] + [{"kind": kind, **COMPILED, "accumulation_steps": 1, **SGD} for kind in ("weighted", "probe", "segmenter")]
+]
 
 
 def make_model(kind, dtype="float32"):
@@ -80,46 +74,17 @@ def make_optimizer(name, model=None):
     return keras.optimizers.SGD(0.1, momentum=0.9)
 
 
-def plant(model, step, factor=float("inf")):
-    """Makes the loss of the last replica infinite in one step, or multiplies it by another factor."""
-    original = model.batch_loss
-
-    def batch_loss(data, seed, training):
-        context = tf.distribute.get_replica_context()
-        last = context.replica_id_in_sync_group == context.num_replicas_in_sync - 1
-        return original(data, seed, training) * tf.where(last & (model.batches_seen == step), factor, 1.0)
-
-    model.batch_loss = batch_loss
-
-
-def share_a_variable(model):
-    """Lets each step change a variable of all replicas, as the random numbers of Keras' layers do."""
-    original = model.batch_loss
-
-    def batch_loss(data, seed, training):
-        model.training_calls.assign_add(1)
-        return original(data, seed, training)
-
-    model.batch_loss = batch_loss
-
-
-def compiled_parts(model, strategy, batches):
-    """The number of functions in the graph of a step that XLA compiles."""
-    step = tf.function(lambda data: strategy.run(model.train_step, args=(data,)), autograph=False)
-    data = next(iter(strategy.experimental_distribute_dataset(batches)))
-    functions = step.get_concrete_function(data).graph.as_graph_def().library.function
-    return sum(function.attr["_XlaMustCompile"].b for function in functions)
-
-
 class State(keras.callbacks.Callback):
-    """Keeps weights, counters and loss scale after every step."""
+    """Keeps weights, counters and loss scale after every step, and the logs of each."""
 
     def __init__(self):
         super().__init__()
-        self.weights, self.skipped, self.scales = [], [], []
+        self.weights, self.skipped, self.scales, self.logs = [], [], [], {}
 
     def on_train_batch_end(self, batch, logs=None):
         self.weights.append(np.concatenate([weight.ravel() for weight in weights_of(self.model)]))
+        for name in set(logs) - {"loss"}:
+            self.logs.setdefault(name, []).append(float(logs[name]))
         self.skipped.append(int(self.model.skipped_steps.numpy()))
         scale = getattr(self.model.optimizer, "dynamic_scale", None)
         self.scales.append(1.0 if scale is None else float(scale.numpy()))
@@ -141,6 +106,7 @@ def one_run(case):
         model.compile(
             optimizer=make_optimizer(case["optimizer"], model),
             jit_compile=case.get("jit_compile", False),
+            steps_per_execution=case.get("executions", 1),
             accumulation_steps=case.get("accumulation_steps", 1),
             clip_norm=case.get("clip_norm"),
             spike_factor=4.0 if "spike" in case else None,
@@ -165,16 +131,18 @@ def one_run(case):
     if "spike" in case:
         step_record._LEAST = 4
         plant(model, case["spike"], 1000.0)
-    history = model.fit(
-        batches.repeat(), steps_per_epoch=STEPS, verbose=0, shuffle=False, callbacks=[recorder, state]
-    ).history
+    callbacks = [recorder, state]
+    if "executions" in case:
+        fit_steps(model, batches.repeat(), [*callbacks, StopOnSkippedSteps()], STEPS)
+    else:
+        model.fit(batches.repeat(), steps_per_epoch=STEPS, verbose=0, shuffle=False, callbacks=callbacks)
     logging.getLogger("keras_mae").removeHandler(handler)
     logs = model.evaluate(batches, verbose=0, return_dict=True)
     changed = [bool((a != b).any()) for a, b in zip(state.weights, state.weights[1:])]
     return {
         "compiled": compiled_parts(model, strategy, batches) if model.jit_compile else 0,
         "told": told,
-        "last_logs": {name: values[-1] for name, values in history.items() if name not in ("loss", "skipped_steps")},
+        "logs": state.logs,
         "losses": recorder.losses,
         "evaluation": {name: float(value) for name, value in logs.items()},
         "paths": [weight.path for weight in model.weights],
@@ -207,8 +175,8 @@ def children(which):
     return [runs, [child.result() for child in started]]
 
 
-def in_own_process(which):
-    process = run_forked("-m", "tests.forked", "tests.training.test_replicas", which)
+def in_own_process(which, module="tests.training.test_replicas"):
+    process = run_forked("-m", "tests.forked", module, which)
     assert process.returncode == 0, process.stderr[-4000:]
     return json.loads(process.stdout.split("RESULT", 1)[1])
 
@@ -247,65 +215,20 @@ def check(run, expected, tolerance=1e-5, key_biases=True):
             queries, _, values = zip(*(np.split(np.array(bias), 3) for bias in both))
             both = np.concatenate([queries, values], axis=1)
         np.testing.assert_allclose(*both, rtol=0, atol=tolerance, err_msg=path)
-    if "last_logs" in run:  # such as the accuracy of the last step, with the examples of every replica
-        assert run["last_logs"] == pytest.approx(expected["last_logs"], rel=1e-5)
+    for name, values in run.get("logs", {}).items():  # such as the accuracy of each step, with every replica's examples
+        np.testing.assert_allclose(values, expected["logs"][name], rtol=1e-5, err_msg=name)
     if "evaluation" in run:
         assert run["evaluation"] == pytest.approx(expected["evaluation"], rel=1e-5)
 
 
 @pytest.mark.medium
 def test_replicas_take_the_step_of_one(runs):
-    check_replicas(find(runs, replicas=2, **SGD), find(runs, replicas=1, **SGD))
+    check(find(runs, replicas=2, **SGD), find(runs, replicas=1, **SGD))
 
 
 @pytest.mark.slow
 def test_four_replicas_take_the_step_of_one(more_runs):
-    check_replicas(find(more_runs, MORE, replicas=4, **SGD), find(more_runs, MORE, replicas=1, **SGD))
-
-
-def check_replicas(several, one):
-    check(several, one)
-
-
-@pytest.mark.medium
-def test_compiled_replicas_take_the_step_of_one(runs):
-    """XLA compiles on each replica the gradients and their norm; the update only of this package's AdamW."""
-    several = find(runs, **COMPILED, **SGD)
-    assert several["compiled"] == 4 and not several["told"]
-    check(several, find(runs, replicas=1, **SGD))
-
-
-@pytest.mark.slow
-def test_compiled_replicas_in_parts_clipped_and_with_an_encoder_that_joins_later(more_runs):
-    parts = find(more_runs, MORE, **COMPILED, accumulation_steps=2, **CLIPPED)
-    check(parts, find(more_runs, MORE, accumulation_steps=1, replicas=1, **CLIPPED))
-    late = find(more_runs, MORE, **COMPILED, optimizer="late", clip_norm=0.3)
-    assert late["compiled"] == 6
-    check(late, find(more_runs, MORE, optimizer="late", replicas=1), 2e-5, key_biases=False)
-
-
-@pytest.mark.slow
-def test_compiled_replicas_skip_a_step_together(more_runs, runs):
-    check_skipped(find(more_runs, MORE, **COMPILED, planted=1), replicas=2)
-    check_spike(find(runs, replicas=1, spike=6), find(more_runs, MORE, **COMPILED, spike=6))
-
-
-@pytest.mark.slow
-def test_one_mirrored_replica_is_compiled_in_parts(more_runs):
-    one = find(more_runs, MORE, mirrored=True)
-    assert one["compiled"] == 2
-    check(one, find(more_runs, MORE, replicas=1, **SGD))
-
-
-@pytest.mark.slow
-def test_what_changes_a_shared_variable_is_not_compiled(more_runs):
-    several = find(more_runs, MORE, shared=True)
-    assert several["compiled"] == 2  # the norms
-    assert several["told"] and set(several["told"]) == {
-        "a part of the step is not compiled, as it changes a variable that the replicas share: draw random numbers "
-        "from the seed of the step, or update variables in after_update()"
-    }
-    check(several, find(more_runs, MORE, replicas=1, **SGD))
+    check(find(more_runs, MORE, replicas=4, **SGD), find(more_runs, MORE, replicas=1, **SGD))
 
 
 @pytest.mark.slow
@@ -412,5 +335,3 @@ def test_classifiers(slow_runs, kind):
     for run, case in zip(slow_runs, SLOW, strict=True):
         if case["kind"] == kind:
             check(run, one)
-            if case.get("jit_compile"):  # the statistics of a probe's BatchNorm are those of all replicas
-                assert run["compiled"] == (2 if kind == "probe" else 4)
