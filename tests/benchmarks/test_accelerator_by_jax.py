@@ -25,7 +25,6 @@ STEPS = {
     "simmim_float32": Step("simmim", "toy", 4, "float32", 3),
     "simmim_bfloat16": Step("simmim", "toy", 4, "bfloat16", 3),
     "in_parts": Step("mae", "toy", 4, "float32", 3, accumulation_steps=2),
-    "rematerialized": Step("mae", "toy", 4, "float32", 3, rematerialize=True),
     "of_4_replicas": Step("mae", "toy", 2, "float32", 3, replicas=4),
 }
 MIB = 2**20
