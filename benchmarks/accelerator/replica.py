@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+# Private names of TensorFlow 2.21: `tf.raw_ops` has no replica's id, and a sum that XLA has for TPUs alone.
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+
 
 class OneOfSeveral(tf.distribute.OneDeviceStrategy):
     """Strategy of a step that is traced once, for all replicas: they differ in their data, and in XLA's replica id.
@@ -22,7 +25,7 @@ class OneOfSeveral(tf.distribute.OneDeviceStrategy):
 
     def replica_context(self) -> tf.distribute.ReplicaContext:
         """The context to trace the step in; made within the function that XLA compiles."""
-        return _Context(self, tf.raw_ops.XlaReplicaId())
+        return _Context(self, gen_xla_ops.xla_replica_id())
 
 
 class _Context(tf.distribute.ReplicaContext):
@@ -35,4 +38,4 @@ class _Context(tf.distribute.ReplicaContext):
 
 
 def _sum(value, group: list[list[int]]) -> tf.Tensor:
-    return tf.raw_ops.XlaAllReduce(input=value, group_assignment=group, reduce_op="Add", mode="CrossReplica")
+    return gen_xla_ops.xla_all_reduce(value, group, reduce_op="Add", mode="CrossReplica")

@@ -25,7 +25,6 @@ STEPS = {
     "simmim_float32": Step("simmim", "toy", 4, "float32", 3),
     "simmim_bfloat16": Step("simmim", "toy", 4, "bfloat16", 3),
     "in_parts": Step("mae", "toy", 4, "float32", 3, accumulation_steps=2),
-    "rematerialized": Step("mae", "toy", 4, "float32", 3, rematerialize=True),
     "of_4_replicas": Step("mae", "toy", 2, "float32", 3, replicas=4),
 }
 MIB = 2**20
@@ -67,15 +66,16 @@ def differences(folder):
 def test_float32_is_tensorflows(differences, name):
     found = differences[name]
     # sums in another order, of numbers with 24 bits
-    assert found["losses"] < 1e-6 and found["weights"] < 1e-6 and found["moments"] < 2e-6
+    assert found["losses"] < 1e-6 and found["weights"] < 1e-6 and found["moments"] < 1e-6
 
 
 @pytest.mark.parametrize("name", ["mae_bfloat16", "simmim_bfloat16"])
 def test_bfloat16_is_tensorflows_but_for_its_rounding(differences, name):
     found = differences[name]
     # A number has 8 bits: 2^-9 is its rounding. XLA rounds fewer of those between two operations than TensorFlow's
-    # kernels do; a moment is a mean of gradients and their squares, whose rounding adds up over the layers.
-    assert found["losses"] < 1e-3 and found["weights"] < 1e-3 and found["moments"] < 0.1
+    # kernels do; a moment is a mean of gradients and their squares, whose rounding adds up over the layers. Seen: losses
+    # 7e-6 apart, weights 1.1e-4, moments 1.7e-2.
+    assert found["losses"] < 1e-4 and found["weights"] < 5e-4 and found["moments"] < 0.05
 
 
 def test_the_comparison_sees_a_wrong_number(folder, differences):
