@@ -73,8 +73,8 @@ def test_float32_is_tensorflows(differences, name):
 def test_bfloat16_is_tensorflows_but_for_its_rounding(differences, name):
     found = differences[name]
     # A number has 8 bits: 2^-9 is its rounding. XLA rounds fewer of those between two operations than TensorFlow's
-    # kernels do; a moment is a mean of gradients and their squares, whose rounding adds up over the layers. Seen: losses
-    # 7e-6 apart, weights 1.1e-4, moments 1.7e-2.
+    # kernels do; a moment is a mean of gradients and their squares, whose rounding adds up over the layers. Seen:
+    # losses 7e-6 apart, weights 1.1e-4, moments 1.7e-2.
     assert found["losses"] < 1e-4 and found["weights"] < 5e-4 and found["moments"] < 0.05
 
 
