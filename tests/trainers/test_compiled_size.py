@@ -66,7 +66,7 @@ def test_an_image_more_is_what_blocks_keep(dtype_policy):
     there = changed(CONFIG, [f"dtype_policy={dtype_policy}"])
     # 4 visible of 16 patches and the class token, 16 wide with 2 heads; all of them, 8 wide with 2 heads
     encoder, decoder = 5 * (9 * 16 + 64) + 2 * 5 * 5, 17 * (9 * 8 + 32) + 2 * 17 * 17
-    gradient_of_block = 17 * 8 + 3 * 17 * 8 + 2 * 17 * 17
+    gradient_of_block = 17 * 8 + 2 * 17 * 32
     each = {"float32": 4, "mixed_bfloat16": 2}[dtype_policy]
     predicted = 12 * 4 * 4 * 3
     found = compiled_size.memory(there, 1001, GPU) - compiled_size.memory(there, 1000, GPU)
@@ -74,11 +74,22 @@ def test_an_image_more_is_what_blocks_keep(dtype_policy):
 
 
 def test_gradients_and_activations_share_memory():
-    few, parts = compiled_size.memory(CONFIG, 1, GPU), changed(CONFIG, ["accumulation_steps=2"])
     model = compiled_size.count(CONFIG)
-    assert few == 4 * model.weights + 12 * model.trainable
+    always = 4 * model.weights + 8 * model.trainable
+    assert compiled_size.memory(CONFIG, 0, GPU) == always + 4 * model.trainable
+    of_image = compiled_size.memory(CONFIG, 1001, GPU) - compiled_size.memory(CONFIG, 1000, GPU)
+    assert compiled_size.memory(CONFIG, 1000, GPU) == always + 1000 * of_image
     # of several parts, the sum of the gradients and those of a part are there together, beside the activations
-    assert compiled_size.memory(parts, 1, GPU) > 4 * model.weights + 16 * model.trainable
+    parts = changed(CONFIG, ["accumulation_steps=2"])
+    assert compiled_size.memory(parts, 1000, GPU) == always + 8 * model.trainable + 1000 * of_image
+
+
+def test_a_rematerialised_step_keeps_inputs_and_one_block():
+    there = changed(CONFIG, ["rematerialize=True", "encoder.num_layers=3"])
+    inputs = 3 * 5 * 16 + 17 * 8
+    largest = 17 * (9 * 8 + 32) + 2 * 17 * 17 + 17 * 8 + 2 * 17 * 32  # the decoder's
+    of_image = compiled_size.memory(there, 1001, GPU) - compiled_size.memory(there, 1000, GPU)
+    assert of_image == 4 * (inputs + largest) + 8 * 12 * 4 * 4 * 3
 
 
 def test_what_is_stored_has_the_cases_that_the_estimate_tells_apart():
