@@ -15,6 +15,15 @@ CONFIG = changed(recipes.load("mae_small_images"), list(TINY))
 MIB = 2**20
 RECIPES = {("mae", size): f"mae_vit_{size.removeprefix('vit_')}" for size in ("vit_base", "vit_large", "vit_huge")}
 RECIPES["simmim", "vit_base"] = "simmim_vit_base"
+# MiB of one v5e chip, by an earlier run of the same compiler (2026-11), of which this is what was kept
+EARLIER = {
+    "vit_base_bfloat16_64": 5066,
+    "vit_base_bfloat16_256": 14941,
+    "vit_base_bfloat16_256_rematerialized": 4061,
+    "vit_base_bfloat16_256_in_4_parts": 6173,
+    "vit_base_float32_64": 7599,
+    "vit_base_simmim_bfloat16_64": 6212,
+}
 PUBLISHED = [one for one in stored() if COMPILED_STEPS[one["step"]].size != "vit_tiny"]
 
 
@@ -92,11 +101,10 @@ def test_a_rematerialised_step_keeps_inputs_and_one_block():
     assert of_image == 4 * (inputs + largest) + 8 * 12 * 4 * 4 * 3
 
 
-def test_what_is_stored_has_the_cases_that_the_estimate_tells_apart():
-    steps = [COMPILED_STEPS[one["step"]] for one in PUBLISHED]
-    assert any(step.rematerialize for step in steps) and any(step.accumulation_steps > 1 for step in steps)
-    assert {step.dtype for step in steps} == {"bfloat16", "float32"} and {"mae", "simmim"} == {s.method for s in steps}
-    assert len({step.size for step in steps}) > 1 and len({one["device"] for one in PUBLISHED}) > 1
+@pytest.mark.parametrize("name", EARLIER)
+def test_is_within_15_percent_of_what_a_v5e_takes(name):
+    step = COMPILED_STEPS[name]
+    assert memory.estimate(config_of(step), 1, TPU) == pytest.approx(EARLIER[name] * MIB, rel=0.15)
 
 
 @pytest.mark.parametrize("one", PUBLISHED, ids=lambda one: f"{one['step']}-{one['topology']}")
