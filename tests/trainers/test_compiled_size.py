@@ -17,12 +17,12 @@ RECIPES = {("mae", size): f"mae_vit_{size.removeprefix('vit_')}" for size in ("v
 RECIPES["simmim", "vit_base"] = "simmim_vit_base"
 # MiB of one v5e chip, by an earlier run of the same compiler (2026-11), of which this is what was kept
 EARLIER = {
-    "vit_base_bfloat16_64": 5066,
-    "vit_base_bfloat16_256": 14941,
-    "vit_base_bfloat16_256_rematerialized": 4061,
-    "vit_base_bfloat16_256_in_4_parts": 6173,
-    "vit_base_float32_64": 7599,
-    "vit_base_simmim_bfloat16_64": 6212,
+    "tpu_vit_base": 5066,
+    "tpu_vit_base_256": 14941,
+    "tpu_vit_base_256_rematerialized": 4061,
+    "tpu_vit_base_256_in_4_parts": 6173,
+    "tpu_vit_base_float32": 7599,
+    "tpu_vit_base_simmim": 6212,
 }
 PUBLISHED = [one for one in stored() if COMPILED_STEPS[one["step"]].size != "vit_tiny"]
 
