@@ -18,8 +18,13 @@ from typing import Any
 
 from benchmarks.accelerator.steps import ExportedStep
 
-# libtpu asks the cloud's metadata server where it is, unless it is told
-_NO_TPU = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-4", "TPU_WORKER_HOSTNAMES": "localhost"}
+# libtpu asks the cloud's metadata server where it is, unless it is told, and has one process at a time, for its TPU
+_NO_TPU = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
 _MIB = 2**20
 
 
