@@ -16,5 +16,5 @@ def test_compiled_replicas_against_one_device():
     record = json.loads(process.stdout.splitlines()[-1])
     assert record["devices"] == ["CPU:0", "CPU:1"] and record["last_loss"] > 0
     for side in ("replicas", "replicas_uncompiled", "one_device_uncompiled"):
-        assert 0 < record[f"{side}_losses"] < 1e-5 and 0 < record[f"{side}_weights"] < 1e-4
+        assert record[f"{side}_losses"] < 1e-5 and 0 < record[f"{side}_weights"] < 1e-4
         assert record[f"{side}_milliseconds"] > 0 and record[f"{side}_first_seconds"] > 0
