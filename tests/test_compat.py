@@ -268,6 +268,15 @@ def test_the_graph_of_a_function_in_a_library():
     )
 
 
+def test_a_barrier_reaches_xla():
+    step = tf.function(lambda x: _compat.as_it_is(x) * 2.0, jit_compile=True, autograph=False)
+    x = tf.constant([1.5, -2.0])
+    np.testing.assert_array_equal(step(x), [3.0, -4.0])
+    assert "opt-barrier(" in step.experimental_get_compiler_ir(x)(stage="hlo"), (
+        "XLA's barrier vanishes: look for another, for as_it_is in _compat.py; else a step on a TPU keeps float32"
+    )
+
+
 @pytest.mark.medium
 @pytest.mark.skipif(importlib.util.find_spec("umap") is None, reason="needs umap-learn: pip install '.[umap]'")
 def test_umap_learn_is_imported_without_its_parametric_form():

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import re
 import time
+from unittest import mock
 
 import keras
 import numpy as np
@@ -17,8 +18,9 @@ from benchmarks.accelerator.replica import OneOfSeveral
 from benchmarks.accelerator.steps import COMPILED_STEPS, STEPS, ExportedStep, Input, Step
 from benchmarks.our_step import our_model, our_simmim
 from benchmarks.sizes import SIZES
-from keras_mae.layers.kernels import COMPILED_KERNELS, use_kernels
+from keras_mae.layers.kernels import COMPILED_KERNELS, TPU_KERNELS
 from keras_mae.optimizers import adamw
+from keras_mae.training.train_step import GlobalBatchModel
 
 LEARNING_RATE = 1e-4
 
@@ -65,7 +67,8 @@ class Exporter:
     def _loss_on_accelerator(self, images):
         replicas = self._step.replicas
         replica = OneOfSeveral(replicas).replica_context() if replicas > 1 else contextlib.nullcontext()
-        with use_kernels(COMPILED_KERNELS), replica:
+        kernels = {"gpu": COMPILED_KERNELS, "tpu": TPU_KERNELS}[self._step.device]
+        with mock.patch.object(GlobalBatchModel, "_kernels", lambda model, replicas: kernels), replica:
             return self._loss_of_step(images)
 
     def _loss_of_step(self, images):

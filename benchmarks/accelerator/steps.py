@@ -26,6 +26,7 @@ class Step:
         accumulation_steps: the number of parts of the batch.
         rematerialize: whether blocks compute their activations a second time.
         replicas: the number of devices that share the global batch and sum their gradients.
+        device: whose kernels the layers have, `gpu` or `tpu`.
     """
 
     method: str
@@ -36,6 +37,7 @@ class Step:
     accumulation_steps: int = 1
     rematerialize: bool = False
     replicas: int = 1
+    device: str = "gpu"
 
 
 STEPS = {
@@ -52,20 +54,21 @@ STEPS = {
     "vit_base_tf32_64": Step("mae", "vit_base", 64, "tf32"),
 }
 # compiled for TPUs, which need not be there: `benchmarks.accelerator.topology`
+_BASE = Step("mae", "vit_base", 64, "bfloat16", device="tpu")
+_LARGE = dataclasses.replace(_BASE, size="vit_large")
 COMPILED_STEPS = {
-    "small_float32_of_4_replicas": Step("mae", "small", 4, "float32", 3, replicas=4),
-    "vit_tiny_bfloat16_64": Step("mae", "vit_tiny", 64, "bfloat16"),
-    "vit_base_bfloat16_64": STEPS["vit_base_bfloat16_64"],
-    "vit_base_bfloat16_256": STEPS["vit_base_bfloat16_256"],
-    "vit_base_bfloat16_256_rematerialized": Step("mae", "vit_base", 256, "bfloat16", rematerialize=True),
-    "vit_base_bfloat16_256_in_4_parts": Step("mae", "vit_base", 256, "bfloat16", accumulation_steps=4),
-    "vit_base_float32_64": STEPS["vit_base_float32_64"],
-    "vit_base_simmim_bfloat16_64": Step("simmim", "vit_base", 64, "bfloat16"),
-    "vit_base_bfloat16_64_of_4_replicas": Step("mae", "vit_base", 64, "bfloat16", replicas=4),
-    "vit_base_bfloat16_64_of_8_replicas": Step("mae", "vit_base", 64, "bfloat16", replicas=8),
-    "vit_large_bfloat16_64": Step("mae", "vit_large", 64, "bfloat16"),
-    "vit_large_bfloat16_256_rematerialized": Step("mae", "vit_large", 256, "bfloat16", rematerialize=True),
-    "vit_huge_bfloat16_64_rematerialized": Step("mae", "vit_huge", 64, "bfloat16", rematerialize=True),
+    "tpu_vit_tiny": dataclasses.replace(_BASE, size="vit_tiny"),
+    "tpu_vit_base": _BASE,
+    "tpu_vit_base_256": dataclasses.replace(_BASE, batch_size=256),
+    "tpu_vit_base_256_rematerialized": dataclasses.replace(_BASE, batch_size=256, rematerialize=True),
+    "tpu_vit_base_256_in_4_parts": dataclasses.replace(_BASE, batch_size=256, accumulation_steps=4),
+    "tpu_vit_base_float32": dataclasses.replace(_BASE, dtype="float32"),
+    "tpu_vit_base_simmim": dataclasses.replace(_BASE, method="simmim"),
+    "tpu_vit_base_of_4_replicas": dataclasses.replace(_BASE, replicas=4),
+    "tpu_vit_base_of_8_replicas": dataclasses.replace(_BASE, replicas=8),
+    "tpu_vit_large": _LARGE,
+    "tpu_vit_large_256_rematerialized": dataclasses.replace(_LARGE, batch_size=256, rematerialize=True),
+    "tpu_vit_huge_rematerialized": dataclasses.replace(_BASE, size="vit_huge", rematerialize=True),
 }
 
 

@@ -1,7 +1,7 @@
 """Compiles exported steps for TPUs that need not be there, and says what they need: a JSON object a line.
 
-    python -m benchmarks.accelerator.export --output=runs/steps --only=vit_base_bfloat16_64
-    python -m benchmarks.accelerator.topology --steps=runs/steps --only=vit_base_bfloat16_64 --topology=v5e:2x2
+    python -m benchmarks.accelerator.export --output=runs/steps --only=tpu_vit_base
+    python -m benchmarks.accelerator.topology --steps=runs/steps --only=tpu_vit_base --topology=v5e:2x2
 
 It needs JAX and PyPI's `libtpu` (`pip install "keras-mae[accelerator]"`), and no TensorFlow. Names of topologies are
 those of `jax.experimental.topologies`: `v4:2x2x1`, `v5e:2x2`, `v5p:2x2x1`, `v6e:2x2`.
@@ -18,8 +18,13 @@ from typing import Any
 
 from benchmarks.accelerator.steps import ExportedStep
 
-# libtpu asks the cloud's metadata server where it is, unless it is told
-_NO_TPU = {"TPU_SKIP_MDS_QUERY": "1", "TPU_ACCELERATOR_TYPE": "v5litepod-4", "TPU_WORKER_HOSTNAMES": "localhost"}
+# libtpu asks the cloud's metadata server where it is, unless it is told, and has one process at a time, for its TPU
+_NO_TPU = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
 _MIB = 2**20
 
 

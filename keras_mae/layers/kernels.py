@@ -16,6 +16,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_mae import _compat
+
 _SQRT_HALF = 0.7071067811865476
 _DENSITY_AT_0 = 0.3989422804014327
 
@@ -115,27 +117,28 @@ def _attention_in_graph(plain: Callable, *packed, bias=None) -> tf.Tensor:
             of_weights, of_v = _of_weights_and_values(gradient, v, weights)
             # in the dtype of the tokens, as a graph rounds and stores each of these tensors
             of_logits = weights * (of_weights - tf.reduce_sum(of_weights * weights, -1, keepdims=True))
-            return _of_packed(packed, q, k, of_logits, of_v)
+            return _packed(packed, _of_parts(q, k, of_logits, of_v))
 
         return plain(*packed), gradient_of
 
     return attend(*packed)
 
 
-def _attention_compiled(plain: Callable, *packed, bias=None) -> tf.Tensor:
+def _attention_compiled(plain: Callable, *packed, bias=None, along_width: bool = False) -> tf.Tensor:
     if bias is not None:
         return plain(*packed, bias=bias)
 
     @tf.custom_gradient
     def attend(*packed):
-        q, k, v, weights = _attention_weights(packed)
+        q, k, v = _cut(packed) if along_width else unpacked(packed)
+        weights = _weights_of(q, k)
         y = tf.matmul(weights, v)
 
         def gradient_of(gradient):
             of_weights, of_v = _of_weights_and_values(gradient, v, weights)
             shift = tf.reduce_sum(_wide(tf.transpose(gradient, [0, 2, 1, 3])) * _wide(y), -1, keepdims=True)
             of_logits = weights * tf.cast(_wide(of_weights) - shift, weights.dtype)
-            return _of_packed(packed, q, k, of_logits, of_v)
+            return (_joined if along_width else _packed)(packed, _of_parts(q, k, of_logits, of_v))
 
         return tf.transpose(y, [0, 2, 1, 3]), gradient_of
 
@@ -150,10 +153,41 @@ def unpacked(packed: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     ]
 
 
+# XLA for TPUs stores the last two axes in tiles of 8 x 128. So a step on TPUs cuts queries, keys and values apart, and
+# joins their gradients, along the width of the linear layer: tensors with an axis of parts and one of heads were copied
+# and padded in each block.
+
+
+def _cut(packed: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """As `unpacked`."""
+    flat = [tf.split(tf.reshape(each, _sizes(each, [-1])), each.shape[2], axis=-1) for each in packed]
+    apart = [tf.reshape(part, _sizes(each, each.shape[3:])) for each, parts in zip(packed, flat) for part in parts]
+    return [tf.transpose(part, [0, 2, 1, 3]) for part in apart]
+
+
+def _joined(packed: Sequence[tf.Tensor], gradients: Iterator[tf.Tensor]) -> list[tf.Tensor]:
+    """The gradients of queries, keys and values, packed as these are."""
+    flat = [tf.concat([_side_by_side(each, next(gradients)) for _ in range(each.shape[2])], -1) for each in packed]
+    return [tf.reshape(one, _sizes(each, each.shape[2:])) for one, each in zip(flat, packed, strict=True)]
+
+
+def _side_by_side(tensor, gradient):
+    return tf.reshape(tf.transpose(gradient, [0, 2, 1, 3]), _sizes(tensor, [-1]))
+
+
+def _sizes(tensor, rest):
+    """`(B, N, *rest)`."""
+    return [tf.shape(tensor)[0], tf.shape(tensor)[1] if tensor.shape[1] is None else tensor.shape[1], *rest]
+
+
 def _attention_weights(packed):
     """Queries, keys and values, and the weights, `(B, heads, M, N)`."""
     q, k, v = unpacked(packed)
-    return q, k, v, tf.nn.softmax(tf.matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True))
+    return q, k, v, _weights_of(q, k)
+
+
+def _weights_of(q, k):
+    return tf.nn.softmax(tf.matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True))
 
 
 def _of_weights_and_values(gradient, v, weights):
@@ -161,10 +195,14 @@ def _of_weights_and_values(gradient, v, weights):
     return tf.matmul(gradient, v, transpose_b=True), tf.matmul(weights, gradient, transpose_a=True)
 
 
-def _of_packed(packed, q, k, of_logits, of_v):
-    """The gradients of queries, keys and values, packed as these are."""
+def _of_parts(q, k, of_logits, of_v) -> Iterator[tf.Tensor]:
+    """The gradients of queries, keys and values, `(B, heads, N, head_dim)`."""
     scale = q.shape[-1] ** -0.5
-    parts = iter((tf.matmul(of_logits, k * scale), tf.matmul(of_logits, q * scale, transpose_a=True), of_v))
+    return iter((tf.matmul(of_logits, k * scale), tf.matmul(of_logits, q * scale, transpose_a=True), of_v))
+
+
+def _packed(packed: Sequence[tf.Tensor], parts: Iterator[tf.Tensor]) -> list[tf.Tensor]:
+    """As `_joined`."""
     return [tf.transpose(tf.stack([next(parts) for _ in range(tensor.shape[2])]), [1, 3, 0, 2, 4]) for tensor in packed]
 
 
@@ -173,9 +211,9 @@ def _of_packed(packed, q, k, of_logits, of_v):
 # which the product's gradient needs, is computed again in the same pass.
 
 
-def _dense_of_gelu(plain: Callable, dense, x, compiled: bool = False) -> tf.Tensor:
+def _dense_of_gelu(plain: Callable, dense, x, product: Callable | None = None) -> tf.Tensor:
     kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
-    product = _gelu_and_product_compiled if compiled else _gelu_and_product_in_graph
+    product = _gelu_and_product_in_graph if product is None else product
     y = product(tf.reshape(x, [-1, x.shape[-1]]), kernel)
     is_static, width = None not in x.shape[1:], y.shape[-1]
     shape = [-1, *x.shape[1:-1], width] if is_static else tf.concat([tf.shape(x)[:-1], [width]], 0)
@@ -201,6 +239,16 @@ def _gelu_and_product_compiled(x, kernel):
         return of_x, tf.matmul(activation, gradient, transpose_a=True)
 
     return tf.matmul(_gelu(x), kernel), gradient_of
+
+
+def _gelu_and_product_on_tpu(x, kernel):
+    return _gelu_and_product_compiled(_as_it_is(x), kernel)
+
+
+@tf.custom_gradient
+def _as_it_is(x):
+    """Else XLA for TPUs keeps what `x` was rounded from, in float32, and that twice."""
+    return _compat.as_it_is(x), lambda gradient: gradient
 
 
 def _gelu(x):
@@ -241,6 +289,11 @@ XLA_KERNELS: dict[str, Callable[..., tf.Tensor]] = {"take_patches": _take_patche
 # and keeps no more of LayerNorm than that kernel. On a processor the digits recipe's step is 2 to 5 % slower with them.
 COMPILED_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
     "attention": _attention_compiled,
-    "dense_of_gelu": functools.partial(_dense_of_gelu, compiled=True),
+    "dense_of_gelu": functools.partial(_dense_of_gelu, product=_gelu_and_product_compiled),
     **XLA_KERNELS,
+}
+TPU_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
+    **COMPILED_KERNELS,
+    "attention": functools.partial(_attention_compiled, along_width=True),
+    "dense_of_gelu": functools.partial(_dense_of_gelu, product=_gelu_and_product_on_tpu),
 }

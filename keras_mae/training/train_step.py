@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from keras_mae import _compat
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, XLA_KERNELS, Kernels, use_kernels
+from keras_mae.layers import kernels
+from keras_mae.layers.kernels import Kernels, use_kernels
 from keras_mae.training.batch_parts import batch_size_of, split
 from keras_mae.training.checked_model import DataFault
 from keras_mae.training.compiled_model import CompiledModel
@@ -253,12 +254,13 @@ class GlobalBatchModel(CompiledModel):
         if tf.executing_eagerly():
             return None
         if has_accelerator():
-            compiled = self.jit_compile or isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
-            return COMPILED_KERNELS if compiled else None
+            if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+                return kernels.TPU_KERNELS
+            return kernels.COMPILED_KERNELS if self.jit_compile else None
         if self.jit_compile:
-            return XLA_KERNELS
+            return kernels.XLA_KERNELS
         # They compile parts of a graph for a processor; its logical devices have no cores of their own to gain with
-        return None if replicas > 1 else GRAPH_KERNELS
+        return None if replicas > 1 else kernels.GRAPH_KERNELS
 
     def _batch_norms(self) -> list[keras.layers.Layer]:
         return [layer for layer in _inside(self) if isinstance(layer, keras.layers.BatchNormalization)]

@@ -48,6 +48,15 @@ def test_what_is_learned_and_counted_changes(exporter):
     assert not [name for name in names if name in fixed and "position" in name]
 
 
+def test_a_tpu_keeps_the_hidden_layers_in_bfloat16():
+    """XLA's barrier keeps it from their float32."""
+    exporter = Exporter(Step("mae", "toy", 4, "bfloat16", device="tpu"))
+    blocks = [*exporter.model.encoder.blocks, *exporter.model.decoder.blocks]
+    assert re.findall(r"= \(?(\w+)\[[^=]*\bopt-barrier\(", exporter.text) == ["bf16"] * len(blocks)
+    operands = exporter.operands_of_products()
+    assert len(operands) > 50 and set(operands) == {("bf16", "bf16")}
+
+
 def test_products_take_operands_of_the_policy_bfloat16(exporter):
     operands = exporter.operands_of_products()
     assert len(operands) > 50 and set(operands) == {("bf16", "bf16")}

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.medium
 STEPS = {
     "mae_float32": Step("mae", "toy", 4, "float32", 3),
     "mae_bfloat16": Step("mae", "toy", 4, "bfloat16", 3),
+    "of_a_tpu": Step("mae", "toy", 4, "float32", 3, device="tpu"),
     "simmim_float32": Step("simmim", "toy", 4, "float32", 3),
     "simmim_bfloat16": Step("simmim", "toy", 4, "bfloat16", 3),
     "in_parts": Step("mae", "toy", 4, "float32", 3, accumulation_steps=2),
@@ -90,7 +91,7 @@ def test_the_comparison_sees_a_wrong_number(folder, differences):
 
 def test_a_replica_compiles_for_four_chips_that_are_not_there(tmp_path):
     pytest.importorskip("libtpu", reason="not installed: the extra `accelerator`")
-    step = Step("mae", "toy", 4, "bfloat16", replicas=4)
+    step = Step("mae", "toy", 4, "bfloat16", replicas=4, device="tpu")
     exporter = write(tmp_path, "replica", step)
     write(tmp_path, "alone", replace(step, replicas=1))
     assert exporter.text.count(" all-reduce(") >= len(exporter.model.trainable_variables)
@@ -111,7 +112,7 @@ def test_a_replica_compiles_for_four_chips_that_are_not_there(tmp_path):
 @pytest.mark.slow
 def test_vit_tiny_for_a_v5e(tmp_path):
     pytest.importorskip("libtpu", reason="not installed: the extra `accelerator`")
-    write(tmp_path, "tiny", COMPILED_STEPS["vit_tiny_bfloat16_64"])
+    write(tmp_path, "tiny", COMPILED_STEPS["tpu_vit_tiny"])
     (found,) = lines("benchmarks.accelerator.topology", f"--steps={tmp_path}", "--only=tiny")
     assert found["arguments_mib"] < found["total_mib"] < 1024
     assert 0 < found["code_mib"] < 200

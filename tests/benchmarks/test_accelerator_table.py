@@ -8,7 +8,7 @@ from benchmarks.accelerator import table
 from benchmarks.accelerator.steps import COMPILED_STEPS
 
 LINE = {
-    **{"step": "vit_base_bfloat16_64", "topology": "v5e:2x2", "device": "TPU v5 lite"},
+    **{"step": "tpu_vit_base", "topology": "v5e:2x2", "device": "TPU v5 lite"},
     **{"total_mib": 5000.0, "code_mib": 120.0, "operations": 64 * 58e9, "bytes_accessed": 64 * 250e6},
     "compile_seconds": 131.4,
 }
@@ -37,7 +37,7 @@ def test_every_stored_step_is_known_and_counted():
 
 
 def test_a_line_replaces_an_older_one_and_the_page_follows(elsewhere):
-    failed = {"step": "vit_large_bfloat16_64", "topology": "v5e:2x2", "error": "out of memory"}
+    failed = {"step": "tpu_vit_large", "topology": "v5e:2x2", "error": "out of memory"}
     table.write(table.add([LINE, failed]))
     table.write(table.add([{**LINE, "total_mib": 17000.0}]))
     assert [one["total_mib"] for one in json.loads((elsewhere / "stored.json").read_text())] == [17000.0]

@@ -10,7 +10,7 @@ import torch
 
 from keras_mae.layers import LayerNorm, SelfAttention, TransformerBlock
 from keras_mae.layers.attention import attend
-from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, use_kernels
+from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, TPU_KERNELS, use_kernels
 from keras_mae.layers.transformer_block import dense_of_gelu
 
 X = np.concatenate([np.linspace(-12, 12, 401), [0.0, 1e-4, -1e-4]]).astype("float32")
@@ -142,7 +142,9 @@ def of_torch(queries, keys_values):
     return [tensor.detach().numpy() for tensor in (y, q.grad, kv.grad)]
 
 
-@pytest.mark.parametrize("kernels", [{}, GRAPH_KERNELS, COMPILED_KERNELS], ids=["plain", "graph", "compiled"])
+@pytest.mark.parametrize(
+    "kernels", [{}, GRAPH_KERNELS, COMPILED_KERNELS, TPU_KERNELS], ids=["plain", "graph", "compiled", "tpu"]
+)
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 @pytest.mark.parametrize(("queries", "keys"), [(3, 5), (5, 1), (1, 4)])
 def test_attention_of_other_tokens(kernels, dtype, queries, keys):
@@ -157,7 +159,7 @@ def test_attention_of_other_tokens(kernels, dtype, queries, keys):
         np.testing.assert_allclose(one.numpy().astype("float64"), other, rtol=0, atol=max(bound, 1e-6))
 
 
-@pytest.mark.parametrize("kernels", [GRAPH_KERNELS, COMPILED_KERNELS], ids=["graph", "compiled"])
+@pytest.mark.parametrize("kernels", [GRAPH_KERNELS, COMPILED_KERNELS, TPU_KERNELS], ids=["graph", "compiled", "tpu"])
 def test_attention_of_an_unknown_number_of_images(kernels):
     tensors = queries_keys_values("float32")
     open_ = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for tensor in tensors]
@@ -218,12 +220,13 @@ def test_block(dtype):
         ("mixed_float16", False, 16 * 2**-12),
     ],
 )
-def test_block_compiled_whole(dtype, rematerialize, bound):
+@pytest.mark.parametrize("kernels", [COMPILED_KERNELS, TPU_KERNELS], ids=["gpu", "tpu"])
+def test_block_compiled_whole(kernels, dtype, rematerialize, bound):
     """The gradients of an accelerator's step, in XLA on a processor, against those of a plain block in float32."""
     block, step = block_and_step(dtype, rematerialize)
     _, plain = block_and_step("float32")
     x = tf.cast(BLOCK_INPUT, block.compute_dtype)
-    with use_kernels(COMPILED_KERNELS):
+    with use_kernels(kernels):
         got = tf.function(step, autograph=False, jit_compile=True)(x)
     assert [gradient.dtype for gradient in got[1:]] == [*(w.dtype for w in block.trainable_variables), x.dtype]
     expected = plain(tf.cast(x, tf.float32))

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, XLA_KERNELS, use_kernels
+from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, TPU_KERNELS, XLA_KERNELS, use_kernels
 from keras_mae.models import ImageClassifier, MaskedAutoencoder
 from keras_mae.training import StopOnSkippedSteps, train_step
 from tests.base import LossPerStep, fill_randomly, random_images, small_encoder, small_mae, weights_of
@@ -273,3 +273,7 @@ def test_which_kernels_a_step_has(monkeypatch):
         ("accelerator", "compiled"): COMPILED_KERNELS,
         ("accelerator", "eager"): None,
     }
+    tpus = object.__new__(tf.distribute.TPUStrategy)  # not connected to any
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: tpus)
+    with tf.Graph().as_default():
+        assert mae._kernels(8) is TPU_KERNELS
