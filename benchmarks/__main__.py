@@ -31,6 +31,7 @@ def _parts() -> tuple[dict[str, Callable[[], str]], dict[str, Callable[[], str]]
         processor_kernels,
         start_up,
     )
+    from benchmarks.accelerator import in_tensorflow
 
     short: dict[str, Callable[[], str]] = {"flops": flops.result}
     long: dict[str, Callable[[], str]] = {}
@@ -45,6 +46,7 @@ def _parts() -> tuple[dict[str, Callable[[], str]], dict[str, Callable[[], str]]
         parts[f"processor_kernels_{name}"] = functools.partial(processor_kernels.result, name)
         parts[f"memory_{name}"] = functools.partial(mae_step.memory, name)
     long["decoders"] = decoders.result
+    long["accelerator"] = in_tensorflow.result
     short |= {"start_up": start_up.result, "digits_step": digits_step.result, "digits_input": digits_input.result}
     short["photo_input"] = photo_input.result
     short["processor_kernels_digits"] = functools.partial(processor_kernels.result, "digits", steps=10)

@@ -34,6 +34,7 @@ SIZES = {
     "vit_tiny": Size(32, 4, 192, 12, 3, 96, 2, 3, batch_size=256),
     "vit_base": Size(224, 16, 768, 12, 12, 512, 8, 16, batch_size=16),
     "vit_large": Size(224, 16, 1024, 24, 16, 512, 8, 16, batch_size=16),
+    "vit_huge": Size(224, 14, 1280, 32, 16, 512, 8, 16, batch_size=16),
     "pixio_base": Size(256, 16, 768, 12, 12, 512, 32, 16, batch_size=16, num_cls_tokens=8),
     # a decoder and a share of masked patches as in ViT-B's step, on which the clock can be read on two cores
     "decoders": Size(96, 8, 192, 6, 3, 128, 8, 4, batch_size=32),

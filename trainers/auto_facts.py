@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from keras_mae.trainers import compiled_size
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.step_size import bytes_each, step_size
 
@@ -103,9 +104,9 @@ def memory_of_run(config: PretrainConfig, facts: Facts) -> int | None:
     if size is None:
         return None
     images = optimizer.batch_size / (facts.replicas * optimizer.accumulation_steps)
-    step = size.memory(images, bytes_each(config.run.dtype_policy))
     if facts.accelerator:
-        return step
+        return compiled_size.memory(config, images, compiled_size.GPU)
+    step = size.memory(images, bytes_each(config.run.dtype_policy))
     batch = optimizer.batch_size * config.encoder.image_size[0] * config.encoder.image_size[1] * facts.channels
     input_ = _AHEAD * batch * (4 if facts.bits == 16 else 1) + 2 * facts.processors * facts.image_bytes
     return facts.taken + facts.replicas_here * step + _OF_TENSORFLOW + input_

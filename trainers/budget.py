@@ -22,13 +22,15 @@ from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.programs import compile_model
 from keras_mae.trainers.ranges import LARGEST_COUNT
 from keras_mae.trainers.settings import replaced
+from keras_mae.trainers.step_callbacks import fit_steps
 from keras_mae.trainers.strategy import any_worker, distributed, of_chief
 from keras_mae.training import GlobalBatchModel, StopOnSkippedSteps
+from keras_mae.training.skipped_steps import look_every
 
 _log = logging.getLogger("keras_mae")
 _LONGEST, _SHARE = 30.0, 0.01  # the measurement takes so many seconds at most, or this share of the time
 _STEPS = 5  # that are timed at least
-_WAITED_FOR = 2  # steps before: the first one is traced and compiled, the second has its input ready
+_WAITED_FOR = 2  # executions before: the first one is traced and compiled, the second has its input ready
 _ELSE = 0.03  # of the time: pictures, curves, and evaluations where none are asked for
 _UNPUNCTUAL = 0.1
 
@@ -125,8 +127,7 @@ def _measured(model: GlobalBatchModel, data: TrainingData, seconds: float) -> Sp
     clock = _Clock(min(_LONGEST, _SHARE * seconds))
     with storage_errors():
         batches = distributed(strategy, data.batch_size, lambda hosts, host: data.at(0, hosts, host))
-        callbacks = [clock, StopOnSkippedSteps(None)]
-        model.fit(batches, steps_per_epoch=2**31 - 1, shuffle=False, verbose=0, callbacks=callbacks)
+        fit_steps(model, batches, [clock, StopOnSkippedSteps(None)], 2**31 - 1)
     model.stop_training = False
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -144,24 +145,24 @@ class _Clock(keras.callbacks.Callback):
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
-        self._seconds, self._count = seconds, 0
+        self._seconds, self._executions, self._first, self._looked = seconds, 0, 0, 0
         self._begin = self._timed_from = time.perf_counter()
         self.starting = self.mean = 0.0
-
-    @property
-    def steps(self) -> int:
-        """The number of steps that are timed."""
-        return self._count - _WAITED_FOR
+        self.steps = 0  # that are timed
 
     def on_train_batch_end(self, batch, logs=None) -> None:
-        float(next(iter(logs.values())))  # waits for the device
-        now = time.perf_counter()
-        self._count += 1
-        if self._count == 1:
-            self.starting = now - self._begin
-        if self._count <= _WAITED_FOR:
-            self._timed_from = now
+        self._executions += 1
+        count, waits = batch + 1, self._executions <= _WAITED_FOR
+        if not waits and count - self._looked < look_every():
             return
+        float(next(iter(logs.values())))  # waits for the device
+        now, self._looked = time.perf_counter(), count
+        if self._executions == 1:
+            self.starting = now - self._begin
+        if waits:
+            self._timed_from, self._first = now, count
+            return
+        self.steps = count - self._first
         self.mean = (now - self._timed_from) / self.steps
         enough = self.steps >= _STEPS and now - self._timed_from >= self._seconds
         if any_worker(self.model.distribute_strategy, [enough])[0]:

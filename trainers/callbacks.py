@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from keras_mae.data import CorruptImages
 from keras_mae.data.waiting import Waiting
 from keras_mae.progress import PlainLines, images_bar
+from keras_mae.trainers.idle_time import IdleTime
 from keras_mae.trainers.memory import as_text
 from keras_mae.trainers.step_lines import StepLines
 from keras_mae.trainers.used_memory import used_memory
@@ -30,7 +31,8 @@ class Progress(keras.callbacks.Callback):
     """One bar for the whole run, where Keras shows one for each epoch; plain lines where no bar can be drawn.
 
     It shows epoch, loss, images a second, the remaining time, the gradient's norm with its running median, and the
-    memory that is really used. It begins with the second step, as the compilation in the first would distort the rate.
+    memory that is really used. It begins with the second step, or execution of several, as the compilation in the first
+    would distort the rate.
     After the first epoch it says whether the steps waited for their images.
 
     Args:
@@ -38,7 +40,7 @@ class Progress(keras.callbacks.Callback):
         steps_per_epoch, epochs: of the whole run.
         done: steps taken before.
         steps: has the last step that was read.
-        waiting: of the run's batches; None if it cannot be measured.
+        waiting: of the run's batches, or of an accelerator for them; None if it cannot be measured.
         advice: what to do if the steps wait for their images.
     """
 
@@ -49,7 +51,7 @@ class Progress(keras.callbacks.Callback):
         epochs: int,
         done: int = 0,
         steps: StepLines | None = None,
-        waiting: Waiting | None = None,
+        waiting: Waiting | IdleTime | None = None,
         advice: str = "",
     ) -> None:
         super().__init__()
@@ -60,26 +62,31 @@ class Progress(keras.callbacks.Callback):
         self._asked = self._begin = 0.0  # when the epoch began: seconds of waiting, and the clock
         self._waited = self._took = 0.0  # until its last step
         self._due, self._said, self._is_whole, self._has_line = 0.0, False, False, False
+        self._before, self._loss = done, math.nan  # steps before this epoch, or before its rest
 
     def on_epoch_begin(self, epoch, logs=None) -> None:
+        self._before = self.step
         self._is_whole = self.step % self.steps_per_epoch == 0
         self._clock()
 
     def on_train_batch_end(self, batch, logs=None) -> None:
-        self.step += 1
+        before, self.step = self.step, self._before + batch + 1
         if self.bar is None:
+            self._loss = float(logs["loss"])
             total = self.epochs * self.steps_per_epoch * self.batch_size
             self.bar = images_bar(total, self.step * self.batch_size)
             self._clock()
             return
         epoch = (self.step - 1) // self.steps_per_epoch + 1
-        text = f"epoch {epoch}/{self.epochs}, loss {float(logs['loss']):.4f}"
-        self.bar.set_description_str(text, refresh=False)
-        if time.monotonic() >= self._due:
+        ends = self.step % self.steps_per_epoch == 0
+        if isinstance(logs["loss"], float):  # else it is on the device, and its step may not have ended
+            self._loss = logs["loss"]
+        self.bar.set_description_str(f"epoch {epoch}/{self.epochs}, loss {self._loss:.4f}", refresh=False)
+        if time.monotonic() >= self._due and isinstance(logs["loss"], float):
             self._due = time.monotonic() + 1
             self._add_facts()
-        self.bar.update(self.batch_size)
-        if self.step % self.steps_per_epoch == 0:  # what comes next, such as validation, is no waiting of steps
+        self.bar.update(self.batch_size * (self.step - before))
+        if ends:  # what comes next, such as validation, is no waiting of steps
             self._took = time.perf_counter() - self._begin
             self._waited = 0.0 if self._waiting is None else self._waiting.seconds - self._asked
 

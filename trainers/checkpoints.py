@@ -15,7 +15,8 @@ import keras
 import tensorflow as tf
 
 from keras_mae.trainers.run import Preempted
-from keras_mae.trainers.strategy import any_worker, is_chief
+from keras_mae.trainers.strategy import any_worker, is_chief, is_multiworker
+from keras_mae.training.skipped_steps import look_every
 from keras_mae.whole_file import replace_file
 
 _log = logging.getLogger("keras_mae")
@@ -28,8 +29,10 @@ class Checkpoints(keras.callbacks.Callback):
     """Saves weights, optimizer, counters and the epoch's mean loss so far; the newest two are kept.
 
     A checkpoint is written after each epoch, within an epoch at intervals of steps or minutes, and before the process
-    ends. TensorFlow names its files last, so that an interrupted checkpoint is never restored. Keras' `ModelCheckpoint`
-    saves no state of an epoch, and `BackupAndRestore` begins the epoch again.
+    ends; none within an execution of several steps. With an accelerator, which has to wait for that, several workers
+    ask each other every 16 steps for the clock and the end, and otherwise after each. TensorFlow names its files last,
+    so that an interrupted checkpoint is never restored. Keras' `ModelCheckpoint` saves no state of an epoch, and
+    `BackupAndRestore` begins the epoch again.
 
     Args:
         path: folder of the checkpoints, which all workers see.
@@ -69,6 +72,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._restored: str | None = None
         self._last_time = time.monotonic()
         self._step, self._last_step = 0, -1  # of now, and of the last checkpoint
+        self._before = 0  # steps before this epoch, or before its rest
         if self._chief:
             self._remove_leftovers()
 
@@ -79,7 +83,7 @@ class Checkpoints(keras.callbacks.Callback):
             _log.info("there is no checkpoint yet in %s: starting at the first step", self._path)
             return 0
         restore_state(self.model, self._restored)
-        self._step = self._last_step = int(self.model.batches_seen)
+        self._step = self._last_step = self._before = int(self.model.batches_seen)
         return self._step
 
     def last_good(self) -> str:
@@ -94,19 +98,27 @@ class Checkpoints(keras.callbacks.Callback):
         self._restored = None
 
     def on_train_batch_end(self, batch, logs=None) -> None:
-        self._step += 1
+        before, self._step = self._step, self._before + batch + 1
         if self._step % self._steps_per_epoch == 0:
             return  # `on_epoch_end` comes next
-        due = self._every_steps is not None and self._step % self._every_steps == 0
-        if self._every_minutes is not None:
-            due |= self._chief and time.monotonic() - self._last_time >= 60 * self._every_minutes
-        leaving, due = any_worker(self._strategy, [self._leaving(), due])
+
+        def passed(steps: int) -> bool:
+            return self._step // steps > before // steps
+
+        due, leaving = self._every_steps is not None and passed(self._every_steps), False
+        if not is_multiworker(self._strategy) or passed(look_every()):
+            asked = False
+            if self._every_minutes is not None:
+                asked = self._chief and time.monotonic() - self._last_time >= 60 * self._every_minutes
+            leaving, asked = any_worker(self._strategy, [self._leaving(), asked])
+            due |= asked
         if due or leaving:
             self._save()
         if leaving:
             raise self._preempted()
 
     def on_epoch_end(self, epoch, logs=None) -> None:
+        self._before = self._step
         self._save()
         if any_worker(self._strategy, [self._leaving()])[0]:
             raise self._preempted()

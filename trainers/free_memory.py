@@ -26,7 +26,7 @@ class Memory:
 
 
 def find_memory() -> Memory | None:
-    """The memory of the smallest GPU, or the free memory of a machine without GPUs; None if unknown.
+    """The memory of the smallest GPU, or the free memory of a machine without GPUs; None if unknown, as of TPUs.
 
     It is all memory of the GPU, as TensorFlow takes all. Free memory of a machine is limited by the control groups
     (cgroup, version 1 or 2) of containers and batch systems.
@@ -34,6 +34,8 @@ def find_memory() -> Memory | None:
     if tf.config.list_physical_devices("GPU"):
         sizes = _sizes_of_gpus()
         return Memory(min(sizes), "the GPU", of_processor=False) if sizes else None
+    if tf.config.list_physical_devices("TPU") or any(d.device_type == "TPU" for d in tf.config.list_logical_devices()):
+        return None
     return memory_of_processor()
 
 

@@ -18,10 +18,13 @@ from keras_mae.data.waiting import Waiting
 from keras_mae.trainers import callbacks, run
 from keras_mae.trainers.checkpoints import Checkpoints
 from keras_mae.trainers.config import TrainingConfig
+from keras_mae.trainers.idle_time import IdleTime
+from keras_mae.trainers.step_callbacks import fit_steps
 from keras_mae.trainers.step_lines import StepLines
 from keras_mae.trainers.strategy import distributed, is_chief
 from keras_mae.trainers.tracker import tracked
 from keras_mae.training import GlobalBatchModel, StopOnSkippedSteps
+from keras_mae.training.skipped_steps import has_accelerator
 
 
 def train(
@@ -80,7 +83,9 @@ def train(
             keep = checkpoints.keep_before
             lines = StepLines(folder / run.STEPS, steps_per_epoch, done, lambda step: keep(step.number))
         waiting = Waiting.if_possible() if strategy.num_replicas_in_sync == 1 else None
-        progress = callbacks.Progress(data.batch_size, steps_per_epoch, epochs, done, lines, waiting, faster(data))
+        idle = IdleTime(waiting) if waiting is not None and has_accelerator() else None
+        waits = waiting if idle is None else idle
+        progress = callbacks.Progress(data.batch_size, steps_per_epoch, epochs, done, lines, waits, faster(data))
         of_chief = [
             *([] if lines is None else [lines]),
             progress,
@@ -99,17 +104,9 @@ def train(
             epoch, offset = divmod(first_step, steps_per_epoch)
             batches = distributed(strategy, data.batch_size, partial(data.at, first_step))
             batches = batches if waiting is None else waiting.measured(batches)
+            each = [*on_every_worker, *of_chief, checkpoints]
             with storage_errors():
-                model.fit(
-                    batches,
-                    initial_epoch=epoch,
-                    epochs=last_epoch,
-                    steps_per_epoch=steps_per_epoch - offset,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=[*on_every_worker, *of_chief, checkpoints],
-                    **fit_arguments,
-                )
+                fit_steps(model, batches, each, steps_per_epoch - offset, last_epoch, epoch, idle, **fit_arguments)
 
         try:
             if done % steps_per_epoch:  # the rest of an epoch first

@@ -12,7 +12,9 @@ import tensorflow as tf
 from keras_mae.encoders.pooling import ATTENTIVE
 from keras_mae.encoders.presets import encoder_arguments, of_this_version
 from keras_mae.models.saved_files import read_encoder_arguments
+from keras_mae.trainers import compiled_size
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
+from keras_mae.trainers.compiled_size import Accelerator
 from keras_mae.trainers.config import PretrainConfig, TrainingConfig
 from keras_mae.trainers.encoder_choice import missing_arguments, run_of
 from keras_mae.trainers.features import ENCODED
@@ -28,35 +30,48 @@ _log = logging.getLogger("keras_mae")
 _ON_PROCESSOR = 0.6  # of the estimate: the least that a step took on a processor where it was measured
 
 
-def estimate(config: TrainingConfig, replicas: int = 1) -> int | None:
+def estimate(config: TrainingConfig, replicas: int = 1, device: Accelerator | None = None) -> int | None:
     """Bytes on each replica, about: weights, gradients and AdamW's two moments in float32, and activations.
 
-    For the backward pass a transformer block of width D keeps, for each of its N tokens, some 16 D numbers (norms,
-    queries, keys and values and their reordered forms, residuals), the MLP's hidden layer three times (before, within
-    and after GELU; a gated MLP its two halves twice, the gate and the product), and the attention's logits and
+    With `device` it is a step that XLA compiles whole for it, see `compiled_size`; else a graph's, on a processor.
+
+    For the backward pass a graph's transformer block of width D keeps, for each of its N tokens, some 16 D numbers
+    (norms, queries, keys and values and their reordered forms, residuals), the MLP's hidden layer three times (before,
+    within and after GELU; a gated MLP its two halves twice, the gate and the product), and the attention's logits and
     probabilities, N of each for each head. Rotary positions add 2 D, norms of queries and keys 4 D. A block of
     cross-attention keeps 12 D for each query, and 4 D for each token that it attends to; its own sum of the encoder's
     layers adds that sum and its norm. A rematerialised block keeps its input (D), a frozen one nothing. TensorFlow
-    itself and its scratch space come on top. On a processor, where layers have their own gradients, a step takes less:
-    two thirds of the estimate where it was measured.
+    itself and its scratch space come on top. Where layers have their own gradients, a step takes less: two thirds of
+    the estimate where it was measured.
 
     Args:
         config: of a run; the model is not built.
         replicas: number of replicas that share a batch.
+        device: an accelerator, or None for a processor.
 
     Returns:
         The bytes; None if the encoder or the decoder is not a transformer of this package, or there is no encoder.
     """
-    sizes = step_size(config) if isinstance(config, PretrainConfig) else _classifier(config)
+    images = config.optimizer.batch_size / (replicas * getattr(config.optimizer, "accumulation_steps", 1))
+    if isinstance(config, PretrainConfig) and device is not None:
+        return compiled_size.memory(config, images, device)
+    sizes = step_size(config) if isinstance(config, PretrainConfig) else _classifier(config, device)
     if sizes is None:
         return None
-    images = config.optimizer.batch_size / (replicas * getattr(config.optimizer, "accumulation_steps", 1))
     if isinstance(config, ProbeConfig) and config.data.is_fixed:
         images = min(images, ENCODED)
     return sizes.memory(images, bytes_each(config.run.dtype_policy))
 
 
-def _classifier(config: FinetuneConfig | ProbeConfig | SegmentConfig) -> StepSize | None:
+def device_here() -> Accelerator | None:
+    """The accelerator on which this process trains; None for a processor."""
+    types = {device.device_type for device in tf.config.list_logical_devices()}
+    return compiled_size.TPU if "TPU" in types else compiled_size.GPU if "GPU" in types else None
+
+
+def _classifier(
+    config: FinetuneConfig | ProbeConfig | SegmentConfig, device: Accelerator | None = None
+) -> StepSize | None:
     """As `step_size`; images pass the blocks that are not trained one block at a time."""
     own = config.encoder
     run = run_of(own)
@@ -82,7 +97,8 @@ def _classifier(config: FinetuneConfig | ProbeConfig | SegmentConfig) -> StepSiz
     if isinstance(config, ProbeConfig) and config.data.is_fixed and config.head.pooling == ATTENTIVE:
         at_once = max(1, config.optimizer.batch_size // ENCODED)  # batches of tokens, to one that is encoded
         passing = max(passing, 2 * at_once * encoder.tokens * encoder.dim)
-    return StepSize(weights, share, max(trained * encoder.kept, passing), 0)
+    kept = encoder.kept if device is None else compiled_size.kept(encoder, device)
+    return StepSize(weights, share, max(trained * kept, passing), 0)
 
 
 def check_memory(config: TrainingConfig, strategy: tf.distribute.Strategy) -> None:
@@ -111,11 +127,12 @@ def check_fits(config: TrainingConfig, memory: Memory, replicas: int = 1, here: 
 
     On a processor a step may take less than the estimate: it warns of a step that may fit.
     """
-    needed = estimate(config, replicas)
+    device = None if memory.of_processor else device_here() or compiled_size.GPU
+    needed = estimate(config, replicas, device)
     if needed is None or here * needed <= memory.free:
         return
     needed *= here
-    todo = _remedy(config, memory.free, replicas, here)
+    todo = _remedy(config, memory.free, replicas, here, device)
     has = f"{memory.place} has {as_text(memory.free)}{' free' if memory.of_processor else ''}"
     if memory.of_processor and needed * _ON_PROCESSOR <= memory.free:
         _log.warning("a step may need about %s of memory, and %s: %s", as_text(needed), has, todo)
@@ -126,10 +143,10 @@ def check_fits(config: TrainingConfig, memory: Memory, replicas: int = 1, here: 
     )
 
 
-def _remedy(config: TrainingConfig, free: int, replicas: int, here: int) -> str:
+def _remedy(config: TrainingConfig, free: int, replicas: int, here: int, device: Accelerator | None) -> str:
     """The settings that change the run least and make it fit, and the memory that it needs with them."""
     for changes in _smaller(config, replicas):
-        needed = here * (estimate(replaced(config, **changes), replicas) or 0)
+        needed = here * (estimate(replaced(config, **changes), replicas, device) or 0)
         if needed <= free:
             settings = " ".join(f"--set {key}={value}" for key, value in changes.items())
             return f"{settings} needs about {as_text(needed)}"

@@ -142,7 +142,7 @@ def pretrain(
 
     def announce(done: int) -> None:
         replicas = scope.num_replicas_in_sync
-        needed = memory.estimate(config, replicas)
+        needed = memory.estimate(config, replicas, memory.device_here())
         _log.info(
             "%d images, %d steps an epoch, %d epochs%s; %s parameters in the encoder, %s in all; %s of memory for a "
             "step%s",

@@ -73,7 +73,8 @@ def compile_model(model: MaskedImageModel | ImageHead, config: TrainingConfig, s
     optimizer, jit = config.optimizer, config.run.jit_compile
     model.compile(
         optimizer=optimizer.build(model, steps),
-        jit_compile="auto" if jit is None else jit and model.supports_jit,
+        jit_compile="auto" if jit is None else jit,
+        steps_per_execution=config.run.steps_per_execution,
         accumulation_steps=getattr(optimizer, "accumulation_steps", 1),
         clip_norm=getattr(optimizer, "clip_norm", None),
         spike_factor=getattr(optimizer, "spike_factor", None),

@@ -154,7 +154,7 @@ def _set_up(config: PretrainConfig, source: Source, folder: run.RunFolder, numbe
     model = build(config)  # the run's config has what was found in the file of its first weights
     if first:
         load_into(model, config)
-    compile_model(model, config, steps)
+    compile_model(model, replaced(config, steps_per_execution=1), steps)
     model.optimizer.build(model.trainable_variables)
     if model.target.needs_fit:
         model.target.fit(sample_images(source, shape, FITTED_ON, config.data.crop_ratio))

@@ -56,7 +56,7 @@ _FOLDERS = (CHECKPOINTS, TENSORBOARD, PICTURES, REPORT, SEGMENTATIONS, SAVED_MOD
 # Settings that may change when a run is resumed; those of the second line change results by round-off
 _FREE = ("check_memory", "pictures_every", "checkpoint_steps", "checkpoint_minutes", "max_skipped_steps", "tracker")
 _HARMLESS = {f"run.{name}" for name in _FREE}
-_ROUND_OFF = {"optimizer.accumulation_steps", "run.rematerialize", "run.jit_compile"}
+_ROUND_OFF = {"optimizer.accumulation_steps", "run.rematerialize", "run.jit_compile", "run.steps_per_execution"}
 
 
 class Preempted(Exception):

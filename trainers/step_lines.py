@@ -41,7 +41,7 @@ class StepLines(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.path, self._steps_per_epoch, self._on_odd = path, steps_per_epoch, on_odd
-        self._known, self._unseen = done, 0
+        self._known, self._looked = done, 0
         self._lines: list[str] = []
         self._norms: list[float] = []
         self.last: Step | None = None
@@ -63,9 +63,11 @@ class StepLines(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None) -> None:
         # before a step and not after one, so that other callbacks need not wait for a step to end
-        if self._unseen >= look_every():
+        if batch == 0:
+            self._looked = 0
+        elif batch - self._looked >= look_every():
             self.look()
-        self._unseen += 1
+            self._looked = batch
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         self.flush()
@@ -77,7 +79,6 @@ class StepLines(keras.callbacks.Callback):
     def look(self) -> None:
         """Reads the steps since the last look."""
         now = int(self.model.batches_seen)
-        self._unseen = 0
         for step in self.model.step_record.since(self._known, now):
             self._lines.append(json.dumps(line_of(step)) + "\n")
             self._norms.append(step.norm)

@@ -17,7 +17,10 @@ PASSES = 3  # of a product: forward, and for the gradients of its input and of i
 
 
 class Blocks(NamedTuple):
-    """Transformer blocks: how many, how wide, of what kind, and how many tokens they see."""
+    """Transformer blocks: how many, how wide, of what kind, and how many tokens they see.
+
+    `has_bias`: whether attention's logits have one; `has_gains`: whether both branches have a LayerScale.
+    """
 
     layers: int
     dim: int
@@ -27,6 +30,8 @@ class Blocks(NamedTuple):
     gated: bool = False
     has_rotation: bool = False
     has_qk_norm: bool = False
+    has_bias: bool = False
+    has_gains: bool = False
 
     @property
     def weights(self) -> int:
@@ -130,19 +135,49 @@ def bytes_each(dtype_policy: str) -> int:
     return 2 if dtype_policy in ("mixed_bfloat16", "mixed_float16") else 4
 
 
+class Counted(NamedTuple):
+    """A pretraining step's model.
+
+    Attributes:
+        parts: its blocks, encoder first.
+        weights, trainable: see `StepSize`.
+        predicted: numbers that are predicted of an image.
+        ends: multiplications of the forward pass beside the blocks, for an image.
+    """
+
+    parts: list[Blocks | CrossBlocks]
+    weights: int
+    trainable: int
+    predicted: int
+    ends: int
+
+
 def step_size(config: PretrainConfig) -> StepSize | None:
     """The size of a step; None if encoder or decoder is not a transformer of this package."""
+    model = count(config)
+    if model is None:
+        return None
+    again = config.run.rematerialize
+    kept = sum(p.layers * p.tokens * p.dim + p.kept if again else p.layers * p.kept for p in model.parts)
+    kept += sum(p.kept_of_sums for p in model.parts)
+    products = sum(p.products for p in model.parts) * (PASSES + 1 if again else PASSES)
+    products += model.ends * PASSES
+    return StepSize(model.weights, model.trainable, kept, 2 * products)
+
+
+def count(config: PretrainConfig) -> Counted | None:
+    """A step's model, counted; None if encoder or decoder is not a transformer of this package."""
     vit, decoder = config.encoder, config.decoder
     if not isinstance(vit, ViT) or not isinstance(decoder, Transformer | Cross | None):
         return None
     encoder, pixels = encoder_blocks(encoder_arguments(vit.preset, vit.arguments()))
     prefix = vit.num_cls_tokens + vit.num_registers
-    patches = seen = encoder.tokens - prefix
+    patches = seen = predicted = encoder.tokens - prefix
     of_positions = {"learned": 0, "sincos": 0, None: 0}
     of_positions[vit.position_embedding] += encoder.tokens * encoder.dim
     trainable = encoder.weights + (pixels + 3 + prefix) * encoder.dim
+    parts: list[Blocks | CrossBlocks] = [encoder]
     if decoder is None:
-        parts: list[Blocks | CrossBlocks] = [encoder]
         trainable += encoder.dim * pixels
         ends = encoder.dim * pixels * patches
     else:
@@ -159,12 +194,8 @@ def step_size(config: PretrainConfig) -> StepSize | None:
             trainable += (encoder.dim + 1) * behind.dim
             ends += encoder.dim * behind.dim * encoder.tokens
     trainable += of_positions["learned"]
-    again = config.run.rematerialize
-    kept = sum(p.layers * p.tokens * p.dim + p.kept if again else p.layers * p.kept for p in parts)
-    kept += sum(p.kept_of_sums for p in parts)
-    products = sum(p.products for p in parts) * (PASSES + 1 if again else PASSES)
-    products += (ends + pixels * encoder.dim * seen) * PASSES
-    return StepSize(trainable + of_positions["sincos"] + 2 * vit.channels, trainable, kept, 2 * products)
+    weights = trainable + of_positions["sincos"] + 2 * vit.channels
+    return Counted(parts, weights, trainable, pixels * predicted, ends + pixels * encoder.dim * seen)
 
 
 def _visible_and_predicted(config: PretrainConfig, patches: int) -> tuple[int, int]:
@@ -202,5 +233,7 @@ def encoder_blocks(arguments: dict[str, Any]) -> tuple[Blocks, int]:
         gated=arguments.get("gated_mlp", False),
         has_rotation=arguments.get("rotary_temperature") is not None,
         has_qk_norm=arguments.get("qk_norm", False),
+        has_bias=arguments.get("relative_position_bias") is not None,
+        has_gains=arguments.get("layer_scale") is not None,
     )
     return blocks, rows * columns * channels

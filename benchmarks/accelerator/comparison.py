@@ -36,6 +36,8 @@ def compare(folder: str, name: str) -> dict[str, float | str]:
         if np.issubdtype(ours.dtype, np.integer):
             if ours != expected:
                 raise ValueError(f"{one.name} is {ours} after {len(losses)} steps, and {expected} by TensorFlow")
+        elif one.name.startswith("step_record"):  # NaN where there is no median
+            np.testing.assert_allclose(ours, expected, rtol=1e-2, err_msg=one.name)
         elif one.shape:
             group = "moments" if one.kind == "zeros" else "weights"
             groups[group].append((ours, expected))
@@ -53,4 +55,5 @@ def _difference(ours, theirs) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(compare(*sys.argv[1:])))
+    for step in sys.argv[2:]:
+        print(json.dumps(compare(sys.argv[1], step)), flush=True)

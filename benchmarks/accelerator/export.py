@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import re
@@ -12,15 +13,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.accelerator.steps import STEPS, ExportedStep, Input, Step
-from benchmarks.our_step import our_model
+from benchmarks.accelerator.replica import OneOfSeveral
+from benchmarks.accelerator.steps import COMPILED_STEPS, STEPS, ExportedStep, Input, Step
+from benchmarks.our_step import our_model, our_simmim
 from benchmarks.sizes import SIZES
-from keras_mae.encoders import ViTEncoder
 from keras_mae.layers.kernels import COMPILED_KERNELS, use_kernels
-from keras_mae.masking import UnitMasking
-from keras_mae.models import SimMIM
 from keras_mae.optimizers import adamw
-from keras_mae.targets import PixelTarget
 
 LEARNING_RATE = 1e-4
 
@@ -38,11 +36,15 @@ class Exporter:
     """
 
     def __init__(self, step: Step) -> None:
-        size = dataclasses.replace(SIZES[step.size], batch_size=step.batch_size)
+        self._step, size = step, dataclasses.replace(SIZES[step.size], batch_size=step.batch_size)
         tf.config.experimental.enable_tensor_float_32_execution(step.dtype != "float32")  # on is TensorFlow's default
         dtype = "bfloat16" if step.dtype == "bfloat16" else "float32"
-        self.model = our_model(size, dtype) if step.method == "mae" else _simmim(size, dtype)
-        self.model.compile(optimizer=adamw(self.model, LEARNING_RATE), jit_compile=True)
+        self.model = our_model(size, dtype) if step.method == "mae" else our_simmim(size, dtype)
+        if step.rematerialize:
+            for part in (self.model.encoder, *([self.model.decoder] if step.method == "mae" else [])):
+                part.rematerialize = True
+        optimizer = adamw(self.model, LEARNING_RATE)
+        self.model.compile(optimizer=optimizer, accumulation_steps=step.accumulation_steps, jit_compile=True)
         self.model.optimizer.build(self.model.trainable_variables)
         self._images = tf.TensorSpec((size.batch_size, *size.image_shape), tf.uint8)
         compiled = tf.function(self._loss_on_accelerator, jit_compile=True, autograph=False)
@@ -61,7 +63,9 @@ class Exporter:
         self.loss = 0
 
     def _loss_on_accelerator(self, images):
-        with use_kernels(COMPILED_KERNELS):
+        replicas = self._step.replicas
+        replica = OneOfSeveral(replicas).replica_context() if replicas > 1 else contextlib.nullcontext()
+        with use_kernels(COMPILED_KERNELS), replica:
             return self._loss_of_step(images)
 
     def _loss_of_step(self, images):
@@ -92,23 +96,19 @@ class Exporter:
     def results(self, num_steps: int) -> dict[str, np.ndarray]:
         """What plain layers and TensorFlow's kernels, without XLA, make of the inputs that `Input.make` describes.
 
+        One device takes the images of all replicas, in one go.
+
         Returns:
             `losses`, one for each step, and the variables after the last one, by the number of the input.
         """
         for variable, one in zip(self._variables, self.inputs[1:], strict=True):
             variable.assign(one.make())
-        step, images = tf.function(self._loss_of_step, autograph=False), tf.constant(self.inputs[0].make())
+        self.model.accumulation_steps = 1
+        step = tf.function(self._loss_of_step, autograph=False)
+        images = tf.constant(self.inputs[0].make(self._step.replicas))
         losses = [step(images).numpy() for _ in range(num_steps)]
         changed = [(n, v) for n, v in enumerate(self._variables, start=1) if self.inputs[n].output is not None]
         return {"losses": np.stack(losses), **{str(n): variable.numpy() for n, variable in changed}}
-
-
-def _simmim(size, dtype: str) -> SimMIM:
-    policy = {"dtype": {"float32": "float32", "bfloat16": "mixed_bfloat16"}[dtype]}
-    sizes = (size.patch_size, size.hidden_dim, size.num_layers, size.num_heads)
-    published = {"position_embedding": None, "relative_position_bias": "shared", "layer_scale": 0.1}
-    encoder = ViTEncoder(size.image_shape, *sizes, **published, **policy)
-    return SimMIM(encoder, UnitMasking(2 * size.patch_size, 0.6), PixelTarget(), **policy)
 
 
 def _outputs_by_input(text: str) -> dict[int, int]:
@@ -120,8 +120,8 @@ def _outputs_by_input(text: str) -> dict[int, int]:
 
 
 def export(name: str, folder: str) -> None:
-    """Exports the step `STEPS[name]`."""
-    step = STEPS[name]
+    """Exports the step of this name in `STEPS` or `COMPILED_STEPS`."""
+    step = {**STEPS, **COMPILED_STEPS}[name]
     exporter = Exporter(step)
     results = exporter.results(step.num_results) if step.num_results else {}
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__}

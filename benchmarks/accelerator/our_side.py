@@ -29,9 +29,10 @@ class RunningStep:
     def __init__(self, folder: str, name: str) -> None:
         self.exported, hlo, self.results = ExportedStep.read(folder, name)
         begin = time.perf_counter()
-        self._compiled = Compiled(hlo)
+        replicas = self.exported.step.replicas
+        self._compiled = Compiled(hlo, replicas)
         self.compile_seconds = time.perf_counter() - begin
-        self._arrays = [jax.device_put(one.make()) for one in self.exported.inputs]
+        self._arrays = [self._compiled.put(one.make(replicas), one.kind == "images") for one in self.exported.inputs]
 
     def take(self, num_steps: int) -> np.ndarray:
         """Takes steps one after the other, and waits for the last.

@@ -68,7 +68,7 @@ def machine() -> dict[str, str]:
     except (OSError, subprocess.CalledProcessError):
         device = "no GPU of NVIDIA's"
     versions = {}
-    for package in ("jax", "jaxlib", "torch", "transformers", "numpy"):
+    for package in ("tensorflow", "keras", "jax", "jaxlib", "torch", "transformers", "numpy"):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

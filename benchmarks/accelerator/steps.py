@@ -19,10 +19,13 @@ class Step:
     Attributes:
         method: `mae` or `simmim`.
         size: a name in `benchmarks.sizes.SIZES`.
-        batch_size: images in a step.
+        batch_size: images in a step, on each replica.
         dtype: `float32`; `tf32`, which is float32 whose matrix products may round their operands to 10 bits; or
             `bfloat16`, which is the policy mixed_bfloat16.
         num_results: after how many steps TensorFlow's results are stored, 0 for none.
+        accumulation_steps: the number of parts of the batch.
+        rematerialize: whether blocks compute their activations a second time.
+        replicas: the number of devices that share the global batch and sum their gradients.
     """
 
     method: str
@@ -30,6 +33,9 @@ class Step:
     batch_size: int
     dtype: str
     num_results: int = 0
+    accumulation_steps: int = 1
+    rematerialize: bool = False
+    replicas: int = 1
 
 
 STEPS = {
@@ -38,11 +44,28 @@ STEPS = {
     "small_bfloat16": Step("mae", "small", 16, "bfloat16", 3),
     "small_simmim_float32": Step("simmim", "small", 16, "float32", 3),
     "small_simmim_bfloat16": Step("simmim", "small", 16, "bfloat16", 3),
+    "small_accumulated_float32": Step("mae", "small", 16, "float32", 3, accumulation_steps=4),
     "vit_base_bfloat16_64": Step("mae", "vit_base", 64, "bfloat16"),
     "vit_base_bfloat16_256": Step("mae", "vit_base", 256, "bfloat16"),
     "vit_large_bfloat16_128": Step("mae", "vit_large", 128, "bfloat16"),
     "vit_base_float32_64": Step("mae", "vit_base", 64, "float32"),
     "vit_base_tf32_64": Step("mae", "vit_base", 64, "tf32"),
+}
+# compiled for TPUs, which need not be there: `benchmarks.accelerator.topology`
+COMPILED_STEPS = {
+    "small_float32_of_4_replicas": Step("mae", "small", 4, "float32", 3, replicas=4),
+    "vit_tiny_bfloat16_64": Step("mae", "vit_tiny", 64, "bfloat16"),
+    "vit_base_bfloat16_64": STEPS["vit_base_bfloat16_64"],
+    "vit_base_bfloat16_256": STEPS["vit_base_bfloat16_256"],
+    "vit_base_bfloat16_256_rematerialized": Step("mae", "vit_base", 256, "bfloat16", rematerialize=True),
+    "vit_base_bfloat16_256_in_4_parts": Step("mae", "vit_base", 256, "bfloat16", accumulation_steps=4),
+    "vit_base_float32_64": STEPS["vit_base_float32_64"],
+    "vit_base_simmim_bfloat16_64": Step("simmim", "vit_base", 64, "bfloat16"),
+    "vit_base_bfloat16_64_of_4_replicas": Step("mae", "vit_base", 64, "bfloat16", replicas=4),
+    "vit_base_bfloat16_64_of_8_replicas": Step("mae", "vit_base", 64, "bfloat16", replicas=8),
+    "vit_large_bfloat16_64": Step("mae", "vit_large", 64, "bfloat16"),
+    "vit_large_bfloat16_256_rematerialized": Step("mae", "vit_large", 256, "bfloat16", rematerialize=True),
+    "vit_huge_bfloat16_64_rematerialized": Step("mae", "vit_huge", 64, "bfloat16", rematerialize=True),
 }
 
 
@@ -66,11 +89,11 @@ class Input:
     value: float | None = None
     output: int | None = None
 
-    def make(self) -> np.ndarray:
-        """The array, which is a function of the name, shape and kind alone."""
+    def make(self, replicas: int = 1) -> np.ndarray:
+        """The array, which is a function of the name, shape and kind alone; images are those of all replicas."""
         random = np.random.default_rng(zlib.crc32(self.name.encode()))
         if self.kind == "images":
-            return random.integers(0, 256, self.shape, self.dtype)
+            return random.integers(0, 256, (replicas * self.shape[0], *self.shape[1:]), self.dtype)
         if self.kind == "value":
             return np.full(self.shape, self.value, self.dtype)
         if self.kind == "zeros":

@@ -16,7 +16,7 @@ from keras_mae.encoders.prefix import prefix_sizes
 from keras_mae.encoders.presets import encoder_arguments, of_this_version
 from keras_mae.example_seed import ExampleSeed, Purpose
 from keras_mae.layers import LayerNorm, Patchify, PositionEmbedding
-from keras_mae.layers.patches import check_sizes
+from keras_mae.layers.patches import check_sizes, take_patches
 from keras_mae.layers.pixel_range import with_shape
 from keras_mae.layers.relative_position_bias import relative_positions
 from keras_mae.layers.rotary_positions import RotaryPositions
@@ -185,7 +185,7 @@ class ViTEncoder(Encoder):
             raise ValueError("mask and mask_token go together: the pretraining model owns the token and passes it")
         patches = self.patchify(with_shape(images, self.image_shape))  # (B, L, ph * pw * C), in the images' dtype
         if ids_keep is not None:
-            patches = tf.gather(patches, ids_keep, batch_dims=1)  # (B, K, ph * pw * C)
+            patches = take_patches(patches, ids_keep)  # (B, K, ph * pw * C)
         x = self.normalize_pixels(patches)
         x = self.patch_projection(tf.cast(x, self.compute_dtype))  # (B, N, D)
         if mask is not None:

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_mae.layers.kernels import with_kernel
+
 
 def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
     """A pair (rows, columns) of positive integers, from `16` or `(16, 8)`."""
@@ -91,6 +93,33 @@ class Patchify(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "patch_size": self.patch_size}
+
+
+@with_kernel("take_patches")
+def take_patches(patches, ids) -> tf.Tensor:
+    """Takes some patches of each image, as `tf.gather(patches, ids, batch_dims=1)` does.
+
+    TensorFlow gathers integers of 8 and 16 bits on the host, also where the images are on a GPU. Here four bytes are
+    gathered as one int32, which GPUs do; a patch whose bytes are no multiple of four is gathered in a wider dtype.
+
+    Args:
+        patches: `(B, L, n)` of any dtype; `L` and `n` are static.
+        ids: int `(B, K)`.
+
+    Returns:
+        `(B, K, n)` in the dtype of the patches, equal to the bit.
+    """
+    patches, ids = tf.convert_to_tensor(patches), tf.convert_to_tensor(ids)
+    dtype, (_, length, width) = patches.dtype, patches.shape
+    if not dtype.is_integer or dtype.size > 2:
+        return tf.gather(patches, ids, batch_dims=1)
+    in_word = 4 // dtype.size
+    if width % in_word:
+        wider = tf.float16 if dtype.size == 1 else tf.int32  # both hold every value
+        return tf.cast(tf.gather(tf.cast(patches, wider), ids, batch_dims=1), dtype)
+    words = tf.bitcast(tf.reshape(patches, [-1, length, width // in_word, in_word]), tf.int32)
+    taken = tf.bitcast(tf.gather(words, ids, batch_dims=1), dtype)  # (B, K, n / in_word, in_word)
+    return tf.reshape(taken, [-1, tf.shape(ids)[1] if ids.shape[1] is None else ids.shape[1], width])
 
 
 def unpatchify(patches, image_shape: tuple[int, int, int], patch_size: int | tuple[int, int]) -> tf.Tensor:

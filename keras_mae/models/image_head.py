@@ -245,7 +245,7 @@ class ImageHead(GlobalBatchModel):
         return tf.add_n([loss, *self.losses]) if self.losses else loss
 
     def data_faults(self) -> list[DataFault]:
-        return [self._label_fault]
+        return [*super().data_faults(), self._label_fault]
 
     def check_arguments(self, arguments: dict[str, Any]) -> None:
         """Checks labels and weights, those of `validation_data` too, and makes the variables of metrics."""

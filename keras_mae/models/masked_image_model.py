@@ -275,7 +275,7 @@ class MaskedImageModel(GlobalBatchModel):
         self.target.check_fitted()
 
     def data_faults(self) -> list[DataFault]:
-        return [self._mask_fault]
+        return [*super().data_faults(), self._mask_fault]
 
     def fixed_variables(self) -> list[keras.Variable]:
         """The target's variables: a tokenizer's, or fitted ones."""

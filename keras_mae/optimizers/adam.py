@@ -98,7 +98,29 @@ class AdamW(keras.optimizers.AdamW):
             self.build(trainable_variables)
         super().apply(self.without_frozen(grads), trainable_variables)
 
+    def updates_replicas(self, variables: Sequence[keras.Variable]) -> bool:
+        """Whether `update_replica` does all that `apply` does for them."""
+        more = (self.amsgrad, self.clipnorm, self.clipvalue, self.global_clipnorm, self.use_ema, self.loss_scale_factor)
+        return (
+            type(self) is AdamW
+            and not any(more)
+            and all(variable.constraint is None and not variable.overwrite_with_gradient for variable in variables)
+        )
+
+    def update_replica(self, gradients: Sequence[tf.Tensor], variables: Sequence[keras.Variable]) -> None:
+        """Updates the calling replica's copies of the variables, from gradients that are equal on all replicas.
+
+        Every replica must do so. `iterations` stays as it is. No thread waits for another, so that XLA can compile it.
+        """
+        learning_rate, gradients = self.learning_rate, self.without_frozen(gradients)
+        for gradient, variable in zip(gradients, variables, strict=True):
+            self._update(gradient, _on_this_replica(variable), learning_rate, in_one_pass=True)
+
     def update_step(self, gradient, variable, learning_rate) -> None:
+        # a strategy's variables have no single handle
+        self._update(gradient, variable, learning_rate, not (self.amsgrad or tf.distribute.has_strategy()))
+
+    def _update(self, gradient, variable, learning_rate, in_one_pass: bool) -> None:
         index = _compat.index_of(self, variable)
         learning_rate = keras.ops.cast(learning_rate, variable.dtype) * self._scales[index]
         decays = self._decayed[index] and self.weight_decay
@@ -110,10 +132,10 @@ class AdamW(keras.optimizers.AdamW):
             learning_rate = learning_rate * correction
         elif decays:
             self.assign_sub(variable, variable * (learning_rate * self.weight_decay))
-        if self.amsgrad or tf.distribute.has_strategy():  # whose variables have no single handle
-            super().update_step(gradient, variable, learning_rate)
-        else:
+        if in_one_pass:
             self.adam_in_one_pass(gradient, variable, learning_rate, index)
+        else:
+            super().update_step(gradient, variable, learning_rate)
 
     def _of_late_variables(self, dtype: str) -> tuple[tf.Tensor, tf.Tensor]:
         """The share of the rate that late variables have in this step, and what corrects Adam's bias for their own."""
@@ -159,6 +181,13 @@ class AdamW(keras.optimizers.AdamW):
             "rising_steps": self.rising_steps,
         }
         return {**super().get_config(), **own}
+
+
+def _on_this_replica(variable: keras.Variable) -> tf.Variable:
+    """The calling replica's copy."""
+    value = variable.value
+    copies = tf.distribute.get_strategy().experimental_local_results(value)
+    return next(copy for copy in copies if copy.handle is value.handle)
 
 
 def adamw(

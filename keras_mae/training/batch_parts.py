@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 UNEQUAL_SHARES = "the examples of a training batch must be divisible by the number of replicas"
+DROP_THE_LAST = "drop the last, smaller one by batch(..., drop_remainder=True)"
 
 
 def batch_size_of(data):

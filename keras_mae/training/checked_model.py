@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_mae import _compat
 from keras_mae.layers.pixel_range import checked_images
-from keras_mae.training.batch_parts import UNEQUAL_SHARES, check_batches
+from keras_mae.training.batch_parts import DROP_THE_LAST, UNEQUAL_SHARES, check_batches
 from keras_mae.training.selection import SelectiveModel
 from keras_mae.training.skipped_steps import StopOnSkippedSteps
 
@@ -173,9 +173,7 @@ class CheckedModel(SelectiveModel):
         except tf.errors.InvalidArgumentError as error:
             if UNEQUAL_SHARES not in str(error):
                 raise
-            raise ValueError(
-                f"{UNEQUAL_SHARES}: drop the last, smaller one by batch(..., drop_remainder=True)"
-            ) from error
+            raise ValueError(f"{UNEQUAL_SHARES}: {DROP_THE_LAST}") from error
 
     def evaluate(self, *args: Any, **kwargs: Any):
         """As `keras.Model.evaluate`; raises a ValueError for invalid data or images."""

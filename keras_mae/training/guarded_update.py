@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae import _compat
+from keras_mae.training.replicas import has_threads
 
 
 def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor | float:
@@ -29,6 +30,7 @@ def guarded_update(
     limit: tf.Tensor | None,
     skipped_steps: tf.Variable,
     after: Callable[[], None],
+    compiled: Callable[[Callable], Callable] | None = None,
 ) -> None:
     """Unscales, clips and applies gradients, or counts a skipped step; called on every replica.
 
@@ -45,6 +47,7 @@ def guarded_update(
         limit: a further bound, float32 scalar, which may be infinite, or None.
         skipped_steps: the count of skipped steps.
         after: follows the update, and is skipped with it; it may be called in a cross-replica context.
+        compiled: None, or compiles a function of one replica, where a strategy runs a thread for each.
     """
     dynamic = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     inner = optimizer.inner_optimizer if dynamic else optimizer
@@ -54,8 +57,11 @@ def guarded_update(
     if clip_norm is not None or limit is not None:
         bound = tf.minimum(*(math.inf if one is None else one for one in (clip_norm, limit)))
         factors.append(tf.where(norm > bound, bound / norm, 1.0))
-    for factor in factors:
-        gradients = [gradient * factor for gradient in gradients]
+
+    def scaled(factors, gradients) -> list[tf.Tensor]:
+        for factor in factors:
+            gradients = [gradient * factor for gradient in gradients]
+        return list(gradients)
 
     def grow() -> None:
         if dynamic:
@@ -80,17 +86,32 @@ def guarded_update(
 
         tf.cond(good, take, lambda: skip(finite))
 
-    def apply(*gradients) -> None:
+    def apply(gradients) -> None:
         inner.apply(gradients, variables)
 
-    strategy = tf.distribute.get_strategy()
-    if not isinstance(strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)):
-        update(lambda: apply(*gradients), finite, good)
+    if not has_threads(tf.distribute.get_strategy()):
+        gradients = scaled(factors, gradients)
+        update(lambda: apply(gradients), finite, good)
         return
 
-    # These strategies run a thread for each replica. Threads must not synchronise in a branch, so it is taken outside
-    def on_all_replicas(strategy, finite, good, *gradients) -> None:
-        first = [strategy.experimental_local_results(flag)[0] for flag in (finite, good)]
-        update(lambda: strategy.run(apply, args=gradients), *first)
+    one_by_one = compiled is not None and hasattr(inner, "update_replica") and inner.updates_replicas(variables)
 
-    tf.distribute.get_replica_context().merge_call(on_all_replicas, args=(finite, good, *gradients))
+    def update_replica(factors, gradients) -> None:
+        inner.update_replica(scaled(factors, gradients), variables)
+
+    # Threads must not meet in a branch, so it is taken outside
+    def on_all_replicas(strategy, finite, good, factors, gradients) -> None:
+        first = [strategy.experimental_local_results(flag)[0] for flag in (finite, good)]
+
+        def run() -> None:
+            if one_by_one and compiled is not None:
+                strategy.run(compiled(update_replica), args=(factors, gradients))
+                inner.iterations.assign_add(1)
+            else:
+                strategy.run(apply, args=(gradients,))
+
+        update(run, *first)
+
+    if not one_by_one:
+        factors, gradients = [], scaled(factors, gradients)
+    tf.distribute.get_replica_context().merge_call(on_all_replicas, args=(finite, good, factors, list(gradients)))

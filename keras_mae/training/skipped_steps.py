@@ -44,19 +44,20 @@ class StopOnSkippedSteps(keras.callbacks.Callback):
     def __init__(self, limit: int | None = 20, last_good: Callable[[], str] | None = None) -> None:
         super().__init__()
         self._limit, self._last_good = limit, last_good
-        self._skipped = self._seen = self._in_a_row = self._unseen = 0
+        self._skipped = self._seen = self._in_a_row = self._looked = 0
 
     def on_train_begin(self, logs=None) -> None:
         self._skipped, self._seen = self._counts()
-        self._in_a_row = self._unseen = 0
+        self._in_a_row = 0
 
     def on_train_batch_begin(self, batch, logs=None) -> None:
         # before a step and not after one, so that Keras' other callbacks need not wait for a step to end
         if batch == 0:
             self.model.make_train_function()  # raises an error if a callback has changed what is trained
-        elif self._unseen >= look_every():
+            self._looked = 0
+        elif batch - self._looked >= look_every():
             self._look()
-        self._unseen += 1
+            self._looked = batch
 
     def on_epoch_end(self, epoch, logs=None) -> None:
         self._look()
@@ -75,7 +76,7 @@ class StopOnSkippedSteps(keras.callbacks.Callback):
         skipped, seen = self._counts()
         new, steps = skipped - self._skipped, seen - self._seen
         spikes = self._spikes(seen) if self.model.spike_factor is not None else []
-        self._skipped, self._seen, self._unseen = skipped, seen, 0
+        self._skipped, self._seen = skipped, seen
         for step in spikes:
             _log.warning("%s", _said(step, self.model.spike_factor))
         new -= sum(step.skipped is not None for step in spikes)

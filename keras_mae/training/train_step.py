@@ -12,16 +12,19 @@ import tensorflow as tf
 
 from keras_mae import _compat
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, Kernels, use_kernels
-from keras_mae.training.batch_parts import UNEQUAL_SHARES, batch_size_of, split
-from keras_mae.training.checked_model import CheckedModel
+from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, XLA_KERNELS, Kernels, use_kernels
+from keras_mae.training.batch_parts import batch_size_of, split
+from keras_mae.training.checked_model import DataFault
+from keras_mae.training.compiled_model import CompiledModel
+from keras_mae.training.equal_shares import EqualShares
 from keras_mae.training.guarded_update import guarded_update, loss_scale
+from keras_mae.training.replicas import compiled_here
 from keras_mae.training.skipped_steps import has_accelerator
 from keras_mae.training.step_record import StepRecord
 
 
 @_compat.built_when_made
-class GlobalBatchModel(CheckedModel):
+class GlobalBatchModel(CompiledModel):
     """A `keras.Model` whose `fit` takes the same step on one replica and on many, in one go or in parts.
 
     The gradient is that of the mean loss over the global batch. A step whose loss or gradient is not finite on any
@@ -29,6 +32,8 @@ class GlobalBatchModel(CheckedModel):
     its loss is not part of the epoch's mean; the mean of no step is NaN. With `spike_factor` a step is skipped, or
     clipped, if its gradient's norm is above that many times the running median, see `StepRecord`. Everything random in
     a step is a function of (`seed`, number of the batch, index of the example in the global batch).
+
+    With `jit_compile` XLA compiles the step. If it fails, the run goes on uncompiled, and says so in one line.
 
     Subclasses implement `batch_loss`.
 
@@ -49,8 +54,7 @@ class GlobalBatchModel(CheckedModel):
     def __init__(self, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed
-        # `jit_compile="auto"`: Keras compiles the loop over the replicas, which XLA cannot
-        self.supports_jit = self.distribute_strategy.num_replicas_in_sync == 1
+        self._shares = EqualShares()
 
     @property
     def batches_seen(self) -> tf.Tensor:
@@ -104,7 +108,9 @@ class GlobalBatchModel(CheckedModel):
             spike_factor: None, or the multiple of the running median above which the gradient's norm is a spike. The
                 median begins anew after `compile`.
             spike_action: of a step with a spike: `"skip"`, or `"clip"` to this multiple.
-            **kwargs: see `keras.Model.compile`.
+            **kwargs: see `keras.Model.compile`. `jit_compile` compiles under `MirroredStrategy` and
+                `MultiWorkerMirroredStrategy` what each replica computes by itself: the forward and backward pass, the
+                gradient's norm, and the update of this package's AdamW. "auto" does so with an accelerator.
 
         Raises:
             ValueError: for settings out of range, a loss or metrics that the model does not take, or accumulation with
@@ -149,6 +155,9 @@ class GlobalBatchModel(CheckedModel):
         with self.distribute_strategy.scope():
             return tf.Variable(0, dtype=tf.int64, trainable=False, aggregation=same, name=name)
 
+    def data_faults(self) -> list[DataFault]:
+        return [self._shares.fault]
+
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
         if config:
@@ -160,34 +169,33 @@ class GlobalBatchModel(CheckedModel):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
-    def make_train_function(self, force: bool = False):
-        """As Keras'; builds the optimizer first, as a step may be in a branch, which cannot make variables."""
-        if not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
-        return super().make_train_function(force)
-
     def train_step(self, data) -> dict[str, tf.Tensor]:
         """Forward pass, gradients, one all-reduce, check and update; returns the logs."""
         batch_size, batch = batch_size_of(data), self.batches_seen
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        seed = ExampleSeed.for_step(self.seed, batch, batch_size)
+        by_parts = self.compiles_parts()
         moved = [(variable, tf.identity(variable)) for variable in self._moved_by_forward_pass()]
 
-        loss, gradients = self._gradients(data, seed, replicas)
+        def of_replica(batch):
+            return self._gradients(data, ExampleSeed.for_step(self.seed, batch, batch_size_of(data)), replicas)
+
+        # the statistics of a BatchNorm are those of all replicas, whose threads meet for them
+        compiles = by_parts and not self._batch_norms()
+        loss, gradients = (compiled_here(of_replica) if compiles else of_replica)(batch)
         if replicas > 1:
             sums = [loss, tf.cast(batch_size, tf.float32), *gradients]
             loss, total, *gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
-            loss = _with_equal_shares(loss, total, batch_size, replicas)
+            loss = self._shares.checked(loss, total, batch_size)
         inner: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if hasattr(inner, "without_frozen"):  # our AdamW: what is frozen is not part of the norm
             gradients = inner.without_frozen(gradients)
-        norm = tf.linalg.global_norm(gradients)
+        norm = (compiled_here(tf.linalg.global_norm) if by_parts else tf.linalg.global_norm)(gradients)
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         norm /= loss_scale(self.optimizer)
         median = self.step_record.median() if self.spike_factor else tf.constant(math.nan)
-        limit = median * (self.spike_factor or math.nan)
-        spike, clips = norm > limit, self.spike_action == "clip"  # no norm is above NaN
+        # not NaN: TensorFlow's graphs take `~(norm > limit)` for `norm <= limit`
+        limit = tf.where(tf.math.is_nan(median), math.inf, median * (self.spike_factor or math.inf))
+        spike, clips = norm > limit, self.spike_action == "clip"
         good = finite if clips else finite & ~spike
         guarded_update(
             self.optimizer,
@@ -200,6 +208,7 @@ class GlobalBatchModel(CheckedModel):
             tf.where(spike, limit, math.inf) if clips and self.spike_factor else None,
             self.skipped_steps,
             self.after_update,
+            compiled_here if by_parts else None,
         )
         for variable, before in moved:
             variable.assign(tf.where(good, variable, before))
@@ -244,9 +253,12 @@ class GlobalBatchModel(CheckedModel):
         if tf.executing_eagerly():
             return None
         if has_accelerator():
-            return COMPILED_KERNELS if self.jit_compile else None
-        # They compile parts of a graph for a processor, and XLA does not know the logical devices of replicas
-        return None if self.jit_compile or replicas > 1 else GRAPH_KERNELS
+            compiled = self.jit_compile or isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy)
+            return COMPILED_KERNELS if compiled else None
+        if self.jit_compile:
+            return XLA_KERNELS
+        # They compile parts of a graph for a processor; its logical devices have no cores of their own to gain with
+        return None if replicas > 1 else GRAPH_KERNELS
 
     def _batch_norms(self) -> list[keras.layers.Layer]:
         return [layer for layer in _inside(self) if isinstance(layer, keras.layers.BatchNormalization)]
@@ -281,10 +293,3 @@ def _inside(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     for part in parts:
         yield part
         yield from _inside(part)
-
-
-def _with_equal_shares(loss, total, batch_size, replicas: int) -> tf.Tensor:
-    """The loss, with an assertion that the replicas have equal shares of the global batch."""
-    expected = tf.cast(batch_size * replicas, tf.float32)
-    with tf.control_dependencies([tf.debugging.assert_equal(total, expected, UNEQUAL_SHARES)]):
-        return tf.identity(loss)

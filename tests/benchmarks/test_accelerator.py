@@ -53,6 +53,26 @@ def test_products_take_operands_of_the_policy_bfloat16(exporter):
     assert len(operands) > 50 and set(operands) == {("bf16", "bf16")}
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        Step("simmim", "toy", 4, "bfloat16"),
+        Step("mae", "toy", 4, "bfloat16", rematerialize=True),
+        Step("mae", "toy", 4, "bfloat16", accumulation_steps=2),
+        Step("mae", "toy", 2, "bfloat16", replicas=4),
+    ],
+    ids=["simmim", "rematerialized", "in parts", "replica"],
+)
+def test_so_do_those_of_other_steps(step):
+    operands = Exporter(step).operands_of_products()
+    assert len(operands) > 40 and set(operands) == {("bf16", "bf16")}
+
+
+def test_a_product_of_float32_is_seen():
+    operands = Exporter(Step("mae", "toy", 4, "float32")).operands_of_products()
+    assert set(operands) == {("f32", "f32")}
+
+
 def test_each_block_has_the_kernels_of_an_accelerator(exporter):
     blocks = [*exporter.model.encoder.blocks, *exporter.model.decoder.blocks]
     assert len(re.findall(r" erf\(", exporter.text)) == len(blocks)  # of the kernel's gradient; plain ones have erfc

@@ -8,7 +8,7 @@ import keras
 import pytest
 
 from keras_mae import progress as module
-from keras_mae.trainers import callbacks
+from keras_mae.trainers import callbacks, idle_time
 from keras_mae.training.step_record import Step
 
 
@@ -37,8 +37,10 @@ def test_progress_shows_loss_rate_and_remaining_time(monkeypatch):
 
     monkeypatch.setattr(module, "tqdm", Bar)
     monkeypatch.setattr(module.sys, "stderr", text)
+    in_time(monkeypatch, seconds)
     progress = callbacks.Progress(batch_size=8, steps_per_epoch=5, epochs=2)
     for epoch in range(2):
+        progress.on_epoch_begin(epoch)
         for batch in range(5):
             seconds[0] += 60 if (epoch, batch) == (0, 0) else 0.5  # the first step compiles for a minute
             progress.on_train_batch_end(batch, {"loss": 1 - 0.1 * batch})
@@ -99,6 +101,25 @@ def test_what_is_slow_is_said_once(waited, said, monkeypatch, caplog):
     logs = finished_epoch(monkeypatch, waited)
     assert logs["waiting_for_data"] == pytest.approx(waited)
     assert [record.message for record in caplog.records] == [said]
+
+
+@pytest.mark.parametrize(("step", "images", "idle"), [(1.0, 0.25, 0.0), (1.0, 1.5, 0.35), (0.25, 1.0, 0.75)])
+def test_how_long_an_accelerator_has_nothing_to_do(step, images, idle, monkeypatch):
+    """16 steps of `step` seconds, images of which come every `images` seconds; a host that runs ahead of both."""
+    now, waiting = [0.0], types.SimpleNamespace(seconds=0.0)
+    monkeypatch.setattr(idle_time.time, "perf_counter", lambda: now[0])
+    counted, ready, idles = idle_time.IdleTime(waiting), 0.0, 0.0
+    for _ in range(16):
+        waiting.seconds += images
+        now[0] += images
+        idles += max(now[0] - ready, 0.0)
+        ready = max(now[0], ready) + step
+    waited = ready - now[0]  # for the last step
+    now[0] = ready
+    counted.end(16, waited)
+    # the images of the first step are waited for in any case
+    assert counted.seconds == pytest.approx(idles if idle else 0.0)
+    assert idles / ready == pytest.approx(idle, abs=0.05)
 
 
 def test_the_time_of_validation_is_no_time_of_steps(monkeypatch, tmp_path):

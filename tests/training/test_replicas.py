@@ -1,6 +1,7 @@
 """1, 2 and 4 replicas, 2 processes, and a batch in parts take the same steps; in processes of their own."""
 
 import json
+import logging
 
 import keras
 import numpy as np
@@ -9,7 +10,8 @@ import tensorflow as tf
 
 from keras_mae.models import ImageClassifier, ImageSegmenter
 from keras_mae.optimizers import adamw
-from keras_mae.training import step_record
+from keras_mae.trainers.step_callbacks import fit_steps
+from keras_mae.training import StopOnSkippedSteps, step_record
 from tests.base import (
     LossPerStep,
     fill_randomly,
@@ -20,6 +22,7 @@ from tests.base import (
     small_simmim,
     weights_of,
 )
+from tests.training.planted import compiled_parts, plant, share_a_variable
 
 STEPS, BATCH = 10, 8
 IMAGES = random_images(2 * BATCH, (8, 12, 3))
@@ -71,27 +74,17 @@ def make_optimizer(name, model=None):
     return keras.optimizers.SGD(0.1, momentum=0.9)
 
 
-def plant(model, step, factor=float("inf")):
-    """Makes the loss of the last replica infinite in one step, or multiplies it by another factor."""
-    original = model.batch_loss
-
-    def batch_loss(data, seed, training):
-        context = tf.distribute.get_replica_context()
-        last = context.replica_id_in_sync_group == context.num_replicas_in_sync - 1
-        return original(data, seed, training) * tf.where(last & (model.batches_seen == step), factor, 1.0)
-
-    model.batch_loss = batch_loss
-
-
 class State(keras.callbacks.Callback):
-    """Keeps weights, counters and loss scale after every step."""
+    """Keeps weights, counters and loss scale after every step, and the logs of each."""
 
     def __init__(self):
         super().__init__()
-        self.weights, self.skipped, self.scales = [], [], []
+        self.weights, self.skipped, self.scales, self.logs = [], [], [], {}
 
     def on_train_batch_end(self, batch, logs=None):
         self.weights.append(np.concatenate([weight.ravel() for weight in weights_of(self.model)]))
+        for name in set(logs) - {"loss"}:
+            self.logs.setdefault(name, []).append(float(logs[name]))
         self.skipped.append(int(self.model.skipped_steps.numpy()))
         scale = getattr(self.model.optimizer, "dynamic_scale", None)
         self.scales.append(1.0 if scale is None else float(scale.numpy()))
@@ -101,7 +94,7 @@ def one_run(case):
     strategy = tf.distribute.get_strategy()
     if case.get("one_device"):
         strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-    elif case["replicas"] > 1:
+    elif case["replicas"] > 1 or case.get("mirrored"):
         strategy = tf.distribute.MirroredStrategy(
             [f"CPU:{index}" for index in range(case["replicas"])],
             cross_device_ops=tf.distribute.ReductionToOneDevice(),
@@ -112,7 +105,8 @@ def one_run(case):
             block.rematerialize = case.get("rematerialize", False)
         model.compile(
             optimizer=make_optimizer(case["optimizer"], model),
-            jit_compile=False,
+            jit_compile=case.get("jit_compile", False),
+            steps_per_execution=case.get("executions", 1),
             accumulation_steps=case.get("accumulation_steps", 1),
             clip_norm=case.get("clip_norm"),
             spike_factor=4.0 if "spike" in case else None,
@@ -126,17 +120,29 @@ def one_run(case):
     if case.get("uneven"):
         return refusal(model, tf.data.Dataset.from_tensor_slices(IMAGES[:11]).batch(BATCH))  # 3 remain, for 2 replicas
     batches = tf.data.Dataset.from_tensor_slices(data).batch(BATCH, drop_remainder=True)
-    state, recorder = State(), LossPerStep()
+    state, recorder, told = State(), LossPerStep(), []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())
+    logging.getLogger("keras_mae").addHandler(handler)
+    if case.get("shared"):
+        share_a_variable(model)
     if "planted" in case:
         plant(model, case["planted"])
     if "spike" in case:
         step_record._LEAST = 4
         plant(model, case["spike"], 1000.0)
-    model.fit(batches.repeat(), steps_per_epoch=STEPS, verbose=0, shuffle=False, callbacks=[recorder, state])
+    callbacks = [recorder, state]
+    if "executions" in case:
+        fit_steps(model, batches.repeat(), [*callbacks, StopOnSkippedSteps()], STEPS)
+    else:
+        model.fit(batches.repeat(), steps_per_epoch=STEPS, verbose=0, shuffle=False, callbacks=callbacks)
+    logging.getLogger("keras_mae").removeHandler(handler)
     logs = model.evaluate(batches, verbose=0, return_dict=True)
     changed = [bool((a != b).any()) for a, b in zip(state.weights, state.weights[1:])]
     return {
-        "supports_jit": model.supports_jit,
+        "compiled": compiled_parts(model, strategy, batches) if model.jit_compile else 0,
+        "told": told,
+        "logs": state.logs,
         "losses": recorder.losses,
         "evaluation": {name: float(value) for name, value in logs.items()},
         "paths": [weight.path for weight in model.weights],
@@ -169,8 +175,8 @@ def children(which):
     return [runs, [child.result() for child in started]]
 
 
-def in_own_process(which):
-    process = run_forked("-m", "tests.forked", "tests.training.test_replicas", which)
+def in_own_process(which, module="tests.training.test_replicas"):
+    process = run_forked("-m", "tests.forked", module, which)
     assert process.returncode == 0, process.stderr[-4000:]
     return json.loads(process.stdout.split("RESULT", 1)[1])
 
@@ -209,23 +215,20 @@ def check(run, expected, tolerance=1e-5, key_biases=True):
             queries, _, values = zip(*(np.split(np.array(bias), 3) for bias in both))
             both = np.concatenate([queries, values], axis=1)
         np.testing.assert_allclose(*both, rtol=0, atol=tolerance, err_msg=path)
+    for name, values in run.get("logs", {}).items():  # such as the accuracy of each step, with every replica's examples
+        np.testing.assert_allclose(values, expected["logs"][name], rtol=1e-5, err_msg=name)
     if "evaluation" in run:
         assert run["evaluation"] == pytest.approx(expected["evaluation"], rel=1e-5)
 
 
 @pytest.mark.medium
 def test_replicas_take_the_step_of_one(runs):
-    check_replicas(find(runs, replicas=2, **SGD), find(runs, replicas=1, **SGD))
+    check(find(runs, replicas=2, **SGD), find(runs, replicas=1, **SGD))
 
 
 @pytest.mark.slow
 def test_four_replicas_take_the_step_of_one(more_runs):
-    check_replicas(find(more_runs, MORE, replicas=4, **SGD), find(more_runs, MORE, replicas=1, **SGD))
-
-
-def check_replicas(several, one):
-    assert one["supports_jit"] and not several["supports_jit"]
-    check(several, one)
+    check(find(more_runs, MORE, replicas=4, **SGD), find(more_runs, MORE, replicas=1, **SGD))
 
 
 @pytest.mark.slow
@@ -274,7 +277,10 @@ def test_an_inf_on_the_last_replica_is_skipped_on_all(runs):
 @pytest.mark.medium
 def test_a_spike_on_the_last_replica_is_skipped_on_all(runs):
     """The norms, the running median and the fate of every step are those of one replica."""
-    one, two = (find(runs, replicas=replicas, spike=6) for replicas in (1, 2))
+    check_spike(*(find(runs, replicas=replicas, spike=6) for replicas in (1, 2)))
+
+
+def check_spike(one, two):
     for run in (one, two):
         assert run["skipped"] == [0] * 6 + [1] * 4 and run["changed"] == [True] * 5 + [False] + [True] * 3
         assert [step["skipped"] for step in run["steps"]] == [None] * 6 + ["spike"] + [None] * 3

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, use_kernels
+from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, XLA_KERNELS, use_kernels
 from keras_mae.models import ImageClassifier, MaskedAutoencoder
 from keras_mae.training import StopOnSkippedSteps, train_step
 from tests.base import LossPerStep, fill_randomly, random_images, small_encoder, small_mae, weights_of
@@ -268,7 +268,7 @@ def test_which_kernels_a_step_has(monkeypatch):
     mae.train_step(IMAGES)
     assert found == {
         ("processor", "graph"): GRAPH_KERNELS,
-        ("processor", "compiled"): None,
+        ("processor", "compiled"): XLA_KERNELS,
         ("accelerator", "graph"): None,
         ("accelerator", "compiled"): COMPILED_KERNELS,
         ("accelerator", "eager"): None,

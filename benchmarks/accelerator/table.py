@@ -1,0 +1,103 @@
+"""The table of steps compiled for TPUs, in docs/accelerators.md, from what `benchmarks.accelerator.topology` wrote.
+
+    python -m benchmarks.accelerator.table --lines=runs/compilations.jsonl
+
+adds the lines to `compilations.json`, in which the last line for a step and a topology counts, and writes the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+from benchmarks.accelerator.steps import COMPILED_STEPS, Step
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+STORED = os.path.join(HERE, "compilations.json")
+PAGE = os.path.join(HERE, "..", "..", "docs", "accelerators.md")
+BEGIN, END = "<!-- benchmarks.accelerator.table writes from here -->", "<!-- to here -->"
+# GiB that a program has on a device: of its name in the topologies, by Google's documentation of Cloud TPU
+MEMORY = {"v4": 32.0, "v5e": 16.0, "v5p": 95.0, "v6e": 32.0}
+_NAMES = {"vit_tiny": "ViT-Ti/4, 32 px", "vit_base": "ViT-B/16", "vit_large": "ViT-L/16", "vit_huge": "ViT-H/14"}
+
+
+def stored() -> list[dict[str, Any]]:
+    """The compilations that the table shows."""
+    if not os.path.exists(STORED):
+        return []
+    with open(STORED) as file:
+        return json.load(file)
+
+
+def add(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Stores lines, in the order of `COMPILED_STEPS`, and returns all; an older line for the same is replaced."""
+    by_key = {(one["step"], one["topology"]): one for one in [*stored(), *lines] if "error" not in one}
+    order = {name: number for number, name in enumerate(COMPILED_STEPS)}
+    found = sorted(by_key.values(), key=lambda one: (one["topology"], order[one["step"]]))
+    with open(STORED, "w") as file:
+        json.dump(found, file, indent=1)
+        file.write("\n")
+    return found
+
+
+def described(step: Step) -> str:
+    """A step, for people."""
+    parts = [
+        "SimMIM" if step.method == "simmim" else "MAE",
+        _NAMES[step.size],
+        f"batch {step.batch_size}",
+        step.dtype,
+        f"in {step.accumulation_steps} parts" if step.accumulation_steps > 1 else "",
+        "rematerialised" if step.rematerialize else "",
+        f"one of {step.replicas} replicas" if step.replicas > 1 else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """The table in Markdown."""
+    head = ("step on a chip", "chip", "memory, GiB", "fits", "GFLOP an image", "MB an image", "code, MiB", "seconds")
+    rows = [head, ("---",) * len(head)]
+    for one in lines:
+        step, chip = COMPILED_STEPS[one["step"]], one["topology"].partition(":")[0]
+        needed = one["total_mib"] + one["code_mib"]
+        rows.append(
+            (
+                described(step),
+                chip,
+                f"{needed / 1024:.1f} of {MEMORY[chip]:.0f}",
+                "yes" if needed < 1024 * MEMORY[chip] else "no",
+                f"{one['operations'] / step.batch_size / 1e9:.1f}",
+                f"{one['bytes_accessed'] / step.batch_size / 1e6:.0f}",
+                f"{one['code_mib']:.0f}",
+                f"{one['compile_seconds']:.0f}",
+            )
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write(lines: list[dict[str, Any]]) -> None:
+    """Writes the table into the page, between its marks."""
+    with open(PAGE) as file:
+        before, _, rest = file.read().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    with open(PAGE, "w") as file:
+        file.write(f"{before}{BEGIN}\n\n{table(lines)}\n\n{END}{after}")
+
+
+def main() -> None:
+    """Reads the flags, stores lines and writes the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accelerator.table", description=__doc__)
+    parser.add_argument("--lines", help="a file of benchmarks.accelerator.topology, or none to write the page anew")
+    arguments = parser.parse_args()
+    lines = []
+    if arguments.lines:
+        with open(arguments.lines) as file:
+            lines = [json.loads(line) for line in file if line.strip()]
+    write(add(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Exported steps, compiled by JAX: TensorFlow's numbers on the processor, and what the compiler says of a TPU.
+
+JAX runs in processes of its own: a program has either its devices or TensorFlow's.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.accelerator.export import Exporter
+from benchmarks.accelerator.steps import COMPILED_STEPS, ExportedStep, Step
+from benchmarks.turns import ROOT
+
+pytest.importorskip("jax", reason="not installed: the extra `accelerator`")
+
+pytestmark = pytest.mark.medium
+STEPS = {
+    "mae_float32": Step("mae", "toy", 4, "float32", 3),
+    "mae_bfloat16": Step("mae", "toy", 4, "bfloat16", 3),
+    "simmim_float32": Step("simmim", "toy", 4, "float32", 3),
+    "simmim_bfloat16": Step("simmim", "toy", 4, "bfloat16", 3),
+    "in_parts": Step("mae", "toy", 4, "float32", 3, accumulation_steps=2),
+    "of_4_replicas": Step("mae", "toy", 2, "float32", 3, replicas=4),
+}
+MIB = 2**20
+
+
+def lines(*command, **environment):
+    """The JSON lines that a module of the benchmarks prints, in a process of its own."""
+    arguments = [sys.executable, "-m", *command]
+    environment = {**os.environ, "PYTHONPATH": ROOT, **environment}
+    answer = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1500)
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    return [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("{")]
+
+
+def write(folder, name, step):
+    exporter = Exporter(step)
+    results = exporter.results(step.num_results) if step.num_results else {}
+    ExportedStep(step, exporter.inputs, exporter.loss, {}).write(str(folder), name, exporter.serialized(), results)
+    return exporter
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("steps")
+    for name, step in STEPS.items():
+        write(folder, name, step)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def differences(folder):
+    """Of JAX's numbers from TensorFlow's, on the processor, for each step."""
+    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    found = lines("benchmarks.accelerator.comparison", str(folder), *STEPS, **flags)
+    return dict(zip(STEPS, found, strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name, step in STEPS.items() if step.dtype == "float32"])
+def test_float32_is_tensorflows(differences, name):
+    found = differences[name]
+    # sums in another order, of numbers with 24 bits
+    assert found["losses"] < 1e-6 and found["weights"] < 1e-6 and found["moments"] < 1e-6
+
+
+@pytest.mark.parametrize("name", ["mae_bfloat16", "simmim_bfloat16"])
+def test_bfloat16_is_tensorflows_but_for_its_rounding(differences, name):
+    found = differences[name]
+    # A number has 8 bits: 2^-9 is its rounding. XLA rounds fewer of those between two operations than TensorFlow's
+    # kernels do; a moment is a mean of gradients and their squares, whose rounding adds up over the layers. Seen:
+    # losses 7e-6 apart, weights 1.1e-4, moments 1.7e-2.
+    assert found["losses"] < 1e-4 and found["weights"] < 5e-4 and found["moments"] < 0.05
+
+
+def test_the_comparison_sees_a_wrong_number(folder, differences):
+    read, hlo, results = ExportedStep.read(str(folder), "mae_float32")
+    largest = max((key for key in results if results[key].ndim), key=lambda key: np.linalg.norm(results[key]))
+    wrong = {**results, "losses": results["losses"] * 1.001, largest: results[largest] * 1.001}
+    read.write(str(folder), "wrong", hlo, wrong)
+    (found,) = lines("benchmarks.accelerator.comparison", str(folder), "wrong", JAX_PLATFORMS="cpu")
+    assert found["losses"] > 5e-4 and max(found["weights"], found["moments"]) > 1e-5
+    assert found["losses"] > 100 * differences["mae_float32"]["losses"]
+
+
+def test_a_replica_compiles_for_four_chips_that_are_not_there(tmp_path):
+    pytest.importorskip("libtpu", reason="not installed: the extra `accelerator`")
+    step = Step("mae", "toy", 4, "bfloat16", replicas=4)
+    exporter = write(tmp_path, "replica", step)
+    write(tmp_path, "alone", replace(step, replicas=1))
+    assert exporter.text.count(" all-reduce(") >= len(exporter.model.trainable_variables)
+    replica, alone = lines(
+        *("benchmarks.accelerator.topology", f"--steps={tmp_path}", "--only=replica,alone", "--topology=v5e:2x2")
+    )
+    held = sum(np.prod(one.shape, dtype=int) * np.dtype(one.dtype).itemsize for one in exporter.inputs)
+    for found in (replica, alone):
+        assert found["device"] == "TPU v5 lite"
+        assert found["arguments_mib"] >= round(held / MIB, 1) > 0
+        assert found["total_mib"] > found["arguments_mib"] and found["code_mib"] > 0 and found["compile_seconds"] > 0
+        # multiplications and additions of one block's products alone, forward and for both gradients
+        assert found["operations"] > 3 * 2 * 4 * 17 * 12 * exporter.model.decoder.hidden_dim**2
+    # the same model, and sums over the replicas
+    assert replica["bytes_accessed"] > alone["bytes_accessed"]
+
+
+@pytest.mark.slow
+def test_vit_tiny_for_a_v5e(tmp_path):
+    pytest.importorskip("libtpu", reason="not installed: the extra `accelerator`")
+    write(tmp_path, "tiny", COMPILED_STEPS["vit_tiny_bfloat16_64"])
+    (found,) = lines("benchmarks.accelerator.topology", f"--steps={tmp_path}", "--only=tiny")
+    assert found["arguments_mib"] < found["total_mib"] < 1024
+    assert 0 < found["code_mib"] < 200

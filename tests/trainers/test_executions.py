@@ -1,0 +1,158 @@
+"""Executions of several steps: the same run whatever their number; and how often a run waits for the device."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_mae.trainers import budget, callbacks, loop, run
+from keras_mae.trainers.classifier_config import FinetuneConfig
+from keras_mae.trainers.finetune import finetune
+from keras_mae.trainers.pretrain import build, pretrain
+from keras_mae.trainers.programs import compile_model
+from keras_mae.trainers.replay import replay
+from keras_mae.trainers.settings import changed, replaced
+from keras_mae.training import skipped_steps
+from tests.base import weights_of
+from tests.trainers.labelled import quick
+from tests.trainers.pretraining import CONFIG, Interrupted, after_step, interrupt, log_of
+
+FIVE = changed(CONFIG, ["batch_size=4", "pictures_every=100"])  # steps in an epoch of 20 pictures
+KEYS = ("epoch", "step", "learning_rate", "skipped_steps")
+
+
+def in_executions(count, *more):
+    return changed(FIVE, [f"steps_per_execution={count}", *more])
+
+
+@pytest.fixture(scope="module")
+def one_by_one(arrays, tmp_path_factory):
+    output = str(tmp_path_factory.mktemp("executions") / "one")
+    return run.RunFolder(output), pretrain(FIVE, arrays, output)
+
+
+def steps_of(folder):
+    with open(folder / run.STEPS) as file:
+        return [json.loads(line) for line in file]
+
+
+def assert_same_run(output, model, expected):
+    """Weights, log and lines of all steps; 1e-6: round-off of sums that threads split in another way."""
+    folder, (other, of_other) = run.RunFolder(output), expected
+    assert int(model.optimizer.iterations) == int(of_other.optimizer.iterations) == 15
+    for ours, theirs in zip(weights_of(model), weights_of(of_other), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    logs = [log_of(one) for one in (folder, other)]
+    assert [[record[key] for key in KEYS] for record in logs[0]] == [
+        [record[key] for key in KEYS] for record in logs[1]
+    ]
+    np.testing.assert_allclose(*([record["loss"] for record in log] for log in logs), atol=2e-6)  # six decimals
+    lines = [steps_of(one) for one in (folder, other)]
+    assert [line["step"] for line in lines[0]] == list(range(1, 16))
+    for key in ("loss", "gradient_norm"):
+        np.testing.assert_allclose(*([line[key] for line in each] for each in lines), rtol=1e-5)
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    "count", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(64, marks=pytest.mark.slow)]
+)
+def test_executions_of_several_steps_are_the_run_of_single_ones(count, one_by_one, arrays, tmp_path, capsys):
+    """Two do not divide the five steps of an epoch, and 64 are more than it has."""
+    output = str(tmp_path / "run")
+    model = pretrain(in_executions(count), arrays, output)
+    assert_same_run(output, model, one_by_one)
+    assert model.steps_left is None  # in a `fit` that follows, Keras counts
+    assert "epoch 3/3" in capsys.readouterr().err
+
+
+@pytest.mark.medium
+def test_checkpoints_come_after_executions_and_are_resumed_from(one_by_one, arrays, tmp_path, monkeypatch):
+    """Interrupted after four steps of five, and resumed with executions of another number."""
+    output, folder = str(tmp_path / "run"), os.path.join(str(tmp_path / "run"), "checkpoints")
+    with monkeypatch.context() as patch:
+        after_step(patch, 9, interrupt)  # five, and two executions of two
+        with pytest.raises(Interrupted):
+            pretrain(in_executions(2, "checkpoint_steps=3"), arrays, output)
+    # of every third step the execution that has it: 3 -> 4, 6 -> 7; the end of the epoch is 5
+    assert tf.train.latest_checkpoint(folder).endswith("ckpt-7")
+    assert sorted(name for name in os.listdir(folder) if name.endswith(".index")) == ["ckpt-5.index", "ckpt-7.index"]
+    assert_same_run(output, pretrain(in_executions(3), arrays, output, resume=True), one_by_one)
+
+
+@pytest.mark.medium
+def test_sigterm_within_an_execution_saves_after_it(one_by_one, arrays, tmp_path, monkeypatch):
+    output = str(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        after_step(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(run.Preempted, match="saved step 2 in"):
+            pretrain(in_executions(2), arrays, output)
+    assert_same_run(output, pretrain(in_executions(2), arrays, output, resume=True), one_by_one)
+
+
+@pytest.mark.medium
+def test_a_step_of_a_run_in_executions_is_replayed_alone(arrays, tmp_path):
+    output = str(tmp_path / "run")
+    pretrain(in_executions(2, "epochs=2"), arrays, output)
+    found = replay(output, 8, str(tmp_path / "batch.png"))
+    assert found.step.number == 8 and found.agreement.endswith(("as in steps.jsonl", "equal up to round-off"))
+
+
+@pytest.mark.medium
+def test_the_speed_of_executions_is_that_of_their_steps(arrays, monkeypatch):
+    """A clock that goes on by a second at every step, and by a minute in the first execution."""
+    mae = build(FIVE)
+    compile_model(mae, in_executions(3), 5)
+    clock = budget._Clock(0.0)
+    clock.set_model(mae)
+    now = [clock._begin]
+    monkeypatch.setattr(budget.time, "perf_counter", lambda: now[0])
+    for execution, last in enumerate((2, 5, 8, 11)):
+        now[0] += 60 if execution == 0 else 3
+        clock.on_train_batch_end(last, {"loss": tf.constant(1.0)})
+    assert clock.starting == pytest.approx(60) and clock.mean == pytest.approx(1) and clock.steps == 6
+    assert mae.stop_training
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("accelerator", [False, True])
+def test_on_an_accelerator_no_step_is_waited_for(accelerator, arrays, tmp_path, monkeypatch):
+    """20 steps an epoch: between which of them tensors are read."""
+    reads, tensor = [0], type(tf.constant(0.0))
+    # not __bool__: Keras asks after each step whether the data had one, which the host knows
+    for name in ("numpy", "__float__", "__int__", "__array__"):
+
+        def counted(self, *arguments, original=getattr(tensor, name), **keywords):
+            reads[0] += 1
+            return original(self, *arguments, **keywords)
+
+        monkeypatch.setattr(tensor, name, counted)
+    for module in (skipped_steps, loop):
+        monkeypatch.setattr(module, "has_accelerator", lambda: accelerator)
+    after_each = []
+    monkeypatch.setattr(
+        callbacks.StopOnTooManyCorrupt, "on_train_batch_end", lambda self, batch, logs: after_each.append(reads[0])
+    )
+    pretrain(changed(CONFIG, ["batch_size=1", "epochs=2", "pictures_every=100"]), arrays, str(tmp_path / "run"))
+    assert len(after_each) == 40
+    waited = [step for step in range(1, 40) if after_each[step] > after_each[step - 1]]
+    # before and after the end of every 16th step, and of an epoch's last
+    assert waited == ([15, 16, 19, 20, 35, 36, 39] if accelerator else list(range(1, 40)))
+
+
+@pytest.mark.medium
+@pytest.mark.filterwarnings("error:Your input ran out of data")
+def test_validation_after_executions_of_several_steps(given, tmp_path):
+    """Three steps an epoch, in executions of two; the images to test on are fewer than one of these."""
+    config = quick(FinetuneConfig, given, epochs=2, base_learning_rate=0.1, rand_augment=None, random_erasing=0.0)
+    logs = []
+    for count in (1, 2):
+        output = str(tmp_path / str(count))
+        finetune(replaced(config, steps_per_execution=count, mixup=0.0, cutmix=0.0), given["data"], output)
+        logs.append(log_of(run.RunFolder(output)))
+    assert [line["step"] for line in logs[1]] == [3, 6]
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "gradient_norm"):
+        np.testing.assert_allclose(*([line[name] for line in log] for log in logs), atol=2e-6, err_msg=name)
