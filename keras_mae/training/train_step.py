@@ -12,7 +12,14 @@ import tensorflow as tf
 
 from keras_mae import _compat
 from keras_mae.example_seed import ExampleSeed
-from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, XLA_KERNELS, Kernels, use_kernels
+from keras_mae.layers.kernels import (
+    COMPILED_KERNELS,
+    GRAPH_KERNELS,
+    XLA_KERNELS,
+    Kernels,
+    compiles_on_processor,
+    use_kernels,
+)
 from keras_mae.training.batch_parts import batch_size_of, split
 from keras_mae.training.checked_model import DataFault
 from keras_mae.training.compiled_model import CompiledModel
@@ -258,7 +265,7 @@ class GlobalBatchModel(CompiledModel):
         if self.jit_compile:
             return XLA_KERNELS
         # They compile parts of a graph for a processor; its logical devices have no cores of their own to gain with
-        return None if replicas > 1 else GRAPH_KERNELS
+        return GRAPH_KERNELS if replicas == 1 and compiles_on_processor() else None
 
     def _batch_norms(self) -> list[keras.layers.Layer]:
         return [layer for layer in _inside(self) if isinstance(layer, keras.layers.BatchNormalization)]
