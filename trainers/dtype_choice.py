@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
 
+from keras_mae.trainers import machine
 from keras_mae.trainers.auto_facts import COMPILED
 from keras_mae.trainers.run import RunFolder
 from keras_mae.trainers.settings import Config, replaced
@@ -82,7 +82,7 @@ def _of_devices(strategy: tf.distribute.Strategy, jit_compile: bool | None) -> D
         return of_gpus([tuple(one.get("compute_capability") or _UNKNOWN) for one in details])
     if has_accelerator():
         return Dtype(_BFLOAT16, "as TPUs compute in it")
-    return of_processor(processor_flags(), jit_compile)
+    return of_processor(machine.processor_flags(), jit_compile)
 
 
 def of_gpus(capabilities: Sequence[tuple[int, ...]]) -> Dtype:
@@ -111,13 +111,3 @@ def of_processor(flags: frozenset[str], jit_compile: bool | None) -> Dtype:
     if jit_compile:
         return Dtype(_FLOAT32, COMPILED)
     return Dtype(_BFLOAT16, "as this processor computes in it")
-
-
-def processor_flags() -> frozenset[str]:
-    """The flags of this machine's processor in `/proc/cpuinfo`; none where they are not known."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            found = re.search(r"^flags\s*:(.*)$", file.read(), re.MULTILINE)
-    except OSError:
-        found = None
-    return frozenset(found[1].split()) if found else frozenset()

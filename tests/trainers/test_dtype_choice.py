@@ -7,12 +7,13 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.models.saved_files import load_model_file
-from keras_mae.trainers import dtype_choice, finetune, linear_probe, recipes, run, segment
+from keras_mae.trainers import dtype_choice, finetune, linear_probe, machine, recipes, run, segment
 from keras_mae.trainers.auto_choice import choose
 from keras_mae.trainers.auto_facts import COMPILED, Facts, memory_of_run
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.dtype_choice import Dtype, choose_dtype, of_gpus, with_dtype
+from keras_mae.trainers.machine import processor_flags
 from keras_mae.trainers.memory import estimate
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.segment_config import SegmentConfig
@@ -54,19 +55,19 @@ def test_gpus(capabilities, policy, why):
     ],
 )
 def test_processors(monkeypatch, flags, jit_compile, policy, why):
-    monkeypatch.setattr(dtype_choice, "processor_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(machine, "processor_flags", lambda: frozenset(flags))
     assert choose_dtype(jit_compile=jit_compile) == (policy, why)
 
 
 def test_flags_are_those_that_linux_tells(monkeypatch, tmp_path):
-    found = dtype_choice.processor_flags()
+    found = processor_flags()
     assert isinstance(found, frozenset) and all(" " not in flag for flag in found)
     told = tmp_path / "cpuinfo"
     told.write_text("processor\t: 0\nflags\t\t: fpu sse amx_bf16\nbugs\t\t: none\n")
     monkeypatch.setattr("builtins.open", lambda path, **how: told.open(**how))
-    assert dtype_choice.processor_flags() == {"fpu", "sse", "amx_bf16"}
+    assert processor_flags() == {"fpu", "sse", "amx_bf16"}
     told.unlink()  # another system
-    assert dtype_choice.processor_flags() == frozenset()
+    assert processor_flags() == frozenset()
 
 
 @pytest.mark.parametrize(
