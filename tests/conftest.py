@@ -22,6 +22,16 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _float32_on_processors():
+    """`dtype_policy=auto` is float32 in a test, whatever the machine's processor computes in."""
+    from keras_mae.trainers import machine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "processor_flags", frozenset)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _quick_checks_of_exports():
     """The process that checks an export is forked from one that has imported TensorFlow, and nothing of ours or Keras.
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from keras_mae.encoders.presets import PRESETS
-from keras_mae.trainers.auto_facts import Facts, memory_of_run, seconds_of_run
+from keras_mae.trainers.auto_facts import COMPILED, Facts, memory_of_run, seconds_of_run
 from keras_mae.trainers.auto_sizes import SIZES, Size
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.encoder_parts import ViT
@@ -188,9 +188,12 @@ def _sizes_of(part: str, width: int, layers: int, heads: int) -> dict[str, int]:
 
 def _compute(choices: _Choices, facts: Facts) -> None:
     """Chooses the precision, and whether XLA compiles the step."""
-    choices.take(facts.dtype_why, dtype_policy=facts.dtype_policy)
     if not facts.accelerator and facts.replicas == 1 and choices.config.encoder.hidden_dim <= SIZES[1].width:
         choices.take("speeds up small models on a processor, as in mae_digits", jit_compile=True)
+    if not facts.accelerator and choices.config.run.jit_compile and facts.dtype_policy != "float32":
+        choices.take(COMPILED, dtype_policy="float32")
+    else:
+        choices.take(facts.dtype_why, dtype_policy=facts.dtype_policy)
 
 
 def _schedule(choices: _Choices, size: Size, facts: Facts) -> None:

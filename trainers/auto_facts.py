@@ -17,6 +17,7 @@ _PASSES = {True: 2, False: 4}
 _STEP = 0.004  # seconds that TensorFlow takes for a step of any size
 _OF_TENSORFLOW = 700_000_000  # bytes that tracing and compiling a step take on a processor
 _AHEAD = 8  # batches that are made before they are needed
+COMPILED = "as XLA is no faster in bfloat16 on a processor"  # why a policy is float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Facts:
         memory: free bytes of the processor, or of each accelerator; None if unknown.
         taken: bytes that the process takes before there is a model.
         accelerator: whether the run computes on GPUs or TPUs.
-        dtype_policy, dtype_why: that the run computes in, and why, see `keras_mae.trainers.dtype_choice`.
+        dtype_policy, dtype_why: in which the devices compute fastest, on a processor without XLA, and why; see
+            `keras_mae.trainers.dtype_choice`.
         replicas: devices that share a batch.
         replicas_here: of these, those that share this memory.
         processors: that prepare images.

@@ -117,7 +117,7 @@ def _of_machine(strategy: tf.distribute.Strategy) -> dict[str, Any]:
         "replicas": replicas,
         "replicas_here": 1 if accelerator or is_multiworker(strategy) else replicas,
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "products": _products(dtype.policy.removeprefix("mixed_"), large=accelerator),
+        "products": _products(dtype.policy.removeprefix("mixed_") if accelerator else "float32", large=accelerator),
         "numbers": _numbers(large=accelerator),
     }
 

@@ -34,6 +34,16 @@ def versions() -> dict[str, str]:
     return {"keras_mae": __version__, "Python": platform.python_version(), **known}
 
 
+def processor_flags() -> frozenset[str]:
+    """The flags of this machine's processor in `/proc/cpuinfo`; none where they are not known."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            found = re.search(r"^flags\s*:(.*)$", file.read(), re.MULTILINE)
+    except OSError:
+        found = None
+    return frozenset(found[1].split()) if found else frozenset()
+
+
 def _version(package: str) -> str:
     for name in (package, f"{package}-cpu", f"{package}-gpu", f"{package}-tpu"):
         try:

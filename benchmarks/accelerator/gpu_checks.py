@@ -31,6 +31,7 @@ from keras_mae.export import export_encoder, saved_model, verify
 from keras_mae.export.signatures import ServedEncoder
 from keras_mae.models import MAEDecoder, MaskedAutoencoder, ViTEncoder
 from keras_mae.trainers import dtype_choice
+from keras_mae.trainers.machine import processor_flags
 
 _SMALL = {"image_shape": (32, 32, 3), "patch_size": 4, "hidden_dim": 64, "num_layers": 2, "num_heads": 2}
 _STEPS = 6
@@ -43,7 +44,7 @@ def facts() -> dict[str, Any]:
         "tensorflow": tf.__version__,
         "gpus": [tf.config.experimental.get_device_details(gpu) for gpu in gpus],
         "tf32": tf.config.experimental.tensor_float_32_execution_enabled(),
-        "processor_flags": sorted({"amx_bf16", "avx512_bf16"} & dtype_choice.processor_flags()),
+        "processor_flags": sorted({"amx_bf16", "avx512_bf16"} & processor_flags()),
     }
 
 

@@ -59,6 +59,17 @@ def _in_one_pass(function: Callable) -> Callable:
     return functools.wraps(function)(tf.function(function, jit_compile=True, autograph=False))
 
 
+@functools.cache
+def compiles_on_processor() -> bool:
+    """Whether XLA compiles for processors, as `GRAPH_KERNELS` need it; TensorFlow's build for TPUs does not."""
+    with tf.init_scope(), tf.device("CPU:0"):
+        try:
+            _in_one_pass(tf.negative)(tf.zeros(()))
+        except tf.errors.OpError:
+            return False
+    return True
+
+
 # LayerNorm. TensorFlow's gradient makes some twenty passes over the tokens; this one makes five, and keeps `x`, the
 # mean and the inverse deviation of each token. Means over a row are products with a vector, for which XLA has fast
 # code; it sums a row one number after the other.

@@ -59,7 +59,8 @@ class CompiledModel(CheckedModel):
             super().make_train_function(force)
         if self.train_function is not before:
             function = in_executions(self, self.train_function)
-            compiles = self.jit_compile and not self.run_eagerly
+            on_tpu = isinstance(self.distribute_strategy, tf.distribute.TPUStrategy)
+            compiles = (self.jit_compile or on_tpu) and not self.run_eagerly
             self.train_function = with_compilation(self, function) if compiles else function
         return self.train_function
 

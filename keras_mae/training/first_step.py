@@ -51,28 +51,31 @@ def with_compilation(model: keras.Model, function: Callable[[Any], Any]) -> Call
         model.make_train_function(force=True)
         return model.train_function
 
-    def compiled(iterator: Any, batch: Any) -> Any:
-        begin, seen = time.perf_counter(), int(model.batches_seen)
-        has_other_way = not isinstance(model.distribute_strategy, _COMPILED_OR_NOT_TOGETHER)
-        unknown = why_not_compiled() if has_other_way else None
-        if unknown is not None:
-            return without_xla(unknown)(_again(model, iterator, batch))
-        try:
-            logs = function(_again(model, iterator, batch))
-        except tf.errors.OpError as error:
-            if not has_other_way or isinstance(error, _NOT_OF_THE_COMPILER) or int(model.batches_seen) != seen:
-                raise
-            return without_xla(_reason(error))(_again(model, iterator, batch))
+    def timed(iterator: Any) -> Any:
+        _log.info("compiling the step with XLA, which takes about a minute for a large model")
+        begin = time.perf_counter()
+        logs = function(iterator)
         _log.info("the first step took %.0f s, most of it for XLA", time.perf_counter() - begin)
         model.train_function = function
         return logs
 
+    def compiled_or_not(iterator: Any, batch: Any) -> Any:
+        unknown, seen = why_not_compiled(), int(model.batches_seen)
+        if unknown is not None:
+            return without_xla(unknown)(_again(model, iterator, batch))
+        try:
+            return timed(_again(model, iterator, batch))
+        except tf.errors.OpError as error:
+            if isinstance(error, _NOT_OF_THE_COMPILER) or int(model.batches_seen) != seen:
+                raise
+            return without_xla(_reason(error))(_again(model, iterator, batch))
+
     def first(iterator: Any) -> Any:
+        if isinstance(model.distribute_strategy, _COMPILED_OR_NOT_TOGETHER):
+            return timed(iterator)
         left = model.steps_per_execution if model.steps_left is None else model.steps_left
         batches = itertools.islice(iterator, min(model.steps_per_execution, left))
-        batch = next(batches)  # a StopIteration is Keras' sign of the end
-        _log.info("compiling the step with XLA, which takes about a minute for a large model")
-        logs = compiled(iterator, batch)
+        logs = compiled_or_not(iterator, next(batches))  # a StopIteration is Keras' sign of the end
         for batch in batches:  # one at a time, as all of an execution may be too large for the host
             logs = model.train_function(_again(model, iterator, batch))
         return logs

@@ -260,7 +260,7 @@ class GlobalBatchModel(CompiledModel):
         if self.jit_compile:
             return kernels.XLA_KERNELS
         # They compile parts of a graph for a processor; its logical devices have no cores of their own to gain with
-        return None if replicas > 1 else kernels.GRAPH_KERNELS
+        return kernels.GRAPH_KERNELS if replicas == 1 and kernels.compiles_on_processor() else None
 
     def _batch_norms(self) -> list[keras.layers.Layer]:
         return [layer for layer in _inside(self) if isinstance(layer, keras.layers.BatchNormalization)]

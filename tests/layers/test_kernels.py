@@ -8,10 +8,12 @@ import pytest
 import tensorflow as tf
 import torch
 
-from keras_mae.layers import LayerNorm, SelfAttention, TransformerBlock
+from keras_mae.layers import LayerNorm, SelfAttention, TransformerBlock, kernels
 from keras_mae.layers.attention import attend
 from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, TPU_KERNELS, use_kernels
 from keras_mae.layers.transformer_block import dense_of_gelu
+from keras_mae.training import train_step
+from tests.base import random_images, small_mae
 
 X = np.concatenate([np.linspace(-12, 12, 401), [0.0, 1e-4, -1e-4]]).astype("float32")
 # bfloat16 has 8 bits: what is computed in float32 is rounded once
@@ -298,3 +300,30 @@ def test_what_a_compiled_step_keeps_for_the_backward_pass():
     (weights,) = (op for op in graph.get_operations() if op.type == "Softmax")
     assert weights.outputs[0].dtype == tf.bfloat16
     assert sorted(op.type for op in weights.outputs[0].consumers()) == ["BatchMatMulV2", "BatchMatMulV2", "Mul"]
+
+
+def test_a_build_of_tensorflow_that_cannot_compile_for_processors(monkeypatch):
+    """As `tensorflow-tpu`: the step of a graph takes no kernels there, and trains to the same numbers."""
+    assert kernels.compiles_on_processor() and kernels.compiles_on_processor.cache_info().currsize == 1
+
+    def lacking(function):
+        def compiled(*arguments):
+            raise tf.errors.NotFoundError(None, None, "could not find registered transfer manager for platform Host")
+
+        return compiled
+
+    images, losses = random_images(4, (8, 12, 3)), []
+    for builds in (True, False):
+        with monkeypatch.context() as patch:
+            if not builds:
+                patch.setattr(kernels, "_in_one_pass", lacking)
+                patch.setattr(train_step, "compiles_on_processor", kernels.compiles_on_processor.__wrapped__)
+            mae = small_mae()
+            mae.compile(optimizer="sgd", jit_compile=False)
+            taken: list = []
+            patch.setattr(
+                mae, "_kernels", lambda *of, own=mae._kernels, taken=taken: taken.append(own(*of)) or taken[-1]
+            )
+            losses.append(mae.fit(images, epochs=2, shuffle=False, verbose=0).history["loss"])
+        assert taken and all(one is (kernels.GRAPH_KERNELS if builds else None) for one in taken)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)  # another order of float32 sums

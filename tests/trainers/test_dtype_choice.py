@@ -7,12 +7,13 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.models.saved_files import load_model_file
-from keras_mae.trainers import dtype_choice, finetune, linear_probe, recipes, run, segment
+from keras_mae.trainers import dtype_choice, finetune, linear_probe, machine, recipes, run, segment
 from keras_mae.trainers.auto_choice import choose
-from keras_mae.trainers.auto_facts import Facts, memory_of_run
+from keras_mae.trainers.auto_facts import COMPILED, Facts, memory_of_run
 from keras_mae.trainers.classifier_config import FinetuneConfig, ProbeConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.dtype_choice import Dtype, choose_dtype, of_gpus, with_dtype
+from keras_mae.trainers.machine import processor_flags
 from keras_mae.trainers.memory import estimate
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.segment_config import SegmentConfig
@@ -41,6 +42,32 @@ TOY |= {"num_layers": 1, "num_heads": 2}
 def test_gpus(capabilities, policy, why):
     chosen = of_gpus(capabilities)
     assert chosen.policy == policy and chosen.why.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("flags", "jit_compile", "policy", "why"),
+    [
+        ({"avx512_bf16"}, None, BFLOAT16, "as this processor computes in it"),
+        ({"amx_bf16", "avx2"}, False, BFLOAT16, "as this processor computes in it"),
+        ({"avx512_bf16"}, True, FLOAT32, "as XLA is no faster in bfloat16 on a processor"),
+        ({"avx2", "avx512f"}, None, FLOAT32, "as this processor has no instructions for bfloat16"),
+        (set(), True, FLOAT32, "as this processor has no instructions for bfloat16"),
+    ],
+)
+def test_processors(monkeypatch, flags, jit_compile, policy, why):
+    monkeypatch.setattr(machine, "processor_flags", lambda: frozenset(flags))
+    assert choose_dtype(jit_compile=jit_compile) == (policy, why)
+
+
+def test_flags_are_those_that_linux_tells(monkeypatch, tmp_path):
+    found = processor_flags()
+    assert isinstance(found, frozenset) and all(" " not in flag for flag in found)
+    told = tmp_path / "cpuinfo"
+    told.write_text("processor\t: 0\nflags\t\t: fpu sse amx_bf16\nbugs\t\t: none\n")
+    monkeypatch.setattr("builtins.open", lambda path, **how: told.open(**how))
+    assert processor_flags() == {"fpu", "sse", "amx_bf16"}
+    told.unlink()  # another system
+    assert processor_flags() == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -130,6 +157,14 @@ def test_the_recipe_that_chooses_takes_it_too(policy, given):
     typed, why = choose(facts, {"dtype_policy": FLOAT32})
     assert typed.run.dtype_policy == FLOAT32 and ("dtype_policy=float32", "set by you") in why
     assert (memory_of_run(config, facts) < memory_of_run(typed, facts)) == (policy != FLOAT32)
+
+
+@pytest.mark.parametrize(("width", "policy", "why"), [(128, FLOAT32, COMPILED), (768, BFLOAT16, "as told")])
+def test_the_recipe_that_chooses_asks_whether_a_processor_compiles(width, policy, why):
+    facts = Facts(5000, 300, 300, dtype_policy=BFLOAT16, dtype_why="as told")
+    config, reasons = choose(facts, {"encoder.hidden_dim": width})
+    assert (config.run.dtype_policy, config.run.jit_compile) == (policy, True if policy == FLOAT32 else None)
+    assert (f"dtype_policy={policy}", why) in reasons
 
 
 @pytest.mark.medium

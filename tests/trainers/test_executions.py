@@ -4,11 +4,12 @@ import json
 import os
 import signal
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.trainers import budget, callbacks, loop, run
+from keras_mae.trainers import budget, callbacks, checkpoints, loop, run
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.pretrain import build, pretrain
@@ -16,7 +17,7 @@ from keras_mae.trainers.programs import compile_model
 from keras_mae.trainers.replay import replay
 from keras_mae.trainers.settings import changed, replaced
 from keras_mae.training import skipped_steps
-from tests.base import weights_of
+from tests.base import small_mae, weights_of
 from tests.trainers.labelled import quick
 from tests.trainers.pretraining import CONFIG, Interrupted, after_step, interrupt, log_of
 
@@ -156,3 +157,23 @@ def test_validation_after_executions_of_several_steps(given, tmp_path):
     assert [line["step"] for line in logs[1]] == [3, 6]
     for name in ("loss", "accuracy", "val_loss", "val_accuracy", "gradient_norm"):
         np.testing.assert_allclose(*([line[name] for line in log] for log in logs), atol=2e-6, err_msg=name)
+
+
+def test_several_workers_ask_each_other_at_every_look_alone(tmp_path, monkeypatch):
+    """A worker is asked to end after step 20; with an accelerator all save at step 32, and were asked at 16."""
+    mae, asked = small_mae(), []
+    mae.compile(optimizer=keras.optimizers.SGD(0.1))
+    saver = checkpoints.Checkpoints(str(tmp_path), mae, 100, every_minutes=1e6, leaving=lambda: saver.step >= 20)
+
+    def any_worker(strategy, flags):
+        asked.append(saver.step)
+        return list(flags)
+
+    monkeypatch.setattr(checkpoints, "is_multiworker", lambda strategy: True)
+    monkeypatch.setattr(checkpoints, "any_worker", any_worker)
+    monkeypatch.setattr(checkpoints, "look_every", lambda: 16)
+    with pytest.raises(run.Preempted, match="saved step 32"):
+        for last in range(1, 100, 2):  # executions of two steps
+            saver.step = last + 1
+            saver.on_train_batch_end(last)
+    assert asked == [16, 32]

@@ -32,7 +32,7 @@ def test_a_run(given, config, tmp_path):
     output = str(tmp_path / "run")
     results = finetune(replaced(config, epochs=6), given["data"], output)
     folder = run.RunFolder(output)
-    assert folder.config() == (replaced(config, epochs=6), given["data"])
+    assert folder.config() == (replaced(config, epochs=6, dtype_policy="float32"), given["data"])
     assert set(os.listdir(output)) == {
         "config.json", "log.jsonl", "results.json", "tensorboard", "checkpoints", "model.keras", "best.keras",
         "encoder.keras", "seen.gz", "steps.jsonl", "report",

@@ -23,6 +23,7 @@ from tests.training.test_replicas import (
     one_run,
 )
 
+ONE = {"replicas": 1}
 COMPILED = {"jit_compile": True, "replicas": 2}
 NORMAL = [
     {"kind": "classifier", "replicas": 1, **SGD},
@@ -33,7 +34,6 @@ SLOW = [
     {"kind": "mae", "replicas": 1, **CLIPPED},
     {"kind": "mae", "replicas": 1, "optimizer": "late", "clip_norm": 0.3},
     {"kind": "mae", "replicas": 1, "optimizer": "sgd", "spike": 6},
-    *({"kind": kind, "replicas": 1, **SGD} for kind in ("weighted", "probe", "segmenter")),
     {"kind": "mae", **COMPILED, **SGD},
     {"kind": "mae", **COMPILED, "accumulation_steps": 2, **CLIPPED},
     {"kind": "mae", **COMPILED, "optimizer": "late", "clip_norm": 0.3},
@@ -42,8 +42,8 @@ SLOW = [
     {"kind": "mae", **COMPILED, "optimizer": "sgd", "shared": True},
     {"kind": "mae", "jit_compile": True, "replicas": 1, "optimizer": "sgd", "mirrored": True},
     {"kind": "mae", **COMPILED, "optimizer": "sgd", "executions": 4},
-    *({"kind": kind, **COMPILED, **SGD} for kind in ("weighted", "probe", "segmenter")),
 ]
+HEADS = [{"kind": kind, **each, **SGD} for kind in ("weighted", "probe", "segmenter") for each in (ONE, COMPILED)]
 
 
 def chosen_compilations():
@@ -71,8 +71,9 @@ def chosen_compilations():
 def children(which):
     from tests.forked import Child
 
-    cases = {"normal": NORMAL, "slow": SLOW}[which]
-    return [Child(lambda: [one_run(case) for case in cases], devices=2).result(), Child(chosen_compilations).result()]
+    cases = {"normal": NORMAL, "slow": SLOW, "heads": HEADS}[which]
+    runs = Child(lambda: [one_run(case) for case in cases], devices=2).result()
+    return [runs, Child(chosen_compilations).result() if which == "normal" else None]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,11 @@ def normal():
 @pytest.fixture(scope="module")
 def slow():
     return in_own_process("slow", __name__)[0]
+
+
+@pytest.fixture(scope="module")
+def heads():
+    return in_own_process("heads", __name__)[0]
 
 
 @pytest.mark.medium
@@ -156,8 +162,8 @@ def test_what_changes_a_shared_variable_is_not_compiled(slow):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "compiled"), [("weighted", 4), ("segmenter", 4), ("probe", 2)])
-def test_heads(slow, kind, compiled):
+def test_heads(heads, kind, compiled):
     """The statistics of a probe's BatchNorm are those of both replicas, and its gradients are not compiled."""
-    two = find(slow, SLOW, kind=kind, **COMPILED)
+    one, two = (find(heads, HEADS, kind=kind, **each) for each in (ONE, COMPILED))
     assert two["compiled"] == compiled
-    check(two, find(slow, SLOW, kind=kind, replicas=1))
+    check(two, one)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.training import unknown_gpu
+from keras_mae.training import first_step, unknown_gpu
 from tests.base import LossPerStep, random_images, run_forked, small_mae, weights_of
 
 IMAGES = random_images(10, (8, 12, 3))
@@ -144,6 +144,16 @@ def test_too_little_memory_is_no_failure_of_the_compiler(caplog):
     with pytest.raises(tf.errors.ResourceExhaustedError):
         fitted(model)
     assert step.traced == [True] and not caplog.messages
+
+
+def test_on_tpus_and_several_workers_the_error_ends_fit(caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "keras_mae")
+    monkeypatch.setattr(first_step, "_COMPILED_OR_NOT_TOGETHER", object)
+    model = small_mae()
+    step = Fails(model, tf.errors.InternalError(None, None, "no such compiler"))
+    with pytest.raises(tf.errors.InternalError, match="no such compiler"):
+        fitted(model)
+    assert step.traced == [True] and caplog.messages == [ANNOUNCED]
 
 
 @pytest.mark.medium
