@@ -144,7 +144,7 @@ def test_recipes_show_them(monkeypatch, capsys):
 def test_a_run(tmp_path, caplog):
     caplog.set_level("INFO", logger="keras_mae")
     np.savez(tmp_path / "images.npz", images=random_images(8, (8, 8, 3)))
-    quick = ["epochs=1", "warmup_epochs=0", "batch_size=4", "jit_compile=False"]
+    quick = ["epochs=1", "warmup_epochs=0", "batch_size=4", "jit_compile=False", "dtype_policy=float32"]
     config = changed(PretrainConfig(), [*SETTINGS, *quick])
     output = str(tmp_path / "run")
     assert pretrain(config, f"npz:{tmp_path / 'images.npz'}", output).encoder.hidden_dim == 8

@@ -29,6 +29,7 @@ CONFIG = replaced(
     preset="vit_tiny_patch16",
     image_size=IMAGE_SHAPE[:2],
     channels=1,
+    dtype_policy="float32",
     patch_size=(2, 2),
     hidden_dim=16,
     num_layers=2,
