@@ -9,10 +9,8 @@ import keras
 _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-def model_in_dtype(model: keras.Model, dtype: str | None) -> Any:
+def model_in_dtype(model: keras.Model, dtype: str) -> Any:
     """`model` itself, or a copy that computes in `dtype`; the weights are float32 either way."""
-    if dtype is None:
-        dtype = "bfloat16" if model.compute_dtype == "bfloat16" else "float32"
     if dtype not in _POLICIES:
         raise ValueError(f"dtype is one of {', '.join(_POLICIES)}; got {dtype!r}")
     if model.compute_dtype == dtype:

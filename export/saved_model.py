@@ -37,7 +37,7 @@ def export_encoder(
     crop_ratio: float = 0.875,
     images: np.ndarray | None = None,
     normalize: bool = False,
-    dtype: str | None = None,
+    dtype: str = "float32",
     format: str = "savedmodel",
     pixel_dtype: str = "auto",
     decoding: Decoding = Decoding(),
@@ -73,8 +73,8 @@ def export_encoder(
             `keras_mae.data.evaluation_transform`.
         images: uint8 or uint16 `(N, H, W, C)` for the check; None for synthetic ones.
         normalize: whether embeddings are scaled to length 1.
-        dtype: of the computation, `"float32"` or `"bfloat16"`; weights and outputs are float32. None: bfloat16 if the
-            encoder computes in it, else float32.
+        dtype: of the computation, `"float32"` or `"bfloat16"`, whatever the model was trained in; weights and outputs
+            are float32.
         format: `"savedmodel"`; or `"onnx"` or `"litert"`, a file `model.onnx` or `model.tflite` in the same place,
             with the signature `embed` alone, in float32.
         pixel_dtype: the `dtype` of the source that the model was trained on, `"uint8"` or `"uint16"`: image files are
@@ -107,7 +107,7 @@ def export_classifier(
     labels: Sequence[str] | None = None,
     crop_ratio: float = 0.875,
     images: np.ndarray | None = None,
-    dtype: str | None = None,
+    dtype: str = "float32",
     format: str = "savedmodel",
     pixel_dtype: str = "auto",
     decoding: Decoding = Decoding(),
@@ -149,7 +149,7 @@ def export_head(
     labels: Sequence[str] | None = None,
     crop_ratio: float = 0.875,
     images: np.ndarray | None = None,
-    dtype: str | None = None,
+    dtype: str = "float32",
     format: str = "savedmodel",
     pixel_dtype: str = "auto",
     decoding: Decoding = Decoding(),
@@ -186,7 +186,7 @@ def export_autoencoder(
     directory: str,
     version: int = 1,
     images: np.ndarray | None = None,
-    dtype: str | None = None,
+    dtype: str = "float32",
     pixel_dtype: str = "auto",
     licence: str | None = None,
 ) -> str:
@@ -218,7 +218,7 @@ def export_segmenter(
     version: int = 1,
     labels: Sequence[str] | None = None,
     images: np.ndarray | None = None,
-    dtype: str | None = None,
+    dtype: str = "float32",
     pixel_dtype: str = "auto",
     decoding: Decoding = Decoding(),
     licence: str | None = None,
@@ -255,7 +255,7 @@ def _export(
     directory: str,
     version: int,
     images: np.ndarray | None,
-    dtype: str | None,
+    dtype: str,
     format: str,
     licence: str | None,
 ) -> str:

@@ -151,7 +151,7 @@ def load_embedder(
         ratio = trained.crop_ratio if crop_ratio is None else crop_ratio
         say_if_outside(trained, f"the crop ratio is {ratio} (--crop_ratio), and transparent pixels are white")
     embedder = embedder_of(
-        model_in_dtype(encoder, None),  # float16 is served in float32
+        model_in_dtype(encoder, "float32"),
         pool or pooling_of_run(trained),
         layer,
         normalize,

@@ -35,8 +35,8 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     define_embedding(values)
     flags.DEFINE_enum(
-        "dtype", None, ["float32", "bfloat16"],
-        "the dtype of the computation, outputs are float32 either way; if not given, that of the training",
+        "dtype", "float32", ["float32", "bfloat16"],
+        "the dtype of the computation, whatever the training's was; outputs are float32 either way",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_enum(

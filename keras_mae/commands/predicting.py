@@ -96,7 +96,7 @@ def _predict(values: flags.FlagValues) -> None:
         values.k,
         values.batch_size,
         values.overwrite,
-        lambda model: model_in_dtype(model, None),  # float16 is served in float32
+        lambda model: model_in_dtype(model, "float32"),
         values.labels,
         values.label_columns,
     )
@@ -111,7 +111,7 @@ def _predict_masks(values: flags.FlagValues) -> None:
     from keras_mae.export.computing import model_in_dtype
     from keras_mae.trainers.predict_masks import predict_masks
 
-    as_served = lambda model: model_in_dtype(model, None)  # noqa: E731  as for classes
+    as_served = lambda model: model_in_dtype(model, "float32")  # noqa: E731  as for classes
     together = values.batch_size if values["batch_size"].present else 8
     results = predict_masks(values.run, values.data, values.output, values.split, together, values.overwrite, as_served)
     if results["report"]:

@@ -67,7 +67,7 @@ def test_a_classifier_of_half_precision_computes_as_it_is_served(given, tmp_path
     (images,) = evaluation_dataset(open_source(given[1].removeprefix("--data=")), (8, 8, 1), 24)
     expected, halved = (
         tf.nn.softmax(tf.cast(model(images), tf.float32)).numpy().max(axis=1)
-        for model in (model_in_dtype(trained, None), trained)
+        for model in (model_in_dtype(trained, "float32"), trained)
     )
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert np.abs(halved - expected).max() > 1e-4

@@ -30,7 +30,7 @@ def test_a_copy_in_bfloat16_has_the_same_weights(make):
     assert encoder.blocks[0].mlp_hidden.compute_dtype == encoder.compute_dtype == "bfloat16"
     for found, expected in zip(copy.weights, model.weights, strict=True):
         np.testing.assert_array_equal(found, expected)
-    assert saved_model.model_in_dtype(model, "float32") is saved_model.model_in_dtype(model, None) is model
+    assert saved_model.model_in_dtype(model, "float32") is model
     assert saved_model.model_in_dtype(copy, "float32").compute_dtype == "float32"
 
 
@@ -75,7 +75,7 @@ def test_embeddings_of_photographs_in_bfloat16_point_the_same_way(preset):
 
 def test_a_model_trained_in_float16_is_written_in_float32():
     live = small_encoder(PLANES, dtype="mixed_float16")
-    written = saved_model.model_in_dtype(live, None)
+    written = saved_model.model_in_dtype(live, "float32")
     assert written.compute_dtype == "float32"
     served = {model.compute_dtype: ServedEncoder(model) for model in (live, written)}
     cases = verify.example_cases(served["float16"], None)
@@ -152,7 +152,7 @@ def test_a_file_that_differs_is_removed(tmp_path, monkeypatch):
 
 def test_files_are_float32(tmp_path):
     with pytest.raises(ValueError, match="format 'litert' is written in float32: pass dtype='float32'"):
-        export_encoder(small_encoder(dtype="mixed_bfloat16"), str(tmp_path), format="litert")
+        export_encoder(small_encoder(), str(tmp_path), format="litert", dtype="bfloat16")
 
 
 @pytest.mark.parametrize(("format", "package"), [("onnx", "tf2onnx"), ("litert", "ai_edge_litert")])

@@ -1,6 +1,7 @@
 """The exported encoder: its signatures, its embeddings against the live encoder's, and what a failure leaves."""
 
 import io
+import json
 import os
 
 import numpy as np
@@ -106,9 +107,11 @@ def test_bfloat16_encoders_are_served_in_float32(tmp_path, verified_here):
     images = random_images(2, PLANES)
     embedding = signature(images=tf.constant(images))["embedding"]
     assert embedding.dtype == tf.float32
-    live = tf.cast(encoder(images)["patch_tokens"], tf.float32).numpy().mean(axis=1)
-    # bfloat16 has 8 bits: 0.4 % a rounding, of which a graph leaves out some that single operations make
-    np.testing.assert_allclose(embedding, live, rtol=0, atol=0.05)
+    exact = small_encoder(PLANES)
+    exact.set_weights(encoder.get_weights())
+    np.testing.assert_allclose(embedding, exact(images)["patch_tokens"].numpy().mean(axis=1), rtol=0, atol=1e-5)
+    with open(os.path.join(tmp_path, "1", "assets", "metadata.json")) as file:
+        assert json.load(file)["compute_dtype"] == "float32"
 
 
 def test_an_existing_version_is_refused(served):
