@@ -16,7 +16,9 @@ def slow_batches():
         return number
 
     batches = tf.data.Dataset.range(1000).map(lambda number: tf.numpy_function(make, [number], tf.int64))
-    return batches.map(lambda number: tf.ensure_shape(number, ())[None])
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False  # which TensorFlow does by itself
+    return batches.map(lambda number: tf.ensure_shape(number, ())[None]).with_options(options)
 
 
 @pytest.mark.medium
