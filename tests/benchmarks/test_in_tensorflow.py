@@ -1,6 +1,7 @@
 """The benchmark of the train step in TensorFlow on a GPU: its toy on a processor, and how it tunes a batch size."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,8 @@ def test_a_ratio_is_ours_over_theirs(monkeypatch):
 def test_what_feeds_accelerators_is_the_product_of_the_rates():
     of_h100 = input_needs.images_per_second("vit_base", input_needs.MACHINES["8 x H100"])
     assert of_h100 == 8 * input_needs.H200["vit_base"]  # an H100 computes as fast as the H200 that was measured
+    page = Path(__file__).parents[2] / "docs" / "accelerators.md"
+    assert input_needs.table() in page.read_text(encoding="utf-8")
     cells = [row.split(" | ") for row in input_needs.table().splitlines()]
     (row,) = (cell for cell in cells if cell[:2] == ["| 8 x H100", "ViT-B/16"])
     assert float(row[2].replace(",", "")) == of_h100
