@@ -69,13 +69,18 @@ def table(lines: list[dict[str, Any]]) -> str:
                 chip,
                 f"{needed / 1024:.1f} of {MEMORY[chip]:.0f}",
                 "yes" if needed < 1024 * MEMORY[chip] else "no",
-                f"{one['operations'] / step.batch_size / 1e9:.1f}",
-                f"{one['bytes_accessed'] / step.batch_size / 1e6:.0f}",
+                _of_an_image(one["operations"] / 1e9, step, 1),
+                _of_an_image(one["bytes_accessed"] / 1e6, step, 0),
                 f"{one['code_mib']:.0f}",
                 f"{one['compile_seconds']:.0f}",
             )
         )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _of_an_image(count: float, step: Step, digits: int) -> str:
+    """A count of the compiler's for an image; none for a step in parts, as it counts what is in a loop once."""
+    return "-" if step.accumulation_steps > 1 else f"{count / step.batch_size:.{digits}f}"
 
 
 def write(lines: list[dict[str, Any]]) -> None:
