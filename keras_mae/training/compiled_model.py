@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from keras_mae.training.checked_model import CheckedModel
@@ -32,17 +31,9 @@ class CompiledModel(CheckedModel):
     train_function: Any  # of Keras, from an iterator to the logs
     steps_left: int | None = None
 
-    def compile(
-        self,
-        optimizer: str | keras.optimizers.Optimizer = "rmsprop",
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        **kwargs: Any,
-    ) -> None:
+    def compile(self, *args: Any, **kwargs: Any) -> None:
         """As `CheckedModel.compile`; `jit_compile="auto"` compiles with an accelerator, whatever the strategy."""
-        super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
+        super().compile(*args, **kwargs)
         strategy = self.distribute_strategy
         if isinstance(strategy, tf.distribute.TPUStrategy):
             self.jit_compile = False
