@@ -6,8 +6,8 @@
 
 Times change with the machine and its load, and ratios of sides that take turns less: these are what the baseline
 holds, for each kind of machine (its cores and instructions). The exit code is 1 if a ratio fell below 0.8 of the stored
-one. `others_share` is the share of the cores that other programs had meanwhile; what was measured beside much else is not
-stored.
+one. `others_share` is the share of the cores that other programs had meanwhile; what was measured beside much else is
+not stored.
 """
 
 from __future__ import annotations
