@@ -13,15 +13,14 @@ not stored.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import functools
 import json
-import multiprocessing
 import sys
 from collections.abc import Callable
 
 from benchmarks import baseline
 from benchmarks.load import watched
+from benchmarks.own_process import in_own_process
 
 
 def _parts() -> tuple[dict[str, Callable[[], str]], dict[str, Callable[[], str]]]:
@@ -66,13 +65,6 @@ def _line(name: str) -> str:
     return json.dumps({**json.loads(line), "others_share": None if others is None else round(others, 3)})
 
 
-def _in_own_process(name: str) -> str:
-    """As `_line`; what a benchmark imports, builds and exports is gone with its process."""
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(_line, name).result()
-
-
 def main() -> int:
     """Reads the flags and runs what they name."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
@@ -92,7 +84,7 @@ def main() -> int:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are: long, {', '.join(known)}")
     fell = []
     for name in names:
-        line = _in_own_process(name)
+        line = in_own_process(_line, name)
         print(line, flush=True)
         fell += baseline.compare(line)
         if arguments.update:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import Any
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_mae import _compat
 from keras_mae.export.signatures import ServedModel
 from keras_mae.export.verify import compare, example_cases, live_outputs
 from keras_mae.layers import pixel_levels
@@ -36,7 +38,8 @@ def write(served: ServedModel, path: str, format: str) -> None:
         raise ValueError(f"format {format!r} is written in float32: pass dtype='float32'")
     file = os.path.join(path, FILES[format])
     spec = served.images_spec()
-    _NumbersOnly(served).export(file, format=format, input_signature=[spec], verbose=False)
+    with _compat.copies_are_freed() if format == "onnx" else contextlib.nullcontext():
+        _NumbersOnly(served).export(file, format=format, input_signature=[spec], verbose=False)
     if format == "onnx":
         _finish_onnx(file, served.metadata().get("licence"))
     with open(os.path.join(path, "metadata.json"), "w", encoding="utf-8") as record:
