@@ -23,6 +23,7 @@ from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import verify_export
 from keras_mae.export.versions import version_aside
 from keras_mae.layers import AttentivePooling
+from keras_mae.layers.kernels import SERVING_KERNELS, use_kernels
 from keras_mae.models import ImageClassifier, ImageHead, ImageSegmenter
 from keras_mae.models.masked_image_model import MaskedImageModel
 
@@ -73,8 +74,9 @@ def export_encoder(
             `keras_mae.data.evaluation_transform`.
         images: uint8 or uint16 `(N, H, W, C)` for the check; None for synthetic ones.
         normalize: whether embeddings are scaled to length 1.
-        dtype: of the computation, `"float32"` or `"bfloat16"`, whatever the model was trained in; weights and outputs
-            are float32.
+        dtype: of the computation and of the weights, `"float32"` or `"bfloat16"`, whatever the model was trained in;
+            outputs are float32. A model in bfloat16 takes half the room and cannot be trained: it has no
+            `trainable_variables` and no `embed_training`.
         format: `"savedmodel"`; or `"onnx"` or `"litert"`, a file `model.onnx` or `model.tflite` in the same place,
             with the signature `embed` alone, in float32.
         pixel_dtype: the `dtype` of the source that the model was trained on, `"uint8"` or `"uint16"`: image files are
@@ -263,10 +265,12 @@ def _export(
         raise ValueError(f"a format is one of {', '.join(FORMATS)}; got {format!r}")
     with version_aside(directory, version) as (aside, final):
         live, converted = make(model), model_in_dtype(model, dtype)
-        served = live if converted is model else make(converted)
-        served.licence = licence
+        with use_kernels(SERVING_KERNELS if format == "savedmodel" else None):
+            served = make(converted)
+            served.licence = licence
+            if format == "savedmodel":
+                _write_saved_model(served, aside, os.path.basename(os.path.abspath(directory)))
         if format == "savedmodel":
-            _write_saved_model(served, aside, os.path.basename(os.path.abspath(directory)))
             verify_export(live, aside, images, served.compute_dtype)
         else:
             exchange_formats.write(served, aside, format)

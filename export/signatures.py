@@ -32,6 +32,7 @@ class ServedModel(tf.Module):
         decoding: of image files.
 
     Attributes:
+        trains: whether the weights are float32; others can be served alone, and none of them is trainable.
         variables, trainable_variables: lists of `tf.Variable`. A layer that was frozen for a linear probe is trainable
             here: a TensorFlow variable keeps the flag that it was made with.
         regularization_losses: empty.
@@ -57,7 +58,8 @@ class ServedModel(tf.Module):
         if pixel_dtype not in ("auto", "uint8", "uint16"):
             raise ValueError(f"pixel_dtype is one of auto, uint8, uint16; got {pixel_dtype!r}")
         self.variables = [variable.value for variable in model.weights]
-        self.trainable_variables = [variable for variable in self.variables if variable.trainable]
+        self.trains = encoder.variable_dtype == "float32"  # small steps are lost in the roundings of others
+        self.trainable_variables = self._trainable()
         self.regularization_losses: list[tf.Tensor] = []
         self._live = lambda: (model, encoder)
         self._crop_ratio, self._pixel_dtype, self._decoding = crop_ratio, pixel_dtype, lambda: decoding
@@ -110,6 +112,9 @@ class ServedModel(tf.Module):
             **({} if self.licence is None else {"licence": self.licence}),
             "encoder": {key: value for key, value in encoder.get_config().items() if key not in ("name", "dtype")},
         }
+
+    def _trainable(self) -> list[tf.Variable]:
+        return [variable for variable in self.variables if self.trains and variable.trainable]
 
     def images_spec(self, dtype: str | None = None) -> tf.TensorSpec:
         """The spec of `images`, in `images_dtype` or in another dtype."""
@@ -190,13 +195,15 @@ class ServedEncoder(ServedModel):
 
         self.features = features
         self.embed = tf.function(lambda images: embed(images))
-        self.embed_training = tf.function(lambda images: embed(images, training=True))
+        if self.trains:
+            self.embed_training = tf.function(lambda images: embed(images, training=True))
         self.of_files = self._of_files(embed)
         for dtype in dict.fromkeys(("uint8", "float32", self.images_dtype)):  # augmentation gives float32
             images = self.images_spec(dtype)
             self.embed.get_concrete_function(images)
-            self.embed_training.get_concrete_function(images)
-            for training in (False, True):
+            if self.trains:
+                self.embed_training.get_concrete_function(images)
+            for training in (False, True)[: 1 + self.trains]:
                 self.__call__.get_concrete_function(images, training=training)
 
     @tf.function
@@ -222,4 +229,4 @@ class ServedEncoder(ServedModel):
             )
         own = [variable.value for variable in pooling.weights]
         self.variables = [*self.variables, *own]
-        self.trainable_variables = [variable for variable in self.variables if variable.trainable]
+        self.trainable_variables = self._trainable()
