@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.turns import ROOT
 
-OLDEST = "2.12"  # that answers with the same numbers, and the first for Python 3.11: docs/versions.md
+OLDEST = "2.18"  # that answers, with the same numbers: docs/versions.md
 _READER = os.path.join(ROOT, "benchmarks", "server_answers.py")
 _SIDE = 28
 

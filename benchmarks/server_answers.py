@@ -64,10 +64,10 @@ def _plain(value: tf.Tensor) -> list:
 
 
 def _reason(error: Exception) -> str:
-    """The line of an error that names an operation or attribute, else its first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-    telling = [line for line in lines if re.search(r"Op type not registered|NodeDef mentions attr|not in Op", line)]
-    return f"{type(error).__name__}: {(telling or lines)[0]}"[:300]
+    """The first sentence of an error; of an operation or attribute that is not known, the part that names it."""
+    text = " ".join(str(error).split())
+    telling = re.search(r"Op type not registered '\w+'|NodeDef mentions attr '?\w+'? not in Op<?.{0,60}", text)
+    return telling.group() if telling else f"{type(error).__name__}: {text.split('. ')[0]}"[:300]
 
 
 if __name__ == "__main__":
