@@ -1,6 +1,6 @@
 """Which older TensorFlow answers requests to what this one has exported, and with which numbers.
 
-    python -m benchmarks.older_servers 2.20 2.19 2.18
+    python -m benchmarks.older_servers 2.20 2.19
 
 Models of random weights, of every kind that is exported, are written by the TensorFlow that is installed. For each
 version an environment is made in a temporary folder, `tensorflow-cpu` of this version is installed from PyPI, and all
@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.turns import ROOT
 
-OLDEST = "2.18"  # that answers, with the same numbers: docs/versions.md
+OLDEST = "2.20"  # that answers, with the same numbers: docs/versions.md
 _READER = os.path.join(ROOT, "benchmarks", "server_answers.py")
 _SIDE = 28
 

@@ -13,7 +13,9 @@ import tomllib
 
 import pytest
 import yaml
+from packaging.version import Version
 
+from benchmarks import older_servers
 from keras_mae.export.serving import write_models_config
 from tests.base import ROOT
 from tests.drawn import as_image, drawn, encoded
@@ -73,6 +75,9 @@ def test_the_commands_in_the_dockerfile_are_commands():
 def test_the_server_reads_what_an_export_writes(tmp_path):
     services = yaml.safe_load(read("compose.yaml"))["services"]
     assert set(services) == {"server", "client"}
+    image, version = services["server"]["image"].split(":")
+    assert image == "tensorflow/serving"
+    assert Version(version) >= Version(older_servers.OLDEST)  # which reads exports
     (volume,) = services["server"]["volumes"]
     assert volume == "./models:/models:ro"
     (tmp_path / "models" / "xrays" / "1").mkdir(parents=True)
