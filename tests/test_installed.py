@@ -52,12 +52,12 @@ def test_it_installs_and_trains(built, environment, tmp_path, kind):
         assert path.startswith(str(tmp_path / "venv"))
     program = str(environment / "keras-mae")
     assert "pretrain" in run(program, "--help", cwd=elsewhere)
-    assert "mae_digits" in run(program, "recipes", cwd=elsewhere)
     if kind == "sdist":  # both are of the same files: tests/test_packaging.py
         return
-    settings = [argument for setting in (*TINY, "epochs=1", "evaluate_every=0") for argument in ("--set", setting)]
-    pretrain = [program, "pretrain", "--recipe=mae_digits", "--data=digits", "--output=run", *settings]
-    run(*pretrain, cwd=elsewhere, TF_CPP_MIN_LOG_LEVEL="2")
+    assert "mae_digits" in run(program, "recipes", cwd=elsewhere)
+    settings = (f"--set={setting}" for setting in (*TINY, "epochs=1", "warmup_epochs=0.5", "evaluate_every=0"))
+    pretrain = [program, "pretrain", "--recipe=mae_digits", "--data=digits", "--output=run"]
+    run(*pretrain, *settings, cwd=elsewhere, TF_CPP_MIN_LOG_LEVEL="2")
     assert (elsewhere / "run" / "encoder.keras").exists()
     (versions,) = json.loads((elsewhere / "run" / "config.json").read_text())["versions"]
     assert versions["keras_mae"] == keras_mae.__version__
