@@ -1,5 +1,6 @@
 """The files of a release, built offline from a copy of the sources."""
 
+import fnmatch
 import os
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ import sys
 from tests.base import ROOT
 
 FOLDERS = (".ci", ".github", "benchmarks", "docker", "docs", "export", "keras_mae", "tests", "trainers")
+FILES = ("*.bazel", "*.cff", "*.cfg", "*.in", "*.md", "*.toml", "*.txt", "*.yaml", "*.yml", ".*ignore", ".pre-commit-*")
+FILES = (*FILES, "BUILD", "Dockerfile", "LICENSE", "Makefile")
 # What lies about in a checkout, and in no release
 LITTER = (
     ".build/lib/keras_mae/old.py",
@@ -39,7 +42,7 @@ def copy_sources(folder):
     for entry in os.scandir(ROOT):
         if entry.name in FOLDERS and entry.is_dir():
             shutil.copytree(entry.path, folder / entry.name, ignore=ignore)
-        elif entry.is_file() and entry.name != ".git":
+        elif entry.is_file() and any(fnmatch.fnmatch(entry.name, pattern) for pattern in FILES):
             shutil.copy(entry.path, folder)
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     for name in LITTER:
