@@ -96,7 +96,9 @@ def test_the_client_of_the_compose_file_asks_its_server():
     script, image = client["volumes"]
     host, place, _ = script.split(":")
     assert place == program and os.path.samefile(os.path.join(ROOT, host), CLIENT)
-    assert image.endswith(f":{picture}:ro") and client["depends_on"] == ["server"] and model == "${MODEL:-xrays}"
+    assert image["target"] == picture and client["depends_on"] == ["server"] and model == "${MODEL:-xrays}"
+    asked = re.search(r"MODEL=(\S+) PICTURE=(\S+) docker compose run --rm client", read("compose.yaml"))
+    assert asked.groups() == ("xrays", "./picture.jpg") and image["source"] == "${PICTURE:-./picture.jpg}"
     name, port = re.fullmatch(r"http://(\w+):(\d+)", address).groups()
     assert name in services and any(published.endswith(f":{port}") for published in services[name]["ports"])
 
