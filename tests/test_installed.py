@@ -11,7 +11,16 @@ import pytest
 import keras_mae
 from tests.base import ROOT
 from tests.built import build_sdist, build_wheel, copy_sources, run
-from tests.test_demo import TINY
+
+TINY = (
+    "encoder.hidden_dim=16",
+    "encoder.num_layers=1",
+    "decoder.hidden_dim=8",
+    "epochs=2",
+    "warmup_epochs=1",
+    "batch_size=200",
+    "jit_compile=False",
+)
 
 
 @pytest.fixture(scope="module")
