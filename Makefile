@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 unexport PYTHONDONTWRITEBYTECODE  # else each test process compiles all tests anew: 4 s
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-oldest test-nightly check format bench lock
+.PHONY: help demo test test-fast test-slow test-oldest test-nightly check format bench dist lock
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,12 @@ format: .venv/.dev  ## put right what `make check` says about formatting and the
 
 bench: .venv/.dev  ## timings against the stored baseline
 	$(BIN)/python -m benchmarks
+
+dist: | $(BIN)/python  ## the files of a release, a wheel and an sdist, in dist/
+	$(PIP) install build twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 # All extras but `tpu`, which needs an older TensorFlow.
 LOCKED := --extra dev --extra torch
