@@ -254,7 +254,9 @@ def test_blocks_have_a_language_that_is_checked():
     """Python runs; a block that cannot says why. YAML and scripts are checked by `test_cluster_files`."""
     for page in PAGES:
         for block in blocks(page):
-            assert block.kind in ("python", *SHELLS, "json", "yaml", ""), f"{page.name}, line {block.line}: {block.kind}"
+            assert block.kind in ("python", *SHELLS, "json", "yaml", ""), (
+                f"{page.name}, line {block.line}: {block.kind}"
+            )
             assert block.why is None or len(block.why) > 10
             if block.kind == "json":
                 json.loads(block.text)

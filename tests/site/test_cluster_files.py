@@ -122,7 +122,9 @@ def test_kubernetes_serves_by_flags_that_the_server_has():
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"grpc": 8500, "rest": 8501}
     assert {port["targetPort"] for port in service["ports"]} == set(ports)
-    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["spec"]["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} == {
+        volume["name"] for volume in pod["spec"]["volumes"]
+    }
 
 
 def test_docker_runs_with_flags_that_the_server_has():

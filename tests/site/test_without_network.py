@@ -15,7 +15,9 @@ def unsent():
         names, values = [line.split()[1:] for line in file if line.startswith("Ip:")]
     return int(dict(zip(names, values))["OutNoRoutes"])
 """
-IN_NAMESPACE = 'import os, sys; os.execvp("unshare", ["unshare", "-rn", sys.executable, "-c", sys.argv[1], *sys.argv[2:]])'
+IN_NAMESPACE = (
+    'import os, sys; os.execvp("unshare", ["unshare", "-rn", sys.executable, "-c", sys.argv[1], *sys.argv[2:]])'
+)
 
 
 @functools.cache
