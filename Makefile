@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 unexport PYTHONDONTWRITEBYTECODE  # else each test process compiles all tests anew: 4 s
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-oldest test-nightly check format bench lock
+.PHONY: help demo test test-fast test-slow test-oldest test-nightly check docs format bench lock
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ check: .venv/.dev  ## formatting, lint, spelling, types
 	@rm -rf .build/typing && mkdir -p .build/typing/keras_mae
 	@ln -s $(CURDIR)/keras_mae/* $(CURDIR)/trainers $(CURDIR)/export .build/typing/keras_mae/
 	cd .build/typing && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p keras_mae
+
+docs: .venv/.dev  ## the documentation site, in .build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "wrote .build/site/index.html; with its search: $(BIN)/python -m http.server --directory .build/site"
 
 format: .venv/.dev  ## put right what `make check` says about formatting and the order of imports
 	$(BIN)/ruff format .

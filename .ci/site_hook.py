@@ -1,7 +1,7 @@
 """What the site needs of mkdocs: the layout of the installed package, for mkdocstrings, and the list of commands.
 
-`trainers/` and `export/` lie beside `keras_mae/` in a checkout and inside it when installed; the reference shows the names
-that users import.
+`trainers/` and `export/` lie beside `keras_mae/` in a checkout, and inside it when installed. The reference shows names
+as users import them.
 """
 
 import os

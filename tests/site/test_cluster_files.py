@@ -28,7 +28,7 @@ def run(tmp_path):
     def made(script, code=0, **environment):
         tools = {
             "keras-mae": f'echo "$TF_CONFIG" >> {tmp_path}/config; printf "%s\\n" "$@" > {tmp_path}/said; exit {code}',
-            "scontrol": f'if [[ $1 == show ]]; then printf "node1\\nnode2\\n"; else echo "$@" > {tmp_path}/requeued; fi',
+            "scontrol": f'[[ $1 == show ]] && printf "node1\\nnode2\\n" || echo "$@" > {tmp_path}/requeued',
             "srun": 'for SLURM_PROCID in 0 1; do export SLURM_PROCID; "$@" || failed=$?; done; exit ${failed:-0}',
         }
         for name, text in tools.items():
