@@ -48,11 +48,8 @@ def on_page_markdown(markdown, **_):
 
 
 def _cell(text):
-    """A text that stands in a table as it is: stars, bars and underscores have a meaning there."""
-    text = " ".join(text.split())
-    for sign in ("\\", "|", "*", "_", "<", "[", "`"):
-        text = text.replace(sign, f"\\{sign}")
-    return text
+    """A text that stands in a table as it is: stars, bars and others have a meaning there."""
+    return "".join(f"&#{ord(letter)};" if letter in "&<>|*_`[\\" else letter for letter in " ".join(text.split()))
 
 
 def _sentence(text):
