@@ -183,25 +183,16 @@ def test_settings_that_are_named_exist():
 
 
 def _setting_names():
-    from keras_mae.trainers import encoder_parts, model_parts
     from keras_mae.trainers.config import CONFIGS
-    from keras_mae.trainers.settings import hints_of
+    from keras_mae.trainers.settings import hints_of, registry_of
 
-    registries = {
-        "encoder": encoder_parts.ENCODERS,
-        **{name.lower(): getattr(model_parts, name) for name in ("MASKING", "LOSSES", "METHODS")},
-        **{"target": model_parts.TARGETS, "decoder": model_parts.DECODERS},
-    }
     known = set()
     for config in CONFIGS.values():
         for part, hint in hints_of(config).items():
             known.add(part)
-            kinds = [hint, *registries.get(part, {}).values()] if part in registries else [hint]
-            for kind in kinds:
-                try:
-                    fields = hints_of(kind)
-                except TypeError:
-                    continue
+            registry = registry_of(hint)
+            for kind in [hint] if registry is None else registry.values():
+                fields = hints_of(kind) if isinstance(kind, type) else ()
                 known |= {*fields, *(f"{part}.{name}" for name in fields)}
     return known
 
@@ -209,7 +200,7 @@ def _setting_names():
 def test_other_commands_are_known():
     for page, block, line in commands():
         word = line.split()[0]
-        if word in OTHERS or word == "keras-mae" or block.kind == "bash":
+        if word in OTHERS or word == "keras-mae":
             continue
         check = {"make": check_make, "python": check_module, "pip": check_pip}.get(word)
         assert check, f"{page.name}, line {block.line}: {line}"
