@@ -23,7 +23,9 @@ def test_hidden_patches_are_gray_and_others_are_the_photograph(tmp_path):
             x.reshape(3, 14, 16, 14, 16, 3).swapaxes(2, 3).reshape(3, 196, -1) for x in (drawn, images)
         )
         gray, same = (patches == 128).all(axis=-1), (patches == originals).all(axis=-1)
-        assert (gray ^ same).all() and (gray.sum(axis=1) == 147).all()  # three quarters of 196, by every sampler
+        assert (gray ^ same).all() and np.isin(
+            gray.sum(axis=1), (147, 148)
+        ).all()  # three quarters of 196, and of 49 units
         masks.append(gray)
     assert len({mask.tobytes() for mask in masks}) == 4
     for path in paths:
