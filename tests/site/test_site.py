@@ -127,9 +127,12 @@ def test_pages_fit_desktops_and_phones(built):
         for name, path in pages_of(built).items():
             if name == "404.html":  # it is for a server, and names files from its root
                 continue
-            for width, phone in ((1280, False), (390, True)):
-                page = browser.open(path, width, 900, phone)
+            page = browser.open(path, 1280, 900)
+            for width in (1280, 390):
+                window = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width == 390}
+                page.call("Emulation.setDeviceMetricsOverride", **window)
+                page.until(f"innerWidth == {width}")
                 assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} at {width}"
-                assert not page.errors, f"{name}: {page.errors}"
-                assert all(request.startswith("file:") for request in page.requests), f"{name}: {page.requests}"
-                page.call("Page.close")
+            assert not page.errors, f"{name}: {page.errors}"
+            assert all(request.startswith("file:") for request in page.requests), f"{name}: {page.requests}"
+            page.call("Page.close")
