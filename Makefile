@@ -45,7 +45,7 @@ check: .venv/.dev  ## formatting, lint, spelling, types
 	@ln -s $(CURDIR)/keras_mae/* $(CURDIR)/trainers $(CURDIR)/export .build/typing/keras_mae/
 	cd .build/typing && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p keras_mae
 
-docs: .venv/.dev  ## the documentation site, in .build/site
+docs: .venv/.docs  ## the documentation site, in .build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "wrote .build/site/index.html; with its search: $(BIN)/python -m http.server --directory .build/site"
 
@@ -72,7 +72,12 @@ $(BIN)/python:
 	@$(PIP) install -e ".[demo]"
 	@touch $@
 
+.venv/.docs: pyproject.toml | $(BIN)/python
+	@echo "Installing what builds the site into .venv, once; this takes some minutes ..."
+	@$(PIP) install -e ".[docs]"
+	@touch $@
+
 .venv/.dev: pyproject.toml | $(BIN)/python
 	@echo "Installing everything for development into .venv, once; this takes some minutes ..."
 	@$(PIP) install -e ".[dev]"
-	@touch .venv/.demo $@
+	@touch .venv/.demo .venv/.docs $@
