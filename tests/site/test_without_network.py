@@ -53,7 +53,7 @@ for attempt in (lambda: socket.create_connection(("192.0.2.1", 80)), lambda: soc
     assert without_network(script).split() == ["True", "True"]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_pretraining_and_export_contact_no_address(tmp_path):
     write_pictures(str(tmp_path / "images"), 8)
     settings = [f"--set={setting}" for setting in (*TINY, "epochs=1", "warmup_epochs=0")]
