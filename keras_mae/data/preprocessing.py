@@ -57,6 +57,11 @@ def resize_at_once(image, size) -> tf.Tensor:
     return rounded(scale_and_translate(image, size, scale), image.dtype)
 
 
+def resize_as_pillow(image, size) -> tf.Tensor:
+    """Resizes a uint8 or uint16 image to `size`, int64 `(2,)`, rounded after each direction, width first."""
+    return _resize_window(image, size, tf.zeros_like(size), size)
+
+
 def _resized_window(scaled, offset, size: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns begin and length of the part of a resized image to compute, of which `size` is cut out at `offset`.
 
