@@ -12,9 +12,12 @@ _POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 def model_in_dtype(model: keras.Model, dtype: str) -> Any:
     """`model` itself, or a copy that computes in `dtype`; the weights are float32 either way."""
     if dtype not in _POLICIES:
-        raise ValueError(f"dtype is one of {', '.join(_POLICIES)}; got {dtype!r}")
-    if model.compute_dtype == dtype:
-        return model
+        raise ValueError(f"dtype is one of {', '.join(_POLICIES)}, int8; got {dtype!r}")
+    return model if model.compute_dtype == dtype else copy_in_dtype(model, dtype)
+
+
+def copy_in_dtype(model: keras.Model, dtype: str) -> Any:
+    """A copy of `model` that computes in `dtype`; the weights are float32."""
     config = {**model.get_config(), "dtype": _POLICIES[dtype]}
     for part in ("encoder", "decoder"):
         if part in config:
