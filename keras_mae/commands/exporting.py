@@ -36,8 +36,8 @@ def _export_flags() -> flags.FlagValues:
     define_embedding(values)
     flags.DEFINE_enum(
         "dtype", "float32", ["float32", "bfloat16", "int8"],
-        "the dtype of the computation, whatever the training's was; outputs are float32 in any; int8 is for processors, "
-        "and is calibrated on images of --data",
+        "the dtype of the computation, whatever the training's was; outputs are float32; int8 is for processors, and "
+        "is calibrated on images of --data",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_enum(

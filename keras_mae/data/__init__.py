@@ -44,6 +44,7 @@ __all__ = [
     "Subset",
     "TrainingData",
     "decode_image",
+    "drawn_images",
     "evaluation_dataset",
     "evaluation_transform",
     "first_images",
