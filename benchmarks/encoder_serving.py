@@ -19,8 +19,8 @@ from keras_mae.cli import TENSORFLOW_ENVIRONMENT
 def result(name: str = "vit_base", batch_size: int = 16, dtype: str = "float32", rounds: int = 7) -> str:
     """Images a second of each, and our rate over that of each other one.
 
-    ONNX Runtime computes in float32 whatever `dtype` is; OpenVINO takes bfloat16 where the processor has it. In int8 our
-    SavedModel is compared with that in float32, and with our files for OpenVINO in both.
+    ONNX Runtime computes in float32 whatever `dtype` is; OpenVINO takes bfloat16 where the processor has it. In int8
+    our SavedModel is compared with that in float32, and with our files for OpenVINO in both.
     """
     with tempfile.TemporaryDirectory() as folder:
         export(name, dtype, folder)

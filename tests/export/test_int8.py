@@ -150,13 +150,24 @@ def test_below_the_bound_nothing_is_written(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_numbers_that_are_too_far_away_are_refused_whatever_their_direction():
-    """One number an example has no direction."""
+@pytest.mark.parametrize("wrong", [1.1, -1.0, np.nan])
+def test_numbers_without_a_direction_are_compared_by_their_sizes(wrong):
+    """A regressor gives one number an example."""
     regressor = fill_randomly(ImageRegressor(small_encoder(**SIZES), 1))
-    expected = {"predict": {"values": regressor(random_images(8, SHAPE)).numpy()}}
-    found = {"predict": {"values": 1.3 * expected["predict"]["values"]}}
-    with pytest.raises(VerificationError, match="differs from the live one in predict/images/values by"):
-        verify.compare({"predict": {"images": None}}, expected, found, {"float32", "int8"})
+    values = regressor(random_images(8, SHAPE)).numpy() / 100
+    cases, expected = {"predict": {"images": None}}, {"predict": {"values": values}}
+    with pytest.raises(VerificationError, match="differs from the live one in predict/images/values: in 8 bits"):
+        verify.compare(cases, expected, {"predict": {"values": wrong * values}}, {"float32", "int8"})
+    verify.compare(cases, expected, {"predict": {"values": 1.02 * values}}, {"float32", "int8"})
+
+
+def test_least_cosine_by_hand():
+    one, other = np.eye(2, 16, dtype="float32"), np.eye(2, 16, dtype="float32")
+    other[1, 2] = 0.75
+    assert verify.least_cosine(one, other) == pytest.approx(0.8)  # 1 / sqrt(1 + 9 / 16)
+    assert verify.least_cosine(0 * one, 0 * one) == 1 and verify.least_cosine(0 * one, one) == 0
+    assert verify.least_cosine(np.float32([[3], [4]]), np.float32([[3], [4]])) == 1
+    assert verify.least_cosine(np.float32([[3], [4]]), np.float32([[4], [3]])) == pytest.approx(0.96)  # 1 - 2 / 50
 
 
 def test_what_is_refused(tmp_path):
@@ -205,5 +216,6 @@ def test_the_command(tmp_path, capsys, monkeypatch, verified_here):
 def test_served_variables_of_a_float32_model_are_all_of_its_weights():
     encoder = small_encoder(**SIZES)
     served = ServedEncoder(encoder)
-    assert len(served.variables) == len(served.trainable_variables) == len(encoder.weights)
+    assert len(served.variables) == len(encoder.weights)
+    assert len(served.trainable_variables) == len([each for each in encoder.weights if each.value.trainable])
     assert served.compute_dtype == "float32" and served.calibration is None
