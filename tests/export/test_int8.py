@@ -96,6 +96,13 @@ def cosines(one, other):
     return (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
 
 
+def in_session(path, images):
+    """The signature `embed` in a session, in which TensorFlow Serving computes."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        signature = tf.compat.v1.saved_model.load(session, ["serve"], path).signature_def["embed"]
+        return session.run(signature.outputs["embedding"].name, {signature.inputs["images"].name: images})
+
+
 @pytest.mark.parametrize("format", ["savedmodel", "openvino"])
 def test_an_encoder(tmp_path, format, verified_here):
     encoder, images = small_encoder(**SIZES), random_images(40, SHAPE)
@@ -105,11 +112,13 @@ def test_an_encoder(tmp_path, format, verified_here):
     if format == "savedmodel":
         loaded = tf.saved_model.load(path)
         found = loaded.signatures["embed"](images=tf.constant(others))["embedding"].numpy()
+        # by the same operations: a value that lies half-way may go to either of two of 255 steps
+        np.testing.assert_allclose(in_session(path, others), found, rtol=0, atol=0.02)
         kernels = [variable for variable in loaded.variables if variable.dtype == tf.int8]
         # 4 layers of each of 2 blocks, and none of their weights in float32
         assert len(kernels) == 8 and not loaded.trainable_variables
-        wide = [v.shape for v in loaded.variables if v.dtype == tf.float32 and len(v.shape) == 2]
-        assert len(wide) == 1  # the patch projection
+        wide = [tuple(v.shape) for v in loaded.variables if v.dtype == tf.float32 and len(v.shape) == 2]
+        assert wide == [(48, 64), (7, 64)]  # of the patch projection and the positions
     else:
         found = of_openvino(os.path.join(path, "model.xml"), others)["embedding"]
     assert 0.999 < cosines(found, expected).min() < 0.999999
