@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.export.computing import copy_in_dtype
+from keras_mae.layers import TransformerBlock
+from keras_mae.layers.transformer_block import WithBlocks
 
 HELD_OUT = 8  # images of the check, which the calibration does not see
 _LEAST = 16  # images for calibration and check
@@ -75,8 +77,9 @@ def _replaced(encoder: Any) -> list[keras.layers.Dense]:
 
 
 def _linear_layers(encoder: Any) -> Iterator[keras.layers.Dense]:
-    for block in getattr(encoder, "blocks", ()):
-        yield from (block.attention.qkv, block.attention.projection, block.mlp_hidden, block.mlp_output)
+    for block in encoder.blocks if isinstance(encoder, WithBlocks) else ():
+        if isinstance(block, TransformerBlock):
+            yield from (block.attention.qkv, block.attention.projection, block.mlp_hidden, block.mlp_output)
 
 
 class _Watched:

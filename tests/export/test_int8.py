@@ -14,6 +14,7 @@ from keras_mae.models import ImageClassifier, ImageRegressor
 from tests.base import fill_randomly, random_images, run_python, small_encoder, small_mae
 from tests.drawn import write_pictures
 from tests.export.test_precision_and_formats import of_openvino
+from tests.toys import ConvEncoder
 from tests.typed import refused
 
 SHAPE = (8, 12, 3)
@@ -190,6 +191,8 @@ def test_what_is_refused(tmp_path):
             export_encoder(encoder, str(tmp_path), dtype="int8", images=images, format=format)
     with pytest.raises(ValueError, match="'int8' is for encoders and heads"):
         export_autoencoder(small_mae(), str(tmp_path), dtype="int8", images=images)
+    with pytest.raises(ValueError, match="with transformer blocks; ConvEncoder has none"):
+        export_encoder(ConvEncoder(SHAPE), str(tmp_path), dtype="int8", images=images)
     assert os.listdir(tmp_path) == []
 
 
