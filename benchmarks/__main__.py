@@ -4,18 +4,23 @@
     python -m benchmarks --only=long      # also what takes many minutes: ViT-B
     python -m benchmarks --update         # stores what this run measures
 
-Times change with the machine and its load, and ratios of sides that take turns much less: these are what the baseline
-holds. It says so if a ratio fell below 0.8 of the stored one, and the exit code is then 1.
+Times change with the machine and its load, and ratios of sides that take turns less: these are what the baseline
+holds, for each kind of machine (its cores and instructions). The exit code is 1 if a ratio fell below 0.8 of the stored
+one. `others_share` is the share of the cores that other programs had meanwhile; what was measured beside much else is
+not stored.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import json
 import sys
 from collections.abc import Callable
 
 from benchmarks import baseline
+from benchmarks.load import watched
+from benchmarks.own_process import in_own_process
 
 
 def _parts() -> tuple[dict[str, Callable[[], str]], dict[str, Callable[[], str]]]:
@@ -54,6 +59,13 @@ def _parts() -> tuple[dict[str, Callable[[], str]], dict[str, Callable[[], str]]
     return short, long
 
 
+def _line(name: str) -> str:
+    """What a benchmark says, and what else the machine did."""
+    short, long = _parts()
+    line, others = watched({**short, **long}[name])
+    return json.dumps({**json.loads(line), "others_share": None if others is None else round(others, 3)})
+
+
 def main() -> int:
     """Reads the flags and runs what they name."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
@@ -73,11 +85,11 @@ def main() -> int:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are: long, {', '.join(known)}")
     fell = []
     for name in names:
-        line = known[name]()
+        line = in_own_process(_line, name)
         print(line, flush=True)
         fell += baseline.compare(line)
         if arguments.update:
-            baseline.store(line)
+            print(baseline.store(line) or f"{name}: stored", file=sys.stderr)
     print("\n".join(fell), file=sys.stderr)
     return int(bool(fell))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_mae import _compat
 from keras_mae.export.exchange_format import ExchangeFormat, NumbersOnly
 
 
@@ -23,7 +24,8 @@ class OnnxFile(ExchangeFormat):
         return onnxruntime
 
     def write(self, model: NumbersOnly, file: str, licence: str | None) -> None:
-        model.export(file, format="onnx", input_signature=[model.spec], verbose=False)
+        with _compat.copies_are_freed():
+            model.export(file, format="onnx", input_signature=[model.spec], verbose=False)
         finish_onnx(file, licence)
 
     def run(self, file: str, images: np.ndarray) -> dict[str, np.ndarray]:

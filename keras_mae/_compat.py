@@ -100,6 +100,30 @@ def as_it_is(tensor: Any) -> Any:
     return gen_xla_ops.xla_optimization_barrier([tensor])[0]
 
 
+@contextlib.contextmanager
+def copies_are_freed() -> Iterator[None]:
+    """Makes tf2onnx free a copy of a graph, with all its weights, before it makes the next.
+
+    It makes one for each of some sixty passes, in cycles that Python's collector finds late, as it counts objects and
+    not bytes: 20 GB for a ViT-B. Only the passes can be chosen, not the copies.
+    """
+    import copy
+    import gc
+    import types
+
+    from tf2onnx import optimizer
+
+    def deepcopy(graph):
+        gc.collect()
+        return copy.deepcopy(graph)
+
+    optimizer.copy = types.SimpleNamespace(deepcopy=deepcopy)
+    try:
+        yield
+    finally:
+        optimizer.copy = copy
+
+
 def umap_class() -> Any:
     """The class `umap.UMAP` of umap-learn, without its parametric form.
 

@@ -8,6 +8,7 @@ import keras
 
 from keras_mae.layers.cross_attention import CrossAttention
 from keras_mae.layers.layer_norm import LayerNorm
+from keras_mae.layers.rematerialized import rematerialized
 from keras_mae.layers.transformer_block import dense_of_gelu
 
 
@@ -57,7 +58,7 @@ class CrossAttentionBlock(keras.layers.Layer):
         self.mlp_output.build((*x_shape[:-1], self.mlp_dim))
 
     def call(self, x, memory):
-        return (keras.remat(self._transform) if self.rematerialize else self._transform)(x, memory)
+        return (rematerialized(self._transform) if self.rematerialize else self._transform)(x, memory)
 
     def _transform(self, x, memory):
         x = x + self.attention(self.norm1(x), memory)

@@ -253,12 +253,12 @@ def _gelu_and_product_compiled(x, kernel):
 
 
 def _gelu_and_product_on_tpu(x, kernel):
+    # else XLA for TPUs keeps what `x` was rounded from, in float32, and that twice
     return _gelu_and_product_compiled(_as_it_is(x), kernel)
 
 
 @tf.custom_gradient
 def _as_it_is(x):
-    """Else XLA for TPUs keeps what `x` was rounded from, in float32, and that twice."""
     return _compat.as_it_is(x), lambda gradient: gradient
 
 
@@ -284,6 +284,13 @@ def _take_patches(plain: Callable, patches, ids) -> tf.Tensor:
     return tf.gather(patches, ids, batch_dims=1)
 
 
+# XLA leaves out a computation that stands in the step already. A rematerialised block's second one must stay.
+
+
+def _of_second_call(plain: Callable, tensor) -> tf.Tensor:
+    return _as_it_is(tensor)
+
+
 def _wide(x):
     return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
 
@@ -295,7 +302,7 @@ GRAPH_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
     "dense_of_gelu": _dense_of_gelu,
 }
 # For a train step that XLA compiles for a processor
-XLA_KERNELS: dict[str, Callable[..., tf.Tensor]] = {"take_patches": _take_patches}
+XLA_KERNELS: dict[str, Callable[..., tf.Tensor]] = {"take_patches": _take_patches, "of_second_call": _of_second_call}
 # For a train step that XLA compiles for an accelerator: XLA makes one pass of elementwise operations by itself,
 # and keeps no more of LayerNorm than that kernel. On a processor the digits recipe's step is 2 to 5 % slower with them.
 COMPILED_KERNELS: dict[str, Callable[..., tf.Tensor]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from keras_mae.layers.drop_path import DropPath
 from keras_mae.layers.kernels import with_kernel
 from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.layer_scale import LayerScale
+from keras_mae.layers.rematerialized import rematerialized
 from keras_mae.layers.rotary_positions import Rotation
 from keras_mae.layers.self_attention import SelfAttention
 
@@ -95,9 +97,8 @@ class TransformerBlock(keras.layers.Layer):
 
     def call(self, x, bias=None, training=False, seed: ExampleSeed | None = None, rotation: Rotation | None = None):
         tensors = (x,) if bias is None else (x, bias)
-        if self.rematerialize:  # in a graph, TensorFlow's recomputation takes no keywords
-            return keras.remat(lambda *tensors: self._transform(training, seed, rotation, *tensors))(*tensors)
-        return self._transform(training, seed, rotation, *tensors)
+        transform = functools.partial(self._transform, training, seed, rotation)
+        return (rematerialized(transform) if self.rematerialize else transform)(*tensors)
 
     def _transform(self, training, seed: ExampleSeed | None, rotation: Rotation | None, x, bias=None):
         seeds = (None, None) if seed is None else (seed.fold_in(0), seed.fold_in(1))

@@ -1,11 +1,17 @@
 """Every benchmark in its smallest form, and the stored baseline."""
 
 import json
+import os
+import subprocess
+import sys
+import time
+import types
 
 import pytest
+import tensorflow as tf
 
 from benchmarks import __main__ as program
-from benchmarks import baseline, embedding, encoder_serving, mae_step, processor_kernels
+from benchmarks import baseline, embedding, encoder_serving, load, mae_step, own_process, processor_kernels
 from benchmarks.our_step import matmul, our_step
 from benchmarks.torch_step import torch_step
 
@@ -61,13 +67,69 @@ def test_embedding_against_the_bare_encoder():
     assert record["benchmark"] == "embedding_vit_tiny_patch16_batch_4" and record["embed_over_bare"] > 0
 
 
+RECORD = {"benchmark": "b", "ratio": 1.0, "ratio_to_x": 2.0, "memory_ratio": 0.5, "ours_images_per_second": 9.0}
+
+
 def test_a_ratio_that_fell_is_named(tmp_path):
     path = str(tmp_path / "baseline.json")
-    record = {"benchmark": "b", "ratio": 1.0, "ratio_to_x": 2.0, "memory_ratio": 0.5, "ours_images_per_second": 9.0}
-    assert baseline.compare(json.dumps(record), path) == []  # nothing stored
-    baseline.store(json.dumps(record), path)
-    worse = {**record, "ratio": 0.79, "ratio_to_x": 1.7, "memory_ratio": 0.1, "ours_images_per_second": 1.0}
+    assert baseline.compare(json.dumps(RECORD), path) == []  # nothing stored
+    assert baseline.store(json.dumps({**RECORD, "others_share": 0.02}), path) == ""
+    worse = {**RECORD, "ratio": 0.79, "ratio_to_x": 1.7, "memory_ratio": 0.1, "ours_images_per_second": 1.0}
     assert baseline.compare(json.dumps(worse), path) == ["b: ratio is 0.79, and was 1.0"]
+    ((kind, rows),) = json.load(open(path)).items()
+    assert kind == baseline.machine() and {"processor", "versions", "others_share"} <= {*rows["b"]}
+    assert f"tensorflow {tf.__version__}" in rows["b"]["versions"]
+
+
+@pytest.mark.parametrize(("others", "why"), [(0.11, "others had 11% of the cores"), (None, "does not tell")])
+def test_what_was_measured_beside_others_is_not_stored(tmp_path, others, why):
+    path = tmp_path / "baseline.json"
+    assert why in baseline.store(json.dumps({**RECORD, "others_share": others}), str(path))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "kind"),
+    [
+        ("sse avx2", "avx2"),
+        ("avx2 avx512f avx512_bf16 avx512_vnni", "avx2 avx512f avx512_vnni avx512_bf16"),
+        ("avx2 avx512f amx_bf16 amx_int8", "avx2 avx512f amx_bf16 amx_int8"),
+        ("sse", "no AVX2"),
+    ],
+)
+def test_a_kind_of_machine_is_its_instructions(monkeypatch, flags, kind):
+    monkeypatch.setattr(baseline, "_processor", lambda: {"flags": flags, "model name": "any"})
+    assert baseline.machine().endswith(f" cores, {kind}") and "any" not in baseline.machine()
+
+
+def busy(seconds):
+    """A process of its own that computes for so long."""
+    code = f"import time; end = time.perf_counter() + {seconds}\nwhile time.perf_counter() < end: pass"
+    return subprocess.Popen([sys.executable, "-c", code])
+
+
+def test_the_share_of_others_is_seen_and_ones_own_is_not():
+    """A process that goes on is another's; one that has ended is the benchmark's own."""
+    other = busy(60)
+    try:
+        before = load._own_seconds()
+        _, share = load.watched(lambda: time.sleep(1))
+        assert load._own_seconds() - before < 0.5
+        busy(0.5).wait()
+        assert load._own_seconds() - before > 0.4
+    finally:
+        other.kill()
+        other.wait()
+    assert share > 0.5 / os.cpu_count()  # a machine that does other things gives it less than a core
+
+
+def test_the_share_is_what_is_left_of_all_cores(monkeypatch):
+    busy, own = iter([100.0, 103.0]), iter([7.0, 8.0])
+    monkeypatch.setattr(load, "_busy_seconds", lambda: next(busy))
+    monkeypatch.setattr(load, "_own_seconds", lambda: next(own))
+    monkeypatch.setattr(load, "time", types.SimpleNamespace(perf_counter=iter([0.0, 2.0]).__next__))
+    monkeypatch.setattr(load.os, "cpu_count", lambda: 2)
+    assert load.watched(lambda: "result") == ("result", 0.5)
 
 
 def test_the_stored_baseline_names_benchmarks_that_there_are():
@@ -83,3 +145,10 @@ def test_an_unknown_name_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         program.main()
     assert "there is no benchmark flop; there are: long, flops" in capsys.readouterr().err
+
+
+@pytest.mark.medium
+def test_each_part_has_a_process_of_its_own():
+    """`flops` builds models; this process does not grow by them, and the line says what others did."""
+    line = json.loads(own_process.in_own_process(program._line, "flops"))
+    assert line["benchmark"] == "flops" and 0 <= line["others_share"] <= 1
