@@ -107,11 +107,9 @@ def environment_of(version: str, folder: str) -> str:
     """
     subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True, text=True)
     python = os.path.join(folder, "bin", "python")
-    # Up to 2.18 TensorFlow imports pkg_resources, which setuptools has until 81
-    wanted = [f"tensorflow-cpu=={version}.*", "setuptools<81"]
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--no-compile", *wanted], check=True, capture_output=True, text=True
-    )
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [python, "-m", "pip", "install", "--quiet", "--no-compile", f"tensorflow-cpu=={version}.*"]
+    subprocess.run(command, env=variables, check=True, capture_output=True, text=True)
     return python
 
 
