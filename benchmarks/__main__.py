@@ -43,6 +43,7 @@ def _parts() -> tuple[dict[str, Callable[[], str]], dict[str, Callable[[], str]]
     for name, parts in (("vit_tiny", short), ("vit_base", long)):
         for dtype in ("float32", "bfloat16"):
             parts[f"mae_step_{name}_{dtype}"] = functools.partial(mae_step.against_torch, name, dtype)
+        for dtype in ("float32", "bfloat16", "int8"):
             for batch_size in (1, 16):
                 parts[f"encoder_serving_{name}_{dtype}_batch_{batch_size}"] = functools.partial(
                     encoder_serving.result, name, batch_size, dtype

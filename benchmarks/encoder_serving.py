@@ -1,4 +1,4 @@
-"""The exported encoder against PyTorch, ONNX Runtime and, where it is installed, OpenVINO."""
+"""The exported encoder against PyTorch, ONNX Runtime and, where it is installed, OpenVINO; and in 8 bits."""
 
 from __future__ import annotations
 
@@ -20,37 +20,61 @@ from keras_mae.cli import TENSORFLOW_ENVIRONMENT
 def result(name: str = "vit_base", batch_size: int = 16, dtype: str = "float32", rounds: int = 7) -> str:
     """Images a second of each, and our rate over that of each other one.
 
-    ONNX Runtime computes in float32 whatever `dtype` is; OpenVINO takes bfloat16 where the processor has it.
+    ONNX Runtime computes in float32 whatever `dtype` is; OpenVINO takes bfloat16 where the processor has it. In int8
+    our SavedModel is compared with that in float32, and with our files for OpenVINO in both.
     """
-    model = {"name": name, "batch_size": batch_size, "dtype": dtype}
     with tempfile.TemporaryDirectory() as folder:
         in_own_process(export, name, dtype, folder)  # ONNX's converter takes many times the model's size
-        sides = {
-            "ours": Side("benchmarks.encoder_serving:saved_model", {**model, "folder": folder}, TENSORFLOW_ENVIRONMENT),
-            "torch": Side("benchmarks.encoder_serving:torch_model", model),
-            "onnxruntime": Side("benchmarks.encoder_serving:onnx_runtime", {**model, "folder": folder}),
-        }
-        if importlib.util.find_spec("openvino"):
-            sides["openvino"] = Side("benchmarks.encoder_serving:openvino_model", {**model, "folder": folder})
-        else:
-            print("openvino is not installed: left out (pip install openvino)", file=sys.stderr)
-        measured = take_turns(sides, rounds)
+        return measure(name, batch_size, dtype, rounds, folder)
+
+
+def measure(name: str, batch_size: int, dtype: str, rounds: int, folder: str) -> str:
+    """As `result`, of models that `export` has written before."""
+    measured = take_turns(_sides(name, batch_size, dtype, folder), rounds)
     record = {f"{side}_images_per_second": round(batch_size / each.seconds, 1) for side, each in measured.items()}
     ours = measured["ours"].seconds
     record |= {f"ratio_to_{side}": round(each.seconds / ours, 2) for side, each in measured.items() if side != "ours"}
     return json.dumps({"benchmark": f"encoder_serving_{name}_{dtype}_batch_{batch_size}", **record})
 
 
+def _sides(name: str, batch_size: int, dtype: str, folder: str) -> dict[str, Side]:
+    model = {"name": name, "batch_size": batch_size, "dtype": dtype}
+    ours, here = "benchmarks.encoder_serving:saved_model", {**model, "folder": folder}
+    sides = {"ours": Side(ours, here, TENSORFLOW_ENVIRONMENT)}
+    if dtype == "int8":
+        sides["ours_float32"] = Side(ours, {**here, "dtype": "float32"}, TENSORFLOW_ENVIRONMENT)
+    else:
+        sides["torch"] = Side("benchmarks.encoder_serving:torch_model", model)
+        sides["onnxruntime"] = Side("benchmarks.encoder_serving:onnx_runtime", here)
+    if not importlib.util.find_spec("openvino"):
+        print("openvino is not installed: left out (pip install openvino)", file=sys.stderr)
+    elif dtype == "int8":
+        for side, each in (("openvino", "int8"), ("openvino_float32", "float32")):
+            sides[side] = Side("benchmarks.encoder_serving:our_openvino", {**here, "dtype": each})
+    else:
+        sides["openvino"] = Side("benchmarks.encoder_serving:openvino_model", here)
+    return sides
+
+
 def export(name: str, dtype: str, folder: str) -> None:
-    """Writes an encoder with fresh weights to `<folder>/savedmodel/1` and `<folder>/onnx/1`."""
+    """Writes an encoder with fresh weights to `<folder>/savedmodel_<dtype>/1` and `<folder>/onnx/1`.
+
+    For int8 to `savedmodel_int8`, `savedmodel_float32`, `openvino_int8` and `openvino_float32`.
+    """
     from keras_mae.export import export_encoder
     from keras_mae.models import ViTEncoder
 
     size = SIZES[name]
     encoder = ViTEncoder(size.image_shape, size.patch_size, size.hidden_dim, size.num_layers, size.num_heads)
-    images = _images(name, 1)
-    export_encoder(encoder, os.path.join(folder, "savedmodel"), images=images, dtype=dtype)
-    export_encoder(encoder, os.path.join(folder, "onnx"), images=images, format="onnx")
+    images = _images(name, 16)
+    for each in (dtype, "float32") if dtype == "int8" else (dtype,):
+        given = images if each == "int8" else images[:1]
+        export_encoder(encoder, os.path.join(folder, f"savedmodel_{each}"), images=given, dtype=each)
+        if dtype == "int8" and importlib.util.find_spec("openvino"):
+            path = os.path.join(folder, f"openvino_{each}")
+            export_encoder(encoder, path, images=given, dtype=each, format="openvino")
+    if dtype != "int8":
+        export_encoder(encoder, os.path.join(folder, "onnx"), images=images[:1], format="onnx")
 
 
 def _images(name: str, batch_size: int) -> np.ndarray:
@@ -61,7 +85,7 @@ def saved_model(name: str, batch_size: int, dtype: str, folder: str) -> Callable
     """What `tf.saved_model.load` gives of our export."""
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(os.path.join(folder, "savedmodel", "1"))
+    loaded = tf.saved_model.load(os.path.join(folder, f"savedmodel_{dtype}", "1"))
     embed, images = loaded.signatures["embed"], tf.constant(_images(name, batch_size))
 
     def turn() -> None:
@@ -111,12 +135,22 @@ def onnx_runtime(name: str, batch_size: int, dtype: str, folder: str) -> Callabl
     return lambda: session.run(None, {"images": images}) and None
 
 
+def our_openvino(name: str, batch_size: int, dtype: str, folder: str) -> Callable[[], None]:
+    """Our files for OpenVINO."""
+    return _in_openvino(os.path.join(folder, f"openvino_{dtype}", "1", "model.xml"), "f32", _images(name, batch_size))
+
+
 def openvino_model(name: str, batch_size: int, dtype: str, folder: str) -> Callable[[], None]:
     """Our ONNX file in OpenVINO."""
-    import openvino
-
     precision = {"float32": "f32", "bfloat16": "bf16"}[dtype]
+    return _in_openvino(os.path.join(folder, "onnx", "1", "model.onnx"), precision, _images(name, batch_size))
+
+
+def _in_openvino(file: str, precision: str, images: np.ndarray) -> Callable[[], None]:
+    from keras_mae.export.openvino_file import without_telemetry
+
+    with without_telemetry():
+        import openvino
     settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 2}
-    model = openvino.Core().compile_model(os.path.join(folder, "onnx", "1", "model.onnx"), "CPU", settings)
-    images = _images(name, batch_size)
+    model = openvino.Core().compile_model(file, "CPU", settings)
     return lambda: model(images) and None

@@ -1,4 +1,4 @@
-"""Models for other programs: SavedModels for TF Serving and fine-tuning, ONNX and LiteRT files.
+"""Models for other programs: SavedModels for TF Serving and fine-tuning, ONNX, LiteRT and OpenVINO files.
 
 Imported and shipped as `keras_mae.export`.
 """

@@ -1,33 +1,32 @@
-"""Writes models as SavedModels in the folder layout of TF Serving, or as ONNX or LiteRT files in the same layout."""
+"""Writes models as SavedModels in the folder layout of TF Serving, or as files of other formats in the same layout."""
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from keras_mae.data.decoding import Decoding
 from keras_mae.encoders import Encoder
-from keras_mae.export import exchange_formats, serving
+from keras_mae.export import exchange_formats
 from keras_mae.export.computing import model_in_dtype
+from keras_mae.export.int8 import HELD_OUT, int8_copy
+from keras_mae.export.saved_model_files import write_saved_model
 from keras_mae.export.served_autoencoder import ServedAutoencoder
 from keras_mae.export.served_classifier import ServedClassifier
 from keras_mae.export.served_head import ServedHead
 from keras_mae.export.served_segmenter import ServedSegmenter
 from keras_mae.export.signatures import ServedEncoder, ServedModel
-from keras_mae.export.verify import verify_export
+from keras_mae.export.verify import calibration_of, verify_export
 from keras_mae.export.versions import version_aside
 from keras_mae.layers import AttentivePooling
 from keras_mae.layers.kernels import SERVING_KERNELS, use_kernels
 from keras_mae.models import ImageClassifier, ImageHead, ImageSegmenter
 from keras_mae.models.masked_image_model import MaskedImageModel
 
-FORMATS = ("savedmodel", *exchange_formats.FILES)
+FORMATS = ("savedmodel", *exchange_formats.FORMATS)
 
 
 def export_encoder(
@@ -72,13 +71,16 @@ def export_encoder(
             encoder, an `AttentivePooling`, whose weights are written along.
         crop_ratio: of the evaluation transform that image files go through, see
             `keras_mae.data.evaluation_transform`.
-        images: uint8 or uint16 `(N, H, W, C)` for the check; None for synthetic ones.
+        images: uint8 or uint16 `(N, H, W, C)` for the check; None for synthetic ones. With `dtype="int8"` all but the
+            first 8 calibrate, and must be like those that are served: 16 are needed, and 100 are better.
         normalize: whether embeddings are scaled to length 1.
         dtype: of the computation and of the weights, `"float32"` or `"bfloat16"`, whatever the model was trained in;
-            outputs are float32. A model in bfloat16 takes half the room and cannot be trained: it has no
-            `trainable_variables` and no `embed_training`.
-        format: `"savedmodel"`; or `"onnx"` or `"litert"`, a file `model.onnx` or `model.tflite` in the same place,
-            with the signature `embed` alone, in float32.
+            outputs are float32. Or `"int8"`, for serving on processors alone: weights and inputs of the transformer
+            blocks' linear layers are rounded to 8 bits, and the cosine of each output to the live one's is at least
+            0.999. A model in bfloat16 or int8 takes less room and cannot be trained: it has no `trainable_variables`
+            and no `embed_training`.
+        format: `"savedmodel"`; or `"onnx"`, `"litert"` or `"openvino"`, a file `model.onnx`, `model.tflite` or
+            `model.xml` (with `model.bin`) in the same place, with the signature `embed` alone, in float32.
         pixel_dtype: the `dtype` of the source that the model was trained on, `"uint8"` or `"uint16"`: image files are
             decoded to it, and it is the dtype of `images`. `"auto"`: a file of 16 bits a channel is decoded and
             resized in 16 bits, another in 8, and `images` are uint8.
@@ -129,7 +131,8 @@ def export_classifier(
         classifier: to export.
         directory, version, crop_ratio, images, dtype, pixel_dtype, decoding, licence: as for `export_encoder`.
         labels: the names of the classes in order, also written to `assets/labels.txt`; None for `"0"`, `"1"`, ...
-        format: as for `export_encoder`; ONNX and LiteRT files give `logits` and `probabilities`.
+        format: as for `export_encoder`; files of other formats give `logits` and
+            `probabilities`.
 
     Returns:
         The path `<directory>/<version>`.
@@ -207,6 +210,8 @@ def export_autoencoder(
     Raises:
         ValueError, VerificationError: as for `export_encoder`.
     """
+    if dtype == "int8":
+        raise ValueError("dtype 'int8' is for encoders and heads; an autoencoder is written in float32 or bfloat16")
 
     def make(model: MaskedImageModel) -> ServedModel:
         return ServedAutoencoder(model, pixel_dtype)
@@ -264,35 +269,23 @@ def _export(
     if format not in FORMATS:
         raise ValueError(f"a format is one of {', '.join(FORMATS)}; got {format!r}")
     with version_aside(directory, version) as (aside, final):
-        live, converted = make(model), model_in_dtype(model, dtype)
-        with use_kernels(SERVING_KERNELS if format == "savedmodel" else None):
-            served = make(converted)
+        if format != "savedmodel":
+            exchange_formats.check(format, dtype)
+        live, is_int8 = make(model), dtype == "int8"
+        converted = int8_copy(model, images, format != "savedmodel") if is_int8 else model_in_dtype(model, dtype)
+        # they multiply by a layer's own weights, and so not in 8 bits
+        kernels = SERVING_KERNELS if format == "savedmodel" and not is_int8 else None
+        with use_kernels(kernels):
+            served = live if converted is model and kernels is None else make(converted)
             served.licence = licence
+            if is_int8 and images is not None:
+                images, calibrated_on = images[:HELD_OUT], len(images) - HELD_OUT
+                served.calibration = calibration_of(live, served, images, calibrated_on)
             if format == "savedmodel":
-                _write_saved_model(served, aside, os.path.basename(os.path.abspath(directory)))
+                write_saved_model(served, aside, os.path.basename(os.path.abspath(directory)))
         if format == "savedmodel":
             verify_export(live, aside, images, served.compute_dtype)
         else:
             exchange_formats.write(served, aside, format)
-            exchange_formats.verify(live, aside, format, images)
+            exchange_formats.verify(live, aside, format, images, served.compute_dtype)
     return final
-
-
-def _write_saved_model(served: ServedModel, path: str, name: str) -> None:
-    """Writes the SavedModel, its assets, and TF Serving's files beside it."""
-    signatures = served.signatures()
-    with tempfile.TemporaryDirectory() as folder:
-        assets = {"metadata.json": json.dumps(served.metadata(), indent=2)}
-        if isinstance(served, (ServedClassifier, ServedHead, ServedSegmenter)) and served.labels is not None:
-            assets["labels.txt"] = "\n".join(served.labels)
-        served.assets = [tf.saved_model.Asset(_text_file(folder, file, text)) for file, text in assets.items()]
-        tf.saved_model.save(served, path, signatures=signatures)
-    serving.write_warmup(served, path, name)
-    _text_file(path, serving.BATCHING, serving.batching_parameters())
-
-
-def _text_file(folder: str, name: str, text: str) -> str:
-    path = os.path.join(folder, name)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-    return path

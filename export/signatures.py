@@ -14,6 +14,7 @@ from keras_mae.data.decoding import Decoding
 from keras_mae.encoders import Encoder, Tokens
 from keras_mae.encoders.pooling import ATTENTIVE, pooling_of
 from keras_mae.export.image_files import images_of, png_files
+from keras_mae.export.int8 import int8_products, saved_variables
 from keras_mae.layers import AttentivePooling
 
 
@@ -32,14 +33,16 @@ class ServedModel(tf.Module):
         decoding: of image files.
 
     Attributes:
-        trains: whether the weights are float32; others can be served alone, and none of them is trainable.
+        trains: whether the weights are float32; a model with others can only be served.
         variables, trainable_variables: lists of `tf.Variable`. A layer that was frozen for a linear probe is trainable
             here: a TensorFlow variable keeps the flag that it was made with.
         regularization_losses: empty.
         licence: of the weights, for the metadata; None if it is not known.
+        calibration: of a model in 8 bits, for the metadata: the number of images, and the cosine to the live model.
     """
 
     licence: str | None = None
+    calibration: dict[str, Any] | None = None
     of_images: tuple[str, ...] = ()  # names of the functions of images alone; ONNX has the first
 
     # These replace tf.Module's properties, which a SavedModel does not keep
@@ -57,8 +60,9 @@ class ServedModel(tf.Module):
         super().__init__(name=type(self).__name__)
         if pixel_dtype not in ("auto", "uint8", "uint16"):
             raise ValueError(f"pixel_dtype is one of auto, uint8, uint16; got {pixel_dtype!r}")
-        self.variables = [variable.value for variable in model.weights]
-        self.trains = encoder.variable_dtype == "float32"  # small steps are lost in the roundings of others
+        self.variables = saved_variables(model, encoder)
+        # small steps are lost in the roundings of bfloat16, and what multiplies in 8 bits has no gradient
+        self.trains = encoder.variable_dtype == "float32" and not int8_products(encoder)
         self.trainable_variables = self._trainable()
         self.regularization_losses: list[tf.Tensor] = []
         self._live = lambda: (model, encoder)
@@ -95,8 +99,9 @@ class ServedModel(tf.Module):
 
     @property
     def compute_dtype(self) -> str:
-        """The dtype of the computation: `"float32"` or `"bfloat16"`."""
-        return self._live()[1].compute_dtype
+        """The dtype of the computation: `"float32"`, `"bfloat16"`, or `"int8"` of most products."""
+        encoder = self._live()[1]
+        return "int8" if int8_products(encoder) else encoder.compute_dtype
 
     def metadata(self) -> dict[str, Any]:
         """A description of the export, for a JSON file."""
@@ -108,6 +113,7 @@ class ServedModel(tf.Module):
             "pixel_dtype": self._pixel_dtype,
             "decoding": dataclasses.asdict(self._decoding()),
             "compute_dtype": self.compute_dtype,
+            **({} if self.calibration is None else {"calibration": dict(self.calibration)}),
             "parameters": model.count_params(),
             **({} if self.licence is None else {"licence": self.licence}),
             "encoder": {key: value for key, value in encoder.get_config().items() if key not in ("name", "dtype")},

@@ -46,7 +46,11 @@ Outputs = dict[str, dict[str, np.ndarray]]  # by signature and name
 # Of the largest value. float32: another order of sums. bfloat16 rounds to 8 bits, 0.4 %, at both residual sums of every
 # block, which add up like a random walk: one standard deviation is 2 % after the 24 of ViT-B, 3 % after the 64 of
 # ViT-H. (A weight in the wrong place gives 100 %.) float16, of a live model, rounds to 11 bits.
-TOLERANCES = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.0125}
+TOLERANCES = {"float32": 1e-5, "bfloat16": 0.1, "float16": 0.0125, "int8": 0.1}
+# What is asked of a model in 8 bits besides: the cosine of each example's output to the live model's. Embeddings are
+# compared by their cosines, too, and 0.999 is an angle of 2.6 degrees.
+COSINE = 0.999
+_NARROW = 16
 
 
 class VerificationError(RuntimeError):
@@ -116,7 +120,8 @@ def compare(cases: Outputs, expected: Outputs, found: Outputs, dtypes: set[str])
     """The differences by `signature/inputs/output`.
 
     Raises:
-        VerificationError: if one is too large for models that compute in `dtypes`.
+        VerificationError: if one is too large for models that compute in `dtypes`; with `"int8"` among them, also if
+            the cosine of an example's output to the expected one is below 0.999.
     """
     tolerance = max(TOLERANCES[dtype] for dtype in dtypes)
     differences = {}
@@ -129,11 +134,59 @@ def compare(cases: Outputs, expected: Outputs, found: Outputs, dtypes: set[str])
             other = found[signature][name]
             if name == "png":
                 value, other = _pixels(value), _pixels(other)
+            if "int8" in dtypes and _are_alike(value, other) and not least_cosine(value, other) >= COSINE:
+                raise VerificationError(
+                    f"the exported model differs from the live one in {key}: in 8 bits the cosine is "
+                    f"{least_cosine(value, other):.4f}, and {COSINE} is asked for; export in bfloat16 or float32"
+                )
             difference, allowed = _difference(value, other, undecided, tolerance)
             if not difference <= allowed:
                 raise VerificationError(f"the exported model differs from the live one in {key} by {difference:.2e}")
             differences[key] = difference
     return differences
+
+
+def _are_alike(expected: np.ndarray, found: np.ndarray) -> bool:
+    """Whether both are numbers with a fraction, and as many."""
+    return np.issubdtype(expected.dtype, np.floating) and expected.shape == found.shape
+
+
+def least_cosine(expected: np.ndarray, found: np.ndarray) -> float:
+    """The least cosine between the examples of two outputs `(N, ...)`.
+
+    Of fewer than 16 numbers an example, which have hardly a direction: `1 - |a - b|^2 / (2 |a| |b|)` of the numbers of
+    all examples, which for equal lengths is their cosine.
+    """
+    one, other = (np.reshape(output, (len(output), -1)).astype("float64") for output in (expected, found))
+    if one.shape[1] < _NARROW:
+        lengths = np.linalg.norm(one) * np.linalg.norm(other)
+        return float(1 - ((one - other) ** 2).sum() / (2 * lengths)) if lengths > 0 else float((one == other).all())
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    same = (one == other).all(axis=1).astype("float64")  # of zeros, too
+    return float(np.divide((one * other).sum(1), lengths, out=same, where=lengths > 0).min())
+
+
+def calibration_of(live: ServedModel, served: ServedModel, images: np.ndarray, calibrated_on: int) -> dict[str, Any]:
+    """What the metadata say of a model in 8 bits: the images that it was calibrated on, and the cosine on others.
+
+    Raises:
+        ValueError: if this TensorFlow does not multiply in 8 bits.
+    """
+    name = live.of_images[0]
+    cases = {name: example_cases(live, images)[name]}
+    try:
+        expected, found = (live_outputs(model, cases)[name] for model in (live, served))
+    except tf.errors.OpError as error:
+        raise ValueError(
+            "dtype 'int8' needs a TensorFlow with oneDNN, as for x86 processors, and TF_ENABLE_ONEDNN_OPTS other than "
+            f"0: {error.message.splitlines()[-1]}"
+        ) from error
+    cosines = {
+        key: round(least_cosine(value, found[key]), 6)
+        for key, value in expected.items()
+        if key != _LIVE and np.issubdtype(value.dtype, np.floating)
+    }
+    return {"images": calibrated_on, "checked_on": len(images), "cosine": cosines}
 
 
 def _difference(expected: np.ndarray, found: np.ndarray, undecided: Any, tolerance: float) -> tuple[float, float]:

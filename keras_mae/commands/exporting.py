@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import json
 import logging
 import os
@@ -24,7 +23,8 @@ def _export_flags() -> flags.FlagValues:
     flags.DEFINE_string(
         "output", None,
         "the model's folder, whose name is the model's for TF Serving; versions are its subfolders, and a file "
-        "models.config beside it lists the models there; or a file to write: NAME.onnx or NAME.tflite",
+        "models.config beside it lists the models there; or a file to write: NAME.onnx, NAME.tflite, or "
+        "NAME.xml with NAME.bin, for OpenVINO",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_integer("version", 1, "the version to write; versions are never overwritten", flag_values=values)
@@ -35,14 +35,15 @@ def _export_flags() -> flags.FlagValues:
     )  # fmt: skip
     define_embedding(values)
     flags.DEFINE_enum(
-        "dtype", "float32", ["float32", "bfloat16"],
-        "the dtype of the computation, whatever the training's was; outputs are float32 either way",
+        "dtype", "float32", ["float32", "bfloat16", "int8"],
+        "the dtype of the computation, whatever the training's was; outputs are float32; int8 is for processors, and "
+        "is calibrated on images of --data",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_enum(
-        "format", "savedmodel", ["savedmodel", "onnx", "litert"],
-        "onnx and litert write a file that takes uint8 images; they need pip install 'keras-mae[onnx]' or "
-        "'keras-mae[litert]'",
+        "format", "savedmodel", ["savedmodel", "onnx", "litert", "openvino"],
+        "the others than savedmodel write a file that takes uint8 images; they need pip install 'keras-mae[onnx]', "
+        "'keras-mae[litert]' or 'keras-mae[openvino]'",
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string(
@@ -52,12 +53,16 @@ def _export_flags() -> flags.FlagValues:
         flag_values=values,
     )  # fmt: skip
     flags.DEFINE_string(
-        "data", None, "images for the check, as for pretrain; the run's own if not given", flag_values=values
+        "data",
+        None,
+        "images for check and calibration, as for pretrain; the run's own if not given",
+        flag_values=values,
     )
     return values
 
 
-_FORMAT_OF = {".onnx": "onnx", ".tflite": "litert"}
+_CHECKED_ON, _CALIBRATED_ON = 8, 136  # images: of the latter 8 are for the check, too
+_FORMAT_OF = {".onnx": "onnx", ".tflite": "litert", ".xml": "openvino"}
 
 
 def _check(values: flags.FlagValues) -> None:
@@ -68,8 +73,9 @@ def _check(values: flags.FlagValues) -> None:
             raise ValueError(f"--output={values.output} is a file of --format={format}; got --format={values.format}")
         if values["version"].present:
             raise ValueError("--version is for a folder of versions: leave it out, or name a folder with --output")
-        if os.path.exists(values.output):
-            raise ValueError(f"{values.output} is there already: choose another output")
+        for file in _files_of(values.output):
+            if os.path.exists(file):
+                raise ValueError(f"{file} is there already: choose another output")
         values["format"].value = format
     encoders, cropped = ("encoder",), ("encoder", "classifier", "regressor")
     allowed = {"pooling": encoders, "normalize": encoders, "crop_ratio": cropped}
@@ -79,6 +85,8 @@ def _check(values: flags.FlagValues) -> None:
             raise ValueError(f"--{flag} is for --model={' or '.join(kinds)}; the model is {values.model}")
     if values.model in ("autoencoder", "segmenter") and values.format != "savedmodel":
         raise ValueError(f"--model={values.model} is written as a SavedModel only, not as {values.format}")
+    if values.dtype == "int8" and (values.format in ("onnx", "litert") or values.model == "autoencoder"):
+        raise ValueError("--dtype=int8 is for encoders and heads, written with --format=savedmodel or openvino")
     if values.labels and not os.path.isfile(values.labels):
         raise ValueError(f"--labels: there is no file {values.labels}")
     from keras_mae.trainers.checks import UNTRAINED
@@ -90,6 +98,12 @@ def _check(values: flags.FlagValues) -> None:
         raise ValueError(f"--init={values.init} has no attentive pooling: {UNTRAINED}")
     if trained is None and values.model != "encoder":
         raise ValueError(f"--init={values.init} is an encoder, to be exported as --model=encoder; got {values.model}")
+
+
+def _files_of(output: str) -> list[str]:
+    """The files that `--output=FILE` writes, `output` first: OpenVINO finds the weights by the name."""
+    stem, ending = os.path.splitext(output)
+    return [output, f"{stem}.bin"] if _FORMAT_OF[ending] == "openvino" else [output]
 
 
 def trained_model(run: str | None, init: str | None, kind: str = "encoder") -> TrainedModel | None:
@@ -128,14 +142,13 @@ def _export(values: flags.FlagValues) -> None:
 
 
 def _write_file(values: flags.FlagValues) -> str:
-    """Writes the model's file to `--output`, without a folder of versions, and returns its name."""
+    """Writes the model's files to `--output`, without a folder of versions, and returns the first one's name."""
     output = values.output
     folder = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(folder):
         raise ValueError(f"--output={output}: there is no folder {folder}")
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as aside:
         version = _write(values, os.path.join(aside, "model"))
-        (file,) = glob.glob(f"{glob.escape(version)}/*{os.path.splitext(output)[1]}")
         with open(os.path.join(version, "metadata.json"), encoding="utf-8") as record:
             licence = json.load(record).get("licence")
         if licence is not None and values.format == "litert":
@@ -143,7 +156,8 @@ def _write_file(values: flags.FlagValues) -> str:
                 "the licence of the weights, %s, does not stand in %s: give it along with the file", licence, output
             )
         _check(values)  # once more: another export may have written it
-        os.replace(file, output)
+        for file in reversed(_files_of(output)):
+            os.replace(os.path.join(version, f"model{os.path.splitext(file)[1]}"), file)
     return output
 
 
@@ -258,19 +272,24 @@ def _look_at_data(
 
     Runs of earlier versions have no summary of their data: it is taken from the data that are there now.
     """
-    from keras_mae.data import first_images, open_source
+    from keras_mae.data import drawn_images, first_images, open_source
     from keras_mae.trainers.labelled_data import check_channels
 
-    data = values.data or trained.data
+    data, is_int8 = values.data or trained.data, values.dtype == "int8"
+    if data is None and is_int8:
+        raise ValueError("--dtype=int8 is calibrated on images, and the model names none: give --data=folder:PATH")
     if data is None:
         return None, trained
     try:
         source = open_source(data, decoding=trained.decoding)
         check_channels(source, image_shape[-1])
-        images = first_images(source, image_shape, 8, crop_ratio)
+        some, count = (drawn_images, _CALIBRATED_ON) if is_int8 else (first_images, _CHECKED_ON)
+        images = some(source, image_shape, count, crop_ratio)
     except ValueError as error:
         if values.data:
             raise
+        if is_int8:
+            raise ValueError(f"--dtype=int8 is calibrated on images: {error}; give others with --data") from error
         logging.getLogger("keras_mae").info("checking with drawn images, as %s", error)
         return None, trained
     if not values.data and not trained.seen:

@@ -17,7 +17,7 @@ from keras_mae.data.preprocessing import evaluation_transform
 from keras_mae.data.rand_augment import RandAugment
 from keras_mae.data.record_source import RecordSource
 from keras_mae.data.record_writer import write_records
-from keras_mae.data.samples import first_images, sample_images
+from keras_mae.data.samples import drawn_images, first_images, sample_images
 from keras_mae.data.source import Source
 from keras_mae.data.sources import open_source
 from keras_mae.data.stats import measure_stats
@@ -44,6 +44,7 @@ __all__ = [
     "Subset",
     "TrainingData",
     "decode_image",
+    "drawn_images",
     "evaluation_dataset",
     "evaluation_transform",
     "first_images",

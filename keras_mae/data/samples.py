@@ -24,14 +24,19 @@ def first_images(source: Source, image_shape: tuple[int, int, int], count: int, 
     return _decoded(source, np.arange(source.num_images), image_shape, count, crop_ratio)
 
 
+def drawn_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
+    """Returns a random sample of `count` images, as `sample_images`: `(n, H, W, C)` of their dtype."""
+    indices = random_subset(source, source.num_images).indices
+    return _decoded(source, indices, image_shape, count, crop_ratio)
+
+
 def sample_images(source: Source, image_shape: tuple[int, int, int], count: int, crop_ratio: float) -> np.ndarray:
     """Returns a random sample of `count` images that can be decoded, always the same of the same source.
 
     A smaller sample is the beginning of a larger one. It is uint8 `(n, H, W, C)`, or float32 in [0, 255] for images of
     16 bits a channel, as a batch of evaluation.
     """
-    indices = random_subset(source, source.num_images).indices
-    images = _decoded(source, indices, image_shape, count, crop_ratio)
+    images = drawn_images(source, image_shape, count, crop_ratio)
     return images if source.dtype == "uint8" else images.astype("float32") / np.float32(257)
 
 

@@ -47,7 +47,8 @@ def refuse_quantization(name: str) -> None:
     """Raises a ValueError: Keras would save the model in a file that it cannot load."""
     raise ValueError(
         f"a model with {name} cannot be quantized in place, as its file could not be loaded again: export it by "
-        "keras_mae.export with format='litert' or 'onnx', and quantize that file with the tools of its format"
+        "keras_mae.export with dtype='int8'; or with format='litert' or 'onnx', and quantize that file with the tools "
+        "of its format"
     )
 
 

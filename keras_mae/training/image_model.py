@@ -39,7 +39,7 @@ class ImageModel(keras.Model):
         if format != "tf_saved_model":
             raise ValueError(
                 f"{type(self).__name__}.export writes a SavedModel (format='tf_saved_model'), got {format!r}: "
-                "keras_mae.export writes ONNX and LiteRT files, and checks what they give"
+                "keras_mae.export writes ONNX, LiteRT and OpenVINO files, and checks what they give"
             )
         if input_signature is None and self.example_shapes():
             input_signature = [keras.InputSpec(dtype="float32", shape=(None, *self.example_shapes()[0]))]

@@ -54,6 +54,14 @@ def test_serving_sides(tmp_path):
 
 
 @pytest.mark.slow
+def test_serving_sides_in_8_bits(tmp_path):
+    encoder_serving.export("toy", "int8", str(tmp_path))
+    for dtype in ("int8", "float32"):
+        for make in (encoder_serving.saved_model, encoder_serving.our_openvino):
+            make("toy", 2, dtype, str(tmp_path))()
+
+
+@pytest.mark.slow
 def test_embedding_against_the_bare_encoder():
     record = json.loads(embedding.result("vit_tiny_patch16", batch_size=4, batches=1, rounds=1))
     assert record["benchmark"] == "embedding_vit_tiny_patch16_batch_4" and record["embed_over_bare"] > 0

@@ -7,7 +7,7 @@ import pytest
 from keras_mae import cli
 from keras_mae.checkpoints import save_checkpoint, to_keras_hub
 from keras_mae.data.stats import PixelStats
-from keras_mae.export import exchange_formats, saved_model
+from keras_mae.export import onnx_file, saved_model
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.run import RunFolder
 from tests.base import small_encoder
@@ -175,7 +175,7 @@ def test_where_an_exported_file_has_the_licence(place, tmp_path, monkeypatch, ca
     one, other = (helper.make_tensor_value_info(name, kind, [1]) for name in "xy")
     file = str(tmp_path / "model.onnx")
     onnx.save(helper.make_model(helper.make_graph([helper.make_node("Erf", ["x"], ["y"])], "g", [one], [other])), file)
-    exchange_formats._finish_onnx(file, LICENCE)
+    onnx_file.finish_onnx(file, LICENCE)
     assert [(one.key, one.value) for one in onnx.load(file).metadata_props] == [("licence", LICENCE)]
 
     def write(values, output):

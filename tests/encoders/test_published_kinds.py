@@ -203,7 +203,7 @@ def test_steps_in_a_graph_and_compiled_whole():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("format", ["savedmodel", "onnx", "litert"])
+@pytest.mark.parametrize("format", ["savedmodel", "onnx", "litert", "openvino"])
 def test_serving_files(format, tmp_path):
     encoder, images = made_of_them_all(functools.partial(small_encoder, PLANES, num_layers=2)), random_images(3, PLANES)
     path = export_encoder(encoder, str(tmp_path), format=format)  # compares the other formats' files with the encoder

@@ -94,12 +94,12 @@ def test_as_many_labels_as_classes(tmp_path):
 
 def test_a_classifier_that_differs_is_removed(tmp_path, monkeypatch, verified_here):
     """The labels are swapped behind the export's back: every number is right, and only the strings tell."""
-    live, save = small_classifier(PLANES), saved_model._write_saved_model
+    live, save = small_classifier(PLANES), saved_model.write_saved_model
 
     def save_with_swapped_labels(served, path, name):
         save(saved_model.ServedClassifier(live, LABELS[::-1]), path, name)
 
-    monkeypatch.setattr(saved_model, "_write_saved_model", save_with_swapped_labels)
+    monkeypatch.setattr(saved_model, "write_saved_model", save_with_swapped_labels)
     with pytest.raises(RuntimeError, match=r"differs from the live one in classify/images/label by"):
         export_classifier(live, str(tmp_path), labels=LABELS)
     assert os.listdir(tmp_path) == []

@@ -11,6 +11,7 @@ from sklearn.datasets import load_sample_images
 
 from keras_mae.data import evaluation_transform
 from keras_mae.export import exchange_formats, export_classifier, export_encoder, saved_model, verify
+from keras_mae.export.openvino_file import without_telemetry
 from keras_mae.export.signatures import ServedEncoder
 from keras_mae.models import ImageClassifier, ViTEncoder
 from tests.base import PLANES, fill_randomly, random_images, small_encoder, small_mae
@@ -112,11 +113,20 @@ def test_a_model_trained_in_float16_is_written_in_float32():
 
 
 def test_unknown_dtype_and_format(tmp_path):
-    with pytest.raises(ValueError, match="dtype is one of float32, bfloat16; got 'float16'"):
+    with pytest.raises(ValueError, match="dtype is one of float32, bfloat16, int8; got 'float16'"):
         export_encoder(small_encoder(), str(tmp_path / "model"), dtype="float16")
-    with pytest.raises(ValueError, match="a format is one of savedmodel, onnx, litert; got 'h5'"):
+    with pytest.raises(ValueError, match="a format is one of savedmodel, onnx, litert, openvino; got 'h5'"):
         export_encoder(small_encoder(), str(tmp_path / "model"), format="h5")
     assert os.listdir(tmp_path) == []
+
+
+def of_openvino(file, images, precision="f32"):
+    with without_telemetry():
+        import openvino
+    compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    (given,) = compiled.inputs
+    assert (given.any_name, given.element_type) == ("images", openvino.Type.u8)
+    return {output.any_name: value for output, value in compiled({"images": images}).items()}
 
 
 def runtime(format):
@@ -125,6 +135,8 @@ def runtime(format):
         from ai_edge_litert import interpreter
 
         return lambda file, images: interpreter.Interpreter(file).get_signature_runner()(images=images)
+    if format == "openvino":
+        return of_openvino
     import onnxruntime
 
     def run(file, images):
@@ -137,27 +149,27 @@ def runtime(format):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("format", ["onnx", "litert"])
+@pytest.mark.parametrize("format", exchange_formats.FORMATS)
 def test_encoder_file(tmp_path, format):
     run, encoder = runtime(format), small_encoder()
     path = export_encoder(encoder, str(tmp_path), version=4, format=format, pooling="both")
-    assert sorted(os.listdir(path)) == sorted(["metadata.json", exchange_formats.FILES[format]])
+    assert sorted(os.listdir(path)) == sorted(["metadata.json", *exchange_formats.FORMATS[format].files])
     for count in (1, 3, 64):
         images = random_images(count, SHAPE, seed=count)
         live = encoder(images)
         expected = np.concatenate([live["cls_token"], live["patch_tokens"].numpy().mean(axis=1)], axis=1)
-        found = run(os.path.join(path, exchange_formats.FILES[format]), images)
+        found = run(os.path.join(path, exchange_formats.FORMATS[format].files[0]), images)
         assert list(found) == ["embedding"]
         np.testing.assert_allclose(found["embedding"], expected, rtol=0, atol=ROUND_OFF)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("format", ["onnx", "litert"])
+@pytest.mark.parametrize("format", exchange_formats.FORMATS)
 def test_classifier_file(tmp_path, format):
     run, classifier = runtime(format), fill_randomly(ImageClassifier(small_encoder(), 3))
     path = export_classifier(classifier, str(tmp_path), labels="abc", format=format)
     images = random_images(3, SHAPE)
-    found = run(os.path.join(path, exchange_formats.FILES[format]), images)
+    found = run(os.path.join(path, exchange_formats.FORMATS[format].files[0]), images)
     assert set(found) == {"probabilities", "logits"}
     np.testing.assert_allclose(found["logits"], classifier(images), rtol=0, atol=ROUND_OFF)
     with open(os.path.join(path, "metadata.json")) as file:
@@ -182,7 +194,9 @@ def test_files_are_float32(tmp_path):
         export_encoder(small_encoder(), str(tmp_path), format="litert", dtype="bfloat16")
 
 
-@pytest.mark.parametrize(("format", "package"), [("onnx", "tf2onnx"), ("litert", "ai_edge_litert")])
+@pytest.mark.parametrize(
+    ("format", "package"), [("onnx", "tf2onnx"), ("litert", "ai_edge_litert"), ("openvino", "openvino")]
+)
 def test_a_missing_package_is_named(tmp_path, monkeypatch, format, package):
     original = builtins.__import__
 

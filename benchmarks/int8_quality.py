@@ -1,0 +1,66 @@
+"""What an encoder in 8 bits loses: the cosine of its embeddings to float32's, and kNN accuracy, after training.
+
+    python -m benchmarks.int8_quality
+
+It pretrains two small encoders, one on digits by the recipe of `keras-mae demo` and one on crops of the photographs
+that scikit-learn and scikit-image bring along, calibrates on 128 of the training images, and prints one JSON object
+each. Embeddings are those of the images for the test.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import labelled_crops, photograph_run
+from keras_mae.data.sources import digits_source
+from keras_mae.export import int8
+from keras_mae.export.verify import least_cosine
+from keras_mae.trainers import evaluation, recipes
+from keras_mae.trainers.config import PretrainConfig
+from keras_mae.trainers.pretrain import pretrain
+from keras_mae.trainers.settings import changed
+
+_CALIBRATED_ON, _BATCH, _NEIGHBOURS, _SEED = 128, 200, 20, 0
+
+
+def lines() -> Iterator[str]:
+    """A JSON object for each kind of images."""
+    train, test = digits_source("train"), digits_source("test")
+    config = changed(recipes.load("mae_digits", PretrainConfig), ["evaluate_every=0"])
+    with tempfile.TemporaryDirectory() as folder:
+        encoder = pretrain(config, "digits", folder, overwrite=True).encoder
+    yield _line("digits", encoder, (train.images, train.required_labels()), (test.images, test.required_labels()))
+    crops = photograph_run.Crops.of(labelled_crops.photographs(), _SEED, labelled_crops.SIDE)
+    pretraining = photograph_run.Pretraining(photograph_run.recipe())
+    pretraining(crops, _SEED)
+    yield _line("crops of photographs", pretraining.model.encoder, crops.train, crops.test)
+
+
+def _line(name: str, encoder: Any, train: tuple[Any, Any], test: tuple[Any, Any]) -> str:
+    chosen = np.random.default_rng(_SEED).permutation(len(train[0]))[: int8.HELD_OUT + _CALIBRATED_ON]
+    copy = int8.int8_copy(encoder, train[0][np.sort(chosen)])
+    embeddings, accuracies = {}, {}
+    for dtype, model in (("float32", encoder), ("int8", copy)):
+        embeddings[dtype] = _embedded(model, test[0])
+        of = (_embedded(model, train[0]), train[1], embeddings[dtype], test[1])
+        accuracies[dtype] = round(100 * evaluation.knn_accuracy(*of, _NEIGHBOURS), 2)
+    cosine = least_cosine(embeddings["float32"], embeddings["int8"])
+    return json.dumps({"images": name, "tested": len(test[0]), "least_cosine": round(cosine, 5), "knn": accuracies})
+
+
+def _embedded(encoder: Any, images: np.ndarray) -> np.ndarray:
+    embed = tf.function(lambda batch: encoder.features(batch, "mean"))
+    return np.concatenate(
+        [embed(tf.constant(images[at : at + _BATCH])).numpy() for at in range(0, len(images), _BATCH)]
+    )
+
+
+if __name__ == "__main__":
+    for each in lines():
+        print(each, flush=True)
