@@ -71,13 +71,13 @@ def _changed(note: str, now: dict) -> str:
 
 def _of_other_size(before: dict, now: dict) -> str:
     there, asked = (_as_text(one.get("shrunken")) for one in (before, now))
-    return "" if there == asked else f"its images are {there}, and asked for are images {asked}"
+    return "" if there == asked else f"it holds images {there}, and this run needs images {asked}"
 
 
 def _as_text(shrunken: dict[str, int] | None) -> str:
     if shrunken is None:
         return "as in their files"
-    return ", ".join(f"{name} {value}" for name, value in shrunken.items())
+    return "with " + ", ".join(f"{name} {value}" for name, value in shrunken.items())
 
 
 def _look_at_space(source: Source, folder: str, name: str, shrinking: Shrinking | None) -> None:
@@ -87,9 +87,10 @@ def _look_at_space(source: Source, folder: str, name: str, shrinking: Shrinking 
     sizes = []
     for index in np.unique(np.linspace(0, source.num_images - 1, _SAMPLED).astype(int)):
         try:
-            contents = source.read(tf.constant(index, tf.int64))["image"]
-            contents = contents if shrinking is None else shrinking(contents, source.dtype)
-            sizes.append(len(contents.numpy()))
+            example = source.read(tf.constant(index, tf.int64))
+            files = [example[name] for name in ("image", "mask") if name in example]
+            files = files if shrinking is None else [shrinking(example["image"], source.dtype)]
+            sizes.append(sum(len(file.numpy()) for file in files))
         except tf.errors.OpError:  # `write_records` says which images cannot be used
             continue
     there = os.path.abspath(folder)

@@ -91,7 +91,7 @@ def test_what_decides_over_the_pixels_is_what_is_asked_for(tmp_path):
         upright = Shrinking(9)(photograph(6), "uint8")
         np.testing.assert_array_equal(turned, tf.io.decode_png(upright, 3))
         with pytest.raises(
-            ValueError, match="background 77, max_pixels 100000000, and asked for are images side 9, ba"
+            ValueError, match="background 77, max_pixels 100000000, and this run needs images with side 9, b"
         ):
             open_source(specification)
 
@@ -123,7 +123,9 @@ def test_an_interrupted_cache_goes_on_with_what_is_missing(folder, tmp_path, mon
     assert len(files) == 3
     before = {file: file.stat().st_mtime_ns for file in files}
     files[1].unlink()
-    with pytest.raises(ValueError, match=r"was begun with other images: its images are side 20, .*; remove the cache"):
+    with pytest.raises(
+        ValueError, match=r"was begun with other images: it holds images with side 20, .*; remove the cache"
+    ):
         open_source(specification.replace(f"={SIDE}", "=10"))
     expected = images(f"disk:{tmp_path}/other:shrink={SIDE}:folder:{folder}")
     for image, wanted in zip(images(specification), expected, strict=True):
@@ -135,16 +137,18 @@ def test_an_interrupted_cache_goes_on_with_what_is_missing(folder, tmp_path, mon
 def test_a_cache_of_another_size_or_of_other_images_is_refused(folder, tmp_path):
     cache = f"disk:{tmp_path}/cache"
     open_source(f"{cache}:shrink={SIDE}:folder:{folder}")
-    with pytest.raises(ValueError, match="its images are side 20, .* and asked for are images side 21, .*; remove the"):
+    with pytest.raises(
+        ValueError, match="it holds images with side 20, .* and this run needs images with side 21, .*; remove"
+    ):
         open_source(f"{cache}:shrink=21:folder:{folder}")
-    with pytest.raises(ValueError, match="and asked for are images as in their files; remove the cache"):
+    with pytest.raises(ValueError, match="and this run needs images as in their files; remove the cache"):
         open_source(f"{cache}:folder:{folder}")
     shutil.copytree(folder, tmp_path / "more")
     write(str(tmp_path / "more" / "a" / "new.png"), encoded(as_image(drawn(30, 30)), "PNG"))
     with pytest.raises(ValueError, match="there were 9 images to train on, and there are 10; remove the cache"):
         open_source(f"{cache}:shrink={SIDE}:folder:{tmp_path}/more")
     open_source(f"disk:{tmp_path}/whole:folder:{folder}")
-    with pytest.raises(ValueError, match="its images are as in their files, and asked for are images side 20"):
+    with pytest.raises(ValueError, match="it holds images as in their files, and this run needs images with side 20"):
         open_source(f"disk:{tmp_path}/whole:shrink={SIDE}:folder:{folder}")
 
 
