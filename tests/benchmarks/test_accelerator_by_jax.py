@@ -23,9 +23,8 @@ STEPS = {
     "mae_float32": Step("mae", "toy", 4, "float32", 3),
     "mae_bfloat16": Step("mae", "toy", 4, "bfloat16", 3),
     "of_a_tpu": Step("mae", "toy", 4, "float32", 3, device="tpu"),
-    "simmim_float32": Step("simmim", "toy", 4, "float32", 3),
+    "simmim_in_parts": Step("simmim", "toy", 4, "float32", 3, accumulation_steps=2),
     "simmim_bfloat16": Step("simmim", "toy", 4, "bfloat16", 3),
-    "in_parts": Step("mae", "toy", 4, "float32", 3, accumulation_steps=2),
     "of_4_replicas": Step("mae", "toy", 2, "float32", 3, replicas=4),
 }
 MIB = 2**20
