@@ -13,13 +13,18 @@ import pytest
 hypothesis.settings.register_profile("keras_mae", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("keras_mae")
 
-# LLVM does not optimise what XLA compiles, which is a third of the time of a compiled test: what a step computes, and
-# whether XLA can compile it, is settled before. Programs that `tests.base.run_python` starts compile as users' do.
-_UNOPTIMISED = "--xla_backend_optimization_level=0"
-if _UNOPTIMISED not in os.environ.get("XLA_FLAGS", ""):  # read when XLA is first used
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_UNOPTIMISED}".strip()
+# XLA leaves out the fusions of MLIR and LLVM's optimisation, which are half of the time of a compiled test. What a step
+# computes, and whether XLA can compile it, is settled before.
+QUICK_COMPILER = ("--xla_backend_optimization_level=0", "--xla_cpu_use_fusion_emitters=false")
 
 gc.set_threshold(50_000, 20, 50)  # TensorFlow's graphs are millions of objects, which Python looks through too often
+
+
+def pytest_configure(config):
+    """Slow tests, by themselves, compile as users do, and so does what `tests.base.run_python` starts."""
+    if config.option.markexpr != "slow":  # before TensorFlow is imported
+        flags = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if flag not in QUICK_COMPILER]
+        os.environ["XLA_FLAGS"] = " ".join([*flags, *QUICK_COMPILER])
 
 
 def pytest_collection_modifyitems(items):

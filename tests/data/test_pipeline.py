@@ -143,7 +143,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize(("kind", "num_hosts"), [("array", 2), ("array", 4), ("folder", 2)])
+@pytest.mark.parametrize(("kind", "num_hosts"), [("array", 4), ("folder", 2)])
 def test_hosts_make_disjoint_parts_of_the_same_batches(folder, kind, num_hosts):
     images = FolderSource(folder) if kind == "folder" else source(20)
     arguments = {"batch_size": 8, "with_labels": True, "augmentation": Augmentation(flip=kind == "folder")}

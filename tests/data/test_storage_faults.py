@@ -43,10 +43,10 @@ def folder(tmp_path):
 
 @pytest.mark.medium
 def test_a_folder_that_disappears_for_a_while_changes_nothing(folder, expected, capfd, monkeypatch):
-    monkeypatch.setattr(patient_reading, "FIRST_DELAY", 0.5)
+    monkeypatch.setattr(patient_reading, "FIRST_DELAY", 0.25)  # tries after 0.25, 0.75, 1.75, 3.75 s
     stream, corrupt = stream_of(FolderSource(folder))
     os.rename(folder, f"{folder}.away")
-    back = threading.Timer(8.0, os.rename, (f"{folder}.away", folder))
+    back = threading.Timer(4.0, os.rename, (f"{folder}.away", folder))
     back.start()
     found = images_of(stream)
     back.join()
