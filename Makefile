@@ -13,7 +13,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 unexport PYTHONDONTWRITEBYTECODE  # else each test process compiles all tests anew: 4 s
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-slow test-oldest test-nightly check format bench lock
+.PHONY: help demo test test-fast test-slow test-oldest test-nightly check docs format bench dist lock
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,12 +45,22 @@ check: .venv/.dev  ## formatting, lint, spelling, types
 	@ln -s $(CURDIR)/keras_mae/* $(CURDIR)/trainers $(CURDIR)/export .build/typing/keras_mae/
 	cd .build/typing && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p keras_mae
 
+docs: .venv/.docs  ## the documentation site, in .build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "wrote .build/site/index.html; with its search: $(BIN)/python -m http.server --directory .build/site"
+
 format: .venv/.dev  ## put right what `make check` says about formatting and the order of imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench: .venv/.dev  ## timings against the stored baseline
 	$(BIN)/python -m benchmarks
+
+dist: | $(BIN)/python  ## the files of a release, a wheel and an sdist, in dist/
+	$(PIP) install build twine
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
 
 # All extras but `tpu`, which needs an older TensorFlow.
 LOCKED := --extra dev --extra torch
@@ -68,7 +78,12 @@ $(BIN)/python:
 	@$(PIP) install -e ".[demo]"
 	@touch $@
 
+.venv/.docs: pyproject.toml | $(BIN)/python
+	@echo "Installing what builds the site into .venv, once; this takes some minutes ..."
+	@$(PIP) install -e ".[docs]"
+	@touch $@
+
 .venv/.dev: pyproject.toml | $(BIN)/python
 	@echo "Installing everything for development into .venv, once; this takes some minutes ..."
 	@$(PIP) install -e ".[dev]"
-	@touch .venv/.demo $@
+	@touch .venv/.demo .venv/.docs $@

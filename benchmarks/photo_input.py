@@ -25,6 +25,7 @@ from sklearn.datasets import load_sample_images
 from benchmarks import pillow_pipeline
 from keras_mae.data import Augmentation, FolderSource, TrainingData
 from keras_mae.data.augmentation import RATIO, crop_draws, crop_window
+from keras_mae.data.preprocessing import resize_at_once
 from keras_mae.example_seed import ExampleSeed
 
 _SIZE, _BATCH, _FILES = 224, 32, 192
@@ -84,8 +85,7 @@ def _bare(paths: list[str]) -> tf.data.Dataset:
 
     def load(path, window):
         image = tf.image.decode_and_crop_jpeg(tf.io.read_file(path), window, channels=3, dct_method="INTEGER_ACCURATE")
-        image = tf.image.resize(image, (_SIZE, _SIZE), "bicubic", antialias=True)
-        return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+        return resize_at_once(image, (_SIZE, _SIZE))
 
     dataset = tf.data.Dataset.from_tensor_slices((paths, tf.stack(windows))).repeat()
     return dataset.map(load, tf.data.AUTOTUNE, deterministic=True).batch(_BATCH).prefetch(tf.data.AUTOTUNE)

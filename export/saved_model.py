@@ -22,6 +22,7 @@ from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import calibration_of, verify_export
 from keras_mae.export.versions import version_aside
 from keras_mae.layers import AttentivePooling
+from keras_mae.layers.kernels import SERVING_KERNELS, use_kernels
 from keras_mae.models import ImageClassifier, ImageHead, ImageSegmenter
 from keras_mae.models.masked_image_model import MaskedImageModel
 
@@ -73,9 +74,11 @@ def export_encoder(
         images: uint8 or uint16 `(N, H, W, C)` for the check; None for synthetic ones. With `dtype="int8"` all but the
             first 8 calibrate, and must be like those that are served: 16 are needed, and 100 are better.
         normalize: whether embeddings are scaled to length 1.
-        dtype: of the computation, `"float32"` or `"bfloat16"`, whatever the model was trained in; weights and outputs
-            are float32. Or `"int8"`, for serving on processors alone: weights and inputs of the transformer blocks'
-            linear layers are rounded to 8 bits, and the cosine of each output to the live one's is at least 0.999.
+        dtype: of the computation and of the weights, `"float32"` or `"bfloat16"`, whatever the model was trained in;
+            outputs are float32. Or `"int8"`, for serving on processors alone: weights and inputs of the transformer
+            blocks' linear layers are rounded to 8 bits, and the cosine of each output to the live one's is at least
+            0.999. A model in bfloat16 or int8 takes less room and cannot be trained: it has no `trainable_variables`
+            and no `embed_training`.
         format: `"savedmodel"`; or `"onnx"`, `"litert"` or `"openvino"`, a file `model.onnx`, `model.tflite` or
             `model.xml` (with `model.bin`) in the same place, with the signature `embed` alone, in float32.
         pixel_dtype: the `dtype` of the source that the model was trained on, `"uint8"` or `"uint16"`: image files are
@@ -270,13 +273,17 @@ def _export(
             exchange_formats.check(format, dtype)
         live, is_int8 = make(model), dtype == "int8"
         converted = int8_copy(model, images, format != "savedmodel") if is_int8 else model_in_dtype(model, dtype)
-        served = live if converted is model else make(converted)
-        served.licence = licence
-        if is_int8 and images is not None:
-            images, calibrated_on = images[:HELD_OUT], len(images) - HELD_OUT
-            served.calibration = calibration_of(live, served, images, calibrated_on)
+        # they multiply by a layer's own weights, and so not in 8 bits
+        kernels = SERVING_KERNELS if format == "savedmodel" and not is_int8 else None
+        with use_kernels(kernels):
+            served = live if converted is model and kernels is None else make(converted)
+            served.licence = licence
+            if is_int8 and images is not None:
+                images, calibrated_on = images[:HELD_OUT], len(images) - HELD_OUT
+                served.calibration = calibration_of(live, served, images, calibrated_on)
+            if format == "savedmodel":
+                write_saved_model(served, aside, os.path.basename(os.path.abspath(directory)))
         if format == "savedmodel":
-            write_saved_model(served, aside, os.path.basename(os.path.abspath(directory)))
             verify_export(live, aside, images, served.compute_dtype)
         else:
             exchange_formats.write(served, aside, format)

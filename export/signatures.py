@@ -33,6 +33,7 @@ class ServedModel(tf.Module):
         decoding: of image files.
 
     Attributes:
+        trains: whether the weights are float32; a model with others can only be served.
         variables, trainable_variables: lists of `tf.Variable`. A layer that was frozen for a linear probe is trainable
             here: a TensorFlow variable keeps the flag that it was made with.
         regularization_losses: empty.
@@ -60,8 +61,9 @@ class ServedModel(tf.Module):
         if pixel_dtype not in ("auto", "uint8", "uint16"):
             raise ValueError(f"pixel_dtype is one of auto, uint8, uint16; got {pixel_dtype!r}")
         self.variables = saved_variables(model, encoder)
-        own = [] if int8_products(encoder) else self.variables  # what multiplies in 8 bits has no gradient
-        self.trainable_variables = [variable for variable in own if variable.trainable]
+        # small steps are lost in the roundings of bfloat16, and what multiplies in 8 bits has no gradient
+        self.trains = encoder.variable_dtype == "float32" and not int8_products(encoder)
+        self.trainable_variables = self._trainable()
         self.regularization_losses: list[tf.Tensor] = []
         self._live = lambda: (model, encoder)
         self._crop_ratio, self._pixel_dtype, self._decoding = crop_ratio, pixel_dtype, lambda: decoding
@@ -116,6 +118,9 @@ class ServedModel(tf.Module):
             **({} if self.licence is None else {"licence": self.licence}),
             "encoder": {key: value for key, value in encoder.get_config().items() if key not in ("name", "dtype")},
         }
+
+    def _trainable(self) -> list[tf.Variable]:
+        return [variable for variable in self.variables if self.trains and variable.trainable]
 
     def images_spec(self, dtype: str | None = None) -> tf.TensorSpec:
         """The spec of `images`, in `images_dtype` or in another dtype."""
@@ -196,13 +201,15 @@ class ServedEncoder(ServedModel):
 
         self.features = features
         self.embed = tf.function(lambda images: embed(images))
-        self.embed_training = tf.function(lambda images: embed(images, training=True))
+        if self.trains:
+            self.embed_training = tf.function(lambda images: embed(images, training=True))
         self.of_files = self._of_files(embed)
         for dtype in dict.fromkeys(("uint8", "float32", self.images_dtype)):  # augmentation gives float32
             images = self.images_spec(dtype)
             self.embed.get_concrete_function(images)
-            self.embed_training.get_concrete_function(images)
-            for training in (False, True):
+            if self.trains:
+                self.embed_training.get_concrete_function(images)
+            for training in (False, True)[: 1 + self.trains]:
                 self.__call__.get_concrete_function(images, training=training)
 
     @tf.function
@@ -228,4 +235,4 @@ class ServedEncoder(ServedModel):
             )
         own = [variable.value for variable in pooling.weights]
         self.variables = [*self.variables, *own]
-        self.trainable_variables = [variable for variable in self.variables if variable.trainable]
+        self.trainable_variables = self._trainable()

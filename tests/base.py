@@ -132,9 +132,9 @@ def weights_of(model):
 
 
 def run_python(*arguments, **environment):
-    """Runs this Python in a new process at the repository's root; returns the completed process, with its text."""
+    """Runs this Python in a new process at the repository's root, as users do; returns the process, with its text."""
     path = os.pathsep.join([ROOT, *filter(None, sys.path)])  # under Bazel every package has a folder of its own there
-    variables = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    variables = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "XLA_FLAGS": "", **environment}
     return subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=variables, capture_output=True, text=True, timeout=900, check=False
     )

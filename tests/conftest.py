@@ -1,6 +1,7 @@
 """What all tests share: hypothesis' profile, and a fresh once-a-process warning."""
 
 import gc
+import os
 import subprocess
 import sys
 import types
@@ -11,6 +12,12 @@ import pytest
 # No deadline: the first example of a test traces TensorFlow graphs. Derandomized: a run is a function of the code.
 hypothesis.settings.register_profile("keras_mae", deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile("keras_mae")
+
+# LLVM does not optimise what XLA compiles, which is a third of the time of a compiled test: what a step computes, and
+# whether XLA can compile it, is settled before. Programs that `tests.base.run_python` starts compile as users' do.
+_UNOPTIMISED = "--xla_backend_optimization_level=0"
+if _UNOPTIMISED not in os.environ.get("XLA_FLAGS", ""):  # read when XLA is first used
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_UNOPTIMISED}".strip()
 
 gc.set_threshold(50_000, 20, 50)  # TensorFlow's graphs are millions of objects, which Python looks through too often
 

@@ -1,11 +1,11 @@
-"""What a wheel holds, and that it works away from the checkout; all offline, from a copy of the sources."""
+"""What a wheel and an sdist hold, and that the wheel works elsewhere; all offline, from a copy of the sources."""
 
 import configparser
 import os
 import re
 import shutil
-import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 
@@ -13,47 +13,33 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-pytestmark = pytest.mark.medium  # four builds and installations
+from tests.base import ROOT
+from tests.built import build_sdist, build_wheel, copy_sources, run
+
+pytestmark = pytest.mark.medium  # three builds and an installation
 SHIPPED = {"keras_mae": "keras_mae", "trainers": "keras_mae/trainers", "export": "keras_mae/export"}
-
-
-def run(*command, cwd, **environment):
-    """The command's standard output; its whole output is shown if it fails."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | environment
-    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def build_wheel(source, folder):
-    """Builds a wheel of a folder or an sdist with the setuptools that is installed, and returns the wheel's path."""
-    command = "-m pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir".split()
-    run(sys.executable, *command, str(folder), str(source), cwd=folder.parent)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """A copy of all that packaging might pick up: what is shipped, and folders that must not be."""
-    copy = tmp_path_factory.mktemp("sources") / "checkout"
-    copy.mkdir()
-    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
-        shutil.copy(os.path.join(ROOT, name), copy)
-    ignore = shutil.ignore_patterns("__pycache__")
-    for name in SHIPPED:
-        shutil.copytree(os.path.join(ROOT, name), copy / name, ignore=ignore)
-    for name in ("tests", "benchmarks", "runs"):
-        (copy / name).mkdir()
-        (copy / name / "__init__.py").write_text("")
-        (copy / name / "test_nothing.py").write_text("")
-    return copy
+    return tmp_path_factory.mktemp("sources") / "checkout"
 
 
 @pytest.fixture(scope="module")
-def wheel(sources, tmp_path_factory):
-    return build_wheel(sources, tmp_path_factory.mktemp("wheel"))
+def files(sources):
+    """The paths of all that was copied to `sources`, but for the litter."""
+    return copy_sources(sources)
+
+
+@pytest.fixture(scope="module")
+def sdist(sources, files, tmp_path_factory):
+    return build_sdist(sources, tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist, tmp_path_factory):
+    """Built from the sdist, as `make dist` does: what a former build has left in the checkout is not in it."""
+    return build_wheel(sdist, tmp_path_factory.mktemp("wheel"))
 
 
 def text_of(wheel, name):
@@ -92,17 +78,28 @@ def test_the_wheel_has_the_command_and_the_licence(wheel):
     assert "License-Expression: Apache-2.0" in text_of(wheel, "METADATA")
 
 
-def test_an_sdist_makes_the_same_wheel(sources, wheel, tmp_path):
-    program = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
-    run(sys.executable, "-c", program, cwd=sources)
-    (sdist,) = tmp_path.glob("*.tar.gz")
+def test_a_checkout_makes_the_same_wheel(sources, wheel, tmp_path):
+    shutil.rmtree(sources / ".build")
     (tmp_path / "wheel").mkdir()
-    assert contents(build_wheel(sdist, tmp_path / "wheel")) == contents(wheel)
-
-
-def test_building_leaves_no_folder_called_build(sources, wheel):
-    assert not (sources / "build").exists()
+    assert contents(build_wheel(sources, tmp_path / "wheel")) == contents(wheel)
+    assert not (sources / "build").exists()  # one name with the file BUILD on a file system that ignores case
     assert (sources / ".build").is_dir()
+
+
+def test_an_sdist_holds_the_repository_and_no_litter(sdist, files):
+    with tarfile.open(sdist) as archive:
+        names = {member.name.split("/", 1)[1] for member in archive.getmembers() if member.isfile()}
+    made = {name for name in names if name == "PKG-INFO" or name.startswith("keras_mae.egg-info/")}
+    assert names - made == files
+    assert {"Makefile", "BUILD", "docs/accelerators.md", "tests/base.py", "benchmarks/baseline.json"} <= names
+
+
+def test_an_sdist_holds_every_file_that_git_tracks(files):
+    """A new folder at the top belongs into MANIFEST.in and tests/built.py."""
+    if not os.path.exists(os.path.join(ROOT, ".git")):
+        pytest.skip("this is no checkout")
+    tracked = run("git", "ls-files", cwd=ROOT).splitlines()
+    assert {path for path in tracked if os.path.exists(os.path.join(ROOT, path))} <= files
 
 
 def test_the_installed_wheel_works_elsewhere(wheel, tmp_path):

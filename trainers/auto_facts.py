@@ -12,7 +12,7 @@ from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.step_size import bytes_each, step_size
 
 # How often the numbers that are kept are gone through: with an accelerator ViT-B then takes what it was measured to
-# take on an H200 (4,506 images a second, README), on a processor the median of the sizes of `auto_sizes`
+# take on an H200 (4,506 images a second, docs/accelerators.md), on a processor the median of the sizes of `auto_sizes`
 _PASSES = {True: 2, False: 4}
 _STEP = 0.004  # seconds that TensorFlow takes for a step of any size
 _OF_TENSORFLOW = 700_000_000  # bytes that tracing and compiling a step take on a processor

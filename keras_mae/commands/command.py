@@ -155,7 +155,8 @@ def define_data(values: flags.FlagValues) -> None:
         None,
         "the images: digits (built in), folder:PATH (JPEG, PNG, BMP, GIF, WebP or TIFF files at any depth), npz:PATH "
         "(an array 'images', uint8 or uint16, N x H x W x C), tfrecord:PATTERN, tfds:NAME[:SPLIT][@DATA_DIR]; or "
-        "memory:... or disk:CACHE:... with one of these, to keep the files in memory or in the folder CACHE",
+        "memory:... or disk:CACHE:... with one of these, to keep the files in memory or in the folder CACHE, and "
+        "disk:CACHE:shrink=PIXELS:... to keep the images with so many pixels on the shorter side",
         flag_values=values,
     )
 

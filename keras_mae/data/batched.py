@@ -7,6 +7,7 @@ import math
 import tensorflow as tf
 
 from keras_mae.data.augmentation import RATIO, Augmentation, color_jitter, crop_window
+from keras_mae.data.scaling import rounded
 from keras_mae.example_seed import ExampleSeed, Purpose
 
 _LARGEST = 128 * 128  # pixels up to which the resize by matrices is faster
@@ -58,7 +59,7 @@ def _crop_and_flip(augmentation: Augmentation, images, image_shape, base: Exampl
     pixels = tf.reshape(tf.transpose(pixels, [0, 2, 1, 3]), [-1, old_width, image_shape[0] * channels])
     pixels = columns @ pixels  # (B, width, height C)
     pixels = tf.transpose(tf.reshape(pixels, [-1, image_shape[1], image_shape[0], channels]), [0, 2, 1, 3])
-    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, images.dtype.max), images.dtype)
+    return rounded(pixels, images.dtype)
 
 
 def resize_matrix(begin, length, old_size: int, new_size: int) -> tf.Tensor:

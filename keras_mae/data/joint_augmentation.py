@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_mae.data.augmentation import color_jitter, random_flip
 from keras_mae.data.masks import IGNORED
 from keras_mae.data.preprocessing import resize_at_once
+from keras_mae.data.scaling import rounded, scale_and_translate
 from keras_mae.example_seed import ExampleSeed, Purpose
 
 
@@ -81,15 +82,8 @@ class JointAugmentation:
         room = tf.abs(scaled - target)
         moved = tf.minimum(tf.cast(draws[1:] * tf.cast(room + 1, tf.float32), tf.int32), room)
         offset = tf.where(scaled >= target, moved, -moved)  # of the window in the scaled image
-        pixels = tf.raw_ops.ScaleAndTranslate(
-            images=image[None],
-            size=target,
-            scale=tf.cast(scaled / size, tf.float32),
-            translation=tf.cast(-offset, tf.float32),
-            kernel_type="keyscubic",
-            antialias=True,
-        )[0]
-        window = tf.cast(tf.clip_by_value(tf.round(pixels), 0, image.dtype.max), image.dtype)
+        scale, moves = tf.cast(scaled / size, tf.float32), tf.cast(-offset, tf.float32)
+        window = rounded(scale_and_translate(image, image_shape[:2], tf.unstack(scale), tf.unstack(moves)), image.dtype)
         rows, columns = (
             (tf.range(length) + offset[axis] >= 0) & (tf.range(length) + offset[axis] < scaled[axis])
             for axis, length in enumerate(image_shape[:2])

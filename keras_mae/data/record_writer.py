@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.data.corrupt_images import CorruptImages, without_faults
-from keras_mae.data.guarded import guarded_reads, untuned
+from keras_mae.data.guarded import RowMaker, guarded_reads, guarded_rows, untuned
 from keras_mae.data.patient_reading import is_there, storage_errors
 from keras_mae.data.record_index import RecordIndex
 from keras_mae.data.record_source import INDEX
+from keras_mae.data.shrinking import Shrinking, in_one_chunk
 from keras_mae.data.source import CLASSES, NO_LABEL, Source
 from keras_mae.one_writer import lock_folder
 
@@ -23,7 +24,13 @@ _log = logging.getLogger("keras_mae")
 _PER_FILE, _THREADS, _TOGETHER = 1024, 16, 16
 
 
-def write_records(source: Source, directory: str, num_files: int | None = None, alone: bool = False) -> list[str]:
+def write_records(
+    source: Source,
+    directory: str,
+    num_files: int | None = None,
+    alone: bool = False,
+    shrinking: Shrinking | None = None,
+) -> list[str]:
     """Writes the files of a source, undecoded, and their labels into TFRecord files, and an index beside them.
 
     Image i goes into file `i % num_files`, so that every file is a fair sample. A file gets its name when it is
@@ -35,6 +42,7 @@ def write_records(source: Source, directory: str, num_files: int | None = None, 
         num_files: by default one for 1,024 images.
         alone: whether to refuse if another process with `alone` writes there. The workers of a cluster may fill a
             cache together.
+        shrinking: makes the images smaller, which then are no longer the files' bytes.
 
     Returns:
         The paths of the files.
@@ -70,7 +78,7 @@ def write_records(source: Source, directory: str, num_files: int | None = None, 
         else:
             missing.append(path)
     if missing:
-        rows = _read(source, np.concatenate([parts[path] for path in missing]), corrupt)
+        rows = _read(source, np.concatenate([parts[path] for path in missing]), corrupt, shrinking)
         for path in missing:
             _write(source, parts[path], path, rows, corrupt)
             _log.info("wrote %s: %d images, %d of %d files", path, len(parts[path]), paths.index(path) + 1, num_files)
@@ -80,13 +88,24 @@ def write_records(source: Source, directory: str, num_files: int | None = None, 
     return paths
 
 
-def _read(source: Source, indices: np.ndarray, corrupt: CorruptImages) -> Iterator[dict]:
-    """Yields the fields of some examples; the bytes of an image that cannot be read are empty."""
-    reads = guarded_reads(source, lambda position: tf.gather(indices, position), 0, len(indices), _TOGETHER)
+def _read(source: Source, indices: np.ndarray, corrupt: CorruptImages, shrinking: Shrinking | None) -> Iterator[dict]:
+    """Yields the fields of some examples; the bytes of an image that cannot be read, or made smaller, are empty."""
+
+    def index_at(position):
+        return tf.gather(indices, position)
+
+    def smaller(position, example):
+        return {**example, "image": shrinking(example["image"], source.dtype)}
+
+    if shrinking is None:
+        reads = guarded_reads(source, index_at, 0, len(indices), _TOGETHER)
+    else:
+        reads = guarded_rows(RowMaker(source, index_at, smaller), 0, len(indices), _TOGETHER, replace=False)
     options = tf.data.Options()
     options.threading.private_threadpool_size = _THREADS  # a network disk answers many requests at once
     rows = reads.map(lambda batch: without_faults(batch, corrupt)).unbatch()
-    return untuned(rows).with_options(options).as_numpy_iterator()
+    for row in untuned(rows).with_options(options).as_numpy_iterator():
+        yield row if shrinking is None or not row["image"] else {**row, "image": in_one_chunk(row["image"])}
 
 
 def _write(source: Source, indices: np.ndarray, path: str, rows: Iterator, corrupt: CorruptImages) -> None:

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 import re
 
 import numpy as np
-import tensorflow as tf
 
 from keras_mae.data.array_source import ArraySource, read_npz
 from keras_mae.data.decoding import Decoding
+from keras_mae.data.disk_cache import cached
 from keras_mae.data.folder_source import FolderSource
 from keras_mae.data.memory_source import MemorySource
 from keras_mae.data.pairs_source import folders_of, open_pairs
-from keras_mae.data.patient_reading import is_there, patiently
-from keras_mae.data.record_source import INDEX, open_records
-from keras_mae.data.record_writer import write_records
-from keras_mae.data.seen import Seen, changes_between
+from keras_mae.data.record_source import open_records
+from keras_mae.data.shrinking import Shrinking
 from keras_mae.data.source import Source
 from keras_mae.data.split_folders import VALIDATION_NAMES, split_folders
 from keras_mae.data.splits import split_source
 from keras_mae.data.tfds import tfds_builder, tfds_source
 
-_CACHED = "cached.json"  # the summary of the images that a cache holds, beside its files
 SPLITS = ("train", "validation")
 _FORMS = (
     "digits, folder:PATH, npz:PATH, pairs:IMAGES,MASKS, tfrecord:PATTERN or tfds:NAME[:SPLIT][@DATA_DIR], or as "
@@ -68,6 +64,7 @@ def open_source(specification: str, split: str | None = None, decoding: Decoding
     | `tfds:NAME[:SPLIT][@DATA_DIR]` | a TFDS data set; `tfds:ImageFolder[:SPLIT]@PATH` for `PATH/SPLIT/CLASS/` |
     | `memory:SPECIFICATION` | the same, its files read once and kept in memory |
     | `disk:CACHE:SPECIFICATION` | the same, its files copied once into TFRecord files in the folder CACHE |
+    | `disk:CACHE:shrink=256:SPECIFICATION` | the same, its images stored with 256 pixels on the shorter side, see `Shrinking`; of them 1 or 3 channels can be used |
 
     Args:
         specification: see above. `tf.io.gfile` reads the paths, such as `gs://...`.
@@ -85,7 +82,7 @@ def open_source(specification: str, split: str | None = None, decoding: Decoding
         digits.validation_apart = True
         return digits
     kind, rest = kind_of(specification)
-    source = _OPEN[kind](rest, split)
+    source = _KEEP[kind](rest, split, decoding) if kind in _KEEP else _OPEN[kind](rest, split)
     source.decoding = dataclasses.replace(decoding, tiff=source.decoding.tiff)
     return source
 
@@ -95,7 +92,7 @@ def kind_of(specification: str, flag: str = "--data") -> tuple[str, str]:
     if specification == "digits":
         return "digits", ""
     kind, colon, rest = specification.partition(":")
-    has_kind = colon and kind in _OPEN
+    has_kind = colon and kind in {**_OPEN, **_KEEP}
     if has_kind and rest:
         return kind, rest
     meant = None if has_kind else _kind_of_path(specification)
@@ -109,8 +106,8 @@ def absolute(specification: str, directory: str = "") -> str:
     if kind == "memory":
         return f"memory:{absolute(rest, directory)}"
     if kind == "disk":
-        cache, inner = _cache_of(rest)
-        return f"disk:{absolute_path(cache, directory)}:{absolute(inner, directory)}"
+        cache, shrink, inner = _cache_of(rest)
+        return f"disk:{absolute_path(cache, directory)}:{shrink}{absolute(inner, directory)}"
     if kind == "tfds":
         name, at, path = rest.partition("@")
         return f"tfds:{name}{at}{path and absolute_path(path, directory)}"
@@ -129,7 +126,7 @@ def kept_images(specification: str) -> str:
     kind, rest = kind_of(specification)
     if kind not in ("memory", "disk"):
         return specification
-    return kept_images(rest if kind == "memory" else _cache_of(rest)[1])
+    return kept_images(rest if kind == "memory" else _cache_of(rest)[-1])
 
 
 def _kind_of_path(path: str) -> str | None:
@@ -196,8 +193,8 @@ def _tfds(rest: str, split: str | None) -> Source:
     return source if validation else _part(source, split)
 
 
-def _memory(rest: str, split: str | None) -> Source:
-    source = open_source(rest, split)
+def _memory(rest: str, split: str | None, decoding: Decoding) -> Source:
+    source = open_source(rest, split, decoding)
     if not source.encoded:
         return source
     kept = MemorySource(source)
@@ -205,41 +202,33 @@ def _memory(rest: str, split: str | None) -> Source:
     return kept
 
 
-def _disk(rest: str, split: str | None) -> Source:
-    cache, specification = _cache_of(rest)
-    source = open_source(specification, split)
+def _disk(rest: str, split: str | None, decoding: Decoding) -> Source:
+    cache, shrink, specification = _cache_of(rest)
+    side = _side_of(shrink) if shrink else None
+    source = open_source(specification, split, decoding)
+    if side is None:
+        return cached(source, cache, split or "all", specification) if source.encoded else source
     if not source.encoded:
-        return source
-    folder = tf.io.gfile.join(cache, split or "all")
-    note, now = tf.io.gfile.join(folder, _CACHED), Seen(source).summary
-    if not is_there(tf.io.gfile.join(folder, INDEX)):  # which is written last
-        if is_there(note) and _changed(note, now):
-            raise ValueError(f"disk:{cache}: was begun with other images than {specification} has; remove the cache")
-        tf.io.gfile.makedirs(folder)
-        with tf.io.gfile.GFile(note, "w") as file:
-            file.write(json.dumps(now))
-        write_records(source, folder)
-    kept = open_records(tf.io.gfile.join(folder, "*.tfrecord"))
-    change = _changed(note, now) if is_there(note) else ""
-    if not change and kept.num_images != source.num_images:
-        change = f"it holds {kept.num_images} images, and there are {source.num_images}"
-    if change:
-        wrong = f"disk:{cache}: does not hold what {specification} has: {change}"
-        raise ValueError(f"{wrong}; remove the cache, and it is written anew")
-    kept.validation_apart = source.validation_apart
-    return kept
+        raise ValueError(f"disk:{cache}: shrink is for image files, and {specification} has none; leave {shrink} out")
+    return cached(source, cache, split or "all", specification, Shrinking(side, source.decoding))
 
 
-def _cache_of(rest: str) -> tuple[str, str]:
-    """Splits what follows `disk:` into the cache's folder and a specification."""
-    match = re.fullmatch(r"((?:\w+://)?[^:]+):(.+)", rest)
+def _cache_of(rest: str) -> tuple[str, str, str]:
+    """Splits what follows `disk:` into the cache's folder, `shrink=...:` or nothing, and a specification."""
+    match = re.fullmatch(r"((?:\w+://)?[^:]+):(shrink=[^:]*:)?(.+)", rest)
     if not match:
         raise ValueError(f"a cache is given as disk:CACHE:SPECIFICATION; got 'disk:{rest}'")
-    return match[1], match[2]
+    return match[1], match[2] or "", match[3]
 
 
-def _changed(note: str, now: dict) -> str:
-    return changes_between(json.loads(patiently(lambda: tf.io.read_file(note).numpy(), note)), now)
+def _side_of(shrink: str) -> int:
+    number = shrink.removeprefix("shrink=").removesuffix(":")
+    if not re.fullmatch("[0-9]{1,9}", number):
+        raise ValueError(
+            f"shrink is the shorter side in pixels, a whole number, as in disk:CACHE:shrink=256:SPECIFICATION; got "
+            f"{shrink.removesuffix(':')}"
+        )
+    return int(number)
 
 
 def _part(source: Source, split: str | None) -> Source:
@@ -252,6 +241,5 @@ _OPEN = {
     "npz": _npz,
     "tfrecord": _tfrecord,
     "tfds": _tfds,
-    "memory": _memory,
-    "disk": _disk,
 }
+_KEEP = {"memory": _memory, "disk": _disk}

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_mae.decoders.decoder import Decoder
 from keras_mae.encoders.encoder import Tokens
+from keras_mae.layers.dense import Dense
 from keras_mae.layers.slots import PixelShuffled, Slot, dense_slots
 from keras_mae.masking import Mask
 
@@ -33,7 +34,7 @@ class LinearDecoder(Decoder):
         super().__init__(name=name, **kwargs)
 
     def build(self, input_shape) -> None:
-        self.projection = keras.layers.Dense(self.geometry.target_dim, name="projection", dtype=self.dtype_policy)
+        self.projection = Dense(self.geometry.target_dim, name="projection", dtype=self.dtype_policy)
         self.projection.build(input_shape)
 
     def call(self, tokens: Tokens, mask: Mask, ids=None):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from keras_mae.decoders.with_mask_token import WithMaskToken
 from keras_mae.encoders.encoder import Tokens
+from keras_mae.layers.dense import Dense
 from keras_mae.layers.slots import Slot, Table, block_slots, dense_slots, norm_slots
 from keras_mae.layers.transformer_block import transformer_blocks
 from keras_mae.masking import Mask
@@ -55,7 +56,7 @@ class MAEDecoder(WithMaskToken):
     def _make_blocks(self) -> None:
         policy = {"dtype": self.dtype_policy}
         sizes = (self.num_layers, self.hidden_dim, self.num_heads, self.mlp_dim)
-        self.embedding = keras.layers.Dense(self.hidden_dim, name="embedding", **policy)
+        self.embedding = Dense(self.hidden_dim, name="embedding", **policy)
         self.blocks = transformer_blocks(*sizes, layer_norm_epsilon=self.layer_norm_epsilon, **policy)
 
     def build(self, input_shape) -> None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_mae.decoders.decoder import Decoder
 from keras_mae.layers import LayerNorm, PositionEmbedding
+from keras_mae.layers.dense import Dense
 from keras_mae.layers.patches import check_sizes
 
 
@@ -60,7 +61,7 @@ class WithMaskToken(Decoder):
             name="positions",
             **policy,
         )
-        self.head = keras.layers.Dense(geometry.target_dim, name="head", **policy)
+        self.head = Dense(geometry.target_dim, name="head", **policy)
         self.mask_token = self.add_weight(
             shape=(1, 1, self.hidden_dim), initializer=keras.initializers.RandomNormal(stddev=0.02), name="mask_token"
         )

@@ -16,6 +16,7 @@ from keras_mae.encoders.prefix import prefix_sizes
 from keras_mae.encoders.presets import encoder_arguments, of_this_version
 from keras_mae.example_seed import ExampleSeed, Purpose
 from keras_mae.layers import LayerNorm, Patchify, PositionEmbedding
+from keras_mae.layers.dense import Dense
 from keras_mae.layers.patches import check_sizes, take_patches
 from keras_mae.layers.pixel_range import with_shape
 from keras_mae.layers.relative_position_bias import relative_positions
@@ -118,7 +119,7 @@ class ViTEncoder(Encoder):
 
         policy = {"dtype": self.dtype_policy}
         self.patchify = Patchify(patch_size, name="patchify")
-        self.patch_projection = keras.layers.Dense(hidden_dim, use_bias=not pre_norm, name="patch_projection", **policy)
+        self.patch_projection = Dense(hidden_dim, use_bias=not pre_norm, name="patch_projection", **policy)
         self.positions = PositionEmbedding(
             self.grid, of_prefix, position_embedding, position_temperature, name="positions", **policy
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from keras_mae.layers.kernels import unpacked, with_kernel
+from keras_mae.layers.attention_kernels import unpacked
+from keras_mae.layers.kernels import with_kernel
 
 
 @with_kernel("attention")

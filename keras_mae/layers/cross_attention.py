@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae.layers.attention import attend
+from keras_mae.layers.dense import Dense
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
@@ -41,9 +42,9 @@ class CrossAttention(keras.layers.Layer):
             )
         self.hidden_dim, self.num_heads = hidden_dim, num_heads
         policy = {"dtype": self.dtype_policy}
-        self.query = keras.layers.Dense(hidden_dim, name="query", **policy)
-        self.key_value = keras.layers.Dense(2 * hidden_dim, name="key_value", **policy)
-        self.projection = keras.layers.Dense(hidden_dim, name="projection", **policy)
+        self.query = Dense(hidden_dim, name="query", **policy)
+        self.key_value = Dense(2 * hidden_dim, name="key_value", **policy)
+        self.projection = Dense(hidden_dim, name="projection", **policy)
 
     def build(self, x_shape, memory_shape) -> None:
         self.query.build(x_shape)

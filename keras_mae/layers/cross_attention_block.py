@@ -7,9 +7,10 @@ from typing import Any
 import keras
 
 from keras_mae.layers.cross_attention import CrossAttention
+from keras_mae.layers.dense import Dense
 from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.rematerialized import rematerialized
-from keras_mae.layers.transformer_block import dense_of_gelu
+from keras_mae.layers.transformer_block import mlp_of
 
 
 @keras.saving.register_keras_serializable(package="keras_mae")
@@ -47,8 +48,8 @@ class CrossAttentionBlock(keras.layers.Layer):
         self.norm1 = LayerNorm(epsilon=layer_norm_epsilon, name="norm1", **policy)
         self.attention = CrossAttention(hidden_dim, num_heads, name="attention", **policy)
         self.norm2 = LayerNorm(epsilon=layer_norm_epsilon, name="norm2", **policy)
-        self.mlp_hidden = keras.layers.Dense(mlp_dim, name="mlp_hidden", **policy)
-        self.mlp_output = keras.layers.Dense(hidden_dim, name="mlp_output", **policy)
+        self.mlp_hidden = Dense(mlp_dim, name="mlp_hidden", **policy)
+        self.mlp_output = Dense(hidden_dim, name="mlp_output", **policy)
         self.rematerialize = False
 
     def build(self, x_shape, memory_shape) -> None:
@@ -62,7 +63,7 @@ class CrossAttentionBlock(keras.layers.Layer):
 
     def _transform(self, x, memory):
         x = x + self.attention(self.norm1(x), memory)
-        return x + dense_of_gelu(self.mlp_output, self.mlp_hidden(self.norm2(x)))
+        return x + mlp_of(self.mlp_hidden, self.mlp_output, self.norm2(x))
 
     def compute_output_shape(self, x_shape, memory_shape) -> tuple:
         return tuple(x_shape)

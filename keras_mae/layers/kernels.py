@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from keras_mae import _compat
+from keras_mae.layers.attention_kernels import attention_compiled, attention_in_graph, wide
 
 _SQRT_HALF = 0.7071067811865476
 _DENSITY_AT_0 = 0.3989422804014327
@@ -86,7 +87,7 @@ def _layer_norm(plain: Callable, layer, inputs) -> tf.Tensor:
 
 @_in_one_pass
 def _layer_norm_forward(x, gain, offset, epsilon):
-    tokens, gain, offset = _rows(_wide(x)), _wide(gain), _wide(offset)
+    tokens, gain, offset = _rows(wide(x)), wide(gain), wide(offset)
     average = tf.ones_like(gain) / gain.shape[0]
     mean = tf.linalg.matvec(tokens, average)[:, None]
     centered = tokens - mean
@@ -96,7 +97,7 @@ def _layer_norm_forward(x, gain, offset, epsilon):
 
 @_in_one_pass
 def _layer_norm_backward(x, gain, mean, scale, gradient):
-    normalized, gradient, weights = (_rows(_wide(x)) - mean) * scale, _rows(_wide(gradient)), _wide(gain)
+    normalized, gradient, weights = (_rows(wide(x)) - mean) * scale, _rows(wide(gradient)), wide(gain)
     product = gradient * normalized
     average = weights / weights.shape[0]
     along_mean, along_normalized = tf.linalg.matvec(gradient, average), tf.linalg.matvec(product, average)
@@ -109,112 +110,32 @@ def _rows(x):
     return tf.reshape(x, [-1, x.shape[-1]])
 
 
-# Attention. In a graph only queries, keys and values are kept; the backward pass computes the weights again (arXiv
-# 2205.14135). A compiled step keeps the weights, too, in the dtype of the tokens: on an H200 computing them again cost
-# more time than it was worth. The gradient of a row of logits is `weights (of_weights - shift)`; `shift` is the row's
-# sum of `of_weights weights`, which is that of `gradient y`, over the fewer numbers of a value. Queries, keys and
-# values come, and their gradients go, in the tensors that linear layers make: all in one, or the queries by themselves.
+# Linear layers. TensorFlow joins a product of matrices and `bias_add` to one operation, but its gradient of the bias
+# adds in the dtype of the tokens: in bfloat16 the sum over some thousand tokens is far off. A product with ones adds in
+# float32, and takes less time.
 
 
-def _attention_in_graph(plain: Callable, *packed, bias=None) -> tf.Tensor:
-    if bias is not None:
-        return plain(*packed, bias=bias)
-
-    @tf.custom_gradient
-    def attend(*packed):
-        def gradient_of(gradient):
-            with tf.control_dependencies([gradient]):  # else TensorFlow reuses, and keeps, those of the forward pass
-                q, k, v, weights = _attention_weights([tf.identity(tensor) for tensor in packed])
-            of_weights, of_v = _of_weights_and_values(gradient, v, weights)
-            # in the dtype of the tokens, as a graph rounds and stores each of these tensors
-            of_logits = weights * (of_weights - tf.reduce_sum(of_weights * weights, -1, keepdims=True))
-            return _packed(packed, _of_parts(q, k, of_logits, of_v))
-
-        return plain(*packed), gradient_of
-
-    return attend(*packed)
+def _dense(plain: Callable, dense, x, training=None) -> tf.Tensor:
+    if not dense.use_bias:
+        return plain(dense, x)
+    kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
+    y = _as_tokens(_plus_bias(tf.matmul(_rows(x), kernel), bias), x)
+    return y if dense.activation is None else dense.activation(y)
 
 
-def _attention_compiled(plain: Callable, *packed, bias=None, along_width: bool = False) -> tf.Tensor:
-    if bias is not None:
-        return plain(*packed, bias=bias)
+@tf.custom_gradient
+def _plus_bias(y, bias):
+    def gradient_of(gradient):
+        ones = tf.ones([1, tf.shape(gradient)[0]], gradient.dtype)
+        return gradient, tf.matmul(ones, gradient)[0]
 
-    @tf.custom_gradient
-    def attend(*packed):
-        q, k, v = _cut(packed) if along_width else unpacked(packed)
-        weights = _weights_of(q, k)
-        y = tf.matmul(weights, v)
-
-        def gradient_of(gradient):
-            of_weights, of_v = _of_weights_and_values(gradient, v, weights)
-            shift = tf.reduce_sum(_wide(tf.transpose(gradient, [0, 2, 1, 3])) * _wide(y), -1, keepdims=True)
-            of_logits = weights * tf.cast(_wide(of_weights) - shift, weights.dtype)
-            return (_joined if along_width else _packed)(packed, _of_parts(q, k, of_logits, of_v))
-
-        return tf.transpose(y, [0, 2, 1, 3]), gradient_of
-
-    return attend(*packed)
+    return tf.nn.bias_add(y, bias), gradient_of
 
 
-def unpacked(packed: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Queries, keys and values, `(B, heads, N, head_dim)` each, of tensors `(B, N, parts, heads, head_dim)`."""
-    # unstack, not indexing: the gradient of a slice writes three whole tensors of zeros
-    return [
-        part for tensor in packed for part in tf.unstack(tf.transpose(tensor, [2, 0, 3, 1, 4]), num=tensor.shape[2])
-    ]
-
-
-# XLA for TPUs stores the last two axes in tiles of 8 x 128. So a step on TPUs cuts queries, keys and values apart, and
-# joins their gradients, along the width of the linear layer: tensors with an axis of parts and one of heads were copied
-# and padded in each block.
-
-
-def _cut(packed: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """As `unpacked`."""
-    flat = [tf.split(tf.reshape(each, _sizes(each, [-1])), each.shape[2], axis=-1) for each in packed]
-    apart = [tf.reshape(part, _sizes(each, each.shape[3:])) for each, parts in zip(packed, flat) for part in parts]
-    return [tf.transpose(part, [0, 2, 1, 3]) for part in apart]
-
-
-def _joined(packed: Sequence[tf.Tensor], gradients: Iterator[tf.Tensor]) -> list[tf.Tensor]:
-    """The gradients of queries, keys and values, packed as these are."""
-    flat = [tf.concat([_side_by_side(each, next(gradients)) for _ in range(each.shape[2])], -1) for each in packed]
-    return [tf.reshape(one, _sizes(each, each.shape[2:])) for one, each in zip(flat, packed, strict=True)]
-
-
-def _side_by_side(tensor, gradient):
-    return tf.reshape(tf.transpose(gradient, [0, 2, 1, 3]), _sizes(tensor, [-1]))
-
-
-def _sizes(tensor, rest):
-    """`(B, N, *rest)`."""
-    return [tf.shape(tensor)[0], tf.shape(tensor)[1] if tensor.shape[1] is None else tensor.shape[1], *rest]
-
-
-def _attention_weights(packed):
-    """Queries, keys and values, and the weights, `(B, heads, M, N)`."""
-    q, k, v = unpacked(packed)
-    return q, k, v, _weights_of(q, k)
-
-
-def _weights_of(q, k):
-    return tf.nn.softmax(tf.matmul(q * q.shape[-1] ** -0.5, k, transpose_b=True))
-
-
-def _of_weights_and_values(gradient, v, weights):
-    gradient = tf.transpose(gradient, [0, 2, 1, 3])
-    return tf.matmul(gradient, v, transpose_b=True), tf.matmul(weights, gradient, transpose_a=True)
-
-
-def _of_parts(q, k, of_logits, of_v) -> Iterator[tf.Tensor]:
-    """The gradients of queries, keys and values, `(B, heads, N, head_dim)`."""
-    scale = q.shape[-1] ** -0.5
-    return iter((tf.matmul(of_logits, k * scale), tf.matmul(of_logits, q * scale, transpose_a=True), of_v))
-
-
-def _packed(packed: Sequence[tf.Tensor], parts: Iterator[tf.Tensor]) -> list[tf.Tensor]:
-    """As `_joined`."""
-    return [tf.transpose(tf.stack([next(parts) for _ in range(tensor.shape[2])]), [1, 3, 0, 2, 4]) for tensor in packed]
+def _as_tokens(rows, x):
+    """Rows of all tokens, `(M, D)`, as tensor `(..., D)` with the other axes of `x`."""
+    is_static, width = None not in x.shape[1:], rows.shape[-1]
+    return tf.reshape(rows, [-1, *x.shape[1:-1], width] if is_static else tf.concat([tf.shape(x)[:-1], [width]], 0))
 
 
 # GELU and the product after it. TensorFlow's gradient makes some fifteen passes over a tensor that is four times as
@@ -222,13 +143,9 @@ def _packed(packed: Sequence[tf.Tensor], parts: Iterator[tf.Tensor]) -> list[tf.
 # which the product's gradient needs, is computed again in the same pass.
 
 
-def _dense_of_gelu(plain: Callable, dense, x, product: Callable | None = None) -> tf.Tensor:
+def _dense_of_gelu(plain: Callable, dense, x, product: Callable, add: Callable) -> tf.Tensor:
     kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
-    product = _gelu_and_product_in_graph if product is None else product
-    y = product(tf.reshape(x, [-1, x.shape[-1]]), kernel)
-    is_static, width = None not in x.shape[1:], y.shape[-1]
-    shape = [-1, *x.shape[1:-1], width] if is_static else tf.concat([tf.shape(x)[:-1], [width]], 0)
-    return tf.reshape(tf.nn.bias_add(y, bias), shape)
+    return _as_tokens(add(product(_rows(x), kernel), bias), x)
 
 
 @tf.custom_gradient
@@ -245,7 +162,7 @@ def _gelu_and_product_in_graph(x, kernel):
 def _gelu_and_product_compiled(x, kernel):
     def gradient_of(gradient):
         # erf, not erfc: XLA would find the forward pass' erfc, and keep it in float32
-        share = 0.5 * (1.0 + tf.math.erf(_SQRT_HALF * _wide(x)))
+        share = 0.5 * (1.0 + tf.math.erf(_SQRT_HALF * wide(x)))
         of_x, activation = _gelu_backward(x, tf.matmul(gradient, kernel, transpose_b=True), share)
         return of_x, tf.matmul(activation, gradient, transpose_a=True)
 
@@ -262,15 +179,28 @@ def _as_it_is(x):
     return _compat.as_it_is(x), lambda gradient: gradient
 
 
+# In a served graph TensorFlow joins product, bias and GELU to one operation, if they are written as it looks for them:
+# for a matrix, and by erf.
+
+
+def _mlp_served(plain: Callable, hidden, output, x) -> tf.Tensor:
+    kernels = [tf.cast(layer.kernel, x.dtype) for layer in (hidden, output)]
+    biases = [tf.cast(layer.bias, x.dtype) for layer in (hidden, output)]
+    y = tf.nn.bias_add(tf.matmul(_rows(x), kernels[0]), biases[0])
+    half, one, scale = (tf.constant(number, x.dtype) for number in (0.5, 1.0, _SQRT_HALF))
+    y = half * y * (one + tf.math.erf(y * scale))
+    return _as_tokens(tf.nn.bias_add(tf.matmul(y, kernels[1]), biases[1]), x)
+
+
 def _gelu(x):
-    return tf.cast(0.5 * _wide(x) * tf.math.erfc(-_SQRT_HALF * _wide(x)), x.dtype)
+    return tf.cast(0.5 * wide(x) * tf.math.erfc(-_SQRT_HALF * wide(x)), x.dtype)
 
 
 def _gelu_backward(x, gradient, share=None):
-    wide = _wide(x)
-    share = 0.5 * tf.math.erfc(-_SQRT_HALF * wide) if share is None else share
-    slope = share + wide * (_DENSITY_AT_0 * tf.exp(-0.5 * wide * wide))
-    return tf.cast(_wide(gradient) * slope, x.dtype), tf.cast(wide * share, x.dtype)
+    z = wide(x)
+    share = 0.5 * tf.math.erfc(-_SQRT_HALF * z) if share is None else share
+    slope = share + z * (_DENSITY_AT_0 * tf.exp(-0.5 * z * z))
+    return tf.cast(wide(gradient) * slope, x.dtype), tf.cast(z * share, x.dtype)
 
 
 _gelu_in_one_pass, _gelu_backward_in_one_pass = _in_one_pass(_gelu), _in_one_pass(_gelu_backward)
@@ -291,27 +221,26 @@ def _of_second_call(plain: Callable, tensor) -> tf.Tensor:
     return _as_it_is(tensor)
 
 
-def _wide(x):
-    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
-
-
 # For a train step that runs as a graph on a processor
 GRAPH_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
     "layer_norm": _layer_norm,
-    "attention": _attention_in_graph,
-    "dense_of_gelu": _dense_of_gelu,
+    "attention": attention_in_graph,
+    "dense": _dense,
+    "dense_of_gelu": functools.partial(_dense_of_gelu, product=_gelu_and_product_in_graph, add=_plus_bias),
 }
+# For a model that is served, on a processor or elsewhere
+SERVING_KERNELS: dict[str, Callable[..., tf.Tensor]] = {"mlp": _mlp_served}
 # For a train step that XLA compiles for a processor
 XLA_KERNELS: dict[str, Callable[..., tf.Tensor]] = {"take_patches": _take_patches, "of_second_call": _of_second_call}
 # For a train step that XLA compiles for an accelerator: XLA makes one pass of elementwise operations by itself,
 # and keeps no more of LayerNorm than that kernel. On a processor the digits recipe's step is 2 to 5 % slower with them.
 COMPILED_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
-    "attention": _attention_compiled,
-    "dense_of_gelu": functools.partial(_dense_of_gelu, product=_gelu_and_product_compiled),
+    "attention": attention_compiled,
+    "dense_of_gelu": functools.partial(_dense_of_gelu, product=_gelu_and_product_compiled, add=tf.nn.bias_add),
     **XLA_KERNELS,
 }
 TPU_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
     **COMPILED_KERNELS,
-    "attention": functools.partial(_attention_compiled, along_width=True),
-    "dense_of_gelu": functools.partial(_dense_of_gelu, product=_gelu_and_product_on_tpu),
+    "attention": functools.partial(attention_compiled, along_width=True),
+    "dense_of_gelu": functools.partial(_dense_of_gelu, product=_gelu_and_product_on_tpu, add=tf.nn.bias_add),
 }

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_mae.layers.dense import Dense
 from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.transformer_block import transformer_blocks
 
@@ -54,12 +55,12 @@ class MaskTransformer(keras.layers.Layer):
         policy = {"dtype": self.dtype_policy}
         normal = keras.initializers.RandomNormal(stddev=0.02)
         self.class_tokens = self.add_weight((1, self.num_classes, dim), initializer=normal, name="class_tokens")
-        self.projection = keras.layers.Dense(dim, name="projection", **policy)
+        self.projection = Dense(dim, name="projection", **policy)
         self.blocks = transformer_blocks(self.num_layers, dim, self.num_heads, 4 * dim, **policy)
         self.norm = LayerNorm(name="norm", **policy)
         self.upscales = [self._upscale(dim, f"upscale_{index}") for index in range(self.num_upscales)]
-        self.class_projection = keras.layers.Dense(dim, use_bias=False, name="class_projection", **policy)
-        self.pixel_projection = keras.layers.Dense(dim, use_bias=False, name="pixel_projection", **policy)
+        self.class_projection = Dense(dim, use_bias=False, name="class_projection", **policy)
+        self.pixel_projection = Dense(dim, use_bias=False, name="pixel_projection", **policy)
         for layer in (self.projection, *self.blocks, self.norm, self.class_projection):
             layer.build((None, self.num_classes + rows * columns, dim))
         for layer in (*self.upscales, self.pixel_projection):

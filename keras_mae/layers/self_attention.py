@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_mae.layers.attention import attend
+from keras_mae.layers.dense import Dense
 from keras_mae.layers.layer_norm import LayerNorm
 from keras_mae.layers.rotary_positions import Rotation
 
@@ -56,13 +57,13 @@ class SelfAttention(keras.layers.Layer):
             )
         self.hidden_dim, self.num_heads, self.qkv_bias, self.key_bias = hidden_dim, num_heads, qkv_bias, key_bias
         self.qk_norm, self.layer_norm_epsilon = qk_norm, layer_norm_epsilon
-        dense = keras.layers.Dense if key_bias or not qkv_bias else _WithoutKeyBias
+        dense = Dense if key_bias or not qkv_bias else _WithoutKeyBias
         self.qkv = dense(3 * hidden_dim, use_bias=qkv_bias, dtype=self.dtype_policy, name="qkv")
         if qk_norm:
             self.q_norm, self.k_norm = (
                 LayerNorm(layer_norm_epsilon, dtype=self.dtype_policy, name=name) for name in ("q_norm", "k_norm")
             )
-        self.projection = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="projection")
+        self.projection = Dense(hidden_dim, dtype=self.dtype_policy, name="projection")
 
     def build(self, input_shape) -> None:
         self.qkv.build(input_shape)
@@ -102,7 +103,7 @@ class SelfAttention(keras.layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
-class _WithoutKeyBias(keras.layers.Dense):
+class _WithoutKeyBias(Dense):
     """Queries, keys and values from one matrix, with a bias whose part of the keys is zero and has no gradient."""
 
     def call(self, inputs, training=None):

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_mae.example_seed import ExampleSeed
+from keras_mae.layers.dense import Dense
 from keras_mae.layers.drop_path import DropPath
 from keras_mae.layers.kernels import with_kernel
 from keras_mae.layers.layer_norm import LayerNorm
@@ -78,8 +79,8 @@ class TransformerBlock(keras.layers.Layer):
             hidden_dim, num_heads, qkv_bias, key_bias, qk_norm, layer_norm_epsilon, name="attention", **policy
         )
         self.norm2 = LayerNorm(epsilon=layer_norm_epsilon, name="norm2", **policy)
-        self.mlp_hidden = keras.layers.Dense((2 if gated_mlp else 1) * mlp_dim, name="mlp_hidden", **policy)
-        self.mlp_output = keras.layers.Dense(hidden_dim, name="mlp_output", **policy)
+        self.mlp_hidden = Dense((2 if gated_mlp else 1) * mlp_dim, name="mlp_hidden", **policy)
+        self.mlp_output = Dense(hidden_dim, name="mlp_output", **policy)
         self.drop_path = DropPath(drop_path_rate, name="drop_path", **policy)
         self.attention_scale, self.mlp_scale = (
             keras.layers.Identity(name=name, **policy)
@@ -104,12 +105,12 @@ class TransformerBlock(keras.layers.Layer):
         seeds = (None, None) if seed is None else (seed.fold_in(0), seed.fold_in(1))
         attention = self.attention_scale(self.attention(self.norm1(x), bias=bias, rotation=rotation))
         x = x + self.drop_path(attention, training=training, seed=seeds[0])
-        hidden = self.mlp_hidden(self.norm2(x))
-        mlp = self._of_gate_and_value(hidden) if self.gated_mlp else dense_of_gelu(self.mlp_output, hidden)
+        layers = (self.mlp_hidden, self.mlp_output)
+        mlp = (self._gated if self.gated_mlp else functools.partial(mlp_of, *layers))(self.norm2(x))
         return x + self.drop_path(self.mlp_scale(mlp), training=training, seed=seeds[1])
 
-    def _of_gate_and_value(self, hidden):
-        gate, value = tf.split(hidden, 2, axis=-1)
+    def _gated(self, x):
+        gate, value = tf.split(self.mlp_hidden(x), 2, axis=-1)
         return self.mlp_output(keras.activations.silu(gate) * value)
 
     def compute_output_shape(self, input_shape) -> tuple:
@@ -157,8 +158,14 @@ class WithBlocks:
         return [variable for variable in self.weights if variable.trainable and len(variable.shape) <= 1]
 
 
+@with_kernel("mlp")
+def mlp_of(hidden: keras.layers.Dense, output: keras.layers.Dense, x):
+    """`output(gelu(hidden(x)))`."""
+    return dense_of_gelu(output, hidden(x))
+
+
 @with_kernel("dense_of_gelu")
-def dense_of_gelu(dense: keras.layers.Dense, x):
+def dense_of_gelu(dense: Dense, x):
     """`dense(gelu(x))`: `gelu(x) = x Phi(x)`, with `Phi` the normal distribution function (exact, by erf).
 
     Reference: arXiv 1606.08415.

@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def differences(folder):
     """Of JAX's numbers from TensorFlow's, on the processor, for each step."""
-    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count=4 {os.environ['XLA_FLAGS']}"}
     found = lines("benchmarks.accelerator.comparison", str(folder), *STEPS, **flags)
     return dict(zip(STEPS, found, strict=True))
 

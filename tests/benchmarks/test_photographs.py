@@ -100,7 +100,7 @@ def test_every_row_changes_one_thing():
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("change", ["mask_ratio=0.75", "target=pca", "jit_compile=True"])
+@pytest.mark.parametrize("change", ["target=pca", "jit_compile=True"])
 def test_a_seed_is_a_run_of_pretrain(tmp_path, few, change):
     """The second seed of one compiled model ends with the weights of `pretrain` with that seed: equal up to round-off.
 
@@ -110,10 +110,9 @@ def test_a_seed_is_a_run_of_pretrain(tmp_path, few, change):
     config = changed(recipe(), [*changes, "base_learning_rate=0.001"])
     crops = Crops.of(patterned(3), 0, 32)
     pretraining = Pretraining(config)
-    first = pretraining(crops, 0)
     second = pretraining(crops, 1)
-    assert pretraining(crops, 0) == pytest.approx(first, abs=1e-6) and abs(first[0] - second[0]) > 1e-5
-    pretraining(crops, 1)
+    assert abs(pretraining(crops, 0)[0] - second[0]) > 1e-5
+    assert pretraining(crops, 1) == pytest.approx(second, abs=1e-6)
     np.savez(tmp_path / "crops.npz", images=crops.unlabelled)
     model = pretrain(replaced(config, seed=1), f"npz:{tmp_path / 'crops.npz'}", str(tmp_path / "run"))
     for ours, theirs in zip(pretraining.model.get_weights(), model.get_weights(), strict=True):

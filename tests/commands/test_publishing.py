@@ -191,6 +191,7 @@ def test_a_licence_that_came_with_the_weights_stays(runs, capfd, caplog, tmp_pat
         ("folder:/home/me/xrays/", "folder:xrays"),
         ("npz:a.npz", "npz:a.npz"),
         ("disk:/cache:folder:/data/x", "folder:x"),
+        ("disk:/cache:shrink=256:folder:/data/x", "folder:x"),
         ("memory:folder:/data/x", "folder:x"),
         ("tfrecord:gs://bucket/set/*.tfrecord", "tfrecord:*.tfrecord"),
         ("pairs:/data/images,/data/masks", "pairs:images,masks"),

@@ -7,7 +7,7 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from keras_mae.data.preprocessing import _resize_window, resize_at_once
+from keras_mae.data.preprocessing import resize_as_pillow, resize_at_once
 
 PHOTOGRAPHS = {
     "china": load_sample_images().images[0],
@@ -19,8 +19,7 @@ PHOTOGRAPHS |= {f"{name}, on its side": image.transpose(1, 0, 2).copy() for name
 
 
 def resize(image, size):
-    size = tf.constant(size, tf.int64)
-    return _resize_window(image, size, tf.zeros_like(size), size)
+    return resize_as_pillow(image, tf.constant(size, tf.int64))
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.data.waiting import Waiting
-from tests.base import run_python
+from tests.base import run_forked
 
 STEPS, SECONDS = 10, 0.05
 
@@ -66,5 +66,5 @@ def test_nothing_is_measured_where_results_must_be_deterministic():
         "import tensorflow as tf; from keras_mae.data.waiting import Waiting; print(Waiting.if_possible() is None); "
         "tf.config.experimental.enable_op_determinism(); print(Waiting.if_possible() is None)"
     )
-    process = run_python("-c", program)
+    process = run_forked("-c", program)
     assert process.stdout.split() == ["False", "True"], process.stderr[-2000:]

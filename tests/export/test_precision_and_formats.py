@@ -23,16 +23,22 @@ pytestmark = pytest.mark.medium
 
 
 @pytest.mark.parametrize("make", [small_encoder, lambda: ImageClassifier(small_encoder(), 3), small_mae])
-def test_a_copy_in_bfloat16_has_the_same_weights(make):
+def test_a_copy_in_bfloat16_has_the_weights_in_bfloat16(make):
     model = make()
     copy = saved_model.model_in_dtype(model, "bfloat16")
-    assert type(copy) is type(model) and (copy.compute_dtype, copy.variable_dtype) == ("bfloat16", "float32")
     encoder = getattr(copy, "encoder", copy)
+    assert type(copy) is type(model) and {weight.dtype for weight in encoder.weights} == {"bfloat16"}
     assert encoder.blocks[0].mlp_hidden.compute_dtype == encoder.compute_dtype == "bfloat16"
     for found, expected in zip(copy.weights, model.weights, strict=True):
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(found, tf.cast(tf.cast(expected, found.dtype), tf.float32))  # rounded once
     assert saved_model.model_in_dtype(model, "float32") is model
-    assert saved_model.model_in_dtype(copy, "float32").compute_dtype == "float32"
+    back = saved_model.model_in_dtype(copy, "float32")
+    assert {weight.dtype for weight in back.weights} == {"float32"}
+
+
+def test_a_model_that_trains_in_bfloat16_is_served_with_its_weights_in_it_too():
+    copy = saved_model.model_in_dtype(small_encoder(dtype="mixed_bfloat16"), "bfloat16")
+    assert {weight.dtype for weight in copy.weights} == {"bfloat16"}
 
 
 def test_bfloat16_is_asked_for(tmp_path, verified_here):
@@ -41,11 +47,32 @@ def test_bfloat16_is_asked_for(tmp_path, verified_here):
     loaded = tf.saved_model.load(path)
     embedding = loaded(images).numpy()
     expected = encoder(images)["patch_tokens"].numpy().mean(axis=1)
-    assert embedding.dtype == np.float32 and {v.dtype for v in loaded.variables} == {tf.float32}
+    assert embedding.dtype == np.float32 and {v.dtype for v in loaded.variables} == {tf.bfloat16}
     # two roundings to 8 bits, 0.4 %, in the only block, of values up to 3
     assert 1e-4 < np.abs(embedding - expected).max() < 0.05
     with open(os.path.join(path, "assets", "metadata.json")) as file:
         assert json.load(file)["compute_dtype"] == "bfloat16"
+
+
+def test_an_export_in_bfloat16_cannot_be_trained(tmp_path, verified_here):
+    """Small steps would be lost in the roundings of its weights."""
+    loaded = tf.saved_model.load(export_encoder(small_encoder(PLANES), str(tmp_path), dtype="bfloat16"))
+    assert list(loaded.trainable_variables) == [] and not hasattr(loaded, "embed_training")
+    with pytest.raises(ValueError, match="Could not find matching concrete function"):
+        loaded(tf.constant(random_images(2, PLANES)), training=True)
+
+
+def test_product_bias_and_gelu_are_one_operation_of_a_served_graph(tmp_path, verified_here):
+    """As TensorFlow's optimizer for processors looks for them: a matrix, and GELU by erf."""
+    loaded = tf.saved_model.load(export_encoder(small_encoder(PLANES), str(tmp_path)))
+    graph = loaded.signatures["embed"].graph.as_graph_def()
+    nodes = {node.name: node for function in graph.library.function for node in function.node_def}
+    operations = [node.op for node in nodes.values()]
+    assert "Erf" in operations and "Erfc" not in operations
+    for node in nodes.values():
+        if node.op == "Erf":
+            scaled = nodes[node.input[0].partition(":")[0]]
+            assert scaled.op == "Mul" and nodes[scaled.input[0].partition(":")[0]].op == "BiasAdd"
 
 
 @pytest.mark.parametrize("num_layers", [2, pytest.param(24, marks=pytest.mark.slow)])

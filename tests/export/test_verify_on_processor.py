@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_mae.export import VerificationError, export_encoder, verify
 from keras_mae.export.signatures import ServedEncoder
-from tests.base import PLANES, run_python, small_encoder
+from tests.base import PLANES, run_forked, small_encoder
 
 # A second logical processor stands for a GPU: the weights lie there, and operations run there by default. The graphs
 # that were executed tell each operation's device.
@@ -33,7 +33,7 @@ with tf.device("CPU:1"):
 
 def devices_of_products(folder, what):
     """The devices that computed products of matrices."""
-    process = run_python("-c", DEVICES, str(folder), what)
+    process = run_forked("-c", DEVICES, str(folder), what)
     assert process.returncode == 0, process.stderr[-2000:]
     records = [record.numpy() for path in folder.iterdir() for record in tf.data.TFRecordDataset(str(path))]
     values = [value for record in records for value in tf.compat.v1.Event.FromString(record).summary.value]

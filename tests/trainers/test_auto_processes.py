@@ -10,7 +10,7 @@ from keras_mae.trainers import budget, run
 from keras_mae.trainers.auto_recipe import AutoRecipe
 from keras_mae.trainers.pretrain import pretrain
 from keras_mae.trainers.strategy import make_strategy, of_chief
-from tests.base import random_images, run_python, weights_of
+from tests.base import random_images, run_forked, weights_of
 
 GIVEN = {
     "encoder.hidden_dim": 16, "encoder.num_layers": 1, "encoder.num_heads": 2, "decoder.hidden_dim": 8,
@@ -49,7 +49,7 @@ def children(folder):
 
 @pytest.mark.medium
 def test_all_workers_agree(tmp_path):
-    process = run_python("-m", "tests.forked", "tests.trainers.test_auto_processes", str(tmp_path))
+    process = run_forked("-m", "tests.forked", "tests.trainers.test_auto_processes", str(tmp_path))
     assert process.returncode == 0, process.stderr[-6000:]
     runs = json.loads(process.stdout.split("RESULT", 1)[1])
     one, other = runs["workers"]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_mae.trainers import recipes, run
 from keras_mae.trainers.pretrain import pretrain
 from keras_mae.trainers.settings import changed
-from tests.base import random_images, run_python, weights_of
+from tests.base import random_images, run_forked, weights_of
 from tests.drawn import TINY
 
 SETTINGS = [*TINY, "jit_compile=False", "image_size=(8,8)", "pictures_every=100", "epochs=3"]
@@ -48,7 +48,7 @@ def children(which, folder):
 
 
 def in_own_process(which, folder):
-    process = run_python("-m", "tests.forked", "tests.trainers.test_monitor_processes", which, str(folder))
+    process = run_forked("-m", "tests.forked", "tests.trainers.test_monitor_processes", which, str(folder))
     assert process.returncode == 0, process.stderr[-6000:]
     return json.loads(process.stdout.split("RESULT", 1)[1])
 

@@ -1,6 +1,6 @@
 """MAE that goes on from the weights of `--init` on images of one's own, whatever the encoder's size.
 
-Evidence: `python -m benchmarks.continued`, a small ViT from digits to 300 letters, three seeds (table in the README):
+Evidence: `python -m benchmarks.continued`, a small ViT from digits to 300 letters, three seeds (docs/continue.md):
 62.5 % with ten labels a class, against 57.6 untouched and 56.7 from scratch. A fresh decoder first and all at once
 (62.0) do not differ beyond their spread, nor does one rate for all layers (62.1). Larger encoders were not run.
 Command: `keras-mae pretrain --init=mae_vit_base --data=folder:/data/pictures --output=runs/continued`, which takes this

@@ -1,6 +1,6 @@
 """Digits, 28 x 28, one channel: what `keras-mae demo` runs.
 
-Evidence: `keras-mae demo`; the README has its table, with seed, seconds and versions in results.json.
+Evidence: `keras-mae demo`; docs/results.md has its table, with seed, seconds and versions in results.json.
 Deviations from the paper: a far smaller network, no augmentation, plain pixels as the target, and waves for the
 positions that suit a grid of 7 x 7 (the paper's leave the loss on a plateau for the first epochs).
 """

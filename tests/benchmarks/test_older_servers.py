@@ -1,0 +1,96 @@
+"""Comparisons with an older TensorFlow; the slow tests install the versions that docs/versions.md names."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks import older_servers
+from keras_mae.export import export_autoencoder, export_classifier, saved_model
+from keras_mae.masking import RandomMasking
+from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
+from tests.base import ROOT, fill_randomly
+
+TOO_OLD = "2.19"
+WITHOUT_FILES = "autoencoder"  # has no signature of image files
+
+
+def test_differences_name_what_differs():
+    expected = {"a": {"f": {"x": [1.0, -4.0], "label": ["61", "62"]}, "g": {"x": [2.0]}}, "b": {"f": {"x": [1.0]}}}
+    found = {"a": {"f": {"x": [1.5, -4.0], "label": ["61", "63"]}, "g": {"x": [2.0, 3.0]}}, "b": "cannot be loaded"}
+    assert older_servers.differences(expected, found) == {
+        "a/f/x": 0.125,
+        "a/f/label": "is different",
+        "a/g/x": "has 2 numbers in place of 1",
+        "b": "cannot be loaded",
+    }
+    assert older_servers.differences(expected, expected) == {"a/f/x": 0, "a/f/label": 0, "a/g/x": 0, "b/f/x": 0}
+    assert older_servers.differences({"a": {"f": {"x": [1.0]}}}, {"a": {}}) == {"a/f": "is missing"}
+
+
+@pytest.mark.medium
+def test_every_signature_is_asked(tmp_path, png_and_jpeg, monkeypatch):
+    """In this TensorFlow: the answers are those of the signatures, and a folder that is no model is named."""
+    monkeypatch.setattr(saved_model, "verify_export", lambda *arguments: {})  # tests/export has this
+    encoder = ViTEncoder((8, 12, 3), 4, hidden_dim=16, num_layers=1, num_heads=2)
+    mae = MaskedAutoencoder(encoder, MAEDecoder(hidden_dim=8, num_layers=1, num_heads=1), RandomMasking(0.5))
+    exports, files = tmp_path / "exports", tmp_path / "files"
+    export_classifier(fill_randomly(ImageClassifier(encoder, 3)), str(exports / "classifier"), labels=["x", "y", "z"])
+    export_autoencoder(mae, str(exports / "autoencoder"))
+    (exports / "nothing" / "1").mkdir(parents=True)
+    older_servers.write_files(str(files))
+    for path in files.iterdir():
+        if path.suffix not in (".png", ".jpeg"):
+            path.unlink()
+    found = older_servers.answers_of(sys.executable, str(exports), str(files))
+    assert found["tensorflow"] == tf.__version__
+    answers = found["answers"]
+    assert "nothing" in answers["nothing"]
+    assert set(answers["autoencoder"]) == {"reconstruct"}
+    assert len(answers["autoencoder"]["reconstruct"]["masked_images"]) == 3 * 8 * 12 * 3
+
+    contents = [path.read_bytes() for path in sorted(files.iterdir())]
+    loaded = tf.saved_model.load(str(exports / "classifier" / "1"))
+    expected = loaded.signatures["serving_default"](image_bytes=tf.constant(contents))
+    served = answers["classifier"]["serving_default"]
+    np.testing.assert_allclose(served["probabilities"], expected["probabilities"].numpy().ravel(), rtol=1e-6)
+    assert [bytes.fromhex(label) for label in served["label"]] == list(expected["label"].numpy())
+
+
+@pytest.fixture(scope="module")
+def results():
+    """The differences of the oldest version that reads exports, and what stops the one before it."""
+    found = older_servers.main([older_servers.OLDEST, TOO_OLD])
+    for rows in found.values():
+        if "installation" in rows:
+            pytest.skip(f"PyPI cannot be reached: {rows['installation']}")
+    return found
+
+
+@pytest.mark.slow
+def test_the_oldest_server_gives_the_same_numbers(results):
+    """float32 differs by the order of sums; bfloat16 rounds to 8 bits, and other kernels round elsewhere."""
+    rows = results[older_servers.OLDEST]
+    assert len(rows) > 20 and {name.split("/")[0] for name in rows} > {"encoder", "classifier", WITHOUT_FILES}
+    for name, difference in rows.items():
+        assert difference < (0.02 if "bfloat16" in name else 1e-5), f"{name}: {difference}"
+
+
+@pytest.mark.slow
+def test_what_stops_an_older_server(results):
+    rows = results[TOO_OLD]
+    assert {name: row for name, row in rows.items() if not name.startswith(WITHOUT_FILES)} == {
+        name: "Op type not registered 'DecodeWebP'"
+        for name in ("classifier", "encoder", "encoder_bfloat16", "regressor", "segmenter")
+    }
+    numbers = [row for name, row in rows.items() if name.startswith(WITHOUT_FILES)]
+    assert numbers and all(number < 1e-5 for number in numbers)
+
+
+def test_the_page_says_what_these_tests_hold():
+    with open(os.path.join(ROOT, "docs", "versions.md"), encoding="utf-8") as file:
+        page = file.read()
+    assert f"TensorFlow {older_servers.OLDEST} and later reads" in page
+    assert f"`DecodeWebP`, which TensorFlow {TOO_OLD} does not have" in page

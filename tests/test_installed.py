@@ -1,0 +1,96 @@
+"""The wheel and the sdist, installed in environments of their own; `keras-mae` runs there as a user types it."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+
+import keras_mae
+from tests.base import ROOT
+from tests.built import build_sdist, build_wheel, copy_sources, run
+
+TINY = (
+    "encoder.hidden_dim=16",
+    "encoder.num_layers=1",
+    "decoder.hidden_dim=8",
+    "epochs=2",
+    "warmup_epochs=1",
+    "batch_size=200",
+    "jit_compile=False",
+)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The paths of a wheel and an sdist: those that `make dist` has made, or new ones of a copy of the sources."""
+    made = os.path.join(ROOT, "dist")
+    names = {"wheel": f"keras_mae-{keras_mae.__version__}-py3-none-any.whl"}
+    names["sdist"] = f"keras_mae-{keras_mae.__version__}.tar.gz"
+    if os.environ.get("CI") and all(os.path.exists(os.path.join(made, name)) for name in names.values()):
+        return {kind: os.path.join(made, name) for kind, name in names.items()}
+    folder = tmp_path_factory.mktemp("built")
+    copy_sources(folder / "checkout")
+    (folder / "files").mkdir()
+    wheel = build_wheel(folder / "checkout", folder / "files")
+    return {"wheel": str(wheel), "sdist": str(build_sdist(folder / "checkout", folder / "files"))}
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """The folder of programs of an environment that sees the packages of this one, but not its checkout."""
+    run(sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv"), cwd=tmp_path)
+    site = sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv"), "platbase": str(tmp_path / "venv")})
+    with open(os.path.join(site, "packages.pth"), "w") as file:
+        file.write(sysconfig.get_path("purelib"))  # .pth files there, such as that of the checkout, are not read
+    return tmp_path / "venv" / "bin"
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_it_installs_and_trains(built, environment, tmp_path, kind):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    install = "install --quiet --no-deps --no-index --no-build-isolation".split()
+    run(sys.executable, "-m", "pip", "--python", str(environment / "python"), *install, built[kind], cwd=elsewhere)
+
+    where = "import keras_mae, keras_mae.export; print(keras_mae.__file__, keras_mae.export.__file__)"
+    for path in run(str(environment / "python"), "-c", where, cwd=elsewhere).split():
+        assert path.startswith(str(tmp_path / "venv"))
+    program = str(environment / "keras-mae")
+    assert "pretrain" in run(program, "--help", cwd=elsewhere)
+    if kind == "sdist":  # both are of the same files: tests/test_packaging.py
+        return
+    assert "mae_digits" in run(program, "recipes", cwd=elsewhere)
+    settings = (f"--set={setting}" for setting in (*TINY, "epochs=1", "warmup_epochs=0.5", "evaluate_every=0"))
+    pretrain = [program, "pretrain", "--recipe=mae_digits", "--data=digits", "--output=run"]
+    run(*pretrain, *settings, cwd=elsewhere, TF_CPP_MIN_LOG_LEVEL="2")
+    assert (elsewhere / "run" / "encoder.keras").exists()
+    (versions,) = json.loads((elsewhere / "run" / "config.json").read_text())["versions"]
+    assert versions["keras_mae"] == keras_mae.__version__
+
+
+def install(python, *wanted):
+    """Installs from PyPI in an environment; the test is skipped where PyPI cannot be reached."""
+    command = [python, "-m", "pip", "install", "--quiet", *wanted]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
+    if done.returncode and "Max retries exceeded" in done.stderr or "No matching distribution found" in done.stderr:
+        pytest.skip(f"PyPI cannot be reached: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+def test_the_demo_runs_in_an_empty_environment(built, tmp_path, kind):
+    """What pyproject.toml names is all that it needs: of an sdist to build it, too."""
+    run(sys.executable, "-m", "venv", str(tmp_path / "venv"), cwd=tmp_path)
+    install(str(tmp_path / "venv" / "bin" / "python"), f"{built[kind]}[demo]")
+    demo = [str(tmp_path / "venv" / "bin" / "keras-mae"), "demo", "--output=demo"]
+    run(*demo, *(f"--set={setting}" for setting in TINY if kind == "sdist"), cwd=tmp_path, timeout=3000)
+    results = json.loads((tmp_path / "demo" / "results.json").read_text())
+    assert (tmp_path / "demo" / "map.html").exists()
+    if kind == "wheel":  # the whole demo, whose accuracies tests/test_demo.py holds
+        accuracy = results["accuracy"]
+        assert accuracy["pretrained encoder"]["linear_probe"] > accuracy["random encoder"]["linear_probe"]
