@@ -131,7 +131,8 @@ class Int8Product:
 
     def __call__(self, inputs, training=None):
         rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
-        levels = tf.cast(tf.clip_by_value(tf.round(rows * self.scale + self.zero), 0, _STEPS), tf.uint8)
+        # a half more, as the cast cuts off what follows the point
+        levels = tf.cast(tf.clip_by_value(rows * self.scale + (self.zero + 0.5), 0, _STEPS + 0.5), tf.uint8)
         width = self.kernel.shape[1]
         sums = tf.raw_ops.QuantizedMatMulWithBiasAndDequantize(  # of integers, as ranges and steps are the same
             a=tf.bitcast(levels, tf.quint8),

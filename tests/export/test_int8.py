@@ -1,5 +1,6 @@
 """Exports that multiply in 8 bits: their numbers, where they are computed, and what is refused."""
 
+import functools
 import json
 import os
 
@@ -13,6 +14,7 @@ from keras_mae.export.signatures import ServedEncoder
 from keras_mae.models import ImageClassifier, ImageRegressor
 from tests.base import PLANES, fill_randomly, random_images, run_forked, run_python, small_encoder, small_mae
 from tests.drawn import write_pictures
+from tests.encoders.test_published_kinds import made_of_them_all
 from tests.export.test_precision_and_formats import of_openvino
 from tests.toys import ConvEncoder
 from tests.typed import refused
@@ -146,6 +148,17 @@ def test_a_classifier(tmp_path, format, verified_here):
     else:
         found = of_openvino(os.path.join(path, "model.xml"), others)["logits"]
     assert cosines(found, classifier(others).numpy()).min() > 0.998  # on images of neither calibration nor check
+
+
+def test_an_encoder_of_every_published_kind_of_layer():
+    """Gated MLPs, queries, keys and values with a bias of which the keys have none, rotated, and more."""
+    encoder, images = made_of_them_all(functools.partial(small_encoder, SHAPE, **SIZES)), random_images(40, SHAPE)
+    expected = encoder.features(images).numpy()
+    for fake in (False, True):
+        copy = int8.int8_copy(encoder, images, fake)
+        found = tf.function(copy.features)(tf.constant(images)).numpy()
+        assert 0.99 < cosines(found, expected).min() < 0.999999
+        assert len(int8.int8_products(copy)) == 8 and not int8.int8_products(encoder)
 
 
 def test_a_model_trained_in_bfloat16(tmp_path, verified_here):

@@ -10,7 +10,7 @@ import pytest
 from keras_mae import cli
 from keras_mae.export import exchange_formats, export_encoder
 from keras_mae.export.openvino_file import without_telemetry
-from tests.base import random_images, run_python, small_encoder
+from tests.base import random_images, run_forked, small_encoder
 from tests.export.test_precision_and_formats import of_openvino
 from tests.typed import refused
 
@@ -32,12 +32,12 @@ class Telemetry:
 EXPORTED = """
 import sys
 sys.path.insert(0, sys.argv[3])
-from keras_mae.export import export_encoder
-from tests.base import small_encoder
 if sys.argv[2] == "plain":
     import openvino
 else:
-    export_encoder(small_encoder(), sys.argv[1], format="openvino")
+    from keras_mae.export import export_encoder
+    from tests.base import PLANES, small_encoder
+    export_encoder(small_encoder(PLANES), sys.argv[1], format="openvino")
 """
 
 
@@ -50,7 +50,7 @@ def test_an_export_is_reported_to_nobody(how, tmp_path):
     (package / "backend" / "__init__.py").write_text("")
     (package / "backend" / "backend_ga4.py").write_text("")
     reported = tmp_path / "reported"
-    process = run_python("-c", EXPORTED, str(tmp_path / "model"), how, str(tmp_path), REPORTED=str(reported))
+    process = run_forked("-c", EXPORTED, str(tmp_path / "model"), how, str(tmp_path), REPORTED=str(reported))
     assert process.returncode == 0, process.stderr[-2000:]
     assert reported.exists() == (how == "plain")  # a plain import reports: else this test would see nothing
 
