@@ -114,7 +114,7 @@ class Int8Product:
         bias = np.asarray(layer(np.zeros((1, len(kernel)), "float32")))[0]
         shift = _shift(kernel, low, high)
         self.low, self.high = float((low / shift).min()), float((high / shift).max())
-        step = np.float32(max(self.high - self.low, np.finfo("float32").tiny) / _STEPS)
+        step = np.float32(max(self.high - self.low, float(np.finfo("float32").tiny)) / _STEPS)
         self.zero = np.float32(np.round(-self.low / step))
         kernel = kernel * shift[:, None]
         gain = np.maximum(np.abs(kernel).max(axis=0), np.finfo("float32").tiny) / np.float32(_LEVELS)

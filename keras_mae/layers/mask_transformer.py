@@ -61,7 +61,8 @@ class MaskTransformer(keras.layers.Layer):
         self.upscales = [self._upscale(dim, f"upscale_{index}") for index in range(self.num_upscales)]
         self.class_projection = Dense(dim, use_bias=False, name="class_projection", **policy)
         self.pixel_projection = Dense(dim, use_bias=False, name="pixel_projection", **policy)
-        for layer in (self.projection, *self.blocks, self.norm, self.class_projection):
+        layers: tuple[keras.layers.Layer, ...] = (self.projection, *self.blocks, self.norm, self.class_projection)
+        for layer in layers:
             layer.build((None, self.num_classes + rows * columns, dim))
         for layer in (*self.upscales, self.pixel_projection):
             layer.build((None, None, None, dim))
