@@ -25,7 +25,7 @@ def on_startup(**_):
 
 
 def on_page_markdown(markdown, **_):
-    """Puts commands with their flags, and recipes, into the page that asks for them."""
+    """Puts commands with their flags, and recipes, at the end of the page that asks for them."""
     if COMMANDS not in markdown:
         return markdown
     sys.path.insert(0, ROOT)
@@ -39,12 +39,12 @@ def on_page_markdown(markdown, **_):
         for flag in (values[key] for key in values if key == values[key].name):
             needed = " **Needed.**" if flag.name in command.required else ""
             default = f" Default: `{flag.default}`." if flag.default not in (None, False, "", []) else ""
-            lines.append(f"| `--{flag.name}` | {_sentence(flag.help)}{default}{needed} |")
+            lines.append(f"| `--{flag.name}` | {_sentence(flag.help.partition(chr(10))[0])}{default}{needed} |")
         lines.append("")
     lines += ["## All recipes", "", "| program | recipe | settings |", "|---|---|---|"]
     for program, names in recipes.by_program().items():
         lines += [f"| `{program}` | `{name}` | {_cell(recipes.title(name))} |" for name in names]
-    return markdown.replace(COMMANDS, "\n".join(lines))
+    return markdown.partition(COMMANDS)[0] + "\n".join(lines)
 
 
 def _cell(text):

@@ -40,6 +40,7 @@ _FAILED = 1
 _USAGE_ERROR = 2
 _TERMINATED = 128 + 15  # a shell's exit code for a process that SIGTERM ended
 
+_HOME = re.compile(r"(?:--?[\w.]+=)?(?:[\w.]+=)?(?:.*[:,])?~(?:/|$)")  # paths in which a shell does not replace ~
 _WRITE_ANYWHERE = ("stats", "tfrecords")  # through TensorFlow's file systems
 
 TENSORFLOW_ENVIRONMENT = {
@@ -96,6 +97,10 @@ def main(arguments: list[str] | None = None) -> int:
     if any(argument in ("--help", "-h", "-help") for argument in rest):
         print(_help(name, command))
         return 0
+    for word in rest:
+        if _HOME.match(word):
+            typed = word.replace("~", "$HOME", 1)
+            return _refuse(f"{name}: a shell replaces ~ at the start of a word only, and not in {word!r}; type {typed}")
     values = command.make_flags()
     try:
         positional = values([name, *rest])[1:]
@@ -256,7 +261,8 @@ def _help(name: str, command: Command) -> str:
     for flag in (values[flag] for flag in values):
         default = "" if flag.default in (None, []) else f" (default: {str(flag.default_as_str).strip(chr(39))})"
         needed = " (required)" if flag.name in command.required else ""
-        lines += [f"  --{flag.name}{needed}{default}", f"      {flag.help}"]
+        said = flag.help.partition("\n")[0]  # without absl's line on flags that repeat
+        lines += [f"  --{flag.name}{needed}{default}", f"      {said}"]
     return "\n".join(lines)
 
 

@@ -124,6 +124,17 @@ def test_help_and_refused_settings_import_neither_tensorflow_nor_keras():
         (["pretrain", "--data=digits"], "pretrain: needs --output; see keras-mae pretrain --help"),
         (["export", "--output=x"], "export: needs --run or --init; see keras-mae export --help"),
         (["pretrain", "digits", "--output=x"], "pretrain: takes flags only, such as --output=DIR; got 'digits'"),
+        (
+            ["embed", "--output=~/x"],
+            "embed: a shell replaces ~ at the start of a word only, and not in '--output=~/x'; type --output=$HOME/x",
+        ),
+        (["embed", "--data=pairs:/a,~/b"], "embed: a shell replaces ~ at the start of a word only"),
+        (
+            ["embed", "--data", "disk:/c:folder:~/x"],
+            "embed: a shell replaces ~ at the start of a word only, and not in 'disk",
+        ),
+        (["embed", "--set=labels=~/x.csv"], "embed: a shell replaces ~ at the start of a word only"),
+        (["embed", "--output=x~/y~"], "embed: needs "),
         (["recipes", "all"], "recipes: takes flags only, such as --output=DIR; got 'all'"),
         (["demo", "--seed=many"], "demo: flag --seed=many: invalid literal for int()"),
         (["pretrain", "--data"], "pretrain: Missing value for flag --data"),

@@ -93,7 +93,7 @@ def steps_per_epoch(config: TrainingConfig, num_images: int) -> int:
         smaller = max(1, 2 ** int(np.log2(max(num_images // 4, 1))))
         raise ValueError(
             f"a batch of {config.optimizer.batch_size} needs as many images, and there are {num_images} to train on; "
-            f"set a smaller one, such as --set batch_size={smaller}"
+            f"set a smaller one, such as --set batch_size={smaller}, or take another of keras-mae recipes"
         )
     return steps
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from keras_mae.run_report.record import RunRecord
 from keras_mae.trainers import run
+from keras_mae.trainers.head_recipe import head_recipe
 from keras_mae.trainers.nearest_recipe import GIVEN, nearest_recipe
 from keras_mae.trainers.settings import values_of
 
-_SMALL = 64  # pixels: the largest side for which recipes for small images are named
 _HEADS = {"finetune": "classifier", "linear-probe": "classifier", "segment": "segmenter"}
 _LABELLED = "folder:LABELLED_IMAGES"
 
@@ -57,14 +57,13 @@ def resume_line(one: RunRecord) -> str | None:
 def _after_pretraining(one: RunRecord) -> Iterator[tuple[str, str]]:
     home, data = _home(one), one.data if one.seen.get("class_names") else _LABELLED
     if os.path.exists(one.file(run.MODEL)):
-        size = one.settings.get("encoder.image_size")
-        sizes = [side for side in (size if isinstance(size, list) else [size]) if isinstance(side, int)]
-        kind = "digits" if one.data == "digits" else "small_images" if sizes and max(sizes) <= _SMALL else "vit_base"
         yield "Measure its features by nearest neighbours", _line(one, "knn", f"--data={data}")
-        for title, name, recipe in (
-            ("Measure them by a linear layer", "linear-probe", f"probe_{kind}"),
-            ("Train a classifier", "finetune", f"finetune_{kind}"),
+        images = one.seen.get("num_images") if data == one.data else None
+        for title, name, begins in (
+            ("Measure them by a linear layer", "linear-probe", "probe"),
+            ("Train a classifier", "finetune", "finetune"),
         ):
+            recipe = head_recipe(begins, one.settings, one.data, images)
             output = f"--output={home}_{'probe' if name == 'linear-probe' else 'classifier'}"
             yield title, _line(one, name, f"--data={data}", output, f"--recipe={recipe}")
         yield "Write a vector for each image", _line(one, "embed", f"--data={one.data}", f"--output={home}.parquet")
