@@ -204,6 +204,6 @@ def _check_same(config: EncoderConfig, found: Mapping[str, Any], source: str, be
     if differing:
         raise ValueError(
             f"the encoder in {source} is another than the recipe's: {'; '.join(differing)}. Take a "
-            "recipe for it, such as finetune_small_images or probe_small_images for any encoder, or --set each of "
-            "these to None for the run's own (and preset=None)"
+            "recipe for it, such as the program's ..._small_images, which takes any encoder, or --set each of these to "
+            "None for the run's own (and preset=None)"
         )

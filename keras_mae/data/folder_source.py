@@ -47,7 +47,8 @@ class FolderSource(Source):
                 os.path.splitext(file)[1] or "no ending" for file in files if not _is_image(file)
             )
             counts = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
-            _log.info("folder:%s: %d files left out, no images by their names: %s", path, others.total(), counts)
+            said = "1 file" if others.total() == 1 else f"{others.total()} files"
+            _log.info("folder:%s: %s left out, no images by their names: %s", path, said, counts)
         self.decoding = Decoding(tiff=any(file.lower().endswith(FORMATS["TIFF"]) for file in self.paths))
         self._path_table = tf.constant([os.fsencode(file) for file in self.paths])  # names may be no UTF-8
         skipped = len(self.path.rstrip("/")) + 1

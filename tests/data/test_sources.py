@@ -143,6 +143,11 @@ def test_files_of_other_endings_are_counted(tmp_path, caplog):
     with caplog.at_level("INFO", logger="keras_mae"):
         assert FolderSource(str(tmp_path)).class_names == ["a", "c"]
     assert "3 files left out, no images by their names: 2 .jp2, 1 no ending" in caplog.text
+    write(tmp_path / "one" / "1.png", png())
+    write(tmp_path / "one" / "notes.txt", b"")
+    with caplog.at_level("INFO", logger="keras_mae"):
+        FolderSource(str(tmp_path / "one"))
+    assert "1 file left out, no images by their names: 1 .txt" in caplog.text
 
 
 def test_a_depth_that_few_files_have(tmp_path):
