@@ -67,7 +67,8 @@ def test_what_differs_is_listed_with_both_values(file):
     assert choose_encoder(same).hidden_dim == 16
     message = (
         r"encoder.keras is another than the recipe's: channels: 3 there, 1 asked for; num_heads: 2 there, 4 asked for; "
-        r"mean: \(0.485, 0.456, 0.406\) there, \(0.5,\) asked for\. Take a recipe for it, such as the program's \.\.\._small_images"
+        r"mean: \(0.485, 0.456, 0.406\) there, \(0.5,\) asked for\. Take a recipe for it, such as the program.s "
+        r"\.\.\._small_images"
     )
     with pytest.raises(ValueError, match=message):
         choose_encoder(replaced(FinetuneConfig(), run=file, channels=1, num_heads=4, mean=(0.5,)))
