@@ -74,14 +74,13 @@ class Progress(keras.callbacks.Callback):
         if self.bar is None:
             self._loss = float(logs["loss"])
             total = self.epochs * self.steps_per_epoch * self.batch_size
-            self.bar = images_bar(total, self.step * self.batch_size)
+            self.bar = images_bar(total, self.step * self.batch_size, self._where())
             self._clock()
             return
-        epoch = (self.step - 1) // self.steps_per_epoch + 1
         ends = self.step % self.steps_per_epoch == 0
         if isinstance(logs["loss"], float):  # else it is on the device, and its step may not have ended
             self._loss = logs["loss"]
-        self.bar.set_description_str(f"epoch {epoch}/{self.epochs}, loss {self._loss:.4f}", refresh=False)
+        self.bar.set_description_str(self._where(), refresh=False)
         if time.monotonic() >= self._due and isinstance(logs["loss"], float):
             self._due = time.monotonic() + 1
             self._add_facts()
@@ -106,6 +105,10 @@ class Progress(keras.callbacks.Callback):
         if not self._said and self._is_whole:
             self._said = True
             _log.info("%s", slow_part(share, self._advice))
+
+    def _where(self) -> str:
+        epoch = (self.step - 1) // self.steps_per_epoch + 1
+        return f"epoch {epoch}/{self.epochs}, loss {self._loss:.4f}"
 
     def close(self) -> None:
         """Ends the bar's line."""

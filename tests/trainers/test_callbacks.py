@@ -88,6 +88,17 @@ def test_a_pipe_gets_plain_lines(monkeypatch, capsys):
     ]
 
 
+def test_epochs_of_one_step_are_named_from_the_first(capsys):
+    progress = callbacks.Progress(batch_size=8, steps_per_epoch=1, epochs=4)
+    for epoch, loss in ((0, 0.5), (1, 0.25)):
+        progress.on_epoch_begin(epoch)
+        progress.on_train_batch_end(0, {"loss": loss})
+        progress.on_epoch_end(epoch, {})
+    progress.close()
+    first, last = capsys.readouterr().err.splitlines()
+    assert first == "epoch 1/4, loss 0.5000: 25%" and last.startswith("epoch 2/4, loss 0.2500: 50%, ")
+
+
 @pytest.mark.parametrize(
     ("waited", "said"),
     [
