@@ -14,8 +14,8 @@ from tests.site.pages import DOCS
 
 NOTEBOOKS = sorted((DOCS / "notebooks").glob("*.ipynb"))
 SHORT = {"EPOCHS": 1, "TUNING": 2, "HOURS": 0.005}
-# Names that a notebook leaves, and the least that they may be as they stand: some points below what was measured once on
-# two cores, 0.854 and 0.761 for the last two, as other processors round in another way. A guess gives 0.1.
+# Names that a notebook leaves, and the least that they may be as they stand: some points below what was measured on
+# two cores once, 0.854 and 0.761 for the last two, as other processors round in another way. A guess gives 0.1.
 WORTH = {"first_run": ("after", 0.85), "fine_tune_and_serve": ("accuracy", 0.78), "explore_embeddings": ("share", 0.68)}
 
 
