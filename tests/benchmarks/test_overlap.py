@@ -19,4 +19,7 @@ def test_fit_makes_batches_while_a_step_waits():
     batches = tf.data.Dataset.range(1000).map(lambda number: tf.numpy_function(make, [number], tf.int64))
     batches = batches.map(lambda number: tf.ensure_shape(number, ())[None])
     assert seconds_of_batches(batches, 4) >= 0.95 * SECONDS
-    assert 0.95 * SECONDS <= seconds_of_fit(batches, 8, SECONDS) < 1.9 * SECONDS  # one after the other it were twice as long
+    # one after the other it would be twice as long
+    assert (
+        0.95 * SECONDS <= seconds_of_fit(batches, 8, SECONDS) < 1.9 * SECONDS
+    )  # one after the other it were twice as long
