@@ -20,6 +20,4 @@ def test_fit_makes_batches_while_a_step_waits():
     batches = batches.map(lambda number: tf.ensure_shape(number, ())[None])
     assert seconds_of_batches(batches, 4) >= 0.95 * SECONDS
     # one after the other it would be twice as long
-    assert (
-        0.95 * SECONDS <= seconds_of_fit(batches, 8, SECONDS) < 1.9 * SECONDS
-    )  # one after the other it were twice as long
+    assert 0.95 * SECONDS <= seconds_of_fit(batches, 8, SECONDS) < 1.9 * SECONDS
