@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_mae.export.computing import copy_in_dtype
 from keras_mae.layers import TransformerBlock
+from keras_mae.layers.kernels import as_tokens
 from keras_mae.layers.transformer_block import WithBlocks
 
 HELD_OUT = 8  # images of the check, which the calibration does not see
@@ -147,7 +148,7 @@ class Int8Product:
             Toutput=tf.float32,
             input_quant_mode="SCALED",
         )
-        return _with_rows_of(inputs, sums * self.gain + self.offset)
+        return as_tokens(sums * self.gain + self.offset, inputs)
 
 
 class _FakeProduct(Int8Product):
@@ -170,9 +171,3 @@ def _shift(kernel: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     activations, weights = np.maximum(-low, high), np.abs(kernel).max(axis=1)
     shift = np.sqrt(activations / np.maximum(weights, 1e-12))
     return np.where((activations > 0) & (weights > 0), np.clip(shift, 1e-5, 1e5), 1).astype("float32")
-
-
-def _with_rows_of(inputs, rows):
-    shape = inputs.shape[1:-1]
-    leading = [-1, *shape] if None not in shape else [*tf.unstack(tf.shape(inputs)[:-1])]
-    return tf.reshape(rows, [*leading, rows.shape[-1]])

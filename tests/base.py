@@ -16,6 +16,16 @@ from keras_mae.targets import PixelTarget
 from tests import fork_server
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Settings of a demo of seconds
+TINY_DEMO = (
+    "encoder.hidden_dim=16",
+    "encoder.num_layers=1",
+    "decoder.hidden_dim=8",
+    "epochs=2",
+    "warmup_epochs=1",
+    "batch_size=200",
+    "jit_compile=False",
+)
 
 
 def random_images(batch, image_shape, seed=0, dtype="uint8"):

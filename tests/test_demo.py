@@ -16,19 +16,10 @@ from keras_mae import demo
 from keras_mae.data import sources
 from keras_mae.models import ViTEncoder
 from keras_mae.retrieval.map import write_map
-from tests.base import ROOT, random_images
+from tests.base import ROOT, TINY_DEMO, random_images
 
 ROWS = ["pretrained encoder", "random encoder", "raw pixels"]
 FIGURES = ["linear_probe", "knn", "10_labels_per_class", "10_labels_per_class_std"]
-TINY = (
-    "encoder.hidden_dim=16",
-    "encoder.num_layers=1",
-    "decoder.hidden_dim=8",
-    "epochs=2",
-    "warmup_epochs=1",
-    "batch_size=200",
-    "jit_compile=False",
-)
 
 
 def check_results(results, folder):
@@ -81,7 +72,7 @@ def test_short_form(few_digits, png_and_jpeg, verified_here, tmp_path, caplog, m
     folder = tmp_path / "demo"
     # UMAP compiles itself for longer than all else here takes
     monkeypatch.setattr(demo, "write_map", lambda vectors, path, method: write_map(vectors, path))
-    results = demo.run_demo(str(folder), settings=TINY, seed=3)
+    results = demo.run_demo(str(folder), settings=TINY_DEMO, seed=3)
     check_results(results, folder)
     assert results["seed"] == 3 and results["recipe"] == "mae_digits"
     with open(folder / "log.jsonl") as file:
@@ -100,7 +91,7 @@ def test_short_form(few_digits, png_and_jpeg, verified_here, tmp_path, caplog, m
 
     # a second time it is refused, and with --overwrite everything is made anew
     with pytest.raises(ValueError, match="holds another run"):
-        demo.run_demo(str(folder), settings=TINY)
+        demo.run_demo(str(folder), settings=TINY_DEMO)
     (folder / "results.json").unlink()
 
     def export_encoder(encoder, path, **_):
@@ -110,7 +101,7 @@ def test_short_form(few_digits, png_and_jpeg, verified_here, tmp_path, caplog, m
     monkeypatch.setattr(demo, "export_encoder", export_encoder)
     monkeypatch.setattr(demo, "_feature_rows", lambda *models_and_data: results["accuracy"])
     monkeypatch.setattr(demo, "_fine_tuning", lambda *models_and_data: results["fine_tuning_10_labels_per_class"])
-    check_results(demo.run_demo(str(folder), overwrite=True, settings=TINY), folder)
+    check_results(demo.run_demo(str(folder), overwrite=True, settings=TINY_DEMO), folder)
 
 
 def test_features_are_the_class_token_and_means_over_nine_regions_of_the_middle():

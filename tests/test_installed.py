@@ -9,18 +9,8 @@ import sysconfig
 import pytest
 
 import keras_mae
-from tests.base import ROOT
+from tests.base import ROOT, TINY_DEMO
 from tests.built import build_sdist, build_wheel, copy_sources, run
-
-TINY = (
-    "encoder.hidden_dim=16",
-    "encoder.num_layers=1",
-    "decoder.hidden_dim=8",
-    "epochs=2",
-    "warmup_epochs=1",
-    "batch_size=200",
-    "jit_compile=False",
-)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +54,7 @@ def test_it_installs_and_trains(built, environment, tmp_path, kind):
     if kind == "sdist":  # both are of the same files: tests/test_packaging.py
         return
     assert "mae_digits" in run(program, "recipes", cwd=elsewhere)
-    settings = (f"--set={setting}" for setting in (*TINY, "epochs=1", "warmup_epochs=0.5", "evaluate_every=0"))
+    settings = (f"--set={setting}" for setting in (*TINY_DEMO, "epochs=1", "warmup_epochs=0.5", "evaluate_every=0"))
     pretrain = [program, "pretrain", "--recipe=mae_digits", "--data=digits", "--output=run"]
     run(*pretrain, *settings, cwd=elsewhere, TF_CPP_MIN_LOG_LEVEL="2")
     assert (elsewhere / "run" / "encoder.keras").exists()
@@ -90,7 +80,7 @@ def test_the_demo_runs_in_an_empty_environment(built, tmp_path, kind):
     run(sys.executable, "-m", "venv", str(tmp_path / "venv"), cwd=tmp_path)
     install(str(tmp_path / "venv" / "bin" / "python"), f"{built[kind]}[demo]")
     demo = [str(tmp_path / "venv" / "bin" / "keras-mae"), "demo", "--output=demo"]
-    run(*demo, *(f"--set={setting}" for setting in TINY if kind == "sdist"), cwd=tmp_path, timeout=3000)
+    run(*demo, *(f"--set={setting}" for setting in TINY_DEMO if kind == "sdist"), cwd=tmp_path, timeout=3000)
     results = json.loads((tmp_path / "demo" / "results.json").read_text())
     assert (tmp_path / "demo" / "map.html").exists()
     if kind == "wheel":  # the whole demo, whose accuracies tests/test_demo.py holds

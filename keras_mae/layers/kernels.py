@@ -119,7 +119,7 @@ def _dense(plain: Callable, dense, x, training=None) -> tf.Tensor:
     if not dense.use_bias:
         return plain(dense, x)
     kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
-    y = _as_tokens(_plus_bias(tf.matmul(_rows(x), kernel), bias), x)
+    y = as_tokens(_plus_bias(tf.matmul(_rows(x), kernel), bias), x)
     return y if dense.activation is None else dense.activation(y)
 
 
@@ -132,7 +132,7 @@ def _plus_bias(y, bias):
     return tf.nn.bias_add(y, bias), gradient_of
 
 
-def _as_tokens(rows, x):
+def as_tokens(rows, x):
     """Rows of all tokens, `(M, D)`, as tensor `(..., D)` with the other axes of `x`."""
     is_static, width = None not in x.shape[1:], rows.shape[-1]
     return tf.reshape(rows, [-1, *x.shape[1:-1], width] if is_static else tf.concat([tf.shape(x)[:-1], [width]], 0))
@@ -145,7 +145,7 @@ def _as_tokens(rows, x):
 
 def _dense_of_gelu(plain: Callable, dense, x, product: Callable, add: Callable) -> tf.Tensor:
     kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
-    return _as_tokens(add(product(_rows(x), kernel), bias), x)
+    return as_tokens(add(product(_rows(x), kernel), bias), x)
 
 
 @tf.custom_gradient
@@ -189,7 +189,7 @@ def _mlp_served(plain: Callable, hidden, output, x) -> tf.Tensor:
     y = tf.nn.bias_add(tf.matmul(_rows(x), kernels[0]), biases[0])
     half, one, scale = (tf.constant(number, x.dtype) for number in (0.5, 1.0, _SQRT_HALF))
     y = half * y * (one + tf.math.erf(y * scale))
-    return _as_tokens(tf.nn.bias_add(tf.matmul(y, kernels[1]), biases[1]), x)
+    return as_tokens(tf.nn.bias_add(tf.matmul(y, kernels[1]), biases[1]), x)
 
 
 def _gelu(x):
