@@ -61,20 +61,26 @@ def export(name: str, dtype: str, folder: str) -> None:
 
     For int8 to `savedmodel_int8`, `savedmodel_float32`, `openvino_int8` and `openvino_float32`.
     """
+    for each in (dtype, "float32") if dtype == "int8" else (dtype,):
+        export_saved_model(name, each, folder)
+        if dtype == "int8" and importlib.util.find_spec("openvino"):
+            _export(name, os.path.join(folder, f"openvino_{each}"), dtype=each, format="openvino")
+    if dtype != "int8":
+        _export(name, os.path.join(folder, "onnx"), format="onnx")
+
+
+def export_saved_model(name: str, dtype: str, folder: str) -> None:
+    """Writes an encoder with fresh weights to `<folder>/savedmodel_<dtype>/1`."""
+    _export(name, os.path.join(folder, f"savedmodel_{dtype}"), dtype=dtype)
+
+
+def _export(name: str, path: str, **options: str) -> None:
     from keras_mae.export import export_encoder
     from keras_mae.models import ViTEncoder
 
     size = SIZES[name]
     encoder = ViTEncoder(size.image_shape, size.patch_size, size.hidden_dim, size.num_layers, size.num_heads)
-    images = _images(name, 16)
-    for each in (dtype, "float32") if dtype == "int8" else (dtype,):
-        given = images if each == "int8" else images[:1]
-        export_encoder(encoder, os.path.join(folder, f"savedmodel_{each}"), images=given, dtype=each)
-        if dtype == "int8" and importlib.util.find_spec("openvino"):
-            path = os.path.join(folder, f"openvino_{each}")
-            export_encoder(encoder, path, images=given, dtype=each, format="openvino")
-    if dtype != "int8":
-        export_encoder(encoder, os.path.join(folder, "onnx"), images=images[:1], format="onnx")
+    export_encoder(encoder, path, images=_images(name, 16 if options.get("dtype") == "int8" else 1), **options)
 
 
 def _images(name: str, batch_size: int) -> np.ndarray:
