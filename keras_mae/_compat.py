@@ -90,14 +90,15 @@ def graph_of(function_def: Any, input_shapes: Sequence[Any]) -> Any:
     return function_def_to_graph(function_def, input_shapes)
 
 
-def as_it_is(tensor: Any) -> Any:
-    """The tensor of a step that XLA compiles, which XLA can take neither apart nor together with others.
+def behind_a_barrier(tensors: Sequence[Any]) -> list[Any]:
+    """The tensors of a step that XLA compiles, which XLA can take neither apart nor together with others.
 
-    `tf.raw_ops` lacks XLA's barrier. `tf.identity`, `tf.stop_gradient` and pairs of casts or bitcasts vanish in XLA.
+    None of them is there before all are. `tf.raw_ops` lacks XLA's barrier. `tf.identity`, `tf.stop_gradient` and
+    pairs of casts or bitcasts vanish in XLA.
     """
     from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 
-    return gen_xla_ops.xla_optimization_barrier([tensor])[0]
+    return gen_xla_ops.xla_optimization_barrier(list(tensors))
 
 
 @contextlib.contextmanager

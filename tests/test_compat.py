@@ -270,11 +270,11 @@ def test_the_graph_of_a_function_in_a_library():
 
 
 def test_a_barrier_reaches_xla():
-    step = tf.function(lambda x: _compat.as_it_is(x) * 2.0, jit_compile=True, autograph=False)
+    step = tf.function(lambda x: _compat.behind_a_barrier([x])[0] * 2.0, jit_compile=True, autograph=False)
     x = tf.constant([1.5, -2.0])
     np.testing.assert_array_equal(step(x), [3.0, -4.0])
     assert "opt-barrier(" in step.experimental_get_compiler_ir(x)(stage="hlo"), (
-        "XLA's barrier vanishes: look for another, for as_it_is in _compat.py; else a step on a TPU keeps float32"
+        "XLA's barrier vanishes: look for another, for behind_a_barrier in _compat.py; else steps on TPUs keep float32"
     )
 
 

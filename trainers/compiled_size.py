@@ -28,8 +28,8 @@ def kept(blocks: Blocks | CrossBlocks, device: Accelerator) -> int:
 
     Of each token, D wide: the block's input and the sum after attention; both of these normalised; queries, keys and
     values; attention's output by heads, and as the next product takes it; the MLP's hidden layer before GELU, which is
-    computed again (a gated MLP keeps its two halves and their product). And the attention's weights. A bias of the
-    logits, whose attention has no kernel, keeps them twice. LayerScale keeps both branches before the gain.
+    computed again (a gated MLP keeps its two halves and their product). And the attention's weights. LayerScale keeps
+    both branches before the gain.
     """
     tokens, dim = _up(blocks.tokens, device.rows), blocks.dim
     if isinstance(blocks, CrossBlocks):
@@ -37,7 +37,7 @@ def kept(blocks: Blocks | CrossBlocks, device: Accelerator) -> int:
         return tokens * (7 * dim + blocks.mlp_dim) + weights + 2 * _up(blocks.memory, device.rows) * dim
     dims = 9 + 2 * blocks.has_rotation + 4 * blocks.has_qk_norm + 2 * blocks.has_gains
     hidden = (3 if blocks.gated else 1) * blocks.mlp_dim
-    return tokens * (dims * dim + hidden) + (2 if blocks.has_bias else 1) * _weights(blocks, device)
+    return tokens * (dims * dim + hidden) + _weights(blocks, device)
 
 
 def passing(blocks: Blocks | CrossBlocks, device: Accelerator) -> int:

@@ -19,7 +19,7 @@ PASSES = 3  # of a product: forward, and for the gradients of its input and of i
 class Blocks(NamedTuple):
     """Transformer blocks: how many, how wide, of what kind, and how many tokens they see.
 
-    `has_bias`: whether attention's logits have one; `has_gains`: whether both branches have a LayerScale.
+    `has_gains`: whether both branches have a LayerScale.
     """
 
     layers: int
@@ -30,7 +30,6 @@ class Blocks(NamedTuple):
     gated: bool = False
     has_rotation: bool = False
     has_qk_norm: bool = False
-    has_bias: bool = False
     has_gains: bool = False
 
     @property
@@ -233,7 +232,6 @@ def encoder_blocks(arguments: dict[str, Any]) -> tuple[Blocks, int]:
         gated=arguments.get("gated_mlp", False),
         has_rotation=arguments.get("rotary_temperature") is not None,
         has_qk_norm=arguments.get("qk_norm", False),
-        has_bias=arguments.get("relative_position_bias") is not None,
         has_gains=arguments.get("layer_scale") is not None,
     )
     return blocks, rows * columns * channels

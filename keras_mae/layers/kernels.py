@@ -176,7 +176,7 @@ def _gelu_and_product_on_tpu(x, kernel):
 
 @tf.custom_gradient
 def _as_it_is(x):
-    return _compat.as_it_is(x), lambda gradient: gradient
+    return _compat.behind_a_barrier([x])[0], lambda gradient: gradient
 
 
 # In a served graph TensorFlow joins product, bias and GELU to one operation, if they are written as it looks for them:
@@ -214,11 +214,28 @@ def _take_patches(plain: Callable, patches, ids) -> tf.Tensor:
     return tf.gather(patches, ids, batch_dims=1)
 
 
-# XLA leaves out a computation that stands in the step already. A rematerialised block's second one must stay.
+# XLA leaves out a computation that stands in the step already. A rematerialised block's second one must stay, and
+# must not come before the gradient that needs it.
 
 
-def _of_second_call(plain: Callable, tensor) -> tf.Tensor:
-    return _as_it_is(tensor)
+def _noting_its_gradient(plain: Callable, result, gradients: list) -> tf.Tensor:
+    @tf.custom_gradient
+    def noting(result):
+        def gradient_of(gradient):
+            gradients.append(gradient)
+            return gradient
+
+        return tf.identity(result), gradient_of
+
+    return noting(result)
+
+
+def _of_second_call(plain: Callable, tensors, gradient) -> list[tf.Tensor]:
+    @tf.custom_gradient
+    def behind(*tensors):
+        return _compat.behind_a_barrier([*tensors, gradient])[:-1], lambda *of_tensors: of_tensors
+
+    return behind(*tensors)
 
 
 # For a train step that runs as a graph on a processor
@@ -231,7 +248,11 @@ GRAPH_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
 # For a model that is served, on a processor or elsewhere
 SERVING_KERNELS: dict[str, Callable[..., tf.Tensor]] = {"mlp": _mlp_served}
 # For a train step that XLA compiles for a processor
-XLA_KERNELS: dict[str, Callable[..., tf.Tensor]] = {"take_patches": _take_patches, "of_second_call": _of_second_call}
+XLA_KERNELS: dict[str, Callable[..., Any]] = {
+    "take_patches": _take_patches,
+    "noting_its_gradient": _noting_its_gradient,
+    "of_second_call": _of_second_call,
+}
 # For a train step that XLA compiles for an accelerator: XLA makes one pass of elementwise operations by itself,
 # and keeps no more of LayerNorm than that kernel. On a processor the digits recipe's step is 2 to 5 % slower with them.
 COMPILED_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
