@@ -27,10 +27,12 @@ from keras_mae.trainers.strategy import any_worker, is_multiworker
 from keras_mae.trainers.trained_model import find_model
 
 _log = logging.getLogger("keras_mae")
-_ON_PROCESSOR = 0.6  # of the estimate: the least that a step took on a processor where it was measured
+_ON_PROCESSOR = 0.6  # of the estimate, without attention: the least that a step took where it was measured
 
 
-def estimate(config: TrainingConfig, replicas: int = 1, device: Accelerator | None = None) -> int | None:
+def estimate(
+    config: TrainingConfig, replicas: int = 1, device: Accelerator | None = None, attention: bool = True
+) -> int | None:
     """Bytes on each replica, about: weights, gradients and AdamW's two moments in float32, and activations.
 
     With `device` it is a step that XLA compiles whole for it, see `compiled_size`; else a graph's, on a processor.
@@ -42,12 +44,13 @@ def estimate(config: TrainingConfig, replicas: int = 1, device: Accelerator | No
     cross-attention keeps 12 D for each query, and 4 D for each token that it attends to; its own sum of the encoder's
     layers adds that sum and its norm. A rematerialised block keeps its input (D), a frozen one nothing. TensorFlow
     itself and its scratch space come on top. Where layers have their own gradients, a step takes less: two thirds of
-    the estimate where it was measured.
+    the estimate where it was measured; without a bias, attention's logits and probabilities are computed again.
 
     Args:
         config: of a run; the model is not built.
         replicas: number of replicas that share a batch.
         device: an accelerator, or None for a processor.
+        attention: whether attention's logits and probabilities are counted, on a processor.
 
     Returns:
         The bytes; None if the encoder or the decoder is not a transformer of this package, or there is no encoder.
@@ -55,12 +58,18 @@ def estimate(config: TrainingConfig, replicas: int = 1, device: Accelerator | No
     images = config.optimizer.batch_size / (replicas * getattr(config.optimizer, "accumulation_steps", 1))
     if isinstance(config, PretrainConfig) and device is not None:
         return compiled_size.memory(config, images, device)
-    sizes = step_size(config) if isinstance(config, PretrainConfig) else _classifier(config, device)
+    sizes = (
+        step_size(config, attention) if isinstance(config, PretrainConfig) else _classifier(config, device, attention)
+    )
     if sizes is None:
         return None
     if isinstance(config, ProbeConfig) and config.data.is_fixed:
         images = min(images, ENCODED)
     return sizes.memory(images, bytes_each(config.run.dtype_policy))
+
+
+def _least_on_processor(config: TrainingConfig, replicas: int) -> float:
+    return _ON_PROCESSOR * (estimate(config, replicas, attention=False) or 0)
 
 
 def device_here() -> Accelerator | None:
@@ -70,7 +79,7 @@ def device_here() -> Accelerator | None:
 
 
 def _classifier(
-    config: FinetuneConfig | ProbeConfig | SegmentConfig, device: Accelerator | None = None
+    config: FinetuneConfig | ProbeConfig | SegmentConfig, device: Accelerator | None = None, attention: bool = True
 ) -> StepSize | None:
     """As `step_size`; images pass the blocks that are not trained one block at a time."""
     own = config.encoder
@@ -97,7 +106,8 @@ def _classifier(
     if isinstance(config, ProbeConfig) and config.data.is_fixed and config.head.pooling == ATTENTIVE:
         at_once = max(1, config.optimizer.batch_size // ENCODED)  # batches of tokens, to one that is encoded
         passing = max(passing, 2 * at_once * encoder.tokens * encoder.dim)
-    kept = encoder.kept if device is None else compiled_size.kept(encoder, device)
+    there = encoder if attention else encoder._replace(heads=0)
+    kept = there.kept if device is None else compiled_size.kept(encoder, device)
     return StepSize(weights, share, max(trained * kept, passing), 0)
 
 
@@ -134,7 +144,7 @@ def check_fits(config: TrainingConfig, memory: Memory, replicas: int = 1, here: 
     needed *= here
     todo = _remedy(config, memory.free, replicas, here, device)
     has = f"{memory.place} has {as_text(memory.free)}{' free' if memory.of_processor else ''}"
-    if memory.of_processor and needed * _ON_PROCESSOR <= memory.free:
+    if memory.of_processor and here * _least_on_processor(config, replicas) <= memory.free:
         _log.warning("a step may need about %s of memory, and %s: %s", as_text(needed), has, todo)
         return
     raise ValueError(

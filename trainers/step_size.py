@@ -151,13 +151,17 @@ class Counted(NamedTuple):
     ends: int
 
 
-def step_size(config: PretrainConfig) -> StepSize | None:
-    """The size of a step; None if encoder or decoder is not a transformer of this package."""
+def step_size(config: PretrainConfig, attention: bool = True) -> StepSize | None:
+    """The size of a step; None if encoder or decoder is not a transformer of this package.
+
+    `attention` is whether blocks keep its logits and weights; else they compute them again.
+    """
     model = count(config)
     if model is None:
         return None
     again = config.run.rematerialize
-    kept = sum(p.layers * p.tokens * p.dim + p.kept if again else p.layers * p.kept for p in model.parts)
+    parts = model.parts if attention else [part._replace(heads=0) for part in model.parts]
+    kept = sum(p.layers * p.tokens * p.dim + p.kept if again else p.layers * p.kept for p in parts)
     kept += sum(p.kept_of_sums for p in model.parts)
     products = sum(p.products for p in model.parts) * (PASSES + 1 if again else PASSES)
     products += model.ends * PASSES

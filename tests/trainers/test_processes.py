@@ -97,7 +97,7 @@ LARGE = changed(
 
 
 def peak_memory(rematerialize):
-    """Bytes that two steps add to the largest size of the process, and what was estimated."""
+    """Bytes that two steps add to the largest size of the process, what was estimated, and the least to expect."""
     config = changed(LARGE, [f"rematerialize={rematerialize}"])
     mae = build(config)
     mae.compile(optimizer=adamw(mae, 1e-3), jit_compile=False)
@@ -105,7 +105,7 @@ def peak_memory(rematerialize):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     mae.fit(images, batch_size=config.optimizer.batch_size, epochs=2, verbose=0)
     added = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    return [added, memory.estimate(config)]
+    return [added, memory.estimate(config), memory._least_on_processor(config, 1)]
 
 
 def in_own_process(which, folder):
@@ -173,8 +173,7 @@ def test_workers(runs):
 
 @pytest.mark.slow
 def test_rematerialising_needs_less_memory_and_about_what_was_estimated(runs):
-    (kept, kept_estimate), (again, again_estimate) = runs["memory"]
+    (kept, kept_estimate, least), (again, again_estimate, _) = runs["memory"]
     assert again < 0.85 * kept  # 0.74 when this was written: a part of both is TensorFlow's own
     assert again_estimate < 0.6 * kept_estimate
-    # about: 0.67 times on a processor, where layers have their own gradients
-    assert kept_estimate / 2 < kept < 2 * kept_estimate
+    assert least < kept < 2 * kept_estimate  # most of this estimate is attention's, which a graph computes again
