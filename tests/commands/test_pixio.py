@@ -24,7 +24,7 @@ from tests.reference.hf_models import hf_model, our_arguments
 from tests.trainers.pretraining import of
 from tests.typed import refused
 
-pytestmark = pytest.mark.medium
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("png_and_jpeg")]
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}  # float32 in both, in another order of sums
 SMALL = ("decoder.hidden_dim=8", "decoder.num_layers=2", "decoder.num_heads=2", "jit_compile=False")
 SHORT = ("epochs=2", "warmup_epochs=1", "batch_size=8")
