@@ -13,6 +13,7 @@ from keras_mae.trainers.run import RunFolder
 from tests.base import small_encoder
 from tests.trainers.initial import LICENCE, SIZES, write_weights
 from tests.trainers.pretraining import of
+from tests.two_formats import patched
 from tests.typed import refused
 
 
@@ -192,6 +193,7 @@ def test_where_an_exported_file_has_the_licence(place, tmp_path, monkeypatch, ca
 
 @pytest.mark.medium
 def test_an_export_has_the_licence(place, capfd, monkeypatch):
+    patched(monkeypatch)
     monkeypatch.setattr(saved_model, "verify_export", lambda *arguments: {})
     weights = f"--init={place / 'four.safetensors'}"
     assert cli.main(["export", weights, f"--output={place / 'served'}"]) == 0

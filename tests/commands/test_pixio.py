@@ -11,6 +11,7 @@ import transformers
 
 from keras_mae import cli
 from keras_mae.checkpoints import load_checkpoint
+from keras_mae.data import evaluation_transform
 from keras_mae.encoders.presets import PIXIO_PRESETS
 from keras_mae.export import saved_model
 from keras_mae.models import MaskedAutoencoder, ViTEncoder
@@ -24,7 +25,7 @@ from tests.reference.hf_models import hf_model, our_arguments
 from tests.trainers.pretraining import of
 from tests.typed import refused
 
-pytestmark = pytest.mark.medium
+pytestmark = [pytest.mark.medium, pytest.mark.usefixtures("png_and_jpeg")]
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}  # float32 in both, in another order of sums
 SMALL = ("decoder.hidden_dim=8", "decoder.num_layers=2", "decoder.num_heads=2", "jit_compile=False")
 SHORT = ("epochs=2", "warmup_epochs=1", "batch_size=8")
@@ -104,21 +105,29 @@ def test_the_recipe_begins_with_the_file_s_encoder(trained):
     assert model.decoder.position_embedding == "learned"
 
 
-def test_its_vectors_are_the_mean_of_the_class_tokens(place, trained, monkeypatch):
-    """Of `embed` and of an export by one flag, and of a probe by itself."""
-    monkeypatch.setattr(saved_model, "verify_export", lambda *arguments: {})  # in a fresh process
+def mean_of_class_tokens(trained, images):
+    return keras.saving.load_model(trained / "encoder.keras").encode(images).prefix.numpy().mean(axis=1)
+
+
+def test_its_vectors_are_the_mean_of_the_class_tokens(place, trained):
+    """Of `embed` by one flag, and of a probe by itself."""
     folder, _ = place
     begin = [f"--run={trained}", f"--data=npz:{folder}/pictures.npz"]
     assert cli.main(["embed", *begin, f"--output={folder}/vectors.npz", "--pooling=cls"]) == 0
-    assert cli.main(["export", f"--run={trained}", f"--output={folder}/served", "--pooling=cls"]) == 0
-    served = tf.saved_model.load(str(folder / "served" / "1"))
-    encoder = keras.saving.load_model(trained / "encoder.keras")
-    images = np.stack([drawn(16, 16, seed=number) for number in range(3)])
-    expected = encoder.encode(images).prefix.numpy().mean(axis=1)
-    np.testing.assert_allclose(served(images), expected, **TOLERANCE)
-    header = open_vectors(f"{folder}/vectors.npz").header
-    assert (header["pooling"], header["crop_ratio"]) == ("cls", 1.0)
+    vectors = open_vectors(f"{folder}/vectors.npz")
+    assert (vectors.header["pooling"], vectors.header["crop_ratio"]) == ("cls", 1.0)
+    images = np.stack([evaluation_transform(drawn(20, 24, seed=number), (16, 16, 3), 1.0) for number in range(20)])
+    np.testing.assert_allclose(vectors.array(), mean_of_class_tokens(trained, images), **TOLERANCE)
     assert recipes.load("probe_vit_base").head.pooling == "cls"
+
+
+@pytest.mark.slow
+def test_its_export_serves_the_mean_of_the_class_tokens(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(saved_model, "verify_export", lambda *arguments: {})  # in a fresh process
+    assert cli.main(["export", f"--run={trained}", f"--output={tmp_path}/served", "--pooling=cls"]) == 0
+    images = np.stack([drawn(16, 16, seed=number) for number in range(3)])
+    served = tf.saved_model.load(str(tmp_path / "served" / "1"))
+    np.testing.assert_allclose(served(images), mean_of_class_tokens(trained, images), **TOLERANCE)
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,10 @@ def test_what_cannot_be_written_is_a_message(tmp_path, capsys):
 @pytest.mark.medium
 def test_stats_replace_their_own_file_only(tmp_path, capfd):
     """Not one of the images, for instance."""
-    data = f"folder:{write_pictures(tmp_path / 'in', 3)}"
+    np.savez(tmp_path / "set.npz", images=np.stack([drawn(4, 5, seed=n) for n in range(3)]))
     for _ in range(2):
-        assert main(["stats", f"--data={data}", f"--output={tmp_path}/stats.json"]) == 0
+        assert main(["stats", f"--data=npz:{tmp_path}/set.npz", f"--output={tmp_path}/stats.json"]) == 0
+    data = f"folder:{write_pictures(tmp_path / 'in', 3)}"
     image = tmp_path / "in" / "000.png"
     before = image.read_bytes()
     line = refused(capfd, "stats", f"--data={data}", f"--output={image}")
@@ -62,7 +63,9 @@ def test_stats_replace_their_own_file_only(tmp_path, capfd):
 
 @pytest.mark.medium
 def test_stats_are_written_where_no_folder_is_yet_and_not_onto_one(tmp_path, capsys):
-    data = f"folder:{write_pictures(tmp_path / 'in', 5, channels=1)}"
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in" / "set.npz", images=np.stack([drawn(4, 5, 1, seed=n) for n in range(5)]))
+    data = f"npz:{tmp_path}/in/set.npz"
     assert main(["stats", f"--data={data}", "--channels=1", f"--output={tmp_path}/new/below/stats.json"]) == 0
     assert json.loads((tmp_path / "new/below/stats.json").read_text())["num_images"] == 5
     (tmp_path / "note").write_text("a file")

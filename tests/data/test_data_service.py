@@ -74,7 +74,7 @@ def far_address():
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("kind", ["folder", "tfrecord"])
+@pytest.mark.parametrize("kind", [pytest.param("folder", marks=pytest.mark.slow), "tfrecord"])
 def test_processes_of_their_own_give_the_local_batches_and_name_corrupt_images(kind, far_address, tmp_path):
     folder = write_pictures(tmp_path / "pictures", 120, size=(8, 8), corrupt=(57,))
     data = f"folder:{folder}"

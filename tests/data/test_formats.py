@@ -116,20 +116,22 @@ def test_a_folder_reads_every_format_under_any_name_but_a_tiff_only_beside_one_o
     names = {"bmp.jpeg": "BMP RGB", "gif.png": "GIF palette", "tiff.png": "TIFF RGB", "webp.jpg": "WEBP RGB"}
     for name, kind in names.items():
         write(tmp_path / name, files()[kind])
-    for specification in (f"folder:{tmp_path}", f"memory:folder:{tmp_path}"):
-        caplog.clear()
-        source = open_source(specification)
-        assert not source.decoding.tiff
-        corrupt = CorruptImages(source)
-        images = evaluation_dataset(source, (*SIZE, 3), 124, 1.0, corrupt)
-        (images,) = images.as_numpy_iterator()
-        assert list(corrupt.names) == [122] and corrupt.summary().startswith("1 of 124 images were skipped")
-        assert f"skipped, cannot be decoded: {tmp_path}/tiff.png (a TIFF file: name it .tif)" in caplog.messages
-        expected = [by_pillow(files()[kind], 3) for kind in names.values() if not kind.startswith("TIFF")]
-        np.testing.assert_array_equal(images[120:], expected)
-        np.testing.assert_array_equal(images[7], drawn(*SIZE, seed=7))
+    source, in_memory = (open_source(f"{kept}folder:{tmp_path}") for kept in ("", "memory:"))
+    corrupt = CorruptImages(source)
+    (images,) = evaluation_dataset(source, (*SIZE, 3), 124, 1.0, corrupt).as_numpy_iterator()
+    assert list(corrupt.names) == [122] and corrupt.summary().startswith("1 of 124 images were skipped")
+    assert f"skipped, cannot be decoded: {tmp_path}/tiff.png (a TIFF file: name it .tif)" in caplog.messages
+    expected = [by_pillow(files()[kind], 3) for kind in names.values() if not kind.startswith("TIFF")]
+    np.testing.assert_array_equal(images[120:], expected)
+    np.testing.assert_array_equal(images[7], drawn(*SIZE, seed=7))
+    assert not source.decoding.tiff and not in_memory.decoding.tiff
+    for index, pixels in zip((120, 121, 123), expected, strict=True):
+        np.testing.assert_array_equal(in_memory.image(tf.constant(index, tf.int64), 3), pixels)
+    CorruptImages(in_memory).report(122)
+    assert "skipped, cannot be decoded: " in caplog.messages[-1]
+    assert caplog.messages[-1].endswith("/tiff.png (a TIFF file: name it .tif)")
     with pytest.raises(tf.errors.InvalidArgumentError, match="a TIFF file: name it .tif"):
-        source.image(tf.constant(122, tf.int64), 3)
+        in_memory.image(tf.constant(122, tf.int64), 3)
 
     (tmp_path / "tiff.png").rename(tmp_path / "tiff.Tif")
     write(tmp_path / "other.png", files()["TIFF gray"])

@@ -11,7 +11,7 @@ from keras_mae.data.corrupt_images import CorruptImages, Fault
 from keras_mae.data.guarded import RowMaker, guarded_reads, guarded_rows
 from keras_mae.data.source import Source
 
-COUNT = 12
+COUNT = 60
 GOOD, UNDECODABLE, MISSING = range(3)
 
 
@@ -39,13 +39,15 @@ def make(position, example):
 
 @pytest.fixture(scope="module", autouse=True)
 def no_waiting():
+    """Nor for the storage, which works as long as any image can be read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(patient_reading, "ALONE", 0.0)
+        patch.setattr(patient_reading, "_NEIGHBOURS", COUNT)
         yield
 
 
 def stream(source, first, stop, batch_size, replace):
-    """Position 5 is image 10, and so on; two rounds of all are 24 positions."""
+    """Position 5 is image 10, and so on: a round of the even images is 30 positions."""
     maker = RowMaker(source, lambda position: (position * 2) % COUNT, make)
     return guarded_rows(maker, first, stop, batch_size, replace)
 
@@ -67,13 +69,12 @@ some_good = st.lists(st.integers(GOOD, MISSING), min_size=COUNT, max_size=COUNT)
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("first, batch_size", [(0, 4), (5, 3), (2, 64)])
-@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize("first, batch_size, replace", [(0, 4, True), (5, 3, False), (2, 64, True), (0, 64, False)])
 def test_every_pattern_of_faults(first, batch_size, replace):
-    source, stop = Faulty(), 40
+    source, stop = Faulty(), 100
     rows = stream(source, first, stop, batch_size, replace)
 
-    @settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow])
     @given(some_good)
     def check(states):
         source.states.assign(states)
@@ -104,11 +105,12 @@ def test_where_all_fail():
 @pytest.mark.medium
 def test_what_is_read():
     source = Faulty()
-    source.states.assign([MISSING if image in (3, 4, 11) else GOOD for image in range(COUNT)])
+    missing = (3, 4, 11, COUNT - 1)
+    source.states.assign([MISSING if image in missing else GOOD for image in range(COUNT)])
     reads = guarded_reads(source, lambda position: position, 0, COUNT, 5)
     codes, contents = fields(reads, "fault", "image")
-    np.testing.assert_array_equal(codes, [code_of(MISSING if i in (3, 4, 11) else GOOD, i) for i in range(COUNT)])
-    assert contents.tolist() == [b"" if i in (3, 4, 11) else str(i).encode() for i in range(COUNT)]
+    np.testing.assert_array_equal(codes, [code_of(MISSING if i in missing else GOOD, i) for i in range(COUNT)])
+    assert contents.tolist() == [b"" if i in missing else str(i).encode() for i in range(COUNT)]
 
 
 @pytest.mark.medium

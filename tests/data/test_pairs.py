@@ -14,6 +14,8 @@ from keras_mae.data.segmentation import count_classes, masked_dataset, whole_ima
 from keras_mae.data.sources import absolute
 from tests.data.scenes import COLOURS, scene, write_pair, write_scenes
 
+pytestmark = pytest.mark.usefixtures("png_and_jpeg")
+
 SIZES = [(20, 30), (33, 17), (24, 24), (40, 28), (19, 19), (26, 50)]
 
 

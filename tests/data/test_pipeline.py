@@ -45,32 +45,38 @@ def batches(
     return found
 
 
+@pytest.fixture(scope="module")
+def from_the_start():
+    """The first batches, which several tests compare others with."""
+    return batches(17)
+
+
 @pytest.mark.medium
 def test_shapes_and_types():
     images, labels = batches(1, with_labels=True)[0]
     assert images.shape == (4, *SHAPE) and images.dtype == np.uint8
     assert labels.shape == (4,) and labels.dtype == np.int64
-    spec = TrainingData(source(), SHAPE, 4, 0, Augmentation()).at().element_spec
+    spec, _ = TrainingData(source(), SHAPE, 4, 0, Augmentation(), with_labels=True).at().element_spec
     assert spec.shape.as_list() == [4, *SHAPE]  # static, so that a step is compiled once
 
 
 @pytest.mark.medium
-def test_a_seed_gives_the_same_batches_again_and_another_gives_others():
-    once, again, other = batches(8), batches(8), batches(8, seed=4)
+def test_a_seed_gives_the_same_batches_again_and_another_gives_others(from_the_start):
+    once, again, other = from_the_start[:8], batches(8), batches(8, seed=4)
     np.testing.assert_array_equal(once, again)
     assert all((one != another).any() for one, another in zip(once, other))
 
 
 @pytest.mark.medium
 @pytest.mark.parametrize("step", [1, 5, 13])  # 5 steps are an epoch
-def test_restarted_at_a_step_it_gives_the_batches_from_there(step):
-    np.testing.assert_array_equal(batches(4, step=step), batches(step + 4)[step:])
+def test_restarted_at_a_step_it_gives_the_batches_from_there(from_the_start, step):
+    np.testing.assert_array_equal(batches(4, step=step), from_the_start[step : step + 4])
 
 
 @pytest.mark.medium
 @pytest.mark.parametrize("threads", [1, 7])
-def test_the_number_of_threads_does_not_matter(threads):
-    np.testing.assert_array_equal(batches(12, threads=threads), batches(12))
+def test_the_number_of_threads_does_not_matter(from_the_start, threads):
+    np.testing.assert_array_equal(batches(12, threads=threads), from_the_start[:12])
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
@@ -143,26 +149,34 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize(("kind", "num_hosts"), [("array", 4), ("folder", 2)])
-def test_hosts_make_disjoint_parts_of_the_same_batches(folder, kind, num_hosts):
-    images = FolderSource(folder) if kind == "folder" else source(20)
-    arguments = {"batch_size": 8, "with_labels": True, "augmentation": Augmentation(flip=kind == "folder")}
-    whole = batches(7, images, **arguments)
-    parts = [batches(7, images, num_hosts=num_hosts, host=host, **arguments) for host in range(num_hosts)]
+def test_hosts_make_disjoint_parts_of_the_same_batches():
+    arguments = {"images": source(20), "batch_size": 8, "with_labels": True, "augmentation": Augmentation(flip=False)}
+    whole = batches(7, **arguments)
+    parts = [batches(7, num_hosts=4, host=host, **arguments) for host in range(4)]
     for step, (expected, labels) in enumerate(whole):
         found = np.concatenate([part[step][0] for part in parts]).astype(int)
-        assert np.abs(found - expected).max() <= (0 if kind == "folder" else 1)
+        assert np.abs(found - expected).max() <= 1
         assert np.concatenate([part[step][1] for part in parts]).tolist() == labels.tolist()
-    restarted = batches(3, images, num_hosts=num_hosts, host=1, step=4, **arguments)
+    restarted = batches(3, num_hosts=4, host=1, step=4, **arguments)
     for one, other in zip(restarted, parts[1][4:], strict=True):
         np.testing.assert_array_equal(one[0], other[0])
-    if kind == "array":
-        for step in range(2):  # an epoch has two steps: no host sees what another sees
-            seen = [set(part[step][1].tolist()) for part in parts]
-            assert len(set.union(*seen)) == sum(map(len, seen)) == 8
+    for step in range(2):  # an epoch has two steps: no host sees what another sees
+        seen = [set(part[step][1].tolist()) for part in parts]
+        assert len(set.union(*seen)) == sum(map(len, seen)) == 8
 
 
-def test_hosts_that_cannot_share(folder):
+@pytest.mark.medium
+def test_hosts_make_parts_of_a_folder_s_batches_wherever_each_begins(folder):
+    arguments = {"images": FolderSource(folder), "batch_size": 8, "with_labels": True}
+    whole = batches(7, **arguments)
+    for host, step in ((0, 0), (1, 4)):
+        part = batches(7 - step, num_hosts=2, host=host, step=step, **arguments)
+        for (images, labels), (all_images, all_labels) in zip(part, whole[step:], strict=True):
+            np.testing.assert_array_equal(images, all_images[4 * host : 4 * host + 4])
+            assert labels.tolist() == all_labels[4 * host : 4 * host + 4].tolist()
+
+
+def test_hosts_that_cannot_share():
     with pytest.raises(ValueError, match="batch of 4 cannot be shared evenly by 3 hosts"):
         batches(1, num_hosts=3)
     with pytest.raises(ValueError, match="numbered from 0 to 1, got host=2 of num_hosts=2"):
@@ -191,24 +205,21 @@ def test_evaluation_is_in_order_and_whole(folder):
     np.testing.assert_array_equal(np.concatenate(evaluated(source(), crop_ratio=1.0)), IMAGES)
 
 
-@pytest.mark.medium
-def test_evaluation_shared_by_hosts(folder):
-    whole = np.concatenate(evaluated(FolderSource(folder)))
+def test_evaluation_shared_by_hosts():
     for host in range(3):
-        part = np.concatenate(evaluated(FolderSource(folder), num_hosts=3, host=host))
-        np.testing.assert_array_equal(part, whole[host::3])
+        part = np.concatenate(evaluated(source(), crop_ratio=1.0, num_hosts=3, host=host))
+        np.testing.assert_array_equal(part, IMAGES[host::3])
 
 
 @pytest.mark.medium
 @pytest.mark.parametrize("host", [0, 1])
-def test_evaluation_names_and_leaves_out_what_is_corrupt(tmp_path, host):
+def test_evaluation_by_hosts_names_and_leaves_out_what_is_corrupt(tmp_path, host):
     write_pictures(tmp_path, 230, size=SHAPE[:2], corrupt=(3, 229))
     images = FolderSource(str(tmp_path))
     corrupt = CorruptImages(images)
     found = np.concatenate(evaluated(images, crop_ratio=1.0, corrupt=corrupt, num_hosts=2, host=host))
     expected = [number for number in range(host, 230, 2) if number not in (3, 229)]
-    assert len(found) == len(expected)
-    np.testing.assert_array_equal(found[:9], np.stack([drawn(*SHAPE, seed=n) for n in expected[:9]]))
+    np.testing.assert_array_equal(found, np.stack([drawn(*SHAPE, seed=n) for n in expected]))
     # 229, the last, is looked at by every host before the first batch
     assert sorted(corrupt.names) == ([229] if host == 0 else [3, 229])
 

@@ -9,6 +9,7 @@ from keras_mae.data import decode_image, evaluation_transform
 from tests.data.formats import MODES, SIZE, by_pillow
 from tests.data.test_orientation import photograph
 from tests.drawn import as_image, drawn, encoded
+from tests.two_formats import patched
 
 
 @pytest.mark.parametrize("quality", [40, 75, 98])
@@ -127,7 +128,8 @@ def test_a_thin_image_is_cut_before_it_is_resized(size):
 
 
 @pytest.mark.medium
-def test_same_eagerly_in_tf_data_and_in_a_function():
+def test_same_eagerly_in_tf_data_and_in_a_function(monkeypatch):
+    patched(monkeypatch)
     files = [encoded(as_image(drawn(*size)), "PNG") for size in SIZES]
     files += [photograph(noted) for noted in (1, 3, 6)]
 

@@ -5,7 +5,15 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_mae.data import FolderSource, evaluation_dataset, open_source, tfds_builder, tfds_source
+from keras_mae.data import (
+    FolderSource,
+    evaluation_dataset,
+    evaluation_transform,
+    open_source,
+    tfds_builder,
+    tfds_source,
+)
+from tests.data.test_sources import image_of
 from tests.drawn import as_image, drawn, encoded, write
 
 pytestmark = pytest.mark.usefixtures("png_and_jpeg")
@@ -56,11 +64,9 @@ def batches(source):
     return list(evaluation_dataset(source, (16, 12, 3), 4, with_labels=True).as_numpy_iterator())
 
 
-def by_contents(source):
-    """All evaluation images and labels in an order that their pixels give."""
-    images, labels = map(np.concatenate, zip(*batches(source)))
-    order = sorted(range(len(images)), key=lambda n: images[n].tobytes())
-    return images[order], labels[order]
+def in_order(images, labels):
+    """Sizes, pixels and labels of all images, in an order that these give."""
+    return sorted((image.shape, image.tobytes(), int(label)) for image, label in zip(images, labels, strict=True))
 
 
 @pytest.mark.slow
@@ -77,12 +83,17 @@ def test_image_folder_gives_the_folders_batches(folder):
 @pytest.mark.medium
 def test_a_prepared_set_gives_the_same_images_and_labels(folder, data_dir):
     for splits, name in (((None, "train"), "train"), (("validation",), "test")):
-        expected = by_contents(FolderSource(str(folder / name), ["cat", "dog"]))
+        expected = FolderSource(str(folder / name), ["cat", "dog"])
+        expected = in_order([image_of(expected, n) for n in range(expected.num_images)], expected.labels)
         for split in splits:
             source = open_source(f"tfds:pets@{data_dir}", split)
             assert source.class_names == ["cat", "dog"] and source.labelled
-            for one, other in zip(by_contents(source), expected, strict=True):
-                np.testing.assert_array_equal(one, other)
+            found = [image_of(source, n) for n in range(source.num_images)]
+            assert in_order(found, source.labels) == expected
+    images, labels = map(np.concatenate, zip(*batches(source)))  # of the last, which batches hold
+    transformed = [evaluation_transform(image, (16, 12, 3)) for image in found]
+    np.testing.assert_array_equal(images, transformed)
+    assert labels.tolist() == source.labels.tolist()
 
 
 @pytest.mark.medium

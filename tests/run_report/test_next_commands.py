@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 
+import numpy as np
 import pytest
 
 from keras_mae import cli
@@ -125,12 +126,12 @@ def test_a_config_of_another_version_has_no_line_to_continue_with(tmp_path):
 @pytest.mark.medium
 def test_the_line_continues_a_real_run(tmp_path, monkeypatch):
     """A run without its model is one that was cut off before its end: the line ends it."""
-    from tests.drawn import TINY, write_pictures
+    from tests.drawn import TINY, drawn
 
-    write_pictures(tmp_path / "images", 8)
+    np.savez(tmp_path / "images.npz", images=np.stack([drawn(20, 24, seed=number) for number in range(8)]))
     monkeypatch.chdir(tmp_path)
     settings = [f"--set={one}" for one in (*TINY, "epochs=1", "warmup_epochs=0", "jit_compile=False")]
-    words = ["pretrain", "--data=folder:images", "--output=run", "--recipe=mae_small_images", *settings]
+    words = ["pretrain", "--data=npz:images.npz", "--output=run", "--recipe=mae_small_images", *settings]
     assert cli.main(words) == 0
     os.remove(tmp_path / "run" / "model.keras")
     line = words_of("run")["Continue the run"]
