@@ -4,9 +4,11 @@ JAX is no requirement of the tests; `python -m benchmarks.accelerator.run` compa
 """
 
 import re
+from unittest import mock
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from benchmarks.accelerator.export import Exporter
 from benchmarks.accelerator.steps import STEPS, ExportedStep, Input, Step
@@ -18,6 +20,11 @@ DTYPES = {"f32": "float32", "s64": "int64", "s32": "int32", "u8": "uint8"}
 @pytest.fixture(scope="module")
 def exporter():
     return Exporter(Step("mae", "toy", 4, "bfloat16"))
+
+
+@pytest.fixture(scope="module")
+def rematerialized():
+    return Exporter(Step("mae", "toy", 4, "bfloat16", rematerialize=True))
 
 
 def shapes(text):
@@ -57,11 +64,10 @@ def test_a_tpu_keeps_the_hidden_layers_in_bfloat16():
     assert len(operands) > 50 and set(operands) == {("bf16", "bf16")}
 
 
-def test_a_rematerialised_block_is_computed_again_when_the_gradient_of_its_result_is_there():
+def test_a_rematerialised_block_is_computed_again_when_the_gradient_of_its_result_is_there(rematerialized):
     """Newer compilers than TensorFlow 2.21's else find both computations to be the same, or do the second one early."""
-    exporter = Exporter(Step("mae", "toy", 4, "bfloat16", rematerialize=True))
-    blocks = [*exporter.model.encoder.blocks, *exporter.model.decoder.blocks]
-    barriers = re.findall(r"= \((\w+\[[\d,]*\])[^ ]*, (\w+\[[\d,]*\])[^)]*\) opt-barrier\(", exporter.text)
+    blocks = [*rematerialized.model.encoder.blocks, *rematerialized.model.decoder.blocks]
+    barriers = re.findall(r"= \((\w+\[[\d,]*\])[^ ]*, (\w+\[[\d,]*\])[^)]*\) opt-barrier\(", rematerialized.text)
     assert len(barriers) == len(blocks) and all(tokens == gradient for tokens, gradient in barriers)
     widths = sorted(int(tokens[:-1].split(",")[-1]) for tokens, _ in barriers)
     assert widths == sorted(block.hidden_dim for block in blocks)
@@ -72,24 +78,24 @@ def test_products_take_operands_of_the_policy_bfloat16(exporter):
     assert len(operands) > 50 and set(operands) == {("bf16", "bf16")}
 
 
-@pytest.mark.parametrize(
-    "step",
-    [
-        Step("simmim", "toy", 4, "bfloat16"),
-        Step("mae", "toy", 4, "bfloat16", rematerialize=True),
-        Step("mae", "toy", 4, "bfloat16", accumulation_steps=2),
-        Step("mae", "toy", 2, "bfloat16", replicas=4),
-    ],
-    ids=["simmim", "rematerialized", "in parts", "replica"],
-)
-def test_so_do_those_of_other_steps(step):
+def test_so_do_those_of_a_rematerialised_step(rematerialized):
+    operands = rematerialized.operands_of_products()
+    assert len(operands) > 40 and set(operands) == {("bf16", "bf16")}
+
+
+def test_so_do_those_of_another_method_in_parts_on_a_replica():
+    step = Step("simmim", "toy", 4, "bfloat16", accumulation_steps=2, replicas=4)
     operands = Exporter(step).operands_of_products()
     assert len(operands) > 40 and set(operands) == {("bf16", "bf16")}
 
 
-def test_a_product_of_float32_is_seen():
-    operands = Exporter(Step("mae", "toy", 4, "float32")).operands_of_products()
-    assert set(operands) == {("f32", "f32")}
+@pytest.mark.parametrize(("dtype", "name"), [("float32", "f32"), ("bfloat16", "bf16")])
+def test_a_product_is_seen_with_its_dtype(exporter, dtype, name):
+    product = tf.function(lambda a, b: a @ b, jit_compile=True)
+    matrix = tf.ones((4, 4), dtype)
+    text = product.experimental_get_compiler_ir(matrix, matrix)(stage="hlo")
+    with mock.patch.object(exporter, "text", text):
+        assert exporter.operands_of_products() == [(name, name)]
 
 
 def test_each_block_has_the_kernels_of_an_accelerator(exporter):

@@ -15,6 +15,7 @@ from benchmarks import baseline, embedding, encoder_serving, load, mae_step, par
 from benchmarks.our_step import matmul, our_step
 from benchmarks.torch_step import torch_step
 from tests.base import run_python
+from tests.benchmarks import sides
 
 
 @pytest.mark.medium
@@ -148,9 +149,23 @@ def test_an_unknown_name_is_refused(monkeypatch, capsys):
     assert "there is no benchmark flop; there are: long, flops" in capsys.readouterr().err
 
 
-@pytest.mark.medium
-def test_the_program_runs_a_part_in_a_process_of_its_own():
-    """What it builds is gone then; the line says what others did."""
+def test_the_program_runs_a_part_in_a_process_of_its_own(monkeypatch, capsys):
+    """What it builds is gone then."""
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--only=flops"])
+    monkeypatch.setattr(program, "line_of", sides.line_of)
+    assert program.main() == 0
+    line = json.loads(capsys.readouterr().out)
+    assert line["benchmark"] == "flops" and line["process"] != os.getpid()
+
+
+def test_the_line_says_what_others_did(monkeypatch):
+    monkeypatch.setattr(parts, "parts", lambda: ({}, {"toy": lambda: json.dumps({"benchmark": "toy", "ratio": 2})}))
+    line = json.loads(parts.line_of("toy"))
+    assert (line["benchmark"], line["ratio"]) == ("toy", 2) and 0 <= line["others_share"] <= 1
+
+
+@pytest.mark.slow
+def test_the_whole_way_of_a_part():
     process = run_python("-m", "benchmarks", "--only=flops")
     assert process.returncode == 0, process.stderr[-2000:]
     (line,) = [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from benchmarks import older_servers
 from keras_mae.export import export_autoencoder, export_classifier, saved_model
 from keras_mae.masking import RandomMasking
 from keras_mae.models import ImageClassifier, MAEDecoder, MaskedAutoencoder, ViTEncoder
+from tests import fork_server
 from tests.base import ROOT, fill_randomly
 
 TOO_OLD = "2.19"
@@ -30,10 +32,19 @@ def test_differences_name_what_differs():
     assert older_servers.differences({"a": {"f": {"x": [1.0]}}}, {"a": {}}) == {"a/f": "is missing"}
 
 
+def run_of_file(command, environment):
+    """`python -P FILE ...` in a process that begins with TensorFlow imported."""
+    _, _, file, *arguments = command
+    program = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    return fork_server.run(["-c", program, file, *arguments], ["tensorflow"], environment)
+
+
 @pytest.mark.medium
 def test_every_signature_is_asked(tmp_path, png_and_jpeg, monkeypatch):
     """In this TensorFlow: the answers are those of the signatures, and a folder that is no model is named."""
     monkeypatch.setattr(saved_model, "verify_export", lambda *arguments: {})  # tests/export has this
+    forked = types.SimpleNamespace(run=lambda command, env, **_: run_of_file(command, env))
+    monkeypatch.setattr(older_servers, "subprocess", forked)
     encoder = ViTEncoder((8, 12, 3), 4, hidden_dim=16, num_layers=1, num_heads=2)
     mae = MaskedAutoencoder(encoder, MAEDecoder(hidden_dim=8, num_layers=1, num_heads=1), RandomMasking(0.5))
     exports, files = tmp_path / "exports", tmp_path / "files"

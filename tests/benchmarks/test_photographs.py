@@ -110,9 +110,8 @@ def test_a_seed_is_a_run_of_pretrain(tmp_path, few, change):
     config = changed(recipe(), [*changes, "base_learning_rate=0.001"])
     crops = Crops.of(patterned(3), 0, 32)
     pretraining = Pretraining(config)
-    second = pretraining(crops, 1)
-    assert abs(pretraining(crops, 0)[0] - second[0]) > 1e-5
-    assert pretraining(crops, 1) == pytest.approx(second, abs=1e-6)
+    first, second = pretraining(crops, 0), pretraining(crops, 1)
+    assert abs(first[0] - second[0]) > 1e-5
     np.savez(tmp_path / "crops.npz", images=crops.unlabelled)
     model = pretrain(replaced(config, seed=1), f"npz:{tmp_path / 'crops.npz'}", str(tmp_path / "run"))
     for ours, theirs in zip(pretraining.model.get_weights(), model.get_weights(), strict=True):
@@ -147,6 +146,7 @@ def test_probes_know_stripes_by_their_angle(few):
 def test_the_tiny_form_and_what_it_keeps(tmp_path, few, monkeypatch, capsys):
     """Two processes share the rows; a third finds all results, and one of other settings is refused."""
     monkeypatch.setattr(photographs.labelled_crops, "photographs", lambda folder, side: patterned(3))
+    monkeypatch.setattr(photograph_run, "attentive_accuracy", lambda *_: 0.5)  # the test above has it
     monkeypatch.setattr(photographs, "ROWS", [row for row in ROWS if row.name in (BASELINE, UNTRAINED, PIXELS)])
     settings = [part for setting in TINY for part in ("--set", setting)]
     arguments = ["--output", str(tmp_path), "--seeds=2", *settings]

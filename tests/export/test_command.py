@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_mae.export
 from keras_mae import cli
 from keras_mae.models import ImageClassifier, ImageSegmenter
 from keras_mae.trainers.classifier_config import FinetuneConfig
@@ -99,31 +100,47 @@ def tuned(files, tmp_path_factory):
     return folder, model, images
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """What the command asks of the export, which writes nothing: a dict of arguments a call."""
+    calls = []
+    for name in ("export_encoder", "export_classifier"):
+        monkeypatch.setattr(
+            keras_mae.export, name, lambda model, folder, **arguments: calls.append(arguments) or folder
+        )
+    return calls
+
+
 def metadata_of(path):
     with open(path / "assets" / "metadata.json") as file:
         return json.load(file)
 
 
 def test_a_classifier_in_a_runs_folder(tuned, tmp_path, unverified, caplog):
-    """The crop ratio, the bits and the names of the classes are the run's; another names file may be given."""
+    """The crop ratio, the bits and the names of the classes are the run's."""
     caplog.set_level("INFO", logger="keras_mae")
-    (tmp_path / "names.txt").write_text("a\nb\nc\n")
     command = ["export", f"--run={tuned[0]}/best.keras", "--model=classifier", f"--output={tmp_path}/model"]
     images, classes = tuned[2], tuned[1](tuned[2]).numpy().argmax(axis=1)
     assert len(set(classes)) > 1
-    for version, more, names in ((1, [], ["bacterial", "normal", "viral"]), (2, ["names.txt"], ["a", "b", "c"])):
-        more = [f"--labels={tmp_path}/{name}" for name in more]
-        assert cli.main([*command, f"--version={version}", *more]) == 0
-        path = tmp_path / "model" / str(version)
-        outputs = tf.saved_model.load(str(path)).signatures["classify"](images=tf.constant(images))
-        assert [label.decode() for label in outputs["label"].numpy()] == [names[k] for k in classes]
-        assert (path / "assets" / "labels.txt").read_text().splitlines() == names == metadata_of(path)["labels"]
-        assert (metadata_of(path)["crop_ratio"], metadata_of(path)["pixel_dtype"]) == (0.625, "uint16")
-        assert metadata_of(path)["decoding"].items() >= {"max_pixels": 500_000, "background": 7}.items()
+    assert cli.main(command) == 0
+    path, names = tmp_path / "model" / "1", ["bacterial", "normal", "viral"]
+    outputs = tf.saved_model.load(str(path)).signatures["classify"](images=tf.constant(images))
+    assert [label.decode() for label in outputs["label"].numpy()] == [names[k] for k in classes]
+    assert (path / "assets" / "labels.txt").read_text().splitlines() == names == metadata_of(path)["labels"]
+    assert (metadata_of(path)["crop_ratio"], metadata_of(path)["pixel_dtype"]) == (0.625, "uint16")
+    assert metadata_of(path)["decoding"].items() >= {"max_pixels": 500_000, "background": 7}.items()
     assert not [record.message for record in caplog.records if "lies in no run" in record.message]
 
 
-def test_a_run_that_has_not_noted_what_it_saw(tuned, tmp_path, unverified):
+def test_a_classifier_in_a_runs_folder_under_other_names(tuned, tmp_path, asked):
+    (tmp_path / "names.txt").write_text("a\nb\nc\n")
+    command = ["export", f"--run={tuned[0]}/best.keras", "--model=classifier", f"--output={tmp_path}/model"]
+    assert cli.main([*command, f"--labels={tmp_path}/names.txt"]) == 0
+    (found,) = asked
+    assert (found["labels"], found["crop_ratio"], found["pixel_dtype"]) == (["a", "b", "c"], 0.625, "uint16")
+
+
+def test_a_run_that_has_not_noted_what_it_saw(tuned, tmp_path, asked):
     """Of an earlier version: names and depth are those of its data, if these are still there."""
     for number, name in enumerate(("bacterial", "normal", "viral")):
         file = tf.io.encode_png(tuned[2][number]).numpy()
@@ -132,12 +149,12 @@ def test_a_run_that_has_not_noted_what_it_saw(tuned, tmp_path, unverified):
     shutil.copy(tuned[0] / "best.keras", folder / "model.keras")
     command = ["export", f"--run={folder}", "--model=classifier", f"--output={tmp_path}/model"]
     assert cli.main(command) == 0
-    found = metadata_of(tmp_path / "model" / "1")
+    found = asked[0]
     assert (found["labels"], found["pixel_dtype"]) == (["bacterial", "normal", "viral"], "uint16")
     shutil.rmtree(tmp_path / "x-rays")
-    assert cli.main([*command, "--version=2"]) == 0
-    found = metadata_of(tmp_path / "model" / "2")
-    assert (found["labels"], found["pixel_dtype"]) == (["0", "1", "2"], "auto")
+    assert cli.main(command) == 0
+    found = asked[1]
+    assert (found["labels"], found["pixel_dtype"]) == (None, "auto")
 
 
 def test_transparent_pixels_are_served_as_the_run_saw_them(tmp_path, unverified):
@@ -153,13 +170,11 @@ def test_transparent_pixels_are_served_as_the_run_saw_them(tmp_path, unverified)
     np.testing.assert_allclose(embedding, encoder.features(black).numpy(), atol=ROUND_OFF)
 
 
-def test_the_encoder_in_a_runs_file(tuned, tmp_path, unverified):
+def test_the_encoder_in_a_runs_file(tuned, tmp_path, asked):
     """Pooled as the classifier pools, unless another pooling or crop ratio is given."""
-    for version, flags in ((1, []), (2, ["--pooling=mean", "--crop_ratio=0.5"])):
-        flags = [f"--run={tuned[0]}/best.keras", f"--output={tmp_path}/model", f"--version={version}", *flags]
-        assert cli.main(["export", *flags]) == 0
-    found = [metadata_of(tmp_path / "model" / str(version)) for version in (1, 2)]
-    assert [(one["pooling"], one["crop_ratio"], one["pixel_dtype"]) for one in found] == [
+    for flags in ([], ["--pooling=mean", "--crop_ratio=0.5"]):
+        assert cli.main(["export", f"--run={tuned[0]}/best.keras", f"--output={tmp_path}/model", *flags]) == 0
+    assert [(one["pooling"], one["crop_ratio"], one["pixel_dtype"]) for one in asked] == [
         ("cls", 0.625, "uint16"),
         ("mean", 0.5, "uint16"),
     ]
@@ -173,7 +188,7 @@ def test_as_many_names_in_the_run_as_classes(tuned, tmp_path, capfd):
     assert os.listdir(tmp_path) == ["run"]
 
 
-def test_a_file_of_no_run_says_what_it_is_exported_with(files, tmp_path, caplog, unverified):
+def test_a_file_of_no_run_says_what_it_is_exported_with(files, tmp_path, caplog, asked):
     caplog.set_level("INFO", logger="keras_mae")
     assert export(files, "classifier", "--model=classifier", f"--output={tmp_path}/model") == 0
     (said,) = [record.message for record in caplog.records if "lies in no run's folder" in record.message]

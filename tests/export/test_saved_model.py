@@ -12,7 +12,7 @@ from PIL import Image
 from keras_mae.export import export_encoder, saved_model, signatures
 from keras_mae.export.verify import drawn_images, verify_export
 from tests.base import PLANES, random_images, small_encoder
-from tests.drawn import as_image
+from tests.drawn import as_image, write
 from tests.export.conftest import CROP, FILES, Served
 
 SHAPE, WIDTH, PATCHES = (28, 28, 3), 32, 16
@@ -91,17 +91,7 @@ def test_a_corrupt_file_is_an_error(served, contents):
         served.loaded.signatures["serving_default"](image_bytes=tf.constant([FILES[0], contents]))
 
 
-def test_every_weight_is_stored_once(tmp_path, monkeypatch):
-    """A network large enough that names and headers do not count: 200,000 parameters."""
-    monkeypatch.setattr(saved_model, "verify_export", lambda *arguments: {})
-    encoder = small_encoder(PLANES, hidden_dim=128, mlp_dim=512)
-    path = export_encoder(encoder, str(tmp_path))
-    size = sum(entry.stat().st_size for entry in os.scandir(os.path.join(path, "variables")))
-    assert encoder.count_params() > 200_000
-    assert size == pytest.approx(4 * encoder.count_params(), rel=0.05)
-
-
-def test_bfloat16_encoders_are_served_in_float32(tmp_path, verified_here):
+def test_bfloat16_encoders_are_served_in_float32(tmp_path, unverified):
     encoder = small_encoder(PLANES, dtype="mixed_bfloat16")
     signature = tf.saved_model.load(export_encoder(encoder, str(tmp_path))).signatures["embed"]
     images = random_images(2, PLANES)
@@ -131,7 +121,7 @@ def test_a_version_is_a_positive_integer(tmp_path, version):
 
 def test_bad_arguments_leave_nothing(tmp_path):
     with pytest.raises(ValueError, match="no pooling is called 'max'.* mean, cls, both"):
-        export_encoder(small_encoder(), str(tmp_path / "model"), pooling="max")
+        export_encoder(small_encoder(PLANES), str(tmp_path / "model"), pooling="max")
     with pytest.raises(ValueError, match=r"a crop ratio lies in \(0, 1\], got 1.5"):
         export_encoder(small_encoder(), str(tmp_path / "model"), crop_ratio=1.5)
     with pytest.raises(ValueError, match="pixel_dtype is one of auto, uint8, uint16; got 'int16'"):
@@ -163,6 +153,7 @@ def test_a_failure_leaves_the_folders_that_were_there(tmp_path, monkeypatch):
             (tmp_path / "new" / "other").mkdir()  # by somebody else, meanwhile
         raise RuntimeError
 
+    monkeypatch.setattr(saved_model, "write_saved_model", lambda _, path, name: write(f"{path}/{name}", b"a model"))
     monkeypatch.setattr(saved_model, "verify_export", failing)
     (tmp_path / "old").mkdir()
     for directory in (tmp_path / "old", tmp_path / "new" / "model"):

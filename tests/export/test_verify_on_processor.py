@@ -23,18 +23,16 @@ with tf.device("CPU:1"):
     cases = verify.example_cases(served, None)
     images, embed = tf.constant(cases["embed"]["images"]), served.signatures()["embed"]
     assert all(weight.device.endswith("CPU:1") for weight in served.variables)
-    writer = tf.summary.create_file_writer(sys.argv[1])
-    tf.summary.trace_on(graph=True)
-    verify.live_outputs(served, cases) if sys.argv[2] == "check" else embed(images=images)
-    with writer.as_default():
-        tf.summary.trace_export("executed", step=0)
+    for what in ("check", "call"):
+        tf.summary.trace_on(graph=True)
+        verify.live_outputs(served, cases) if what == "check" else embed(images=images)
+        with tf.summary.create_file_writer(f"{sys.argv[1]}/{what}").as_default():
+            tf.summary.trace_export("executed", step=0)
 """
 
 
-def devices_of_products(folder, what):
+def devices_of_products(folder):
     """The devices that computed products of matrices."""
-    process = run_forked("-c", DEVICES, str(folder), what)
-    assert process.returncode == 0, process.stderr[-2000:]
     records = [record.numpy() for path in folder.iterdir() for record in tf.data.TFRecordDataset(str(path))]
     values = [value for record in records for value in tf.compat.v1.Event.FromString(record).summary.value]
     runs = [tf.compat.v1.RunMetadata.FromString(text) for value in values for text in value.tensor.string_val]
@@ -46,8 +44,10 @@ def devices_of_products(folder, what):
 
 @pytest.mark.medium
 def test_products_are_computed_on_the_processor_wherever_the_weights_are(tmp_path):
-    assert devices_of_products(tmp_path / "call", "call") == {"CPU:1"}  # else this test would see nothing
-    assert devices_of_products(tmp_path / "check", "check") == {"CPU:0"}
+    process = run_forked("-c", DEVICES, str(tmp_path))
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert devices_of_products(tmp_path / "call") == {"CPU:1"}  # else this test would see nothing
+    assert devices_of_products(tmp_path / "check") == {"CPU:0"}
 
 
 @pytest.fixture

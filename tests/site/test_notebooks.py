@@ -64,7 +64,7 @@ def test_notebooks_run_and_are_worth_it(path, tmp_path, monkeypatch):
 
 @pytest.mark.medium
 @pytest.mark.parametrize("path", [DOCS / "notebooks" / "first_run.ipynb"], ids=lambda path: path.stem)
-def test_a_short_form_runs(path, tmp_path, monkeypatch):
+def test_a_short_form_runs(path, few_digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     matplotlib.use("Agg")
     names = run(path, short=True)
