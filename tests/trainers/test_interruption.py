@@ -31,9 +31,9 @@ from tests.trainers.pretraining import (
     "where",
     ["in the second epoch", pytest.param("between its log line and its checkpoint", marks=pytest.mark.slow)],
 )
-def test_interrupted_and_resumed_gives_the_same_weights_and_log(where, finished, folder, tmp_path, monkeypatch):
-    """The finished run has read the same pictures from an array."""
-    output, data = str(tmp_path / "run"), f"folder:{folder}"
+def test_interrupted_and_resumed_gives_the_same_weights_and_log(where, finished, arrays, folder, tmp_path, monkeypatch):
+    """One of both reads the pictures from files, of which the finished run has read an array."""
+    output, data = str(tmp_path / "run"), arrays if where == "in the second epoch" else f"folder:{folder}"
     with monkeypatch.context() as patch:
         if where == "in the second epoch":
             after_step(patch, STEPS + 1, interrupt)
