@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.trainers import budget, callbacks, checkpoints, loop, run
-from keras_mae.trainers.classifier_config import ProbeConfig
-from keras_mae.trainers.linear_probe import linear_probe
+from keras_mae.trainers.classifier_config import FinetuneConfig
+from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.programs import compile_model
 from keras_mae.trainers.replay import replay
@@ -155,10 +155,11 @@ def test_on_an_accelerator_no_step_is_waited_for(accelerator, arrays, tmp_path, 
 @pytest.mark.filterwarnings("error:Your input ran out of data")
 def test_validation_after_executions_of_several_steps(given, tmp_path):
     """Three steps an epoch, in executions of two; the images to test on are fewer than one of these."""
-    config, logs = quick(ProbeConfig, given, epochs=2), []  # the quickest program with a validation
+    config = quick(FinetuneConfig, given, epochs=2, base_learning_rate=0.1, rand_augment=None, random_erasing=0.0)
+    logs = []
     for count in (1, 2):
         output = str(tmp_path / str(count))
-        linear_probe(replaced(config, steps_per_execution=count), given["data"], output)
+        finetune(replaced(config, steps_per_execution=count, mixup=0.0, cutmix=0.0), given["data"], output)
         logs.append(log_of(run.RunFolder(output)))
     assert [line["step"] for line in logs[1]] == [3, 6]
     for name in ("loss", "accuracy", "val_loss", "val_accuracy", "gradient_norm"):
