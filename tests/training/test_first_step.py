@@ -322,8 +322,6 @@ def test_where_xla_would_end_the_process_it_is_not_tried(blackwell, caplog):
 @pytest.mark.medium
 def test_the_attempt_elsewhere_works_here(monkeypatch):
     """XLA does on a processor what the program asks of it on a GPU."""
-    monkeypatch.setattr(
-        unknown_gpu.subprocess, "run", lambda command, env, **_: run_forked(*command[1:], **env)
-    )  # fmt: skip
+    monkeypatch.setattr(unknown_gpu.subprocess, "run", lambda command, env, **_: run_forked(*command[1:], **env))
     unknown_gpu._attempt.cache_clear()
     assert unknown_gpu._attempt("this processor") is None
