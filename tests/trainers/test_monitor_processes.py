@@ -13,7 +13,7 @@ from keras_mae.trainers.settings import changed
 from tests.base import random_images, run_forked, weights_of
 from tests.drawn import TINY
 
-SETTINGS = [*TINY, "jit_compile=False", "image_size=(8,8)", "pictures_every=100", "epochs=2"]
+SETTINGS = [*TINY, "jit_compile=False", "image_size=(8,8)", "pictures_every=100", "epochs=3"]
 
 
 def whole_run(output, data, strategy, every):
