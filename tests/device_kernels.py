@@ -59,7 +59,7 @@ def kernels_of(device):
     def find(op):
         return [
             {constraint.name: list(constraint.allowed_values.list.type) for constraint in kernel.constraint}
-            for kernel in registered.get_registered_kernels_for_op(op).kernel
+            for kernel in _registered(op)
             if kernel.device_type in device
         ]
 
@@ -86,9 +86,16 @@ def dtypes(node):
     return sorted({types_pb2.DataType.Name(each)[3:].lower() for each in found if each})
 
 
+@functools.cache
+def _registered(op):
+    return registered.get_registered_kernels_for_op(op).kernel
+
+
+@functools.cache
 def load_xla():
     """Registers the kernels of XLA, which TensorFlow does at the first compiled call."""
     tf.function(lambda x: 2 * x, jit_compile=True)(tf.ones([2]))
+    _registered.cache_clear()
 
 
 def copies_to_host(graph):
@@ -157,7 +164,7 @@ def _memory(node, inputs):
     """Where the kernel for GPUs has each input or output: "host" or "device"."""
     fitting = [
         kernel
-        for kernel in registered.get_registered_kernels_for_op(node.op).kernel
+        for kernel in _registered(node.op)
         if kernel.device_type in GPU
         and fits(node, {c.name: list(c.allowed_values.list.type) for c in kernel.constraint})
     ]

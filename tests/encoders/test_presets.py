@@ -77,6 +77,7 @@ def test_the_formulas_give_the_known_totals():
         assert encoder_count(name)[0] + (SIZES[name][0] + 1) * 1000 == total
 
 
+@without_draws()
 def test_every_preset_has_its_size():
     assert list(VIT_PRESETS) == list(SIZES)
     for name, (dim, layers, heads, patch) in SIZES.items():
@@ -91,6 +92,7 @@ def test_every_preset_has_its_size():
 
 @pytest.mark.medium
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in BIG)])
+@without_draws()
 def test_parameters(name):
     mae = MaskedAutoencoder.from_preset(f"mae_{name}")
     assert counts(mae) == mae_count(name)
@@ -136,6 +138,7 @@ def test_a_part_that_is_given_replaces_the_preset_s():
     assert type(plain.masking) is RandomMasking and not plain.target.normalize
 
 
+@without_draws()
 def test_classifier_parameters():
     classifier = ImageClassifier.from_preset("vit_base_patch16", num_classes=1000, num_layers=1)
     assert classifier.count_params() + 11 * block(768) == 86_567_656

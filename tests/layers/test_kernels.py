@@ -143,11 +143,17 @@ def of_torch(queries, keys_values):
     return [tensor.detach().numpy() for tensor in (y, q.grad, kv.grad)]
 
 
+KERNELS = {"plain": {}, "graph": GRAPH_KERNELS, "compiled": COMPILED_KERNELS, "tpu": TPU_KERNELS}
+
+
 @pytest.mark.parametrize(
-    "kernels", [{}, GRAPH_KERNELS, COMPILED_KERNELS, TPU_KERNELS], ids=["plain", "graph", "compiled", "tpu"]
+    ("kernels", "dtype", "queries", "keys"),
+    [
+        pytest.param(kernels, dtype, *((3, 5), (5, 1), (1, 4))[(row + column) % 3], id=f"{name}-{dtype}")
+        for row, (name, kernels) in enumerate(KERNELS.items())
+        for column, dtype in enumerate(["float64", "float32", "bfloat16"])
+    ],
 )
-@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
-@pytest.mark.parametrize(("queries", "keys"), [(3, 5), (5, 1), (1, 4)])
 def test_attention_of_other_tokens(kernels, dtype, queries, keys):
     """Queries of some tokens, keys and values of others, in two tensors."""
     tensors = queries_keys_values(dtype, queries=queries, keys=keys)
@@ -212,16 +218,17 @@ def test_block(dtype):
 
 @pytest.mark.medium
 @pytest.mark.parametrize(
-    ("dtype", "rematerialize", "bound"),
+    ("kernels", "dtype", "rematerialize", "bound"),
     [
-        ("float32", False, 1e-5),
-        ("float32", True, 1e-5),
-        # sixteen roundings, to 8 and to 11 bits, of numbers that partly cancel
-        ("mixed_bfloat16", False, 16 * 2**-9),
-        ("mixed_float16", False, 16 * 2**-12),
+        pytest.param(COMPILED_KERNELS, "float32", False, 1e-5, id="gpu-float32"),
+        pytest.param(COMPILED_KERNELS, "float32", True, 1e-5, id="gpu-float32-again"),
+        pytest.param(TPU_KERNELS, "float32", True, 1e-5, id="tpu-float32-again"),
+        # sixteen roundings, to 8 and to 11 bits, of numbers that partly cancel; a TPU has no float16
+        pytest.param(COMPILED_KERNELS, "mixed_bfloat16", False, 16 * 2**-9, id="gpu-bfloat16"),
+        pytest.param(TPU_KERNELS, "mixed_bfloat16", False, 16 * 2**-9, id="tpu-bfloat16"),
+        pytest.param(COMPILED_KERNELS, "mixed_float16", False, 16 * 2**-12, id="gpu-float16"),
     ],
 )
-@pytest.mark.parametrize("kernels", [COMPILED_KERNELS, TPU_KERNELS], ids=["gpu", "tpu"])
 def test_block_compiled_whole(kernels, dtype, rematerialize, bound):
     """The gradients of an accelerator's step, in XLA on a processor, against those of a plain block in float32."""
     block, step = block_and_step(dtype, rematerialize)

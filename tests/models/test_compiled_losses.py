@@ -108,10 +108,12 @@ def test_as_keras(case):
 @pytest.mark.medium
 @pytest.mark.parametrize("case", ["one-hot", "several", "huber"])
 def test_in_parts_and_under_xla(case):
-    """Metrics that make their variables late, in the loop over the parts of a batch."""
+    """As eagerly. Metrics make their variables late, in the loop over the parts of a batch."""
     labels, _, loss, metrics = CASES[case]
     found = []
-    for arguments in ({}, {"accumulation_steps": 2}, {"jit_compile": True}):
+    for arguments in ({"run_eagerly": True}, {"accumulation_steps": 2}, {"jit_compile": True}):
+        if case == "several" and "jit_compile" in arguments:
+            continue  # no metric or loss that the two others have not under XLA
         model = ours(case)
         # a probe's BatchNorm is not accumulated
         model = type(model).from_config({**model.get_config(), "num_trainable_layers": None})

@@ -7,7 +7,7 @@ from keras_mae.trainers import run
 from keras_mae.trainers.pretrain import pretrain
 from tests.drawn import drawn, write_pictures
 from tests.trainers.labelled import write_everything
-from tests.trainers.pretraining import CONFIG
+from tests.trainers.pretraining import WITH_PICTURES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,7 +32,7 @@ def arrays(tmp_path_factory):
 def finished(arrays, tmp_path_factory):
     """An uninterrupted run: its folder, and the model that `pretrain` returned."""
     output = str(tmp_path_factory.mktemp("runs") / "whole")
-    return run.RunFolder(output), pretrain(CONFIG, arrays, output)
+    return run.RunFolder(output), pretrain(WITH_PICTURES, arrays, output)
 
 
 @pytest.fixture(scope="session")

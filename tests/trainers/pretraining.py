@@ -10,7 +10,10 @@ from keras_mae.trainers.settings import changed, short_names, values_of
 from tests.base import weights_of
 from tests.drawn import TINY
 
-CONFIG = changed(recipes.load("mae_small_images"), [*TINY, "jit_compile=False", "dtype_policy=float32"])
+# pictures after the last epoch alone
+PLAIN = ["jit_compile=False", "dtype_policy=float32", "pictures_every=100"]
+CONFIG = changed(recipes.load("mae_small_images"), [*TINY, *PLAIN])
+WITH_PICTURES = changed(CONFIG, ["pictures_every=2"])  # and after the last epoch
 STEPS = 2  # an epoch, of 8 out of 20 pictures
 
 

@@ -21,7 +21,7 @@ from tests.base import small_mae, weights_of
 from tests.trainers.labelled import quick
 from tests.trainers.pretraining import CONFIG, Interrupted, after_step, interrupt, log_of
 
-FIVE = changed(CONFIG, ["batch_size=4", "pictures_every=100"])  # steps in an epoch of 20 pictures
+FIVE = changed(CONFIG, ["batch_size=4"])  # steps in an epoch of 20 pictures
 KEYS = ("epoch", "step", "learning_rate", "skipped_steps")
 
 
@@ -57,16 +57,24 @@ def assert_same_run(output, model, expected):
         np.testing.assert_allclose(*([line[key] for line in each] for each in lines), rtol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def in_twos(arrays, tmp_path_factory):
+    """The folder, and the model; two do not divide the five steps of an epoch."""
+    output = str(tmp_path_factory.mktemp("executions") / "two")
+    return output, pretrain(in_executions(2), arrays, output)
+
+
 @pytest.mark.medium
-@pytest.mark.parametrize(
-    "count", [2, pytest.param(5, marks=pytest.mark.slow), pytest.param(64, marks=pytest.mark.slow)]
-)
-def test_executions_of_several_steps_are_the_run_of_single_ones(count, one_by_one, arrays, tmp_path, capsys):
-    """Two do not divide the five steps of an epoch, and 64 are more than it has."""
+def test_executions_of_several_steps_are_the_run_of_single_ones(in_twos, one_by_one):
+    assert_same_run(*in_twos, one_by_one)
+    assert in_twos[1].steps_left is None  # in a `fit` that follows, Keras counts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [5, 64])
+def test_as_many_steps_as_an_epoch_has_and_more(count, one_by_one, arrays, tmp_path, capsys):
     output = str(tmp_path / "run")
-    model = pretrain(in_executions(count), arrays, output)
-    assert_same_run(output, model, one_by_one)
-    assert model.steps_left is None  # in a `fit` that follows, Keras counts
+    assert_same_run(output, pretrain(in_executions(count), arrays, output), one_by_one)
     assert "epoch 3/3" in capsys.readouterr().err
 
 
@@ -85,20 +93,19 @@ def test_checkpoints_come_after_executions_and_are_resumed_from(one_by_one, arra
 
 
 @pytest.mark.medium
-def test_sigterm_within_an_execution_saves_after_it(one_by_one, arrays, tmp_path, monkeypatch):
+def test_sigterm_within_an_execution_saves_after_it(arrays, tmp_path, monkeypatch, capsys):
+    """From within an epoch, as the run above is resumed from."""
     output = str(tmp_path / "run")
-    with monkeypatch.context() as patch:
-        after_step(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(run.Preempted, match="saved step 2 in"):
-            pretrain(in_executions(2), arrays, output)
-    assert_same_run(output, pretrain(in_executions(2), arrays, output, resume=True), one_by_one)
+    after_step(monkeypatch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(run.Preempted, match="saved step 2 in"):
+        pretrain(in_executions(2), arrays, output)
+    assert tf.train.latest_checkpoint(os.path.join(output, "checkpoints")).endswith("ckpt-2")
+    assert "epoch 1/3" in capsys.readouterr().err
 
 
 @pytest.mark.medium
-def test_a_step_of_a_run_in_executions_is_replayed_alone(arrays, tmp_path):
-    output = str(tmp_path / "run")
-    pretrain(in_executions(2, "epochs=2"), arrays, output)
-    found = replay(output, 8, str(tmp_path / "batch.png"))
+def test_a_step_of_a_run_in_executions_is_replayed_alone(in_twos, tmp_path):
+    found = replay(in_twos[0], 8, str(tmp_path / "batch.png"))
     assert found.step.number == 8 and found.agreement.endswith(("as in steps.jsonl", "equal up to round-off"))
 
 
@@ -137,7 +144,7 @@ def test_on_an_accelerator_no_step_is_waited_for(accelerator, arrays, tmp_path, 
     monkeypatch.setattr(
         callbacks.StopOnTooManyCorrupt, "on_train_batch_end", lambda self, batch, logs: after_each.append(reads[0])
     )
-    pretrain(changed(CONFIG, ["batch_size=1", "epochs=2", "pictures_every=100"]), arrays, str(tmp_path / "run"))
+    pretrain(changed(CONFIG, ["batch_size=1", "epochs=2"]), arrays, str(tmp_path / "run"))
     assert len(after_each) == 40
     waited = [step for step in range(1, 40) if after_each[step] > after_each[step - 1]]
     # before and after the end of every 16th step, and of an epoch's last

@@ -26,7 +26,7 @@ from tests.base import fill_randomly, random_images, small_encoder, small_mae, w
 from tests.trainers.pretraining import CONFIG, Interrupted, after_step, interrupt, log_of
 
 EPOCHS, STEPS = 5, 4  # of 16 out of 64 images
-SETTINGS = (f"epochs={EPOCHS}", "batch_size=16", "evaluate_every=2", "evaluation_images=1000", "pictures_every=100")
+SETTINGS = (f"epochs={EPOCHS}", "batch_size=16", "evaluate_every=2", "evaluation_images=1000")
 MEASURED = changed(CONFIG, SETTINGS)
 
 

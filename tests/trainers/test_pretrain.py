@@ -18,7 +18,7 @@ from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.settings import changed
 from tests.base import small_encoder, small_mae, weights_of
 from tests.drawn import write_pictures
-from tests.trainers.pretraining import CONFIG, STEPS, log_of
+from tests.trainers.pretraining import CONFIG, STEPS, WITH_PICTURES, log_of
 
 
 @pytest.mark.medium
@@ -36,7 +36,7 @@ def test_the_run_folder_holds_what_it_should(finished, arrays):
         "reconstructions",
     }
     assert set(os.listdir(output.path)) == names
-    assert output.config() == (CONFIG, arrays)
+    assert output.config() == (WITH_PICTURES, arrays)
     assert sorted(os.listdir(output / "reconstructions")) == ["epoch_0002.png", "epoch_0003.png"]
     with Image.open(output / "reconstructions/epoch_0003.png") as picture:
         # 16 pictures in four rows, of each four forms, and two lines that say what is normalised by what
@@ -151,7 +151,7 @@ def test_the_models_load_and_are_those_that_were_trained(finished):
 @pytest.mark.medium
 def test_corrupt_images_are_named_and_counted(tmp_path, caplog):
     folder = write_pictures(tmp_path / "pictures", 120, size=(8, 8), corrupt=(57,))
-    config = changed(CONFIG, ["epochs=2", "batch_size=40", "pictures_every=100"])
+    config = changed(CONFIG, ["epochs=2", "batch_size=40"])
     caplog.set_level("INFO", logger="keras_mae")
     pretrain(config, f"folder:{folder}", str(tmp_path / "run"))
     messages = [record.message for record in caplog.records if record.name == "keras_mae"]

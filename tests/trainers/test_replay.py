@@ -22,7 +22,7 @@ from tests.base import small_mae, weights_of
 from tests.trainers.pretraining import CONFIG
 
 BAD = 13  # the number of the planted image
-PLAIN = ["channels=1", "mean=(0.5,)", "normalize_target=False", "crop_scale=None", "flip=False", "pictures_every=100"]
+PLAIN = ["channels=1", "mean=(0.5,)", "normalize_target=False", "crop_scale=None", "flip=False"]
 
 
 def planted(folder, bad, count):

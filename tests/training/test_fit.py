@@ -12,7 +12,7 @@ from tests.base import (
     fill_randomly,
     random_images,
     random_noise,
-    run_python,
+    run_forked,
     small_encoder,
     small_mae,
     small_simmim,
@@ -153,8 +153,9 @@ def graph_and_xla(make, data, **arguments):
 
 @pytest.mark.medium
 def test_the_loss_under_xla_is_that_of_graph_mode():
-    """In a process of its own, where XLA compiles as for users."""
-    process = run_python("-c", "from tests.training import test_fit; test_fit.check_the_loss_under_xla()")
+    """In a process of its own, where XLA compiles as for users: it reads its flags when it is first asked to."""
+    program = "from tests.training import test_fit; test_fit.check_the_loss_under_xla()"
+    process = run_forked("-c", program, XLA_FLAGS="")
     assert process.returncode == 0, process.stderr[-4000:]
 
 

@@ -5,7 +5,7 @@ import platform
 
 import pytest
 
-from tests.base import run_python
+from tests.base import run_forked
 
 PROGRAM = """
 import json, os, resource, signal, sys, warnings
@@ -48,7 +48,7 @@ print(json.dumps([fresh, pages, [name for name in before if before[name] != afte
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are not asked for their pages")
 def test_fit_leaves_the_process_as_it_is():
     """Ten blocks of 64 MB take as many new pages after it as before, and nothing else has changed."""
-    done = run_python("-c", PROGRAM)
+    done = run_forked("-c", PROGRAM)
     assert done.returncode == 0, done.stderr
     before, after, changed = json.loads(done.stdout)
     assert changed == []
