@@ -79,10 +79,7 @@ def test_the_demo_runs_in_an_empty_environment(built, tmp_path, kind):
     """What pyproject.toml names is all that it needs: of an sdist to build it, too."""
     run(sys.executable, "-m", "venv", str(tmp_path / "venv"), cwd=tmp_path)
     install(str(tmp_path / "venv" / "bin" / "python"), f"{built[kind]}[demo]")
-    demo = [str(tmp_path / "venv" / "bin" / "keras-mae"), "demo", "--output=demo"]
-    run(*demo, *(f"--set={setting}" for setting in TINY_DEMO if kind == "sdist"), cwd=tmp_path, timeout=3000)
-    results = json.loads((tmp_path / "demo" / "results.json").read_text())
+    run(str(tmp_path / "venv" / "bin" / "keras-mae"), "demo", "--output=demo", cwd=tmp_path, timeout=3000)
+    accuracy = json.loads((tmp_path / "demo" / "results.json").read_text())["accuracy"]  # tests/test_demo.py holds them
+    assert accuracy["pretrained encoder"]["linear_probe"] > accuracy["random encoder"]["linear_probe"]
     assert (tmp_path / "demo" / "map.html").exists()
-    if kind == "wheel":  # the whole demo, whose accuracies tests/test_demo.py holds
-        accuracy = results["accuracy"]
-        assert accuracy["pretrained encoder"]["linear_probe"] > accuracy["random encoder"]["linear_probe"]

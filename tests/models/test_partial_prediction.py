@@ -178,7 +178,7 @@ def test_fit_evaluate_and_another_mask_ratio():
 def test_ratio_and_weight_may_be_set_between_two_fits():
     mae = shallow("cross", predict_ratio=0.5)
     mae.compile(keras.optimizers.SGD(0.01), jit_compile=False)
-    for ratio, weight, predicted in ((0.5, 0.0, {2}), (1.0, 0.5, {5, 3}), (1.0, 0.0, {5})):
+    for ratio, weight, predicted in ((0.5, 0.0, {2}), (0.25, 0.0, {1}), (1.0, 0.5, {5, 3}), (1.0, 0.0, {5})):
         mae.predict_ratio, mae.visible_weight = ratio, weight
         for run in (mae.fit, mae.evaluate):
             mae.masked_loss.targets.clear()
