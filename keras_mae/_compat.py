@@ -106,7 +106,8 @@ def copies_are_freed() -> Iterator[None]:
     """Makes tf2onnx free a copy of a graph, with all its weights, before it makes the next.
 
     It makes one for each of some sixty passes, in cycles that Python's collector finds late, as it counts objects and
-    not bytes: 20 GB for a ViT-B. Only the passes can be chosen, not the copies.
+    not bytes: 20 GB for a ViT-B. Only the passes can be chosen, not the copies. The collector is spared what was there
+    before: TensorFlow's own objects are millions.
     """
     import copy
     import gc
@@ -118,11 +119,16 @@ def copies_are_freed() -> Iterator[None]:
         gc.collect()
         return copy.deepcopy(graph)
 
+    frozen_before = gc.get_freeze_count()
+    gc.collect()
+    gc.freeze()
     optimizer.copy = types.SimpleNamespace(deepcopy=deepcopy)
     try:
         yield
     finally:
         optimizer.copy = copy
+        if not frozen_before:
+            gc.unfreeze()
 
 
 def umap_class() -> Any:
