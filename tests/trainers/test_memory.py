@@ -189,11 +189,11 @@ def test_what_may_fit_on_a_processor_is_a_warning(caplog):
 
 
 def test_a_run_whose_attention_is_computed_again_is_not_refused(caplog):
-    """Of narrow blocks with many tokens, a step took 0.36 of the estimate: `test_processes` measures it."""
+    """Of narrow blocks with many tokens, a step took 0.48 of the estimate: `test_processes` measures it."""
     narrow = ["image_size=(64,64)", "encoder.num_layers=12", "encoder.num_heads=4", "mask_ratio=0.01"]
     config = changed(CONFIG, [*narrow, "encoder.hidden_dim=64", "batch_size=32"])
     needed = memory.estimate(config)
-    memory.check_fits(config, Memory(int(0.4 * needed), "this machine"))
+    memory.check_fits(config, Memory(int(0.5 * needed), "this machine"))
     assert "a step may need about" in caplog.text
     with pytest.raises(ValueError, match="a step needs about"):
         memory.check_fits(config, Memory(int(0.2 * needed), "this machine"))

@@ -17,7 +17,8 @@ from keras_mae.trainers.settings import changed
 from tests.base import random_images, run_forked, weights_of
 from tests.drawn import TINY
 
-SETTINGS = [*TINY, "jit_compile=False", "image_size=(8,8)", "checkpoint_steps=1", "pictures_every=100", "epochs=4"]
+PLAIN = ["jit_compile=False", "dtype_policy=float32", "checkpoint_steps=1", "pictures_every=100"]
+SETTINGS = [*TINY, *PLAIN, "image_size=(8,8)", "epochs=4"]
 CONFIG = changed(recipes.load("mae_small_images"), SETTINGS)
 IMAGES, STEPS = 20, 2  # an epoch has two batches of 8
 
