@@ -18,6 +18,7 @@ from tests.base import weights_of
 from tests.trainers.pretraining import (
     CONFIG,
     STEPS,
+    WITH_PICTURES,
     Interrupted,
     after_step,
     assert_finished_alike,
@@ -155,6 +156,6 @@ def test_steps_that_are_not_finite_end_the_run_and_name_the_checkpoint(arrays, t
 def test_resuming_a_finished_run_changes_nothing(finished, arrays):
     output, mae = finished
     before = log_of(output)
-    again = pretrain(CONFIG, arrays, output.path, resume=True)
+    again = pretrain(WITH_PICTURES, arrays, output.path, resume=True)
     assert all((a == b).all() for a, b in zip(weights_of(again), weights_of(mae), strict=True))
     assert log_of(output) == before
