@@ -61,30 +61,41 @@ def export(name: str, dtype: str, folder: str) -> None:
 
     For int8 to `savedmodel_int8`, `savedmodel_float32`, `openvino_int8` and `openvino_float32`.
     """
+    encoder = encoder_of(name)
     for each in (dtype, "float32") if dtype == "int8" else (dtype,):
-        export_saved_model(name, each, folder)
+        export_saved_model(encoder, each, folder)
         if dtype == "int8" and importlib.util.find_spec("openvino"):
-            _export(name, os.path.join(folder, f"openvino_{each}"), dtype=each, format="openvino")
+            _export(encoder, os.path.join(folder, f"openvino_{each}"), dtype=each, format="openvino")
     if dtype != "int8":
-        _export(name, os.path.join(folder, "onnx"), format="onnx")
+        _export(encoder, os.path.join(folder, "onnx"), format="onnx")
 
 
-def export_saved_model(name: str, dtype: str, folder: str) -> None:
-    """Writes an encoder with fresh weights to `<folder>/savedmodel_<dtype>/1`."""
-    _export(name, os.path.join(folder, f"savedmodel_{dtype}"), dtype=dtype)
-
-
-def _export(name: str, path: str, **options: str) -> None:
-    from keras_mae.export import export_encoder
+def encoder_of(name: str):
+    """An encoder of a size in `SIZES`, with fresh weights."""
     from keras_mae.models import ViTEncoder
 
     size = SIZES[name]
-    encoder = ViTEncoder(size.image_shape, size.patch_size, size.hidden_dim, size.num_layers, size.num_heads)
-    export_encoder(encoder, path, images=_images(name, 16 if options.get("dtype") == "int8" else 1), **options)
+    return ViTEncoder(size.image_shape, size.patch_size, size.hidden_dim, size.num_layers, size.num_heads)
+
+
+def export_saved_model(encoder, dtype: str, folder: str) -> None:
+    """Writes an encoder to `<folder>/savedmodel_<dtype>/1`."""
+    _export(encoder, os.path.join(folder, f"savedmodel_{dtype}"), dtype=dtype)
+
+
+def _export(encoder, path: str, **options: str) -> None:
+    from keras_mae.export import export_encoder
+
+    count = 16 if options.get("dtype") == "int8" else 1
+    export_encoder(encoder, path, images=_random_images(encoder.image_shape, count), **options)
 
 
 def _images(name: str, batch_size: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (batch_size, *SIZES[name].image_shape), dtype="uint8")
+    return _random_images(SIZES[name].image_shape, batch_size)
+
+
+def _random_images(image_shape, count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, *image_shape), dtype="uint8")
 
 
 def saved_model(name: str, batch_size: int, dtype: str, folder: str) -> Callable[[], None]:

@@ -94,7 +94,7 @@ def of_serving(size: str, dtype: str, batch_size: int) -> dict[str, float]:
     from benchmarks import encoder_serving
 
     with tempfile.TemporaryDirectory() as folder:
-        encoder_serving.export_saved_model(size, dtype, folder)
+        encoder_serving.export_saved_model(encoder_serving.encoder_of(size), dtype, folder)
         return milliseconds(encoder_serving.saved_model(size, batch_size, dtype, folder), 10)
 
 

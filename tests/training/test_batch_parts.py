@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.training import GlobalBatchModel
 from keras_mae.training.batch_parts import check_batches, split
 from tests.base import random_images, small_mae, weights_of
+from tests.training.one_number import OneNumber
 
 
 def fitted(data, parts, **arguments):
@@ -19,15 +19,8 @@ def fitted(data, parts, **arguments):
     return mae, history.history
 
 
-class Count(GlobalBatchModel):
+class Count(OneNumber):
     """The mean of what it is given, times a number."""
-
-    def __init__(self):
-        super().__init__()
-        self.number = self.add_weight(shape=(), initializer="ones", name="number")
-
-    def call(self, inputs):
-        return inputs
 
     def batch_loss(self, data, seed, training):
         return tf.reduce_mean(data) * tf.convert_to_tensor(self.number)

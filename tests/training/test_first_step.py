@@ -9,24 +9,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.training import GlobalBatchModel, first_step, unknown_gpu
+from keras_mae.training import first_step, unknown_gpu
 from tests.base import LossPerStep, random_images, run_forked, small_mae, weights_of
+from tests.training.one_number import OneNumber
 
 IMAGES = random_images(10, (8, 12, 3))
 ANNOUNCED = "compiling the step with XLA, which takes about a minute for a large model"
 
 
-class Level(GlobalBatchModel):
+class Level(OneNumber):
     """Learns the mean level of what it is given, as one number: its step is traced in no time, whatever first_step.py
     does with it. Each step's loss is another, and tells which batch it was.
     """
-
-    def __init__(self):
-        super().__init__()
-        self.number = self.add_weight(shape=(), initializer="ones", name="number")
-
-    def call(self, inputs):
-        return inputs
 
     def batch_loss(self, data, seed, training):
         levels = tf.cast(tf.nest.flatten(data)[0], tf.float32) / 255

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.models import ImageClassifier
-from keras_mae.training import GlobalBatchModel, StopOnSkippedSteps
+from keras_mae.training import StopOnSkippedSteps
 from keras_mae.training import skipped_steps as module
 from tests.base import fill_randomly, random_images, random_noise, small_encoder, small_mae
+from tests.training.one_number import OneNumber
 
 IMAGES = random_images(4, (8, 12, 3), dtype="float32")
 BROKEN = np.where(np.arange(4)[:, None, None, None] == 1, np.nan, IMAGES)  # one image of four
@@ -22,15 +23,8 @@ def compiled(**arguments):
     return mae
 
 
-class Count(GlobalBatchModel):
+class Count(OneNumber):
     """A model of one number, whose loss is the mean of what it is given: many steps take no time."""
-
-    def __init__(self):
-        super().__init__()
-        self.number = self.add_weight(shape=(), initializer="ones", name="number")
-
-    def call(self, inputs):
-        return inputs
 
     def batch_loss(self, data, seed, training):
         return tf.reduce_mean(tf.cast(data, tf.float32)) * tf.convert_to_tensor(self.number)
