@@ -6,12 +6,15 @@ import tensorflow as tf
 
 from keras_mae import _backend  # noqa: F401
 
+_LARGE = 2**21  # values from which on several threads scale an image sooner than one, and in less memory
+
 
 def scale_and_translate(image, size, scale, translation=(0.0, 0.0)) -> tf.Tensor:
     """Scales and moves an image (bicubic, antialiased): the same bits as `tf.raw_ops.ScaleAndTranslate`, sooner.
 
     TensorFlow's kernel goes down an image first, and adds whole rows. Then it goes across, pixel by pixel, which takes
-    most of its time. Here it goes down twice, and the image is transposed in between.
+    most of its time. Here it goes down twice, and the image is transposed in between. What is not large lies along the
+    kernel's second axis: the first one is shared out among threads, and to wake them takes longer than their work.
 
     Args:
         image: uint8, uint16 or float32 `(H, W, C)`.
@@ -44,13 +47,16 @@ def scale_across(image, length, scale, translation=0.0) -> tf.Tensor:
 
 
 def _scaled(rows, length, scale, translation) -> tf.Tensor:
-    """Scales and moves `(H, N)` in the height: float32 `(1, length, 1, N)`."""
-    height, values = tf.unstack(tf.shape(rows))
+    """Scales and moves `(H, N)` in the height: float32 of `length * N` values, in one row."""
+    is_large = tf.size(rows, tf.int64) > _LARGE
+    shape = tf.gather(tf.concat([tf.shape(rows), [1]], axis=0), tf.where(is_large, [2, 0, 2, 1], [2, 2, 0, 1]))
+    order = tf.where(is_large, [0, 1], [1, 0])  # of the axis that is scaled, and the one that is not
+
     return tf.raw_ops.ScaleAndTranslate(
-        images=tf.reshape(rows, [1, height, 1, values]),  # a row is the channels of one pixel
-        size=[length, 1],
-        scale=[scale, 1.0],
-        translation=[translation, 0.0],
+        images=tf.reshape(rows, shape),  # a row is the channels of one pixel
+        size=tf.gather([length, 1], order),
+        scale=tf.gather([scale, 1.0], order),
+        translation=tf.gather([translation, 0.0], order),
         kernel_type="keyscubic",
         antialias=True,
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_mae.data import scaling
 from keras_mae.data.scaling import rounded, scale_across, scale_and_translate, scale_down
 from tests.drawn import drawn
 
@@ -40,6 +41,13 @@ def test_is_the_kernels_to_the_last_bit(size, channels, dtype, scale, translatio
     found = scale_and_translate(image, (19, 23), scale, translation)
     assert found.dtype == tf.float32 and found.shape == (19, 23, channels)
     np.testing.assert_array_equal(found, by_the_kernel(image, (19, 23), scale, translation))
+
+
+def test_a_large_image_goes_another_way_to_the_same_bits():
+    image = tf.constant(of_dtype((1100, 1000), 2, "uint8"))
+    assert tf.size(image) > scaling._LARGE
+    found = scale_and_translate(image, (19, 23), (0.017, 0.023), (0.5, -0.25))
+    np.testing.assert_array_equal(found, by_the_kernel(image, (19, 23), (0.017, 0.023), (0.5, -0.25)))
 
 
 def slow_weights(length, old, scale, translation):
