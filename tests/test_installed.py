@@ -1,5 +1,6 @@
 """The wheel and the sdist, installed in environments of their own; `keras-mae` runs there as a user types it."""
 
+import functools
 import json
 import os
 import subprocess
@@ -15,17 +16,22 @@ from tests.built import build_sdist, build_wheel, copy_sources, run
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The paths of a wheel and an sdist: those that `make dist` has made, or new ones of a copy of the sources."""
-    made = os.path.join(ROOT, "dist")
+    """Gives the path of a wheel or an sdist: what `make dist` has made, or a new one of a copy of the sources."""
     names = {"wheel": f"keras_mae-{keras_mae.__version__}-py3-none-any.whl"}
     names["sdist"] = f"keras_mae-{keras_mae.__version__}.tar.gz"
-    if os.environ.get("CI") and all(os.path.exists(os.path.join(made, name)) for name in names.values()):
-        return {kind: os.path.join(made, name) for kind, name in names.items()}
-    folder = tmp_path_factory.mktemp("built")
-    copy_sources(folder / "checkout")
-    (folder / "files").mkdir()
-    wheel = build_wheel(folder / "checkout", folder / "files")
-    return {"wheel": str(wheel), "sdist": str(build_sdist(folder / "checkout", folder / "files"))}
+    build = {"wheel": build_wheel, "sdist": build_sdist}
+
+    @functools.cache
+    def path_of(kind):
+        made = os.path.join(ROOT, "dist", names[kind])
+        if os.environ.get("CI") and os.path.exists(made):
+            return made
+        folder = tmp_path_factory.mktemp("built")
+        copy_sources(folder / "checkout")
+        (folder / "files").mkdir()
+        return str(build[kind](folder / "checkout", folder / "files"))
+
+    return path_of
 
 
 @pytest.fixture
@@ -39,12 +45,12 @@ def environment(tmp_path):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("kind", ["wheel", "sdist"])
+@pytest.mark.parametrize("kind", ["wheel", pytest.param("sdist", marks=pytest.mark.slow)])
 def test_it_installs_and_trains(built, environment, tmp_path, kind):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     install = "install --quiet --no-deps --no-index --no-build-isolation".split()
-    run(sys.executable, "-m", "pip", "--python", str(environment / "python"), *install, built[kind], cwd=elsewhere)
+    run(sys.executable, "-m", "pip", "--python", str(environment / "python"), *install, built(kind), cwd=elsewhere)
 
     where = "import keras_mae, keras_mae.export; print(keras_mae.__file__, keras_mae.export.__file__)"
     for path in run(str(environment / "python"), "-c", where, cwd=elsewhere).split():
@@ -78,7 +84,7 @@ def install(python, *wanted):
 def test_the_demo_runs_in_an_empty_environment(built, tmp_path, kind):
     """What pyproject.toml names is all that it needs: of an sdist to build it, too."""
     run(sys.executable, "-m", "venv", str(tmp_path / "venv"), cwd=tmp_path)
-    install(str(tmp_path / "venv" / "bin" / "python"), f"{built[kind]}[demo]")
+    install(str(tmp_path / "venv" / "bin" / "python"), f"{built(kind)}[demo]")
     run(str(tmp_path / "venv" / "bin" / "keras-mae"), "demo", "--output=demo", cwd=tmp_path, timeout=3000)
     accuracy = json.loads((tmp_path / "demo" / "results.json").read_text())["accuracy"]  # tests/test_demo.py holds them
     assert accuracy["pretrained encoder"]["linear_probe"] > accuracy["random encoder"]["linear_probe"]
