@@ -25,6 +25,7 @@ from tests.retrieval.embedding import (
 
 pytestmark = pytest.mark.medium
 OUTPUTS = ("vectors.parquet", "vectors.npz", "vectors")
+SLOW_NPZ = pytest.param("vectors.npz", marks=pytest.mark.slow)
 
 
 def after(calls):
@@ -129,7 +130,7 @@ def test_what_is_there_is_told_and_other_vectors_are_refused(tmp_path):
     check(output, array_source(21))
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", [OUTPUTS[0], SLOW_NPZ, OUTPUTS[2]])
 def test_vectors_that_are_replaced_stay_until_the_new_ones_are_there(tmp_path, name):
     output = tmp_path / name
     embed(array_source(20), output)
@@ -141,7 +142,7 @@ def test_vectors_that_are_replaced_stay_until_the_new_ones_are_there(tmp_path, n
     assert os.listdir(tmp_path) == [name]
 
 
-@pytest.mark.parametrize("name", OUTPUTS[:2])
+@pytest.mark.parametrize("name", [OUTPUTS[0], SLOW_NPZ])
 def test_shards_that_a_killed_process_has_left_go(tmp_path, name, monkeypatch):
     output = tmp_path / name
     with monkeypatch.context() as patch:
@@ -153,7 +154,7 @@ def test_shards_that_a_killed_process_has_left_go(tmp_path, name, monkeypatch):
     assert os.listdir(tmp_path) == [name]
 
 
-@pytest.mark.parametrize("name", OUTPUTS[::2])
+@pytest.mark.parametrize("name", [OUTPUTS[0], pytest.param(OUTPUTS[2], marks=pytest.mark.slow)])
 def test_other_shards_are_refused(tmp_path, name):
     source, output = array_source(40), tmp_path / name
     with pytest.raises(Interrupted):
