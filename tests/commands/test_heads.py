@@ -13,8 +13,18 @@ from sklearn.linear_model import Ridge
 from keras_mae import cli
 from keras_mae.models import ImageClassifier, ImageRegressor
 from keras_mae.trainers.best_model import BestModel
-from tests.base import run_forked, weights_of
-from tests.trainers.bars import AS_THEY_ARE, LABELS, NUMBERS, OF_LABELS, OF_NUMBERS, bars, settings, write_bars
+from tests.base import run_forked, small_encoder, weights_of
+from tests.trainers.bars import (
+    AS_THEY_ARE,
+    LABELS,
+    NUMBERS,
+    OF_LABELS,
+    OF_NUMBERS,
+    SIDE,
+    bars,
+    settings,
+    write_bars,
+)
 from tests.trainers.pretraining import Interrupted, log_of
 from tests.typed import refused
 
@@ -23,7 +33,10 @@ TESTED = 64
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory):
-    return write_bars(tmp_path_factory.mktemp("bars"), 160, TESTED)
+    folder = tmp_path_factory.mktemp("bars")
+    flags = write_bars(folder, 160, TESTED)
+    small_encoder((SIDE, SIDE, 1)).save(folder / "encoder.keras")  # of one layer
+    return flags
 
 
 def table(path):
