@@ -14,6 +14,7 @@ from keras_mae import cli
 from keras_mae.trainers import recipes
 from tests.base import run_python
 from tests.drawn import TINY, as_image, drawn, encoded, write, write_pictures
+from tests.two_formats import patched
 from tests.typed import keras_mae, refused
 
 SETTINGS = [f"--set={setting}" for setting in TINY]
@@ -228,16 +229,17 @@ def test_an_interrupted_command_says_so(capfd, monkeypatch, message):
 
 
 @pytest.mark.medium
-def test_pretrain_reconstruct_export(capfd, tmp_path):
-    """On a nested folder of every format, mode and size; the first in a process of its own."""
+def test_pretrain_reconstruct_export(capfd, tmp_path, monkeypatch):
+    """On a nested folder of several formats, modes and sizes; the first in a process of its own."""
     folder, run, model = tmp_path / "pictures", tmp_path / "run", tmp_path / "model"
-    kinds = [("JPEG", 3), ("JPEG", 1), ("PNG", 4), ("PNG", 2), ("BMP", 3), ("GIF", 1)]
+    patched(monkeypatch)  # tests/data/test_formats.py has the other formats
+    kinds = [("JPEG", 3), ("JPEG", 1), ("PNG", 4), ("PNG", 2), ("PNG", 3), ("PNG", 1)]
     for number in range(18):
         form, channels = kinds[number % len(kinds)]
         picture = as_image(drawn(12 + number, 40 - number, channels, seed=number))
         write(folder / f"class {number % 3}" / f"{number}.{form}", encoded(picture, form))
 
-    pretrain = ["pretrain", f"--data=folder:{folder}", f"--output={run}", *RECIPE]
+    pretrain = ["pretrain", f"--data=folder:{folder}", f"--output={run}", *RECIPE, "--set=jit_compile=False"]
     done = keras_mae(*pretrain)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"wrote {run}\n"
@@ -260,17 +262,12 @@ def test_pretrain_reconstruct_export(capfd, tmp_path):
 
 
 @pytest.mark.medium
-def test_commands_on_a_run(capfd, tmp_path):
+def test_commands_on_a_run(capfd, tmp_path, monkeypatch):
+    patched(monkeypatch)
     run = tmp_path / "run"
     np.savez(tmp_path / "pictures.npz", images=np.stack([drawn(20, 24, seed=number) for number in range(10)]))
-    pretrain = [
-        "pretrain",
-        f"--data=npz:{tmp_path}/pictures.npz",
-        f"--output={run}",
-        *RECIPE,
-        "--set=epochs=2",
-        "--set=jit_compile=False",
-    ]
+    quick = ("--set=epochs=2", "--set=jit_compile=False")
+    pretrain = ["pretrain", f"--data=npz:{tmp_path}/pictures.npz", f"--output={run}", *RECIPE, *quick]
     assert cli.main(pretrain) == 0
     assert "holds another run; continue it with --resume, discard it with --overwrite" in refused(capfd, *pretrain)
     other = refused(capfd, *pretrain, "--resume", "--set=epochs=4")
@@ -278,7 +275,7 @@ def test_commands_on_a_run(capfd, tmp_path):
 
     assert cli.main(["reconstruct", f"--run={run}"]) == 0
     assert (run / "reconstructions" / "reconstructions.png").exists()
-    elsewhere = write_pictures(tmp_path / "elsewhere", 2, size=(31, 17), channels=1, form="gif")
+    elsewhere = write_pictures(tmp_path / "elsewhere", 2, size=(31, 17), channels=1)
     assert cli.main(["reconstruct", f"--run={run}", f"--data=folder:{elsewhere}", f"--output={tmp_path}/two.png"]) == 0
     with Image.open(tmp_path / "two.png") as picture:
         assert picture.size == (2 * (4 * 112 + 32) - 4, 120 + 44 + 3 * 17 + 4)  # the first line is too long for two
@@ -307,7 +304,9 @@ def test_commands_on_a_run(capfd, tmp_path):
     line = refused(capfd, "export", f"--run={run}", f"--output={tmp_path}/other")
     assert "holds no encoder.keras: the run has not finished; continue it with --resume" in line
     assert cli.main([*pretrain, "--resume"]) == 0 and (run / "encoder.keras").exists()
-    assert cli.main([*pretrain, "--overwrite"]) == 0
+    discarded = []
+    monkeypatch.setattr("keras_mae.trainers.pretrain.pretrain", lambda *_, overwrite, **__: discarded.append(overwrite))
+    assert cli.main([*pretrain, "--overwrite"]) == 0 and discarded == [True]
 
 
 @pytest.mark.parametrize(

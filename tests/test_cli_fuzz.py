@@ -305,7 +305,7 @@ def main(examples, seed, quick):
 
 @pytest.mark.medium
 def test_random_command_lines():
-    assert " command lines in " in run_forked("-m", "tests.test_cli_fuzz", "25", "0", "quick").stdout  # 8 s
+    assert " command lines in " in run_forked("-m", "tests.test_cli_fuzz", "15", "0", "quick").stdout  # 5 s
 
 
 @pytest.mark.slow

@@ -67,8 +67,17 @@ def method(kind, target, loss=None):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("kind", ["mae", "simmim"])
-@pytest.mark.parametrize("target", [PixelTarget, lambda: PCATarget(5), tokens_target])
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [
+        ("mae", PixelTarget),
+        ("simmim", lambda: PCATarget(5)),
+        ("mae", tokens_target),
+        pytest.param("simmim", PixelTarget, marks=pytest.mark.slow),
+        pytest.param("mae", lambda: PCATarget(5), marks=pytest.mark.slow),
+        pytest.param("simmim", tokens_target, marks=pytest.mark.slow),
+    ],
+)
 def test_any_target_goes_with_either_method(kind, target):
     keras.utils.set_random_seed(0)  # few images and steps: the loss falls from most weights, not from all
     images = random_images(3, (8, 12, 3))

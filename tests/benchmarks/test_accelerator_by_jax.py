@@ -21,14 +21,17 @@ from benchmarks.turns import ROOT
 pytest.importorskip("jax", reason="not installed: the extra `accelerator`")
 
 pytestmark = pytest.mark.medium
+# Each value of each setting; the others are slow
 STEPS = {
     "mae_float32": Step("mae", "one_block", 4, "float32", 3, device="tpu"),
-    "mae_bfloat16": Step("mae", "one_block", 4, "bfloat16", 3),
-    "simmim_in_parts": Step("simmim", "toy", 4, "float32", 3, accumulation_steps=2),
-    "simmim_bfloat16": Step("simmim", "one_block", 4, "bfloat16", 3),
+    "simmim_bfloat16_in_parts": Step("simmim", "one_block", 4, "bfloat16", 3, accumulation_steps=2),
     "rematerialized_of_4_replicas": Step(
         "mae", "one_block", 4, "float32", 3, rematerialize=True, replicas=4, device="tpu"
     ),
+}
+OTHERS = {
+    "mae_bfloat16": Step("mae", "toy", 4, "bfloat16", 3),
+    "simmim_in_parts": Step("simmim", "toy", 4, "float32", 3, accumulation_steps=2),
 }
 MIB = 2**20
 
@@ -72,31 +75,47 @@ def exporters(folder):
     return exporters
 
 
-@pytest.fixture(scope="module")
-def differences(folder, exporters):
-    """Of JAX's numbers from TensorFlow's, on the processor, for each step."""
+def compared(folder, names):
+    """Differences of JAX's numbers from TensorFlow's, on the processor, for each step."""
     flags = {
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count=4 {os.getenv('XLA_FLAGS', '')}",
     }
-    names = [*exporters, "wrong"]
     return dict(zip(names, lines("benchmarks.accelerator.comparison", str(folder), *names, **flags), strict=True))
 
 
-@pytest.mark.parametrize("name", [name for name, step in STEPS.items() if step.dtype == "float32"])
-def test_float32_is_tensorflows(differences, name):
-    found = differences[name]
+@pytest.fixture(scope="module")
+def differences(folder, exporters):
+    return compared(folder, [*exporters, "wrong"])
+
+
+def check_float32(found):
     # sums in another order, of numbers with 24 bits
     assert found["losses"] < 1e-6 and found["weights"] < 1e-6 and found["moments"] < 1e-6
 
 
-@pytest.mark.parametrize("name", ["mae_bfloat16", "simmim_bfloat16"])
-def test_bfloat16_is_tensorflows_but_for_its_rounding(differences, name):
-    found = differences[name]
+def check_bfloat16(found):
     # A number has 8 bits: 2^-9 is its rounding. XLA rounds fewer of those between two operations than TensorFlow's
     # kernels do; a moment is a mean of gradients and their squares, whose rounding adds up over the layers. Seen:
     # losses 7e-6 apart, weights 1.1e-4, moments 1.7e-2.
     assert found["losses"] < 1e-4 and found["weights"] < 5e-4 and found["moments"] < 0.05
+
+
+@pytest.mark.parametrize("name", [name for name, step in STEPS.items() if step.dtype == "float32"])
+def test_float32_is_tensorflows(differences, name):
+    check_float32(differences[name])
+
+
+def test_bfloat16_is_tensorflows_but_for_its_rounding(differences):
+    check_bfloat16(differences["simmim_bfloat16_in_parts"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_so_are_other_steps(tmp_path, name):
+    write(tmp_path, name, OTHERS[name])
+    found = compared(tmp_path, [name])[name]
+    {"float32": check_float32, "bfloat16": check_bfloat16}[OTHERS[name].dtype](found)
 
 
 def test_the_comparison_sees_a_wrong_number(differences):

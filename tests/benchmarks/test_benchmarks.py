@@ -17,18 +17,21 @@ from benchmarks.torch_step import torch_step
 from tests.base import run_python
 from tests.benchmarks import sides
 
+ONE_LAYER = {"num_layers": 1}
+
 
 @pytest.mark.medium
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_both_sides_take_a_step(dtype):
-    our_step("toy", dtype)()
+    our_step("toy", dtype, changes=ONE_LAYER)()
     torch_step("toy", dtype)()
     matmul(dtype, size=8, times=2)()
 
 
 @pytest.mark.medium
 def test_our_other_steps():
-    our_step("toy", mask_tokens_in_encoder=True, accumulation_steps=2, rematerialize=True)()
+    several = {"mask_tokens_in_encoder": True, "accumulation_steps": 2, "rematerialize": True}
+    our_step("toy", jit_compile=False, changes=ONE_LAYER, **several)()
 
 
 @pytest.mark.slow

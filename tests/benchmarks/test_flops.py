@@ -13,22 +13,21 @@ TOY, BASE = SIZES["toy"], SIZES["vit_base"]
 
 
 CROSS = {"decoder": "cross"}
+SIZE = dataclasses.replace(TOY, num_cls_tokens=3, num_layers=1, decoder_num_layers=2)
 MODELS = [
     {"mask_ratio": 0.0},
     {"predict_ratio": 0.5, "mask_tokens_in_encoder": True},
-    {"predict_ratio": 0.4, "mask_ratio": 0.5},
-    {**CROSS, "predict_ratio": 0.25},
+    pytest.param({"predict_ratio": 0.4, "mask_ratio": 0.5}, marks=pytest.mark.slow),
+    pytest.param({**CROSS, "predict_ratio": 0.25}, marks=pytest.mark.slow),
     {**CROSS, "encoder_layers": (1, 2), "predict_ratio": 0.5, "mask_ratio": 0.5},
 ]
-
-
-SIZE = dataclasses.replace(TOY, num_cls_tokens=3, decoder_num_layers=2)
 
 
 @pytest.mark.medium
 @pytest.mark.parametrize("model", MODELS, ids=str)
 def test_the_graph_holds_what_is_counted_by_hand(model):
-    assert flops.of_step(SIZE, **model) == flops.by_hand(SIZE, **model)
+    size = dataclasses.replace(SIZE, num_layers=2) if "encoder_layers" in model else SIZE
+    assert flops.of_step(size, **model) == flops.by_hand(size, **model)
 
 
 @pytest.mark.medium

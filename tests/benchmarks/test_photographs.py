@@ -1,5 +1,6 @@
 """The ablation table on photographs: its verdicts by hand, what a seed means, and that what was measured is kept."""
 
+import functools
 import json
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_every_row_changes_one_thing():
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("change", ["target=pca", "jit_compile=True"])
+@pytest.mark.parametrize("change", ["target=pca", pytest.param("jit_compile=True", marks=pytest.mark.slow)])
 def test_a_seed_is_a_run_of_pretrain(tmp_path, few, change):
     """The second seed of one compiled model ends with the weights of `pretrain` with that seed: equal up to round-off.
 
@@ -148,6 +149,8 @@ def test_the_tiny_form_and_what_it_keeps(tmp_path, few, monkeypatch, capsys):
     monkeypatch.setattr(photographs.labelled_crops, "photographs", lambda folder, side: patterned(3))
     monkeypatch.setattr(photograph_run, "attentive_accuracy", lambda *_: 0.5)  # the test above has it
     monkeypatch.setattr(photographs, "ROWS", [row for row in ROWS if row.name in (BASELINE, UNTRAINED, PIXELS)])
+    # as each process would: a compiled model begins anew with every seed
+    monkeypatch.setattr(photographs, "Pretraining", functools.cache(photographs.Pretraining))
     settings = [part for setting in TINY for part in ("--set", setting)]
     arguments = ["--output", str(tmp_path), "--seeds=2", *settings]
     for part in ("1/2", "0/2"):

@@ -51,6 +51,11 @@ def timm_names(model, path):
     return published.write(path / "model.safetensors", published.official_names(model))
 
 
+def in_each_shape(slow):
+    """Cases of files of transformers; the wide shapes take seconds, and each of two tests has the other one."""
+    return [pytest.param(saved_names, "hf", shape, marks=pytest.mark.slow if shape == slow else ()) for shape in SHAPES]
+
+
 def outputs_of_mae(theirs, images, noise, encoder, **options):
     """Their encoder's features of all patches, and predictions and loss with the given noise."""
     pixels = published.pixels_for(encoder, images)
@@ -76,7 +81,7 @@ def check_mae(mae, images, noise, features, prediction, loss):
 @pytest.mark.parametrize(
     "names, format, shape",
     [
-        *((saved_names, "hf", shape) for shape in SHAPES),
+        *in_each_shape(slow="base"),
         (memory_names, "hf", "small"),
         (hub_names, "hf", "small"),
         (official_names, "mae_torch", "small"),
@@ -109,7 +114,7 @@ def test_mae_on_non_square_images(tmp_path):
 @pytest.mark.parametrize(
     "names, format, shape",
     [
-        *((saved_names, "hf", shape) for shape in SHAPES),
+        *in_each_shape(slow="huge"),
         (memory_names, "hf", "small"),
         (hub_names, "hf", "small"),
         (official_names, "mae_torch", "small"),

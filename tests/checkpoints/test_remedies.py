@@ -92,7 +92,12 @@ def test_any_file_of_hugging_face(kind, tmp_path):
 
 @pytest.mark.medium
 @pytest.mark.parametrize(
-    "one, other", [("dinov2", "registers"), ("registers", "dinov3"), ("dinov3", "dinov3, gated, no bias")]
+    "one, other",
+    [
+        pytest.param("dinov2", "registers", marks=pytest.mark.slow),
+        ("registers", "dinov3"),
+        pytest.param("dinov3", "dinov3, gated, no bias", marks=pytest.mark.slow),
+    ],
 )
 def test_modern_kinds_into_each_other(one, other, tmp_path):
     for source, model in ((one, other), (other, one)):

@@ -35,9 +35,9 @@ FORMATS = {
     "classifier, mean": (*OFFICIAL_AND_OURS, "timm"),
     "probe": OFFICIAL_AND_OURS,
 }
-CASES = [  # quick: each kind and format in one container, and all containers of one kind
+CASES = [  # not slow: each kind and format in one container, and all containers of one kind
     pytest.param(
-        kind, format, ending, marks=pytest.mark.medium if ending == "pth" and kind != "classifier, class token" else ()
+        kind, format, ending, marks=pytest.mark.slow if ending == "pth" and kind != "classifier, class token" else ()
     )
     for kind, formats in FORMATS.items()
     for format in formats

@@ -28,23 +28,29 @@ def flags(given, output):
 
 
 @pytest.mark.medium
-def test_the_three_programs(given, tmp_path, capsys):
-    for command, recipe in (("finetune", "finetune_small_images"), ("linear-probe", "probe_digits")):
-        output = tmp_path / command
-        assert cli.main([command, f"--recipe={recipe}", *flags(given, output), *QUICK]) == 0
-        shown, wrote = capsys.readouterr().out.splitlines()
-        results = json.loads((output / "results.json").read_text())
-        assert shown.startswith(
-            f"top-1 {100 * results['top1']:.1f} %, top-5 {100 * results['top5']:.1f} %; best epoch "
-        )
-        assert shown.endswith("; the largest class: 16.7 %, the five largest: 83.3 % of 24 images")
-        assert wrote == f"wrote {output}"
-        record = json.loads((output / "config.json").read_text())
-        assert (record["data"], record["config"]["program"]) == (given["data"], command)
-        assert record["seen"]["num_images"] > 0
-        config = from_json(record["config"])
-        assert (config.encoder.run, config.data.validation_data) == (given["run"], given["validation_data"])
-        assert config.optimizer.epochs == 2
+@pytest.mark.parametrize(
+    ("command", "recipe"),
+    [pytest.param("finetune", "finetune_small_images", marks=pytest.mark.slow), ("linear-probe", "probe_digits")],
+)
+def test_a_trained_head(given, tmp_path, capsys, command, recipe):
+    """`test_heads.py` fine-tunes for other labels."""
+    output = tmp_path / command
+    assert cli.main([command, f"--recipe={recipe}", *flags(given, output), *QUICK]) == 0
+    shown, wrote = capsys.readouterr().out.splitlines()
+    results = json.loads((output / "results.json").read_text())
+    assert shown.startswith(f"top-1 {100 * results['top1']:.1f} %, top-5 {100 * results['top5']:.1f} %; best epoch ")
+    assert shown.endswith("; the largest class: 16.7 %, the five largest: 83.3 % of 24 images")
+    assert wrote == f"wrote {output}"
+    record = json.loads((output / "config.json").read_text())
+    assert (record["data"], record["config"]["program"]) == (given["data"], command)
+    assert record["seen"]["num_images"] > 0
+    config = from_json(record["config"])
+    assert (config.encoder.run, config.data.validation_data) == (given["run"], given["validation_data"])
+    assert config.optimizer.epochs == 2
+
+
+@pytest.mark.medium
+def test_neighbours_vote(given, tmp_path, capsys):
     assert cli.main(["knn", *flags(given, tmp_path / "knn"), "--set=k=(1,5)", "--set=pooling=cls"]) == 0
     first, second, wrote = capsys.readouterr().out.splitlines()
     assert first.startswith("k =   1: top-1 ") and second.startswith("k =   5: top-1 ") and wrote.startswith("wrote ")

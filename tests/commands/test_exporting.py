@@ -1,7 +1,6 @@
 """What `keras-mae export` says when its check fails; tests/export/test_command.py has the rest."""
 
 import os
-import subprocess
 
 import pytest
 
@@ -39,9 +38,13 @@ def test_a_model_that_differs(export, monkeypatch):
 
 
 def test_a_model_that_the_fresh_process_cannot_use(export, monkeypatch):
+    """In a line; `test_saved_model.py` has the check."""
     said = "Traceback (most recent call last):\n  line 7\nValueError: there is no such operation\n"
-    failed = subprocess.CompletedProcess([], 1, stdout="", stderr=said)
-    monkeypatch.setattr(verify.subprocess, "run", lambda *arguments, **keywords: failed)
+
+    def cannot_be_used(values, output):
+        raise verify.VerificationError(f"a fresh process cannot use the exported model:\n{said}")
+
+    monkeypatch.setattr(exporting, "_write", cannot_be_used)
     assert export() == (
         "keras-mae export: a fresh process cannot use the exported model: ValueError: there is no such operation"
     )

@@ -10,10 +10,9 @@ from keras_mae.data.stats import PixelStats
 from keras_mae.export import onnx_file, saved_model
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.run import RunFolder
-from tests.base import small_encoder
+from tests.base import PLANES, small_encoder
 from tests.trainers.initial import LICENCE, SIZES, write_weights
 from tests.trainers.pretraining import of
-from tests.two_formats import patched
 from tests.typed import refused
 
 
@@ -193,12 +192,12 @@ def test_where_an_exported_file_has_the_licence(place, tmp_path, monkeypatch, ca
 
 @pytest.mark.medium
 def test_an_export_has_the_licence(place, capfd, monkeypatch):
-    patched(monkeypatch)
+    save_checkpoint(small_encoder(PLANES), place / "planes.safetensors", "timm", licence=LICENCE)
     monkeypatch.setattr(saved_model, "verify_export", lambda *arguments: {})
-    weights = f"--init={place / 'four.safetensors'}"
+    weights = f"--init={place / 'planes.safetensors'}"
     assert cli.main(["export", weights, f"--output={place / 'served'}"]) == 0
     with open(place / "served" / "1" / "assets" / "metadata.json") as file:
         assert json.load(file)["licence"] == LICENCE
     line = refused(capfd, "export", weights, "--model=classifier", "--output=x")
-    assert "four.safetensors is an encoder, to be exported as --model=encoder; got classifier" in line
+    assert "planes.safetensors is an encoder, to be exported as --model=encoder; got classifier" in line
     assert "export: needs --run or --init; see keras-mae export --help" in refused(capfd, "export", "--output=x")

@@ -62,11 +62,11 @@ class FileSource(Source):
 
 
 def batches_at(source, image_shape, batch_size, crop_ratio, index_at, count):
-    """What the pipeline of this name yields of a `FileSource`, whose graphs take seconds."""
+    """What the pipeline of this name yields of images of `SHAPE`; its graphs take seconds."""
     for first in range(0, count, batch_size):
         positions = tf.range(first, min(first + batch_size, count), dtype=tf.int64)
         indices = np.array([int(index_at(position)) for position in positions])
-        bad = np.isin(indices, list(source.corrupt))
+        bad = np.isin(indices, list(getattr(source, "corrupt", ())))
         images = np.where(bad[:, None, None, None], 0, source.images[indices]).astype("uint8")
         yield {
             "image": tf.constant(images),

@@ -25,6 +25,7 @@ from tests.retrieval.embedding import (
 
 pytestmark = pytest.mark.medium
 OUTPUTS = ("vectors.parquet", "vectors.npz", "vectors")
+SLOW_NPZ = pytest.param("vectors.npz", marks=pytest.mark.slow)
 
 
 def after(calls):
@@ -33,11 +34,15 @@ def after(calls):
     return lambda: next(count) >= calls
 
 
-@pytest.fixture
-def quick_files(monkeypatch):
-    """Corrupt files are found without the graphs that read and decode files."""
-    monkeypatch.setattr(embedding, "batches_at", batches_at)
-    monkeypatch.setattr(embedding, "look_at_some", lambda *arguments: None)
+READ = ("test_every_image_has_one_row[vectors.parquet]", "test_corrupt_files_are_found_as_they_are_read")
+
+
+@pytest.fixture(autouse=True)
+def quick_images(request, monkeypatch):
+    """But for those of `READ`, images come, and corrupt files are found, without the graphs that read and decode."""
+    if not request.node.name.startswith(READ):
+        monkeypatch.setattr(embedding, "batches_at", batches_at)
+        monkeypatch.setattr(embedding, "look_at_some", lambda *arguments: None)
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -52,7 +57,7 @@ def test_every_image_has_one_row(tmp_path, name):
 
 @hypothesis.settings(max_examples=3, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
 @hypothesis.given(st.data())
-def test_corrupt_images_shift_nothing_and_interruptions_change_no_byte(quick_files, tmp_path_factory, data):
+def test_corrupt_images_shift_nothing_and_interruptions_change_no_byte(tmp_path_factory, data):
     count, name = data.draw(st.integers(100, 130)), data.draw(st.sampled_from(OUTPUTS))
     batch_size, size = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 60))
     corrupt = data.draw(st.sets(st.integers(0, count - 1), max_size=1))
@@ -129,7 +134,7 @@ def test_what_is_there_is_told_and_other_vectors_are_refused(tmp_path):
     check(output, array_source(21))
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", [OUTPUTS[0], SLOW_NPZ, OUTPUTS[2]])
 def test_vectors_that_are_replaced_stay_until_the_new_ones_are_there(tmp_path, name):
     output = tmp_path / name
     embed(array_source(20), output)
@@ -141,7 +146,7 @@ def test_vectors_that_are_replaced_stay_until_the_new_ones_are_there(tmp_path, n
     assert os.listdir(tmp_path) == [name]
 
 
-@pytest.mark.parametrize("name", OUTPUTS[:2])
+@pytest.mark.parametrize("name", [OUTPUTS[0], SLOW_NPZ])
 def test_shards_that_a_killed_process_has_left_go(tmp_path, name, monkeypatch):
     output = tmp_path / name
     with monkeypatch.context() as patch:
@@ -153,7 +158,7 @@ def test_shards_that_a_killed_process_has_left_go(tmp_path, name, monkeypatch):
     assert os.listdir(tmp_path) == [name]
 
 
-@pytest.mark.parametrize("name", OUTPUTS[::2])
+@pytest.mark.parametrize("name", [OUTPUTS[0], pytest.param(OUTPUTS[2], marks=pytest.mark.slow)])
 def test_other_shards_are_refused(tmp_path, name):
     source, output = array_source(40), tmp_path / name
     with pytest.raises(Interrupted):
@@ -259,7 +264,7 @@ def check_float32(folder):
     return check(folder / "wide.npz", array_source(9)).array()
 
 
-def test_too_many_corrupt_images_are_refused(tmp_path, quick_files):
+def test_too_many_corrupt_images_are_refused(tmp_path):
     source = FileSource(images_of(100), np.zeros(100, int), corrupt=(3, 50))
     with pytest.raises(
         ValueError, match="2 of 100 images cannot be decoded, more than the tolerated 1 %: /files/3.raw, /"

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import tomllib
 
@@ -31,12 +32,11 @@ def folder(png_and_jpeg, tmp_path_factory):
     from keras_mae.retrieval import write_vectors
 
     folder = tmp_path_factory.mktemp("site")
-    sizes = {"hidden_dim": 16, "num_layers": 1, "num_heads": 2}
+    digits = ViTEncoder((28, 28, 1), 7, hidden_dim=64, num_layers=1, num_heads=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(saved_model, "verify_export", lambda *arguments: {})  # tests/export has this
-        export_encoder(ViTEncoder((32, 32, 3), 8, **sizes), str(folder / "models" / "xrays"))
-        digits = ViTEncoder((28, 28, 1), 7, hidden_dim=64, num_layers=1, num_heads=2)
         export_encoder(digits, str(folder / "runs" / "demo" / "saved_model"))
+    shutil.copytree(folder / "runs" / "demo" / "saved_model", folder / "models" / "xrays")
     digits.save(folder / "runs" / "demo" / "encoder.keras")
     of_digits = np.arange(6, dtype="float32").reshape(3, 2)
     write_vectors(str(folder / "runs" / "demo" / "vectors.parquet"), list("abc"), np.arange(3), None, of_digits, {})
@@ -55,7 +55,7 @@ def check_start(names):
 
 
 def check_serving(names):
-    assert names["embedding"].shape == (1, 16)
+    assert names["embedding"].shape == (1, 64)
     np.testing.assert_allclose(names["embedding"], names["of_server"], rtol=0, atol=1e-5)  # by gRPC and without
     assert min(names["layer_accuracy"], names["tensorflow_accuracy"]) > 0.15  # as above
 
@@ -93,10 +93,22 @@ CHECKS = {
 
 @pytest.mark.medium
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
-def test_python_blocks_run_in_order(page, folder, request, monkeypatch):
+def test_python_blocks_run_in_order(page, folder, few_digits, trained_with, monkeypatch):
+    """In graphs where others look at accuracies, which need some steps."""
+    few_digits({"README.md": 256, "get_started.md": 2000, "serving.md": 4000}.get(page.name, 1000))
+    trained_with(jit_compile=False, run_eagerly=page.name not in ("get_started.md", "serving.md"))
+    run_page(page, folder, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_run_as_they_stand(page, folder, monkeypatch):
+    """With all digits, in graphs, and compiled by XLA, which Keras does by itself."""
+    run_page(page, folder, monkeypatch)
+
+
+def run_page(page, folder, monkeypatch):
     """The client of the serving page asks a stand-in for TF Serving, which has another port."""
-    if page.name == "README.md":  # others look at accuracies, too
-        request.getfixturevalue("few_digits")
     monkeypatch.chdir(folder)
     keras.utils.set_random_seed(0)
     names: dict = {"__name__": "page"}
@@ -151,7 +163,7 @@ def test_the_rest_request_is_what_the_signature_takes(folder):
     assert [set(instance) for instance in instances] == [{"b64"}]
     files = [base64.b64decode(instance["b64"], validate=True) for instance in instances]
     assert files == [(folder / "picture.jpg").read_bytes()]
-    assert signature(image_bytes=tf.constant(files))["embedding"].shape == (1, 16)
+    assert signature(image_bytes=tf.constant(files))["embedding"].shape == (1, 64)
 
 
 def commands():

@@ -64,7 +64,9 @@ def test_notebooks_run_and_are_worth_it(path, tmp_path, monkeypatch):
 
 @pytest.mark.medium
 @pytest.mark.parametrize("path", [DOCS / "notebooks" / "first_run.ipynb"], ids=lambda path: path.stem)
-def test_a_short_form_runs(path, few_digits, tmp_path, monkeypatch):
+def test_a_short_form_runs(path, few_digits, trained_with, tmp_path, monkeypatch):
+    few_digits(256)
+    trained_with(run_eagerly=True, jit_compile=False)
     monkeypatch.chdir(tmp_path)
     matplotlib.use("Agg")
     names = run(path, short=True)
