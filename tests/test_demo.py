@@ -15,7 +15,6 @@ from keras_mae import demo
 from keras_mae.data import sources
 from keras_mae.models import ViTEncoder
 from keras_mae.retrieval.map import write_map
-from keras_mae.trainers import evaluation
 from tests.base import ROOT, TINY_DEMO, random_images
 
 ROWS = ["pretrained encoder", "random encoder", "raw pixels"]
@@ -66,35 +65,18 @@ def few_digits(monkeypatch):
     monkeypatch.setattr(sources, "_DIGITS_TRAIN", 600)
 
 
-def fine_tuned(encoder, images, labels, tested, test_labels):
-    """As much as the demo asks for; `tests/trainers/test_evaluation.py` has the training."""
-    assert images.shape == (100, 28, 28, 1) and (np.bincount(labels) == 10).all()
-    assert len(tested) == len(test_labels) == 200
-    return 0.25
-
-
 def begun(config, data, output, overwrite):
     """In place of `pretrain`, which discards what is there: everything else is as it was the first time."""
     assert overwrite
     raise KeyboardInterrupt
 
 
-def exported(encoder, path, crop_ratio, images):
-    """What `tests/export` has: a version, which `test_full` checks in a fresh process."""
-    assert isinstance(encoder, ViTEncoder) and crop_ratio == 1.0
-    np.testing.assert_array_equal(images, sources.digits_source("test").images[:16])
-    os.makedirs(os.path.join(path, "1"))
-    return os.path.join(path, "1")
-
-
 @pytest.mark.medium
-def test_short_form(few_digits, tmp_path, caplog, monkeypatch):
+def test_short_form(few_digits, png_and_jpeg, verified_here, tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO", logger="keras_mae")
     folder = tmp_path / "demo"
     # UMAP compiles itself for longer than all else here takes
     monkeypatch.setattr(demo, "write_map", lambda vectors, path, method: write_map(vectors, path))
-    monkeypatch.setattr(evaluation, "fine_tuned_accuracy", fine_tuned)
-    monkeypatch.setattr(demo, "export_encoder", exported)
     results = demo.run_demo(str(folder), settings=TINY_DEMO, seed=3)
     check_results(results, folder)
     assert results["seed"] == 3 and results["recipe"] == "mae_digits"
@@ -109,6 +91,9 @@ def test_short_form(few_digits, tmp_path, caplog, monkeypatch):
 
     with open(folder / "config.json") as file:
         assert json.load(file)["config"]["run"]["seed"] == 3
+
+    serve = tf.saved_model.load(str(folder / "saved_model" / "1")).signatures["embed"]
+    assert serve(images=tf.constant(sources.digits_source("test").images[:2]))["embedding"].shape == (2, 16)
 
     # a second time it is refused, and with --overwrite the run is made anew
     with pytest.raises(ValueError, match="holds another run"):
