@@ -37,8 +37,13 @@ def test_it_can_be_called(served, dtype):
     assert_drop_path_acts(lambda training: served.loaded(images, training=training), served.live(images))
 
 
-def test_endpoints_of_a_keras_layer(served):
-    layer, images = tfsm_layer(served.path), random_images(8, SHAPE)
+@pytest.fixture(scope="module")
+def untrained(served):
+    return tfsm_layer(served.path)
+
+
+def test_endpoints_of_a_keras_layer(served, untrained):
+    layer, images = untrained, random_images(8, SHAPE)
     assert_drop_path_acts(lambda training: layer(images, training=training)["embedding"], served.live(images))
 
 
@@ -186,10 +191,10 @@ def test_fine_tuning_what_was_exported_is_as_good_as_fine_tuning_the_live_encode
         assert abs(accuracy - live) <= 0.01, accuracies | {"live": live}
 
 
-def test_keras_still_needs_mended_names(served):
+def test_keras_still_needs_mended_names(untrained):
     """If this fails, Keras trains a TFSMLayer with Adam as it is: remove `mend_names`."""
-    layer, images = tfsm_layer(served.path), keras.Input(SHAPE, dtype="uint8")
-    model = keras.Model(images, layer(images)["embedding"])
+    images = keras.Input(SHAPE, dtype="uint8")
+    model = keras.Model(images, untrained(images)["embedding"])
     with pytest.raises(ValueError, match=":0_momentum' is not a valid scope name"):
         model.compile(optimizer="adam", loss="mse")
         model.train_on_batch(random_images(2, SHAPE), np.zeros((2, 32)))
