@@ -37,8 +37,13 @@ def test_it_can_be_called(served, dtype):
     assert_drop_path_acts(lambda training: served.loaded(images, training=training), served.live(images))
 
 
-def test_endpoints_of_a_keras_layer(served):
-    layer, images = tfsm_layer(served.path), random_images(8, SHAPE)
+@pytest.fixture(scope="module")
+def untrained(served):
+    return tfsm_layer(served.path)
+
+
+def test_endpoints_of_a_keras_layer(served, untrained):
+    layer, images = untrained, random_images(8, SHAPE)
     assert_drop_path_acts(lambda training: layer(images, training=training)["embedding"], served.live(images))
 
 
@@ -75,7 +80,7 @@ def test_only_the_encoder_is_in_the_file(served):
 
 def test_a_pretrained_and_probed_encoder_is_exported_alone_and_trainable(tmp_path, unverified):
     mae = small_mae(image_shape=PLANES)
-    mae.compile(optimizer=keras.optimizers.Adam(), jit_compile=False)  # compiling takes longer than the step
+    mae.compile(optimizer=keras.optimizers.Adam(), run_eagerly=True)  # a graph takes longer than the step
     mae.train_on_batch(random_images(2, PLANES))
     probe = ImageClassifier(mae.encoder, 3, num_trainable_layers=0)
     mae.encoder.trainable = False
@@ -85,21 +90,29 @@ def test_a_pretrained_and_probed_encoder_is_exported_alone_and_trainable(tmp_pat
     assert len(loaded.trainable_variables) == len(mae.encoder.weights) - 1
 
 
+def size(folder):
+    return sum(os.path.getsize(os.path.join(root, file)) for root, _, files in os.walk(folder) for file in files)
+
+
+def test_what_an_export_takes_beside_its_weights(served):
+    weights = 4 * served.encoder.count_params()
+    # names and sizes of weights, and as below
+    assert weights < size(os.path.join(served.path, "variables")) < weights + 30_000
+    assert size(served.path) - weights < 2.4e6 + 0.5e6 * served.encoder.num_layers
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sizes", "preset"),
     [
         ({"hidden_dim": 256, "num_layers": 2, "num_heads": 4}, None),  # 1.8 million parameters
-        pytest.param({}, "vit_base_patch16", marks=pytest.mark.slow),
+        ({}, "vit_base_patch16"),
     ],
 )
 def test_size_on_disk(tmp_path, unverified, sizes, preset):
     shape = (224, 224, 3)
     encoder = ViTEncoder.from_preset(preset, image_shape=shape) if preset else ViTEncoder(shape, **sizes)
     path = export_encoder(encoder, str(tmp_path))
-
-    def size(folder):
-        return sum(os.path.getsize(os.path.join(root, file)) for root, _, files in os.walk(folder) for file in files)
-
     weights = 4 * encoder.count_params()
     assert 1 <= size(os.path.join(path, "variables")) / weights < 1.02
     # The readers of six image formats take 2 MB; the rest grows with the blocks, not with the width: at this rate the
@@ -178,10 +191,10 @@ def test_fine_tuning_what_was_exported_is_as_good_as_fine_tuning_the_live_encode
         assert abs(accuracy - live) <= 0.01, accuracies | {"live": live}
 
 
-def test_keras_still_needs_mended_names(served):
+def test_keras_still_needs_mended_names(untrained):
     """If this fails, Keras trains a TFSMLayer with Adam as it is: remove `mend_names`."""
-    layer, images = tfsm_layer(served.path), keras.Input(SHAPE, dtype="uint8")
-    model = keras.Model(images, layer(images)["embedding"])
+    images = keras.Input(SHAPE, dtype="uint8")
+    model = keras.Model(images, untrained(images)["embedding"])
     with pytest.raises(ValueError, match=":0_momentum' is not a valid scope name"):
         model.compile(optimizer="adam", loss="mse")
         model.train_on_batch(random_images(2, SHAPE), np.zeros((2, 32)))
@@ -194,22 +207,18 @@ def test_mended_names_train_and_are_saved(served, tmp_path, optimizer):
     layer, images = mend_names(tfsm_layer(served.path)), keras.Input(SHAPE, dtype="uint8")
     assert len({weight.path for weight in layer.weights}) == len(layer.weights)
     assert not [weight.path for weight in layer.weights if ":" in weight.path]
+    x = random_images(2, SHAPE, seed=1)
+    floats = keras.layers.Rescaling(1.0)(images)  # as augmentation gives them
+    np.testing.assert_allclose(
+        keras.Model(images, layer(floats)["embedding"])(x), served.live(x), rtol=0, atol=ROUND_OFF
+    )
     model = keras.Model(images, layer(images)["embedding"])
-    model.compile(optimizer=optimizer, loss="mse")
+    model.compile(optimizer=optimizer, loss="mse", jit_compile=False)
     model.train_on_batch(random_images(2, SHAPE), np.zeros((2, 32)))
     model.save(tmp_path / "tuned.keras")
     loaded = keras.saving.load_model(tmp_path / "tuned.keras", compile=False, safe_mode=False)
-    x = random_images(2, SHAPE, seed=1)
     np.testing.assert_allclose(loaded(x), model(x), rtol=0, atol=ROUND_OFF)
     assert np.abs(model(x) - served.live(x)).max() > 1e-4
-
-
-def test_the_layer_mixes_with_augmentation_that_gives_floats(served):
-    images = keras.Input(SHAPE, dtype="uint8")
-    floats = keras.layers.Rescaling(1.0)(images)
-    model = keras.Model(images, mend_names(tfsm_layer(served.path))(floats)["embedding"])
-    x = random_images(2, SHAPE)
-    np.testing.assert_allclose(model(x), served.live(x), rtol=0, atol=ROUND_OFF)
 
 
 def test_poolings_and_length_one(tmp_path, unverified):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import grpc
 import numpy as np
@@ -136,9 +137,10 @@ def test_models_config_of_somebody_else_is_left_alone(tmp_path):
     assert (tmp_path / "models.config").read_text() == "model_config_list { }\n"
 
 
-def test_versions_beside_each_other(tmp_path, unverified):
+def test_versions_beside_each_other(served, tmp_path, unverified):
     encoder = small_encoder(PLANES)
-    paths = [export_encoder(encoder, str(tmp_path / "model"), version) for version in (1, 2)]
+    shutil.copytree(served.path, tmp_path / "model" / "1")  # an older version
+    paths = [str(tmp_path / "model" / "1"), export_encoder(encoder, str(tmp_path / "model"), 2)]
     before = [sorted(os.walk(path)) for path in paths]
     with pytest.raises(ValueError, match="/2 is there already"):
         export_encoder(encoder, str(tmp_path / "model"), 2)

@@ -1,9 +1,12 @@
 """A small pretraining run, and how tests interrupt runs and compare them."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_mae.trainers import callbacks, recipes, run
 from keras_mae.trainers.settings import changed, short_names, values_of
@@ -46,6 +49,26 @@ def after_step(patch, step, act):
 
 def interrupt():
     raise Interrupted
+
+
+def rewound(finished, output, step):
+    """Copies the folder of a finished run to `output`, as it was after the checkpoint of `step`, which is still there.
+
+    What is resumed there is a run that was interrupted, in a third of the time.
+    """
+    shutil.copytree(finished, output)
+    checkpoints = os.path.join(output, "checkpoints")
+    tf.compat.v1.train.update_checkpoint_state(checkpoints, f"ckpt-{step}")
+    later = [name for name in os.listdir(checkpoints) if name.startswith("ckpt-") and _step_of(name) > step]
+    later = [os.path.join(checkpoints, name) for name in later]
+    for path in (*later, *(os.path.join(output, name) for name in (run.MODEL, run.ENCODER, run.RESULTS))):
+        if os.path.exists(path):
+            os.remove(path)
+    return output
+
+
+def _step_of(name):
+    return int(name.removeprefix("ckpt-").partition(".")[0])
 
 
 def assert_finished_alike(output, resumed, finished):

@@ -10,11 +10,13 @@ from PIL import Image
 
 from keras_mae import cli
 from keras_mae.data import ArraySource, open_source
+from keras_mae.models.saved_files import load_model_file
 from keras_mae.trainers import auto_measure, run
 from keras_mae.trainers.auto_choice import choose
 from keras_mae.trainers.auto_measure import measure_facts
 from keras_mae.trainers.auto_recipe import AutoRecipe
 from keras_mae.trainers.pretrain import pretrain
+from tests import two_formats
 from tests.base import weights_of
 from tests.drawn import drawn
 from tests.trainers.pretraining import log_of, of
@@ -44,7 +46,8 @@ def facts_of(source):
     return measure_facts(source, tf.distribute.get_strategy())
 
 
-def test_gray_files_of_several_sizes_then_damaged_ones(tmp_path):
+def test_gray_files_of_several_sizes_then_damaged_ones(tmp_path, monkeypatch):
+    two_formats.patched(monkeypatch)
     for number in range(20):  # one is smaller, which is less than a tenth
         height, width = (20, 24) if number == 3 else (60 + number, 90)
         Image.fromarray(drawn(height, width, 1, number)[..., 0]).convert("RGB").save(tmp_path / f"{number:02d}.png")
@@ -89,10 +92,15 @@ def digits(tmp_path_factory):
 
 @pytest.mark.medium
 def test_a_run_as_a_user_types_it_and_its_resumption(digits, tmp_path, capfd, caplog):
-    """Without a recipe; then with another one, and without its settings, and with other settings."""
+    """Without a recipe: the run of the config that Python gives; then with another one, and with other settings."""
     output = tmp_path / "run"
     command = ["pretrain", f"--data={digits}", f"--output={output}"]
     assert cli.main([*command, *TYPED]) == 0
+    other = pretrain(AutoRecipe(SMALL).choose(open_source(digits)).config, digits, str(tmp_path / "python"))
+    chosen = load_model_file(str(output / run.MODEL))
+    assert all((one == other).all() for one, other in zip(weights_of(chosen), weights_of(other), strict=True))
+    records = [json.loads((folder / "config.json").read_text()) for folder in (output, tmp_path / "python")]
+    assert records[0]["config"] == records[1]["config"]
     printed = caplog.text
     assert "--recipe=auto: 24 images of 28 x 28 pixels, 1 channel of 8 bits; processor" in printed
     assert "set by you" in printed and "whether mirrored images are still like yours is not known" in printed
@@ -109,16 +117,6 @@ def test_a_run_as_a_user_types_it_and_its_resumption(digits, tmp_path, capfd, ca
     line = refused(capfd, *command, "--resume", "--recipe=mae_digits", "--set=batch_size=8")
     assert "has another config, and cannot be resumed" in line and "batch_size" not in line
     assert [record["epoch"] for record in log_of(output)] == [1, 2]
-
-
-@pytest.mark.medium
-def test_in_python_it_is_the_run_of_the_config_that_it_returns(digits, tmp_path):
-    recipe = AutoRecipe(SMALL)
-    config = recipe.choose(open_source(digits)).config
-    chosen, typed = (pretrain(one, digits, str(tmp_path / type(one).__name__)) for one in (recipe, config))
-    assert all((one == other).all() for one, other in zip(weights_of(chosen), weights_of(typed), strict=True))
-    records = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("AutoRecipe", "PretrainConfig")]
-    assert records[0]["config"] == records[1]["config"]
 
 
 def test_what_is_typed_wrong_is_refused_before_images_are_seen(tmp_path, capfd):

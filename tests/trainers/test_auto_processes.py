@@ -35,27 +35,28 @@ def chosen_run(output, data, strategy):
     return [said, weights, int(mae.batches_seen), optimizer, measured]
 
 
-def children(folder):
+def children(which, folder):
     from tests.forked import Child, two_workers
 
     data = f"npz:{folder}/images.npz"
     np.savez(os.path.join(folder, "images.npz"), images=random_images(20, (8, 8, 3)))
-    mirrored = Child(chosen_run, f"{folder}/mirrored", data, "mirrored", devices=2).result()
+    if which == "devices":
+        return [Child(chosen_run, f"{folder}/mirrored", data, "mirrored", devices=2).result()]
     workers = [
         Child(chosen_run, f"{folder}/workers", data, "multiworker", environment=environment)
         for environment in two_workers()
     ]
-    return {"mirrored": mirrored, "workers": [worker.result() for worker in workers]}
+    return [worker.result() for worker in workers]
 
 
 @pytest.mark.medium
-def test_all_workers_agree(tmp_path):
-    process = run_forked("-m", "tests.forked", "tests.trainers.test_auto_processes", str(tmp_path))
+@pytest.mark.parametrize("which", [pytest.param("devices", marks=pytest.mark.slow), "workers"])
+def test_all_agree(which, tmp_path):
+    process = run_forked("-m", "tests.forked", "tests.trainers.test_auto_processes", which, str(tmp_path))
     assert process.returncode == 0, process.stderr[-6000:]
-    runs = json.loads(process.stdout.split("RESULT", 1)[1])
-    one, other = runs["workers"]
-    assert one == other  # the chief's text and speed among them
-    for said, _, steps, optimizer, _ in (runs["mirrored"], one):
-        assert said.startswith("of process ")
-        assert 1 <= optimizer["epochs"] <= 2 and steps == 2 * optimizer["epochs"]
-        assert optimizer["batch_size"] == 8 and optimizer["warmup_epochs"] == pytest.approx(optimizer["epochs"] / 20)
+    one, *others = json.loads(process.stdout.split("RESULT", 1)[1])
+    assert all(other == one for other in others)  # the chief's text and speed among them
+    said, _, steps, optimizer, _ = one
+    assert said.startswith("of process ")
+    assert 1 <= optimizer["epochs"] <= 2 and steps == 2 * optimizer["epochs"]
+    assert optimizer["batch_size"] == 8 and optimizer["warmup_epochs"] == pytest.approx(optimizer["epochs"] / 20)

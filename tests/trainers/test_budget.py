@@ -32,35 +32,40 @@ def three_epochs(monkeypatch):
     return measured
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_it_is_the_run_of_so_many_epochs_and_resumes(three_epochs, arrays, finished, tmp_path, monkeypatch):
     output = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(BaseException) as interruption:
         after_step(patch, 3, interrupt)
         pretrain(replaced(LONGER, checkpoint_steps=1), arrays, str(output))
     assert type(interruption.value).__name__ == "Interrupted"
+    assert len(three_epochs) == 1
+    resumed = pretrain(replaced(LONGER, checkpoint_steps=1), arrays, str(output), resume=True)  # measures nothing
+    assert len(three_epochs) == 1
+    assert int(resumed.optimizer.iterations) == 3 * STEPS and int(resumed.skipped_steps) == 0
+    assert [record["epoch"] for record in log_of(output)] == [1, 2, 3]
+
+
+@pytest.mark.medium
+def test_nothing_that_was_measured_is_left(three_epochs, arrays, finished, tmp_path):
+    """And what was decided on is kept: a resumed run measures nothing."""
+    output = tmp_path / "run"
+    decided = pretrain(LONGER, arrays, str(output))
     ((speed, hours, used, steps),) = three_epochs
     assert (hours, steps) == (1.0, STEPS) and speed.steps >= 5
     assert 0 < speed.step < speed.starting < used and speed.saving > 0
     config = run.RunFolder(str(output)).config()[0]
     assert of(config, "epochs warmup_epochs hours") == (3, 1.0, 1.0)
-    resumed = pretrain(replaced(LONGER, checkpoint_steps=1), arrays, str(output), resume=True)  # measures nothing
-    assert len(three_epochs) == 1
-    assert int(resumed.optimizer.iterations) == 3 * STEPS and int(resumed.skipped_steps) == 0
-    assert [record["epoch"] for record in log_of(output)] == [1, 2, 3]
-    with pytest.raises(ValueError, match="run.hours: 1.0 there, 2.0 now"):
-        pretrain(replaced(LONGER, hours=2.0, checkpoint_steps=1), arrays, str(output), resume=True)
-
-
-@pytest.mark.medium
-def test_nothing_that_was_measured_is_left(three_epochs, arrays, finished, tmp_path):
-    decided = pretrain(LONGER, arrays, str(tmp_path / "run"))
     for one, other in zip(weights_of(decided), weights_of(finished[1]), strict=True):
         assert (one == other).all()
-    logs = [log_of(folder) for folder in (tmp_path / "run", finished[0])]
+    logs = [log_of(folder) for folder in (output, finished[0])]
     for key in ("epoch", "step", "loss", "learning_rate", "skipped_steps"):
         assert [record[key] for record in logs[0]] == [record[key] for record in logs[1]]
     assert int(decided.training_calls) == 0 and not decided.stop_training
+    resumed = pretrain(LONGER, arrays, str(output), resume=True)
+    assert len(three_epochs) == 1 and int(resumed.optimizer.iterations) == 3 * STEPS
+    with pytest.raises(ValueError, match="run.hours: 1.0 there, 2.0 now"):
+        pretrain(replaced(LONGER, hours=2.0), arrays, str(output), resume=True)
 
 
 @pytest.mark.slow

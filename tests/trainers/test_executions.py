@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.trainers import budget, callbacks, checkpoints, loop, run
+from keras_mae.data import open_source
+from keras_mae.trainers import budget, callbacks, checkpoints, finetune, loop, run
 from keras_mae.trainers.classifier_config import FinetuneConfig
-from keras_mae.trainers.finetune import finetune
 from keras_mae.trainers.pretrain import build, pretrain
 from keras_mae.trainers.programs import compile_model
 from keras_mae.trainers.replay import replay
 from keras_mae.trainers.settings import changed, replaced
+from keras_mae.trainers.step_callbacks import fit_steps
 from keras_mae.training import skipped_steps
 from tests.base import small_mae, weights_of
-from tests.trainers.labelled import quick
-from tests.trainers.pretraining import CONFIG, Interrupted, after_step, interrupt, log_of
+from tests.trainers.labelled import CLASSES, quick
+from tests.trainers.pretraining import CONFIG, after_step, log_of
 
 FIVE = changed(CONFIG, ["batch_size=4"])  # steps in an epoch of 20 pictures
 KEYS = ("epoch", "step", "learning_rate", "skipped_steps")
@@ -58,54 +59,49 @@ def assert_same_run(output, model, expected):
 
 
 @pytest.fixture(scope="module")
-def in_twos(arrays, tmp_path_factory):
-    """The folder, and the model; two do not divide the five steps of an epoch."""
+def in_twos_and_threes(arrays, tmp_path_factory):
+    """A run that gets a SIGTERM after four steps of five, and is resumed with executions of another number.
+
+    Yields its folder, its model, the checkpoints at the SIGTERM, and what was said then. Two and three do not divide
+    the five steps of an epoch.
+    """
     output = str(tmp_path_factory.mktemp("executions") / "two")
-    return output, pretrain(in_executions(2), arrays, output)
+    with pytest.MonkeyPatch.context() as patch:
+        after_step(patch, 9, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(run.Preempted) as preempted:
+            pretrain(in_executions(2, "checkpoint_steps=6"), arrays, output)
+    names = os.listdir(os.path.join(output, "checkpoints"))
+    checkpoints = sorted(name for name in names if name.endswith(".index"))
+    model = pretrain(in_executions(3), arrays, output, resume=True)
+    return output, model, checkpoints, str(preempted.value)
 
 
 @pytest.mark.medium
-def test_executions_of_several_steps_are_the_run_of_single_ones(in_twos, one_by_one):
-    assert_same_run(*in_twos, one_by_one)
-    assert in_twos[1].steps_left is None  # in a `fit` that follows, Keras counts
+def test_executions_of_several_steps_are_the_run_of_single_ones_when_resumed_too(in_twos_and_threes, one_by_one):
+    output, model, *_ = in_twos_and_threes
+    assert_same_run(output, model, one_by_one)
+    assert model.steps_left is None  # in a `fit` that follows, Keras counts
+
+
+@pytest.mark.medium
+def test_checkpoints_come_after_executions_and_so_does_that_of_a_sigterm(in_twos_and_threes):
+    *_, checkpoints, said = in_twos_and_threes
+    # of every sixth step the execution that has it: 6 -> 7; after the end of the epoch, 5, two executions of two
+    assert checkpoints == ["ckpt-7.index", "ckpt-9.index"]
+    assert "saved step 9 in" in said
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [5, 64])
-def test_as_many_steps_as_an_epoch_has_and_more(count, one_by_one, arrays, tmp_path, capsys):
+@pytest.mark.parametrize("count", [2, 5, 64])
+def test_another_number_of_steps_up_to_an_epochs_and_more(count, one_by_one, arrays, tmp_path, capsys):
     output = str(tmp_path / "run")
     assert_same_run(output, pretrain(in_executions(count), arrays, output), one_by_one)
     assert "epoch 3/3" in capsys.readouterr().err
 
 
 @pytest.mark.medium
-def test_checkpoints_come_after_executions_and_are_resumed_from(one_by_one, arrays, tmp_path, monkeypatch):
-    """Interrupted after four steps of five, and resumed with executions of another number."""
-    output, folder = str(tmp_path / "run"), os.path.join(str(tmp_path / "run"), "checkpoints")
-    with monkeypatch.context() as patch:
-        after_step(patch, 9, interrupt)  # five, and two executions of two
-        with pytest.raises(Interrupted):
-            pretrain(in_executions(2, "checkpoint_steps=3"), arrays, output)
-    # of every third step the execution that has it: 3 -> 4, 6 -> 7; the end of the epoch is 5
-    assert tf.train.latest_checkpoint(folder).endswith("ckpt-7")
-    assert sorted(name for name in os.listdir(folder) if name.endswith(".index")) == ["ckpt-5.index", "ckpt-7.index"]
-    assert_same_run(output, pretrain(in_executions(3), arrays, output, resume=True), one_by_one)
-
-
-@pytest.mark.medium
-def test_sigterm_within_an_execution_saves_after_it(arrays, tmp_path, monkeypatch, capsys):
-    """From within an epoch, as the run above is resumed from."""
-    output = str(tmp_path / "run")
-    after_step(monkeypatch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(run.Preempted, match="saved step 2 in"):
-        pretrain(in_executions(2), arrays, output)
-    assert tf.train.latest_checkpoint(os.path.join(output, "checkpoints")).endswith("ckpt-2")
-    assert "epoch 1/3" in capsys.readouterr().err
-
-
-@pytest.mark.medium
-def test_a_step_of_a_run_in_executions_is_replayed_alone(in_twos, tmp_path):
-    found = replay(in_twos[0], 8, str(tmp_path / "batch.png"))
+def test_a_step_of_a_run_in_executions_is_replayed_alone(in_twos_and_threes, tmp_path):
+    found = replay(in_twos_and_threes[0], 8, str(tmp_path / "batch.png"))
     assert found.step.number == 8 and found.agreement.endswith(("as in steps.jsonl", "equal up to round-off"))
 
 
@@ -126,7 +122,7 @@ def test_the_speed_of_executions_is_that_of_their_steps(arrays, monkeypatch):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("accelerator", [False, True])
+@pytest.mark.parametrize("accelerator", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_on_an_accelerator_no_step_is_waited_for(accelerator, arrays, tmp_path, monkeypatch):
     """20 steps an epoch: between which of them tensors are read."""
     reads, tensor = [0], type(tf.constant(0.0))
@@ -152,18 +148,23 @@ def test_on_an_accelerator_no_step_is_waited_for(accelerator, arrays, tmp_path, 
 
 
 @pytest.mark.medium
-@pytest.mark.filterwarnings("error:Your input ran out of data")
-def test_validation_after_executions_of_several_steps(given, tmp_path):
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # as a run ignores it
+def test_validation_after_executions_of_several_steps(given):
     """Three steps an epoch, in executions of two; the images to test on are fewer than one of these."""
     config = quick(FinetuneConfig, given, epochs=2, base_learning_rate=0.1, rand_augment=None, random_erasing=0.0)
-    logs = []
+    config = replaced(config, mixup=0.0, cutmix=0.0)
+    heads = []
     for count in (1, 2):
-        output = str(tmp_path / str(count))
-        finetune(replaced(config, steps_per_execution=count, mixup=0.0, cutmix=0.0), given["data"], output)
-        logs.append(log_of(run.RunFolder(output)))
-    assert [line["step"] for line in logs[1]] == [3, 6]
-    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "gradient_norm"):
-        np.testing.assert_allclose(*([line[name] for line in log] for log in logs), atol=2e-6, err_msg=name)
+        head = finetune.build(config, CLASSES)
+        compile_model(head, replaced(config, steps_per_execution=count), 3)
+        data = finetune.prepared(head, config, *(open_source(given[name]) for name in ("data", "validation_data")))
+        fit_steps(head, data.training.at(0), [], 3, 2, validation_data=data.validation)
+        assert int(head.batches_seen) == 6
+        heads.append(head)
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(*(head.history.history[name] for head in heads), atol=2e-6, err_msg=name)
+    # the last steps, with their losses and gradient norms
+    np.testing.assert_allclose(*(head.step_record.variable for head in heads), rtol=1e-5)
 
 
 def test_several_workers_ask_each_other_at_every_look_alone(tmp_path, monkeypatch):

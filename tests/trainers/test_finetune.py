@@ -10,13 +10,12 @@ import pytest
 import keras_mae.models  # noqa: F401  registers the classes
 from keras_mae.data import Augmentation, FineTuningAugmentation
 from keras_mae.trainers import run
-from keras_mae.trainers.best_model import BestModel
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.finetune import build, finetune
 from keras_mae.trainers.settings import replaced
 from tests.base import weights_of
 from tests.trainers.labelled import CLASSES, drawn_images, quick
-from tests.trainers.pretraining import Interrupted, log_of
+from tests.trainers.pretraining import log_of, rewound
 
 PLAIN = {"crop_scale": None, "flip": False, "rand_augment": None, "random_erasing": 0.0, "mixup": 0.0, "cutmix": 0.0}
 
@@ -26,13 +25,21 @@ def config(given):
     return quick(FinetuneConfig, given, epochs=3, base_learning_rate=0.1, **PLAIN)
 
 
+@pytest.fixture(scope="module")
+def finished(given, tmp_path_factory):
+    """A run with mixed images and drop path, so that everything random is in play: its folder, config, and results."""
+    mixed = {**PLAIN, "mixup": 0.8, "cutmix": 1.0, "drop_path_rate": 0.3}
+    config = quick(FinetuneConfig, given, epochs=6, base_learning_rate=0.1, **mixed)
+    output = str(tmp_path_factory.mktemp("finetune") / "run")
+    return output, config, finetune(config, given["data"], output)
+
+
 @pytest.mark.medium
 @pytest.mark.filterwarnings("error:Your input ran out of data")
-def test_a_run(given, config, tmp_path):
-    output = str(tmp_path / "run")
-    results = finetune(replaced(config, epochs=6), given["data"], output)
+def test_a_run(given, finished):
+    output, config, results = finished
     folder = run.RunFolder(output)
-    assert folder.config() == (replaced(config, epochs=6, dtype_policy="float32"), given["data"])
+    assert folder.config() == (replaced(config, dtype_policy="float32"), given["data"])
     assert set(os.listdir(output)) == {
         "config.json", "log.jsonl", "results.json", "tensorboard", "checkpoints", "model.keras", "best.keras",
         "encoder.keras", "seen.gz", "steps.jsonl", "report",
@@ -60,29 +67,16 @@ def test_a_run(given, config, tmp_path):
 
 
 @pytest.mark.medium
-def test_resume_is_exact(given, config, tmp_path, monkeypatch):
-    """With mixed images and drop path, so that everything random is in play; the best epoch is remembered too."""
-    config = replaced(config, mixup=0.8, cutmix=1.0, drop_path_rate=0.3)
-    whole = finetune(config, given["data"], str(tmp_path / "whole"))
-
-    original = BestModel.on_epoch_end
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == 1:  # before the second epoch's checkpoint is written
-            raise Interrupted
-        original(self, epoch, logs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(BestModel, "on_epoch_end", on_epoch_end)
-        with pytest.raises(Interrupted):
-            finetune(config, given["data"], str(tmp_path / "parts"))
-    assert not (tmp_path / "parts" / "model.keras").exists()
-    resumed = finetune(config, given["data"], str(tmp_path / "parts"), resume=True)
-    models = [keras.saving.load_model(tmp_path / name / "model.keras", compile=False) for name in ("whole", "parts")]
+def test_resume_is_exact(given, finished, tmp_path):
+    """The best epoch is remembered, too."""
+    whole, config, results = finished
+    parts = rewound(whole, str(tmp_path / "run"), 15)  # after five epochs
+    resumed = finetune(config, given["data"], parts, resume=True)
+    models = [keras.saving.load_model(run.RunFolder(path) / run.MODEL, compile=False) for path in (whole, parts)]
     for one, other in zip(*map(weights_of, models), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert {**resumed, "seconds": 0} == {**whole, "seconds": 0}
-    assert [line["epoch"] for line in log_of(tmp_path / "parts")] == [1, 2, 3]
+    assert {**resumed, "seconds": 0} == {**results, "seconds": 0}
+    assert [line["epoch"] for line in log_of(run.RunFolder(parts))] == [1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.medium

@@ -9,7 +9,7 @@ import pytest
 
 from keras_mae.checkpoints import save_checkpoint
 from keras_mae.data import measure_stats, open_source
-from keras_mae.trainers import first_weights, run
+from keras_mae.trainers import checkpoints, first_weights, run
 from keras_mae.trainers.classifier_config import FinetuneConfig
 from keras_mae.trainers.config import PretrainConfig
 from keras_mae.trainers.encoder_choice import choose_encoder, published_encoder, with_statistics_of
@@ -23,7 +23,7 @@ from keras_mae.trainers.settings import kind_of, replaced
 from keras_mae.trainers.training_parts import Weights
 from tests.base import small_encoder, weights_of
 from tests.trainers.initial import DECODER, LICENCE, QUICK, SIZES, write_weights
-from tests.trainers.pretraining import Interrupted, after_step, interrupt, log_of, of
+from tests.trainers.pretraining import Interrupted, after_step, interrupt, log_of, of, rewound
 
 
 @pytest.fixture(scope="module")
@@ -261,25 +261,27 @@ def test_a_keras_file_is_as_good_as_a_run(place, models):
 
 @pytest.fixture(scope="module")
 def continued_run(place, models):
-    """A run of six steps that began with the encoder; the first two leave it as it is."""
-    output = str(place / "continued")
-    config = config_of(place / "encoder.safetensors", "frozen_epochs=1", "warmup_epochs=0.5", "batch_size=12", *DECODER)
-    return output, config, pretrain(config, f"npz:{place / '3.npz'}", output)
+    """A run of six steps that began with the encoder, and keeps all checkpoints: its folder, config, and model; and
+    the encoder after two steps, which leave it as it is.
+    """
+    output, seen, load = str(place / "continued"), [], first_weights.load_into
+    settings = ("frozen_epochs=1", "warmup_epochs=0.5", "batch_size=12", "checkpoint_steps=1", *DECODER)
+    config = config_of(place / "encoder.safetensors", *settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras_mae.trainers.pretrain.load_into", lambda *given: seen.append(given[0]) or load(*given))
+        patch.setattr(checkpoints, "_KEPT", 6)
+        after_step(patch, 2, lambda: seen.append(weights_of(seen[0].encoder)))
+        model = pretrain(config, f"npz:{place / '3.npz'}", output)
+    return output, config, model, seen[1]
 
 
 @pytest.mark.medium
-def test_the_encoder_is_frozen_first_and_a_resume_gives_the_same(place, models, continued_run, tmp_path, monkeypatch):
-    """Interrupted within the frozen epoch, and resumed across its end."""
-    _, config, whole = continued_run
-    output, data = str(tmp_path / "run"), f"npz:{place / '3.npz'}"
-    config, seen, load = replaced(config, checkpoint_steps=1), [], first_weights.load_into
-    with monkeypatch.context() as patch:
-        after_step(patch, 2, interrupt)
-        patch.setattr("keras_mae.trainers.pretrain.load_into", lambda *given: seen.append(given[0]) or load(*given))
-        with pytest.raises(Interrupted):
-            pretrain(config, data, output)
-    assert same(seen[0].encoder, models["encoder"])  # after two steps
-    resumed = pretrain(config, data, output, resume=True)
+def test_the_encoder_is_frozen_first_and_a_resume_gives_the_same(place, models, continued_run, tmp_path):
+    """Resumed within the frozen epoch, across its end."""
+    finished, config, whole, frozen = continued_run
+    assert all((one == other).all() for one, other in zip(frozen, weights_of(models["encoder"]), strict=True))
+    output = rewound(finished, str(tmp_path / "run"), 1)
+    resumed = pretrain(config, f"npz:{place / '3.npz'}", output, resume=True)
     for one, other in zip(weights_of(resumed), weights_of(whole), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)  # as `assert_finished_alike`
     assert [record["step"] for record in log_of(run.RunFolder(output))] == [2, 4, 6]
@@ -288,7 +290,7 @@ def test_the_encoder_is_frozen_first_and_a_resume_gives_the_same(place, models, 
 
 @pytest.mark.medium
 def test_what_a_run_says_of_its_weights(place, continued_run):
-    output, config, _ = continued_run
+    output, config, *_ = continued_run
     folder = run.RunFolder(output)
     init = folder.init()
     assert init["digest"] == run.digest_of(str(place / "encoder.safetensors"))
@@ -302,7 +304,7 @@ def test_what_a_run_says_of_its_weights(place, continued_run):
 @pytest.mark.medium
 def test_a_licence_goes_from_run_to_run(place, continued_run, tmp_path, monkeypatch):
     """By --run and by --init, and in a file that is copied."""
-    output, _, _ = continued_run
+    output, *_ = continued_run
     shutil.copy(run.RunFolder(output).model_path(run.ENCODER), tmp_path / "copy.keras")
     monkeypatch.setattr("keras_mae.trainers.classifier_run.train", lambda *_, **__: interrupt())
     plain = {"crop_scale": None, "flip": False, "batch_size": 8, "warmup_epochs": 0.0}
@@ -319,7 +321,7 @@ def test_a_licence_goes_from_run_to_run(place, continued_run, tmp_path, monkeypa
 
 @pytest.mark.medium
 def test_a_run_is_resumed_with_the_weights_that_it_began_with(place, models, continued_run):
-    output, config, _ = continued_run
+    output, config, *_ = continued_run
     data = f"npz:{place / '3.npz'}"
     other = replaced(config, init=str(place / "mae.safetensors"))
     for wrong, message in (

@@ -23,7 +23,7 @@ from keras_mae.trainers.quality_unlabelled import UnlabelledQuality
 from keras_mae.trainers.settings import changed
 from keras_mae.trainers.training_parts import CroppedData
 from tests.base import fill_randomly, random_images, small_encoder, small_mae, weights_of
-from tests.trainers.pretraining import CONFIG, Interrupted, after_step, interrupt, log_of
+from tests.trainers.pretraining import CONFIG, log_of, rewound
 
 EPOCHS, STEPS = 5, 4  # of 16 out of 64 images
 SETTINGS = (f"epochs={EPOCHS}", "batch_size=16", "evaluate_every=2", "evaluation_images=1000")
@@ -229,11 +229,8 @@ def test_a_run_logs_its_measures_and_its_best_epoch_gives_the_same_again(measure
 
 
 @pytest.mark.medium
-def test_an_interrupted_run_has_the_same_measures_and_the_same_best_epoch(measured, labelled, tmp_path, monkeypatch):
-    output = str(tmp_path / "run")
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        after_step(patch, 4 * STEPS + 1, interrupt)
-        pretrain(MEASURED, labelled, output)
+def test_an_interrupted_run_has_the_same_measures_and_the_same_best_epoch(measured, labelled, tmp_path):
+    output = rewound(measured[0].path, str(tmp_path / "run"), 4 * STEPS)
     pretrain(MEASURED, labelled, output, resume=True)
     one, other = (log_of(folder) for folder in (run.RunFolder(output), measured[0]))
     keys = ("epoch", "knn", "ridge")

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import re
 
 import numpy as np
 import pytest
@@ -20,6 +21,13 @@ from tests.trainers.pretraining import of
 
 OF = recipes.by_program()
 IMAGENET = 1_281_167  # images to train on
+
+
+def to_take_a_step(program):
+    """The recipes of a program; those that are another's in a larger size, which is shrunk here, are slow."""
+    names = recipes.names()
+    slow = [name for name in OF[program] if re.sub("_(large|huge)$", "_base", name) in set(names) - {name}]
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in OF[program]]
 
 
 @pytest.mark.parametrize("name", recipes.names())
@@ -48,7 +56,7 @@ def narrow(decoder):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", OF["pretrain"])
+@pytest.mark.parametrize("name", to_take_a_step("pretrain"))
 def test_pretraining_takes_a_step(name):
     """With a narrow network, a few patches and a small batch; all else is the recipe's."""
     recipe = recipes.load(name)
@@ -131,16 +139,19 @@ def step(classifier, optimizer, training):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", OF["finetune"])
+@pytest.mark.parametrize("name", to_take_a_step("finetune"))
 def test_fine_tuning_takes_a_step(name, squares, source):
+    """RandAugment, whose graph takes five seconds, is left out but of one, which is slow; `tests/data` have it."""
     config = toy(recipes.load(name), squares)
+    if name != "finetune_vit_large":
+        config = replaced(config, rand_augment=None)
     classifier = finetune.build(config, 6)
     optimizer = config.optimizer.build(classifier, steps=1)
     step(classifier, optimizer, finetune.prepared(classifier, config, source, source).training)
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", OF["linear-probe"])
+@pytest.mark.parametrize("name", to_take_a_step("linear-probe"))
 def test_probing_takes_a_step(name, squares, source):
     config = toy(recipes.load(name), squares)
     probe = linear_probe.build(config, 6)
@@ -149,7 +160,7 @@ def test_probing_takes_a_step(name, squares, source):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("name", OF["segment"])
+@pytest.mark.parametrize("name", to_take_a_step("segment"))
 def test_segmentation_takes_a_step(name):
     """In crops of the recipe's augmentation."""
     config = replaced(

@@ -78,17 +78,18 @@ def test_a_run_leaves_models_that_load(pretrained):
 @pytest.mark.medium
 def test_programs_that_take_the_encoder(pretrained, given, tmp_path):
     given = {**given, "run": pretrained[0]}
-    tuned = quick(FinetuneConfig, given, epochs=2, relative_position_bias="per_block", rand_augment=None)
+    tuned = quick(
+        FinetuneConfig, given, epochs=1, warmup_epochs=0.0, relative_position_bias="per_block", rand_augment=None
+    )
     results = finetune(tuned, given["data"], str(tmp_path / "tuned"))
     assert 0 <= results["top1"] <= 1
     classifier = keras.saving.load_model(tmp_path / "tuned" / run.MODEL, compile=False)
     tables = [layer.table.numpy() for layer in classifier.encoder.relative_positions]
     assert len(tables) == 2 and (tables[0] != tables[1]).any()  # each has learned its own
 
-    first = quick(ProbeConfig, given, epochs=2, layer=1, pooling="mean")
+    first = quick(ProbeConfig, given, epochs=1, warmup_epochs=0.0, layer=1, pooling="mean")
     assert 0 <= linear_probe(first, given["data"], str(tmp_path / "probe"))["top1"] <= 1
-    scores = [knn(quick_knn(given, layer=layer), given["data"])["top1"]["5"] for layer in (None, 1)]
-    assert all(0 <= score <= 1 for score in scores)
+    assert 0 <= knn(quick_knn(given, layer=1), given["data"])["top1"]["5"] <= 1
 
 
 def quick_knn(given, **settings):
