@@ -161,10 +161,11 @@ def shallow(decoder, **arguments):
 
 
 @pytest.mark.medium
-def test_fit_evaluate_and_another_mask_ratio():
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_fit_evaluate_and_another_mask_ratio(jit_compile):
     """The graphs of `fit` and `evaluate` are those of the ratio of the moment; compiled by XLA as well."""
     mae = shallow("plain", predict_ratio=0.5)
-    mae.compile(keras.optimizers.SGD(0.01), jit_compile=True)
+    mae.compile(keras.optimizers.SGD(0.01), jit_compile=jit_compile)
     for mask_ratio in (0.6, 0.25):
         mae.masking.mask_ratio = mask_ratio
         mae.masked_loss.targets.clear()
@@ -208,18 +209,25 @@ def test_a_part_is_of_masked_patches():
 
 
 @pytest.mark.medium
-@both_decoders
-def test_a_compiled_step_is_the_eager_one(decoder):
+@pytest.mark.parametrize(
+    ("decoder", "jit_compile"),
+    [
+        ("plain", True),
+        ("cross", False),
+        pytest.param("plain", False, marks=pytest.mark.slow),
+        pytest.param("cross", True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_compiled_step_is_the_eager_one(decoder, jit_compile):
     losses, weights = [], []
-    for jit_compile, eager in ((False, True), (False, False), (True, False)):
+    for arguments in ({"run_eagerly": True}, {"jit_compile": jit_compile}):
         mae = shallow(decoder, predict_ratio=0.5)
-        mae.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile, run_eagerly=eager)
+        mae.compile(keras.optimizers.SGD(0.1), **arguments)
         losses.append(mae.fit(IMAGES, epochs=2, batch_size=3, shuffle=False, verbose=0).history["loss"])
         weights.append(weights_of(mae))
-    for loss, others in zip(losses[1:], weights[1:], strict=True):
-        np.testing.assert_allclose(loss, losses[0], rtol=1e-5)
-        for one, other in zip(others, weights[0], strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-5)  # float32 sums in another order, two steps
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)  # float32 sums in another order, two steps
 
 
 @pytest.mark.parametrize("wrong", [0, 0.0, -0.5, 1.5, True, None, "0.5", float("nan")])

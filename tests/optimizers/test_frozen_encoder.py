@@ -19,8 +19,15 @@ def encoder_and_rest(model):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("beta_2", [0.95, 0.999])
-@pytest.mark.parametrize("in_one_pass", [True, False])
+@pytest.mark.parametrize(
+    ("in_one_pass", "beta_2"),
+    [
+        (True, 0.95),
+        (False, 0.999),
+        pytest.param(True, 0.999, marks=pytest.mark.slow),
+        pytest.param(False, 0.95, marks=pytest.mark.slow),
+    ],
+)
 def test_steps_are_those_of_torch_with_a_group_that_is_added_later(monkeypatch, beta_2, in_one_pass):
     """The rate of the group is set before every step: 0, 1/2, 1, 1 of the schedule's, by layer too."""
     monkeypatch.setattr(tf.distribute, "has_strategy", lambda: not in_one_pass)
