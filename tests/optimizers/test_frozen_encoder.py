@@ -101,7 +101,7 @@ def test_training_leaves_the_encoder_as_it_is_and_then_trains_all(make, policy):
     model.encoder.patch_projection.kernel.assign(-tf.zeros_like(model.encoder.patch_projection.kernel) * 1.0)
     late, rest = encoder_and_rest(model)
     before = [keras.ops.convert_to_numpy(v) for v in late], [keras.ops.convert_to_numpy(v) for v in rest]
-    train(model, images, 2)
+    train(model, images, 2, jit_compile=policy == "float32")
     for v, old in zip(late, before[0], strict=True):
         assert keras.ops.convert_to_numpy(v).tobytes() == old.tobytes(), v.path
     for v, old in zip(rest, before[1], strict=True):
@@ -120,10 +120,10 @@ def test_the_norm_is_of_what_is_trained():
         model = small_mae()
         model.encoder.trainable = not frozen
         optimizer = adamw(model, 0.01, 0.3, frozen_steps=0 if frozen else 5)
-        train(model, images, 1, optimizer, clip_norm=1e-3, run_eagerly=frozen)
+        train(model, images, 1, optimizer, clip_norm=1e-3, run_eagerly=True)
         ends.append(weights_of(model.decoder))
     for one, other in zip(*ends, strict=True):
-        # sums of another graph: round-off of float32 on steps of 0.01
+        # sums in another order: round-off of float32 on steps of 0.01
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
 
 
