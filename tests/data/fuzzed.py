@@ -62,25 +62,39 @@ def _with_sums(contents):
     return found + contents[place:]
 
 
-def run(count, form, seed=0):
+def decoder():
+    """Decodes the bytes of a file, in a graph, which takes seconds to make."""
+    import tensorflow as tf
+
+    from keras_mae.data import Decoding
+    from keras_mae.data.decoding import decode_file
+
+    return tf.function(
+        lambda contents: decode_file(contents, 3, decoding=Decoding(max_pixels=100_000_000)),
+        input_signature=[tf.TensorSpec((), tf.string)],
+    )
+
+
+def limit_data():
+    """From here on this process may take 2 GiB more."""
+    with open("/proc/self/status") as file:
+        used = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
+    resource.setrlimit(resource.RLIMIT_DATA, (used + _LIMIT,) * 2)
+
+
+def run(decode, count, form, seed=0):
     """Decodes so many damaged files of a format; what came of it."""
     import tensorflow as tf
     from PIL import Image
 
-    from keras_mae.data import Decoding
-    from keras_mae.data.decoding import decode_file
     from tests.data.formats import by_pillow, files
 
     Image.MAX_IMAGE_PIXELS = 10**6
     sound = [contents for name, contents in files().items() if name.startswith(form)]
-    decode = tf.function(
-        lambda contents: decode_file(contents, 3, decoding=Decoding(max_pixels=100_000_000)),
-        input_signature=[tf.TensorSpec((), tf.string)],
-    )
     for contents in sound:
         decode(contents)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    resource.setrlimit(resource.RLIMIT_DATA, (_data_size() + _LIMIT,) * 2)
+    limit_data()
     draw = random.Random(f"{form} {seed}")
     result = {"files": 0, "decoded": 0, "both": 0, "different": [], "slow": [], "slowest": 0.0}
     for number in range(count):
@@ -111,11 +125,6 @@ def run(count, form, seed=0):
     return {**result, "grown_MiB": (peak - before) // 1024}
 
 
-def _data_size():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
-
-
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # of Pillow, about what it is given
-    print("RESULT", json.dumps(run(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if sys.argv[3:] else 0)))
+    print("RESULT", json.dumps(run(decoder(), int(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if sys.argv[3:] else 0)))

@@ -5,7 +5,15 @@ import os
 import numpy as np
 import pytest
 
-from keras_mae.data import ArraySource, Augmentation, CorruptImages, FolderSource, TrainingData, first_images
+from keras_mae.data import (
+    ArraySource,
+    Augmentation,
+    CorruptImages,
+    FolderSource,
+    TrainingData,
+    first_images,
+    patient_reading,
+)
 from tests.drawn import drawn, write, write_pictures
 
 pytestmark = pytest.mark.usefixtures("png_and_jpeg")
@@ -137,8 +145,9 @@ def test_all_corrupt_is_an_error_and_no_endless_loop(tmp_path):
 
 
 @pytest.mark.medium
-def test_a_file_that_went_away_is_corrupt_too(whole, tmp_path):
+def test_a_file_that_went_away_is_corrupt_too(whole, tmp_path, monkeypatch):
     """As an image looked at before the first step, and as one met while streaming."""
+    monkeypatch.setattr(patient_reading, "ALONE", 1.0)
     folder = with_corrupt(whole, tmp_path, ())
     for number in (0, 100):
         os.remove(tmp_path / f"{number:03}.png")

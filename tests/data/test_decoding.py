@@ -19,9 +19,15 @@ def png16(pixels):
     return tf.io.encode_png(pixels).numpy()
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize(
-    "channels", [1, 3, *(pytest.param(channels, marks=pytest.mark.medium) for channels in (2, 4, 6))]
+    ("channels", "dtype"),
+    [
+        (1, "uint8"),
+        (3, "uint16"),
+        *(pytest.param(*each, marks=pytest.mark.medium) for each in ((2, "uint16"), (4, "uint8"), (6, "uint16"))),
+        *(pytest.param(channels, "uint8", marks=pytest.mark.slow) for channels in (2, 3, 6)),
+        *(pytest.param(channels, "uint16", marks=pytest.mark.slow) for channels in (1, 4)),
+    ],
 )
 def test_tiff_of_any_channels_interleaved_and_in_planes(channels, dtype):
     pixels = levels16(channels) if dtype == "uint16" else drawn(*SIZE, channels)

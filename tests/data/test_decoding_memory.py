@@ -1,17 +1,19 @@
-"""Headers that promise more than there is, in one process whose memory is limited."""
+"""Headers that promise more than there is, and damaged files, in one process whose memory is limited."""
 
 import json
-import resource
 import struct
 import sys
+import warnings
 import zlib
 
 import numpy as np
 import pytest
 
 from tests.base import run_forked
+from tests.data import fuzzed
+from tests.data.test_decoding_fuzz import check
 
-_LIMIT = 2 * 2**30
+DAMAGED = 200
 _SCAN = b"\xff\xda\0\x08\1\1\0\0\x3f\0\xff\xd9"
 
 
@@ -74,18 +76,16 @@ def children():
     """What became of them in a process whose data are limited."""
     import tensorflow as tf
 
-    from keras_mae.data.decoding import decode_file
     from keras_mae.data.preprocessing import evaluation_transform
 
+    decode = fuzzed.decoder()
     transform = tf.function(
-        lambda contents: evaluation_transform(decode_file(contents, 3), (224, 224, 3)),
+        lambda contents: evaluation_transform(decode(contents), (224, 224, 3)),
         input_signature=[tf.TensorSpec((), tf.string)],
     )
     transform(png(4, 4, bytes(20)))
     small, real = promising(), large()
-    with open("/proc/self/status") as file:
-        used = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
-    resource.setrlimit(resource.RLIMIT_DATA, (used + _LIMIT,) * 2)
+    damaged = fuzzed.run(decode, DAMAGED, "TIFF")  # the decoder that is all ours; limits the memory
     refused, read = {}, {}
     for name, contents in small.items():
         try:
@@ -98,14 +98,23 @@ def children():
     for name, (contents, level) in real.items():
         found = transform(contents).numpy()
         read[name] = bool((found == level).all())
-    return {"refused": refused, "read": read}
+    return {"refused": refused, "read": read, "damaged": damaged}
+
+
+@pytest.fixture(scope="module")
+def result():
+    process = run_forked("-m", "tests.data.test_decoding_memory")
+    assert process.returncode == 0, process.stderr[-2000:]
+    return json.loads(process.stdout.partition("RESULT")[2])
 
 
 @pytest.mark.medium
-def test_memory_is_bounded_whatever_a_header_says():
-    process = run_forked("-m", "tests.data.test_decoding_memory")
-    assert process.returncode == 0, process.stderr[-2000:]
-    result = json.loads(process.stdout.partition("RESULT")[2])
+def test_some_damaged_files(result):
+    check(result["damaged"], DAMAGED)
+
+
+@pytest.mark.medium
+def test_memory_is_bounded_whatever_a_header_says(result):
     assert set(result["refused"].values()) - {"read"} == {"refused"}, result
     # the one that holds what it promises, and more
     assert [name for name, what in result["refused"].items() if what == "read"] == ["TIFF that is a bomb"]
@@ -113,5 +122,6 @@ def test_memory_is_bounded_whatever_a_header_says():
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # of Pillow, about what it is given
     print("RESULT", json.dumps(children()))
     sys.exit()

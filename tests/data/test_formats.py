@@ -10,6 +10,7 @@ from PIL import Image
 from export.image_files import images_of
 from keras_mae.data import CorruptImages, Decoding, evaluation_dataset, evaluation_transform, open_source
 from keras_mae.data.decoding import FORMATS, decode_file
+from keras_mae.data.shrinking import Shrinking
 from tests.data.formats import MODES, SIZE, by_pillow, files, levels16, tiff
 from tests.drawn import as_image, drawn, encoded, write, write_pictures
 
@@ -139,6 +140,16 @@ def test_a_folder_reads_every_format_under_any_name_but_a_tiff_only_beside_one_o
     assert source.decoding == Decoding(background=0)
     for index, kind in ((122, "TIFF gray"), (123, "TIFF RGB")):
         np.testing.assert_array_equal(source.image(tf.constant(index, tf.int64), 3), by_pillow(files()[kind], 3))
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("form", ["BMP", "GIF", "WEBP", "TIFF"])
+def test_formats_are_made_smaller_for_a_cache(form):
+    """Of PNG and JPEG files tests/data/test_shrinking.py makes whole caches."""
+    kind = f"{form} palette" if form == "GIF" else f"{form} RGB"
+    as_png = encoded(as_image(by_pillow(files()[kind], 3)), "PNG")
+    found, expected = (Shrinking(13)(contents, "uint8").numpy() for contents in (files()[kind], as_png))
+    assert found == expected and tf.io.decode_png(found).shape == (13, 21, 3)
 
 
 def test_a_gif_shows_its_first_frame_however_many_follow():

@@ -22,6 +22,7 @@ from keras_mae.data import (
 )
 from tests.base import random_images
 from tests.drawn import write, write_pictures
+from tests.two_formats import patched
 
 SHAPE, IGNORE_STATE = (8, 8, 3), 1
 
@@ -86,13 +87,14 @@ def test_arrays(kind, made, tmp_path):
 
 
 @pytest.mark.medium
-def test_files(made, tmp_path):
+def test_files(made, tmp_path, monkeypatch):
     for label in "ab":
         write_pictures(tmp_path / "pictures" / label, 6, size=(10, 9))
     folder = f"folder:{tmp_path}/pictures"
+    measure_stats(open_source(folder), 3)
+    patched(monkeypatch)  # the other formats are in the data set above
     train_and_evaluate(open_source(f"disk:{tmp_path}/cache:{folder}"))
     open_source(f"memory:{folder}")
-    measure_stats(open_source(folder), 3)
     write(tmp_path / "pictures" / "a" / "corrupt.png", b"no image")
     assert len(sample_images(open_source(folder), SHAPE, 13, 1.0)) == 12
     check(made, 5)

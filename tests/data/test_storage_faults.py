@@ -30,28 +30,24 @@ def images_of(stream):
         return np.concatenate(list(stream.take(STEPS).as_numpy_iterator()))
 
 
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
-    source = FolderSource(write_pictures(tmp_path_factory.mktemp("whole"), COUNT, size=SHAPE[:2]))
-    return images_of(stream_of(source)[0])
-
-
 @pytest.fixture
 def folder(tmp_path):
     return write_pictures(tmp_path / "pictures", COUNT, size=SHAPE[:2])
 
 
 @pytest.mark.medium
-def test_a_folder_that_disappears_for_a_while_changes_nothing(folder, expected, capfd, monkeypatch):
+def test_a_folder_that_disappears_for_a_while_changes_nothing(folder, capfd, monkeypatch):
     monkeypatch.setattr(patient_reading, "FIRST_DELAY", 0.25)  # tries after 0.25, 0.75, 1.75, 3.75 s
-    stream, corrupt = stream_of(FolderSource(folder))
+    data = TrainingData(FolderSource(folder), SHAPE, BATCH, 5, AS_THEY_COME)
+    stream = data.at()
     os.rename(folder, f"{folder}.away")
     back = threading.Timer(4.0, os.rename, (f"{folder}.away", folder))
     back.start()
     found = images_of(stream)
     back.join()
-    np.testing.assert_array_equal(found, expected)
-    assert not corrupt.names
+    shown = [index for step in range(STEPS) for index in data.indices(step)]
+    np.testing.assert_array_equal(found, [drawn(*SHAPE[:2], seed=index) for index in shown])
+    assert not data.corrupt.names
     assert f'cannot read "{folder}/' in capfd.readouterr().err
 
 

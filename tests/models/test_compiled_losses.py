@@ -84,8 +84,9 @@ def plain(model, activation):
 @pytest.mark.medium
 @pytest.mark.parametrize("case", CASES)
 def test_as_keras(case):
-    """Two epochs of two steps each, then an evaluation, with weights of the examples."""
+    """Two steps, in one case of two epochs each, then an evaluation, with weights of the examples."""
     labels, activation, loss, metrics = CASES[case]
+    epochs = 2 if case == "sparse" else 1
     model = ours(case)
     found, weights = [], []
     for one in (model, plain(model, activation)):
@@ -93,7 +94,7 @@ def test_as_keras(case):
         one.compile(
             keras.optimizers.SGD(0.1), loss, metrics=metrics(), weighted_metrics=metrics()[:1], run_eagerly=True
         )
-        history = one.fit(FEATURES, labels, 4, 2, sample_weight=WEIGHTS, shuffle=False, verbose=0).history
+        history = one.fit(FEATURES, labels, 4, epochs, sample_weight=WEIGHTS, shuffle=False, verbose=0).history
         history.pop("skipped_steps", None)
         found.append({**history, **one.evaluate(FEATURES, labels, 4, verbose=0, return_dict=True)})
         weights.append((one.head if one is model else one.layers[-1]).get_weights())

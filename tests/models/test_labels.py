@@ -56,14 +56,15 @@ def test_every_form_has_the_loss_and_the_accuracy_of_plain_integers(in_a_graph):
     logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     expected = {"loss": -logp[np.arange(6), LABELS].mean(), "accuracy": (logits.argmax(axis=1) == LABELS).mean()}
     assert 0 < expected["accuracy"] < 1
+    others = (
+        lambda labels: in_a_graph.evaluate(batches(FEATURES, labels), verbose=0, return_dict=True),
+        lambda labels: in_a_graph.test_on_batch(FEATURES, labels, return_dict=True),
+        lambda labels: in_a_graph.train_on_batch(FEATURES, labels, return_dict=True),
+    )
     for number, (name, labels) in enumerate(FORMS.items()):
-        on_batch = (in_a_graph.test_on_batch, in_a_graph.train_on_batch)[number % 2]
-        for result in (
-            in_a_graph.evaluate(FEATURES, labels, batch_size=6, verbose=0, return_dict=True),
-            in_a_graph.evaluate(batches(FEATURES, labels), verbose=0, return_dict=True),
-            on_batch(FEATURES, labels, return_dict=True),
-        ):
-            assert result == pytest.approx(expected, rel=1e-5), name
+        result = in_a_graph.evaluate(FEATURES, labels, batch_size=6, verbose=0, return_dict=True)
+        assert result == pytest.approx(expected, rel=1e-5), name
+        assert others[number % 3](labels) == pytest.approx(expected, rel=1e-5), name
     history = in_a_graph.fit(FEATURES, LABELS[:, None], batch_size=6, verbose=0).history
     assert history["loss"] == pytest.approx([expected["loss"]], rel=1e-5)
 
@@ -227,19 +228,19 @@ WEIGHTED = {
 )
 def test_weights_are_those_of_keras(kind, parts):
     """The loss is weighted, the accuracy is not: to 1e-6, the roundings of float32 in three steps."""
-    weights = WEIGHTED[kind]
+    weights, inputs = WEIGHTED[kind], IMAGES if kind == "sample_weight" else FEATURES
     plain, ours = keras_alone(), compiled(run_eagerly=True, accumulation_steps=parts)
     arguments = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0, **weights}
-    expected = plain.fit(IMAGES, LABELS, **arguments).history
-    got = ours.fit(IMAGES, LABELS, **arguments).history
+    expected = plain.fit(inputs, LABELS, **arguments).history
+    got = ours.fit(inputs, LABELS, **arguments).history
     assert got.pop("skipped_steps") == [0, 0]
     for key, values in expected.items():
         np.testing.assert_allclose(got[key], values, rtol=1e-6, err_msg=key)
     for one, other in zip(weights_of(ours), weights_of(plain), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
     given = {} if "class_weight" in weights else weights
-    result = ours.evaluate(IMAGES, LABELS, verbose=0, return_dict=True, **given)
-    assert result == pytest.approx(plain.evaluate(IMAGES, LABELS, verbose=0, return_dict=True, **given), rel=1e-5)
+    result = ours.evaluate(inputs, LABELS, verbose=0, return_dict=True, **given)
+    assert result == pytest.approx(plain.evaluate(inputs, LABELS, verbose=0, return_dict=True, **given), rel=1e-5)
 
 
 @pytest.mark.medium

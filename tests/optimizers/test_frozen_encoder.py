@@ -19,8 +19,15 @@ def encoder_and_rest(model):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("beta_2", [0.95, 0.999])
-@pytest.mark.parametrize("in_one_pass", [True, False])
+@pytest.mark.parametrize(
+    ("in_one_pass", "beta_2"),
+    [
+        (True, 0.95),
+        (False, 0.999),
+        pytest.param(True, 0.999, marks=pytest.mark.slow),
+        pytest.param(False, 0.95, marks=pytest.mark.slow),
+    ],
+)
 def test_steps_are_those_of_torch_with_a_group_that_is_added_later(monkeypatch, beta_2, in_one_pass):
     """The rate of the group is set before every step: 0, 1/2, 1, 1 of the schedule's, by layer too."""
     monkeypatch.setattr(tf.distribute, "has_strategy", lambda: not in_one_pass)
@@ -94,7 +101,7 @@ def test_training_leaves_the_encoder_as_it_is_and_then_trains_all(make, policy):
     model.encoder.patch_projection.kernel.assign(-tf.zeros_like(model.encoder.patch_projection.kernel) * 1.0)
     late, rest = encoder_and_rest(model)
     before = [keras.ops.convert_to_numpy(v) for v in late], [keras.ops.convert_to_numpy(v) for v in rest]
-    train(model, images, 2)
+    train(model, images, 2, jit_compile=policy == "float32")
     for v, old in zip(late, before[0], strict=True):
         assert keras.ops.convert_to_numpy(v).tobytes() == old.tobytes(), v.path
     for v, old in zip(rest, before[1], strict=True):
@@ -113,10 +120,10 @@ def test_the_norm_is_of_what_is_trained():
         model = small_mae()
         model.encoder.trainable = not frozen
         optimizer = adamw(model, 0.01, 0.3, frozen_steps=0 if frozen else 5)
-        train(model, images, 1, optimizer, clip_norm=1e-3, run_eagerly=frozen)
+        train(model, images, 1, optimizer, clip_norm=1e-3, run_eagerly=True)
         ends.append(weights_of(model.decoder))
     for one, other in zip(*ends, strict=True):
-        # sums of another graph: round-off of float32 on steps of 0.01
+        # sums in another order: round-off of float32 on steps of 0.01
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
 
 

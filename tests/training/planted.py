@@ -1,6 +1,10 @@
 """What tests plant in the steps of models, and what they find in the graphs."""
 
+import keras
+import numpy as np
 import tensorflow as tf
+
+from tests.base import weights_of
 
 
 def plant(model, step, factor=float("inf")):
@@ -32,3 +36,19 @@ def compiled_parts(model, strategy, batches):
     data = next(iter(strategy.experimental_distribute_dataset(batches)))
     functions = step.get_concrete_function(data).graph.as_graph_def().library.function
     return sum(function.attr["_XlaMustCompile"].b for function in functions)
+
+
+class State(keras.callbacks.Callback):
+    """Keeps weights, counters and loss scale after every step, and the logs of each."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights, self.skipped, self.scales, self.logs = [], [], [], {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.weights.append(np.concatenate([weight.ravel() for weight in weights_of(self.model)]))
+        for name in set(logs) - {"loss"}:
+            self.logs.setdefault(name, []).append(float(logs[name]))
+        self.skipped.append(int(self.model.skipped_steps.numpy()))
+        scale = getattr(self.model.optimizer, "dynamic_scale", None)
+        self.scales.append(1.0 if scale is None else float(scale.numpy()))

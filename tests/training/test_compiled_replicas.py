@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_mae.training import compiled_model
 from tests.base import small_mae
+from tests.training.one_number import Levels
 from tests.training.test_replicas import (
     BATCH,
     CLIPPED,
@@ -59,10 +60,11 @@ def chosen_compilations():
         with mock.patch.object(compiled_model, "has_accelerator", lambda accelerator=accelerator: accelerator):
             for name, arguments in given.items():
                 with strategy.scope():
-                    model = small_mae()
+                    model = Levels(IMAGES.shape[1:])
                     model.compile(optimizer=keras.optimizers.SGD(0.1), **arguments)
                 found[f"{name}, {accelerator}"] = bool(model.jit_compile)
     with strategy.scope():
+        model = small_mae()
         model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=True)
     found["predicts"] = list(model.predict(IMAGES, batch_size=BATCH, verbose=0)["prediction"].shape)
     return found

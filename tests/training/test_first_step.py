@@ -85,13 +85,15 @@ DATA = {
 }
 
 
+MODELS = [*((form, Level) for form in DATA), pytest.param("array", small_mae, marks=pytest.mark.slow)]
+
+
 @pytest.mark.medium
-@pytest.mark.parametrize("form", DATA)
-def test_a_step_that_xla_does_not_know_runs_uncompiled(form, caplog):
+@pytest.mark.parametrize(("form", "make"), MODELS)
+def test_a_step_that_xla_does_not_know_runs_uncompiled(form, make, caplog):
     """Every batch is seen once, in order: losses and weights are those of a run without XLA."""
     caplog.set_level(logging.INFO, "keras_mae")
     (expected_data, arguments), (data, _) = DATA[form](), DATA[form]()
-    make = small_mae if form == "array" else Level
     reference, model = on_the_host(make), on_the_host(make)
     expected = fitted(reference, expected_data, jit_compile=False, **arguments)
     assert not caplog.messages
@@ -173,11 +175,10 @@ def test_on_tpus_and_several_workers_the_error_ends_fit(caplog, monkeypatch):
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("form", ["array", "data set of dicts"])
-def test_a_compiled_step_is_announced_and_traced_as_often_as_ever(form, caplog, monkeypatch):
+@pytest.mark.parametrize(("form", "make"), [each for each in MODELS if "generator" not in each])
+def test_a_compiled_step_is_announced_and_traced_as_often_as_ever(form, make, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "keras_mae")
     data, arguments = DATA[form]()
-    make = small_mae if form == "array" else Level
     model, traced = make(), []
     step = model.train_step
     model.train_step = lambda data: [traced.append(tf.nest.flatten(data)[0].shape[0]), step(data)][1]

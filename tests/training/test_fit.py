@@ -18,6 +18,7 @@ from tests.base import (
     small_simmim,
     weights_of,
 )
+from tests.training.one_number import shallow_mae
 
 IMAGES = random_images(8, (8, 12, 3))
 NOISE = random_noise(8, 6)
@@ -47,15 +48,23 @@ INPUTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def first_losses():
+    """Of two steps of an untrained model, with drawn masks, and with `NOISE`."""
+    mae, steps = small_mae(), [*enumerate((slice(0, 4), slice(4, 8)))]
+    given = [{"images": IMAGES[part], "noise": NOISE[part]} for _, part in steps]
+    return {
+        "drawn": [float(mae.batch_loss(IMAGES[part], ExampleSeed.of(0, n), training=True)) for n, part in steps],
+        "given": [float(mae.batch_loss(one, ExampleSeed.of(0, 0), training=True)) for one in given],
+    }
+
+
 @pytest.mark.medium
 @pytest.mark.parametrize("data", INPUTS.values(), ids=INPUTS)
-def test_images_with_or_without_labels(data):
-    expected = [
-        float(small_mae().batch_loss(IMAGES[start : start + 4], ExampleSeed.of(0, step), training=True))
-        for step, start in enumerate((0, 4))
-    ]
+def test_images_with_or_without_labels(data, first_losses):
     # a learning rate of zero: each step's loss is that of the first weights, with the masks of that step
-    np.testing.assert_allclose(losses_of_fit(small_mae(), data, learning_rate=0.0), expected, rtol=1e-6)
+    found = losses_of_fit(small_mae(), data, learning_rate=0.0)
+    np.testing.assert_allclose(found, first_losses["drawn"], rtol=1e-6)
 
 
 GIVEN = {
@@ -69,11 +78,10 @@ GIVEN = {
 
 @pytest.mark.medium
 @pytest.mark.parametrize("data", GIVEN.values(), ids=GIVEN)
-def test_dicts_with_noise_or_masks(data):
-    inputs = [{"images": IMAGES[start : start + 4], "noise": NOISE[start : start + 4]} for start in (0, 4)]
-    expected = [float(small_mae().batch_loss(one, ExampleSeed.of(0, 0), training=True)) for one in inputs]
+def test_dicts_with_noise_or_masks(data, first_losses):
     # 1e-5: a mask orders the visible patches otherwise than noise, and float32 sums follow that order
-    np.testing.assert_allclose(losses_of_fit(small_mae(), data, learning_rate=0.0), expected, rtol=1e-5)
+    found = losses_of_fit(small_mae(), data, learning_rate=0.0)
+    np.testing.assert_allclose(found, first_losses["given"], rtol=1e-5)
 
 
 @pytest.mark.medium
@@ -160,7 +168,7 @@ def test_the_loss_under_xla_is_that_of_graph_mode():
 
 
 def check_the_loss_under_xla():
-    graph, xla = graph_and_xla(lambda: small_mae(num_layers=2, drop_path_rate=0.2), batches(IMAGES), epochs=3)
+    graph, xla = graph_and_xla(shallow_mae, batches(IMAGES), epochs=3)
     assert len(graph) == 6 and len(set(graph)) == 6
     # XLA sums in another order; over six steps of plain gradient descent that stays far below 1e-5
     np.testing.assert_allclose(xla, graph, rtol=1e-5)
@@ -200,8 +208,7 @@ def test_the_loss_under_xla_is_that_of_graph_mode_for_all_inputs(kind):
 @pytest.mark.medium
 def test_graph_mode_is_eager_mode():
     eager, graph = (
-        losses_of_fit(small_mae(num_layers=2, drop_path_rate=0.2), IMAGES, run_eagerly=eagerly, jit_compile=False)
-        for eagerly in (True, False)
+        losses_of_fit(shallow_mae(), IMAGES, run_eagerly=eagerly, jit_compile=False) for eagerly in (True, False)
     )
     np.testing.assert_allclose(graph, eager, rtol=1e-5)  # other kernels, other sums
 

@@ -12,6 +12,7 @@ from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, TPU_KERNEL
 from keras_mae.models import ImageClassifier, MaskedAutoencoder
 from keras_mae.training import StopOnSkippedSteps, train_step
 from tests.base import LossPerStep, fill_randomly, random_images, small_encoder, small_mae, weights_of
+from tests.training.one_number import shallow_mae
 
 IMAGES = random_images(8, (8, 12, 3))
 
@@ -31,11 +32,7 @@ class Planted(keras.callbacks.Callback):
         model.batch_loss = batch_loss
 
 
-def make(dtype="float32", **overrides):
-    return small_mae(num_layers=2, drop_path_rate=0.3, seed=3, dtype=dtype, **overrides)
-
-
-def trained(model, steps=3, optimizer=None, data=IMAGES, planted=None, callbacks=(), **compile_arguments):
+def trained(model, steps=2, optimizer=None, data=IMAGES, planted=None, callbacks=(), **compile_arguments):
     """The model, and the loss of each step on one and the same batch of 8."""
     optimizer = optimizer or keras.optimizers.SGD(0.1, momentum=0.9)
     model.compile(optimizer=optimizer, **{"run_eagerly": True, **compile_arguments})
@@ -56,15 +53,15 @@ def assert_same(one, other, tolerance=1e-6):
 
 @pytest.fixture(scope="module")
 def plain():
-    """After three steps without more settings; never trained on."""
-    return trained(make())
+    """After two steps without more settings; never trained on."""
+    return trained(shallow_mae())
 
 
 @pytest.mark.medium
 @pytest.mark.parametrize("parts", [2, 8])
 def test_in_parts_is_the_whole_batch(parts, plain):
-    """The same masks and drop path for each example, wherever it stands: sums in another order, over three steps."""
-    assert_same(trained(make(), accumulation_steps=parts), plain, 5e-6)
+    """The same masks and drop path for each example, wherever it stands: sums in another order, over two steps."""
+    assert_same(trained(shallow_mae(), accumulation_steps=parts), plain, 5e-6)
 
 
 @pytest.mark.medium
@@ -72,14 +69,14 @@ def test_in_parts_is_the_whole_batch(parts, plain):
 def test_in_parts_clipped_and_skipped_in_a_graph(jit_compile):
     """What `tf.function` makes of loops and branches: the eager step's numbers."""
     arguments = {"planted": [1], "clip_norm": 0.5, "steps": 4}
-    expected = trained(make(), **arguments)
-    got = trained(make(), run_eagerly=False, jit_compile=jit_compile, accumulation_steps=4, **arguments)
+    expected = trained(shallow_mae(), **arguments)
+    got = trained(shallow_mae(), run_eagerly=False, jit_compile=jit_compile, accumulation_steps=4, **arguments)
     assert_same(got, expected, 1e-5)
     assert int(got[0].skipped_steps) == 1 and int(got[0].optimizer.iterations) == 3
 
 
 def test_clipping_cuts_the_global_norm():
-    mae, reference = make(), make()
+    mae, reference = shallow_mae(), shallow_mae()
     trained(mae, steps=1, optimizer=keras.optimizers.SGD(1.0), clip_norm=0.5)
     with tf.GradientTape() as tape:
         loss = reference.batch_loss(IMAGES, ExampleSeed.of(3, 0), training=True)
@@ -92,20 +89,21 @@ def test_clipping_cuts_the_global_norm():
 
 @pytest.mark.medium
 def test_a_norm_below_the_bound_changes_nothing(plain):
-    assert_same(trained(make(), clip_norm=1e6), plain, 0)
+    assert_same(trained(shallow_mae(), clip_norm=1e6), plain, 0)
 
 
 @pytest.mark.medium
 @pytest.mark.parametrize("optimizer", [keras.optimizers.SGD, keras.optimizers.AdamW])
 def test_a_constant_loss_scale_is_taken_out_before_clipping(optimizer):
     scaled, plain = (
-        trained(make(), optimizer=optimizer(0.01, loss_scale_factor=factor), clip_norm=0.5) for factor in (1024.0, None)
+        trained(shallow_mae(), optimizer=optimizer(0.01, loss_scale_factor=factor), clip_norm=0.5)
+        for factor in (1024.0, None)
     )
     assert_same(scaled, plain)  # a power of two
 
 
 def test_a_step_that_is_not_finite_leaves_everything_as_it_was():
-    mae = make()
+    mae = shallow_mae()
     before = weights_of(mae)
     optimizer = keras.optimizers.AdamW(0.1)
     _, losses = trained(mae, steps=2, optimizer=optimizer, planted=[0, 1])
@@ -116,16 +114,16 @@ def test_a_step_that_is_not_finite_leaves_everything_as_it_was():
 
 
 def test_a_skipped_batch_is_not_drawn_again_and_does_not_enter_the_mean():
-    mae = make()
+    mae = shallow_mae()
     batches = tf.data.Dataset.from_tensors(IMAGES).repeat(3)
     mae.compile(optimizer=keras.optimizers.SGD(0.0), run_eagerly=True)
     logged = mae.fit(batches, verbose=0, shuffle=False, callbacks=[Planted(mae, [1])]).history["loss"][0]
-    losses = [float(make().batch_loss(IMAGES, ExampleSeed.of(3, step), training=True)) for step in (0, 2)]
+    losses = [float(shallow_mae().batch_loss(IMAGES, ExampleSeed.of(3, step), training=True)) for step in (0, 2)]
     np.testing.assert_allclose(logged, np.mean(losses), rtol=1e-6)
 
 
 def test_a_gradient_that_is_not_finite_is_enough():
-    mae = make()
+    mae = shallow_mae()
     original = mae.batch_loss
 
     @tf.custom_gradient
@@ -158,7 +156,7 @@ def test_a_skipped_step_enters_no_statistic(layers):
 
 @pytest.mark.medium
 def test_float16_halves_its_scale_for_a_skipped_step_and_doubles_it_after_enough_good_ones():
-    mae = make("mixed_float16")
+    mae = shallow_mae(dtype="mixed_float16")
     optimizer = keras.optimizers.LossScaleOptimizer(
         keras.optimizers.SGD(0.01), initial_scale=64.0, dynamic_growth_steps=2
     )
@@ -176,14 +174,14 @@ def test_float16_is_scaled_and_unscaled_by_the_same_number():
     """A scale of 2^10 shifts exponents, and changes nothing in float32."""
     scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=1024.0)
     assert_same(
-        trained(make(), optimizer=scaled, clip_norm=0.5),
-        trained(make(), optimizer=keras.optimizers.SGD(0.1), clip_norm=0.5),
+        trained(shallow_mae(), optimizer=scaled, clip_norm=0.5),
+        trained(shallow_mae(), optimizer=keras.optimizers.SGD(0.1), clip_norm=0.5),
     )
 
 
 @pytest.mark.medium
 def test_too_many_skipped_steps_in_a_row_end_the_run(caplog):
-    mae = make()
+    mae = shallow_mae()
     stop = StopOnSkippedSteps(2, last_good=lambda: "the last good checkpoint is here")
     message = (
         "the last 3 steps, up to step 6, were skipped: their loss or gradient was not finite; "
@@ -220,7 +218,7 @@ def test_batch_norm_is_not_accumulated():
 
 def test_a_batch_that_cannot_be_parted():
     with pytest.raises(ValueError, match="divisible by .*accumulation_steps=3.* got .*8"):
-        trained(make(), accumulation_steps=3)
+        trained(shallow_mae(), accumulation_steps=3)
 
 
 @pytest.mark.medium
@@ -242,7 +240,7 @@ def test_settings_are_saved_with_the_model(tmp_path):
 
 @pytest.mark.medium
 def test_a_checkpoint_holds_the_count_of_skipped_steps(tmp_path):
-    mae, other = make(), make()
+    mae, other = shallow_mae(), shallow_mae()
     trained(mae, steps=2, planted=[1])
     path = tf.train.Checkpoint(model=mae, optimizer=mae.optimizer).save(str(tmp_path / "state"))
     other.compile(optimizer=keras.optimizers.SGD(0.1, momentum=0.9))

@@ -13,7 +13,7 @@ def one_worker(optimizer):
     """Two processes: each is given its half of every global batch."""
     strategy = make_strategy("multiworker")
     with strategy.scope():
-        model = make_model("mae")
+        model = make_model("shallow")
         model.compile(optimizer=make_optimizer(optimizer), jit_compile=False)
     recorder = LossPerStep()
 
