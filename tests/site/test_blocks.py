@@ -95,7 +95,7 @@ CHECKS = {
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_blocks_run_in_order(page, folder, few_digits, trained_with, monkeypatch):
     """The first pages, and those whose accuracies are looked at, in graphs."""
-    few_digits({"README.md": 256, "get_started.md": 2000, "serving.md": 4000}.get(page.name, 1000))
+    few_digits({"README.md": 256, "get_started.md": 2000, "serving.md": 2000}.get(page.name, 1000))
     trained_with(jit_compile=False, run_eagerly=page.name not in ("README.md", "get_started.md", "serving.md"))
     run_page(page, folder, monkeypatch)
 
