@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_mae import _backend  # noqa: F401
 
-_LARGE = 2**21  # values from which on several threads scale an image sooner than one, and in less memory
+_LARGE = 2**21  # values; one thread scales what has no more: where all cores are busy, more images come that way
 
 
 def scale_and_translate(image, size, scale, translation=(0.0, 0.0)) -> tf.Tensor:
@@ -14,7 +14,7 @@ def scale_and_translate(image, size, scale, translation=(0.0, 0.0)) -> tf.Tensor
 
     TensorFlow's kernel goes down an image first, and adds whole rows. Then it goes across, pixel by pixel, which takes
     most of its time. Here it goes down twice, and the image is transposed in between. What is not large lies along the
-    kernel's second axis: the first one is shared out among threads, and to wake them takes longer than their work.
+    kernel's second axis: the first one is shared out among threads, which wait for each other where all are busy.
 
     Args:
         image: uint8, uint16 or float32 `(H, W, C)`.
