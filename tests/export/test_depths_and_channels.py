@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_mae.data import decoding, evaluation_dataset, open_source
-from keras_mae.data.file_bytes import begins_with
-from keras_mae.data.png import MARK as PNG_MARK
-from keras_mae.data.png import decode_png
-from keras_mae.data.rare_branch import traced_once
-from keras_mae.data.tiff import decode_tiff
+from keras_mae.data import evaluation_dataset, open_source
 from keras_mae.export import export_autoencoder, export_classifier, export_encoder, verify
 from keras_mae.export.image_files import images_of, in_dtype
 from keras_mae.export.served_autoencoder import ServedAutoencoder
@@ -59,22 +54,8 @@ CROP = 0.9
 def _png_and_tiff():
     """No graph holds the decoders of other formats, which have 8 bits alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding, "_other_than_jpeg", _png_or_tiff)
+        two_formats.patched(patch, and_tiff=True)
         yield
-
-
-@functools.cache
-def _png_or_tiff(colours, dtype, limit, tiff):
-    @traced_once(tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int32))
-    def decode(contents, channels):
-        image = tf.cond(
-            begins_with(contents, PNG_MARK),
-            lambda: decode_png(contents, dtype, limit),
-            lambda: decode_tiff(contents, channels, colours, dtype, limit),
-        )
-        return tf.ensure_shape(image, (None, None, None))
-
-    return decode
 
 
 @pytest.fixture(scope="module")

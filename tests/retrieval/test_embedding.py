@@ -34,19 +34,22 @@ def after(calls):
     return lambda: next(count) >= calls
 
 
-READ = ("test_every_image_has_one_row[vectors.parquet]", "test_corrupt_files_are_found_as_they_are_read")
-
-
 @pytest.fixture(autouse=True)
-def quick_images(request, monkeypatch):
-    """But for those of `READ`, images come, and corrupt files are found, without the graphs that read and decode."""
-    if not request.node.name.startswith(READ):
-        monkeypatch.setattr(embedding, "batches_at", batches_at)
-        monkeypatch.setattr(embedding, "look_at_some", lambda *arguments: None)
+def quick_images(monkeypatch):
+    """Images come, and corrupt files are found, without the graphs that read and decode."""
+    monkeypatch.setattr(embedding, "batches_at", batches_at)
+    monkeypatch.setattr(embedding, "look_at_some", lambda *arguments: None)
+
+
+@pytest.fixture
+def by_the_graphs(quick_images, monkeypatch):
+    monkeypatch.undo()
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_every_image_has_one_row(tmp_path, name):
+def test_every_image_has_one_row(tmp_path, name, request):
+    if name == OUTPUTS[0]:
+        request.getfixturevalue("by_the_graphs")
     source, output = array_source(30), tmp_path / name
     done = embed(source, output, batch_size=4, size=9)
     assert (done.num_vectors, done.num_images, done.dim, done.was_there) == (30, 30, 6, False)
@@ -84,7 +87,7 @@ def test_corrupt_images_shift_nothing_and_interruptions_change_no_byte(tmp_path_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_corrupt_files_are_found_as_they_are_read(tmp_path, name, caplog):
+def test_corrupt_files_are_found_as_they_are_read(tmp_path, name, caplog, by_the_graphs):
     """Of 402 images four are corrupt: the first and the last of a shard, one in a batch, and the last of all."""
     caplog.set_level(logging.INFO, "keras_mae")
     images, corrupt = images_of(402), (0, 159, 170, 401)

@@ -54,7 +54,8 @@ def interrupt():
 def rewound(finished, output, step):
     """Copies the folder of a finished run to `output`, as it was after the checkpoint of `step`, which is still there.
 
-    What is resumed there is a run that was interrupted, in a third of the time.
+    What is resumed there is a run that was interrupted, in a third of the time. Its log and `best.keras` stay as they
+    are, ahead of the checkpoint, as they may be after a kill.
     """
     shutil.copytree(finished, output)
     checkpoints = os.path.join(output, "checkpoints")
