@@ -18,6 +18,7 @@ from keras_mae.export.signatures import ServedModel
 def write_saved_model(served: ServedModel, path: str, name: str) -> None:
     """Writes the SavedModel, its assets, and TF Serving's files beside it."""
     signatures = served.signatures()
+    served.trace_callables()
     with tempfile.TemporaryDirectory() as folder:
         assets = {"metadata.json": json.dumps(served.metadata(), indent=2)}
         if isinstance(served, (ServedClassifier, ServedHead, ServedSegmenter)) and served.labels is not None:

@@ -38,9 +38,13 @@ class ServedAutoencoder(ServedModel):
 
         self.reconstruct = reconstruct
 
-    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """`reconstruct`: images and masks `(B, L)`, 1 = masked, equal counts in every row."""
-        return {"reconstruct": self.reconstruct.get_concrete_function()}
+    @property
+    def signature_names(self) -> tuple[str, ...]:
+        """`reconstruct`: of images and masks `(B, L)`, 1 = masked, equal counts in every row."""
+        return ("reconstruct",)
+
+    def signature(self, name: str) -> tf.types.experimental.ConcreteFunction:
+        return getattr(self, name).get_concrete_function()
 
     def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         autoencoder, encoder = self._live()

@@ -59,10 +59,10 @@ class ServedClassifier(ServedModel):
             label = tf.gather(tf.constant(names), class_id)
             return {"probabilities": tf.nn.softmax(logits), "class_id": class_id, "label": label, "logits": logits}
 
-        def without_logits(images):
-            return {name: value for name, value in classify(images).items() if name != "logits"}
+        self.classify = classify
 
-        self.classify, self.of_files = classify, self._of_files(without_logits)
+    def outputs_of_files(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {name: value for name, value in self.classify(images).items() if name != "logits"}
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -51,7 +51,10 @@ class ServedHead(ServedModel):
         if names is not None and len(names) != columns:
             raise ValueError(f"one name a column of the output is needed: got {len(names)} for {columns} columns")
         self._labels = lambda: names
-        self.predict, self.of_files = predict, self._of_files(predict)
+        self.predict = predict
+
+    def outputs_of_files(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.predict(images)
 
     @property
     def labels(self) -> tuple[str, ...] | None:

@@ -44,7 +44,7 @@ class ServedSegmenter(ServedModel):
         self._labels = lambda: names
         call = segmenter.__call__
         is_small = segmenter.num_classes <= _OF_8_BITS
-        map_dtype, png_dtype = (tf.uint8, tf.uint8) if is_small else (tf.int32, tf.uint16)
+        map_dtype, self._png_dtype = (tf.uint8, tf.uint8) if is_small else (tf.int32, tf.uint16)
 
         @tf.function
         def segment(images):
@@ -52,14 +52,12 @@ class ServedSegmenter(ServedModel):
             class_map = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), map_dtype)
             return {"class_map": class_map, "probabilities": tf.nn.softmax(logits)}
 
-        def with_files(images):
-            class_map = segment(images)["class_map"]
-            pixels = tf.cast(class_map, png_dtype)[..., None]
-            return {"class_map": class_map, "png": tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)}
+        self.segment = segment
 
-        self.segment, self.of_files = segment, self._of_files(with_files)
-        # not part of the export; the probabilities of image files, for the check of one
-        self._probabilities = self._of_files(lambda images: segment(images)["probabilities"])
+    def outputs_of_files(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        class_map = self.segment(images)["class_map"]
+        pixels = tf.cast(class_map, self._png_dtype)[..., None]
+        return {"class_map": class_map, "png": tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -67,9 +65,9 @@ class ServedSegmenter(ServedModel):
         return self._labels()
 
     def live_probabilities(self, signature: str, inputs: dict[str, tf.Tensor]) -> np.ndarray | None:
-        if signature != "serving_default" or self._probabilities is None:
+        if signature != "serving_default":
             return None
-        return self._probabilities(**inputs).numpy()
+        return self.after_decoding(lambda images: self.segment(images)["probabilities"])(**inputs).numpy()
 
     def metadata(self) -> dict[str, Any]:
         return {**super().metadata(), "labels": list(self.labels)}

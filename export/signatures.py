@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import tensorflow as tf
 from keras_mae.data.decoding import Decoding
 from keras_mae.encoders import Encoder, Tokens
 from keras_mae.encoders.pooling import ATTENTIVE, pooling_of
-from keras_mae.export.image_files import images_of, png_files
+from keras_mae.export.image_files import files_decoder, png_files
 from keras_mae.export.int8 import int8_products, saved_variables
 from keras_mae.layers import AttentivePooling
 
@@ -22,7 +23,8 @@ class ServedModel(tf.Module):
     """A model as plain TensorFlow functions and variables, for `tf.saved_model.save`.
 
     A SavedModel without Keras holds TensorFlow's own variables, each once. The model itself is kept in closures, as
-    the objects in attributes would be saved along.
+    the objects in attributes would be saved along. A signature is traced when it is asked for, with the kernels that
+    are used there.
 
     Args:
         model: to serve.
@@ -39,11 +41,13 @@ class ServedModel(tf.Module):
         regularization_losses: empty.
         licence: of the weights, for the metadata; None if it is not known.
         calibration: of a model in 8 bits, for the metadata: the number of images, and the cosine to the live model.
+        of_files: the function of image files, once it was asked for.
     """
 
     licence: str | None = None
     calibration: dict[str, Any] | None = None
     of_images: tuple[str, ...] = ()  # names of the functions of images alone; ONNX has the first
+    of_files: tf.types.experimental.ConcreteFunction | None = None
 
     # These replace tf.Module's properties, which a SavedModel does not keep
     variables: list[tf.Variable] = None  # type: ignore[assignment]
@@ -67,21 +71,55 @@ class ServedModel(tf.Module):
         self.regularization_losses: list[tf.Tensor] = []
         self._live = lambda: (model, encoder)
         self._crop_ratio, self._pixel_dtype, self._decoding = crop_ratio, pixel_dtype, lambda: decoding
-        self.of_files: tf.types.experimental.ConcreteFunction | None = None
+
+    def outputs_of_files(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What `serving_default` gives for image files, of the images that they are decoded to."""
+        raise NotImplementedError
+
+    @property
+    def signature_names(self) -> tuple[str, ...]:
+        """What a server offers: `serving_default` if files have the model's channels, and the functions of images."""
+        return ("serving_default",) * (self.image_shape[-1] in (1, 3)) + self.of_images
+
+    def signature(self, name: str) -> tf.types.experimental.ConcreteFunction:
+        """The function of one of `signature_names`."""
+        if name != "serving_default":
+            return getattr(self, name).get_concrete_function(self.images_spec())
+        if self.of_files is None:
+            decode = self._files_decoder()
+
+            def of_files(image_bytes):
+                return self.outputs_of_files(decode(image_bytes))
+
+            signature = [tf.TensorSpec((None,), tf.string, name="image_bytes")]
+            self.of_files = tf.function(of_files, input_signature=signature).get_concrete_function()
+        return self.of_files
+
+    def live_function(self, name: str) -> Callable[..., dict[str, tf.Tensor]]:
+        """The function of one of `signature_names` that is called here: what decodes files starts once a process."""
+        return self.signature(name) if name != "serving_default" else self.after_decoding(self.outputs_of_files)
+
+    def after_decoding(self, function: Callable) -> Callable:
+        """`function` of images as one of `image_bytes`, in two graphs."""
+        decode = self._files_decoder().get_concrete_function()
+        answer = tf.function(function).get_concrete_function(decode.structured_outputs)
+        return lambda image_bytes: answer(decode(image_bytes))
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """The functions that a server offers, by name: `serving_default` for image files, and those of images."""
-        functions = {} if self.of_files is None else {"serving_default": self.of_files}
-        return functions | {
-            name: getattr(self, name).get_concrete_function(self.images_spec()) for name in self.of_images
-        }
+        """The functions that a server offers, by name."""
+        return {name: self.signature(name) for name in self.signature_names}
+
+    def trace_callables(self) -> None:
+        """Traces what a SavedModel offers in Python besides its signatures: nothing here."""
 
     def example_inputs(self, images: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
         """For each signature its inputs by name, made of images `(B, H, W, C)` of `images_dtype`."""
-        inputs = {name: {"images": images} for name in self.of_images}
-        if self.of_files is None:
-            return inputs
-        return {"serving_default": {"image_bytes": png_files(images, self._pixel_dtype)}, **inputs}
+        return {
+            name: {"images": images}
+            if name in self.of_images
+            else {"image_bytes": png_files(images, self._pixel_dtype)}
+            for name in self.signature_names
+        }
 
     def live_probabilities(self, signature: str, inputs: dict[str, tf.Tensor]) -> np.ndarray | None:
         """The probabilities behind classes that a signature gives without them, for the check of an export; or None."""
@@ -126,18 +164,8 @@ class ServedModel(tf.Module):
         """The spec of `images`, in `images_dtype` or in another dtype."""
         return tf.TensorSpec((None, *self.image_shape), dtype or self.images_dtype, name="images")
 
-    def _of_files(self, function) -> tf.types.experimental.ConcreteFunction | None:
-        """`function` of images as a function of image files; None if files do not have the model's channels."""
-        if self.image_shape[-1] not in (1, 3):
-            return None
-        how = (self.image_shape, self._crop_ratio, self._pixel_dtype, self._decoding())
-
-        def of_files(image_bytes):
-            return function(images_of(image_bytes, *how))
-
-        signature = [tf.TensorSpec((None,), tf.string, name="image_bytes")]
-        # traced now: a function with a signature would be traced a second time when it is saved
-        return tf.function(of_files, input_signature=signature).get_concrete_function()
+    def _files_decoder(self) -> tf.types.experimental.PolymorphicFunction:
+        return files_decoder(self.image_shape, self._crop_ratio, self._pixel_dtype, self._decoding())
 
 
 class ServedEncoder(ServedModel):
@@ -203,7 +231,12 @@ class ServedEncoder(ServedModel):
         self.embed = tf.function(lambda images: embed(images))
         if self.trains:
             self.embed_training = tf.function(lambda images: embed(images, training=True))
-        self.of_files = self._of_files(embed)
+
+    def outputs_of_files(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.embed(images)
+
+    def trace_callables(self) -> None:
+        """Traces the embeddings of images, which can be fine-tuned if the model trains."""
         for dtype in dict.fromkeys(("uint8", "float32", self.images_dtype)):  # augmentation gives float32
             images = self.images_spec(dtype)
             self.embed.get_concrete_function(images)

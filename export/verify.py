@@ -88,7 +88,7 @@ def example_cases(served: ServedModel, images: np.ndarray | None) -> Outputs:
 
 def live_outputs(served: ServedModel, cases: Outputs) -> Outputs:
     """The outputs of the live model, computed on the processor."""
-    functions = served.signatures()
+    functions = {name: served.live_function(name) for name in cases}
     results: Outputs = {}
     with on_processor():
         for name, values in cases.items():

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export.image_files import images_of
 from keras_mae.data import CorruptImages, Decoding, evaluation_dataset, evaluation_transform, open_source
 from keras_mae.data.decoding import FORMATS, decode_file
 from keras_mae.data.shrinking import Shrinking
+from keras_mae.export.image_files import files_decoder
 from tests.data.formats import MODES, SIZE, by_pillow, files, levels16, tiff
 from tests.drawn import as_image, drawn, encoded, write, write_pictures
 
@@ -105,7 +105,7 @@ def test_folders_evaluation_and_serving_read_the_same_formats(tmp_path):
     assert source.num_images == len(ROWS)
     np.testing.assert_array_equal(source.image(tf.constant(0, tf.int64), 3), by_pillow(contents[0], 3))
     (evaluated,) = evaluation_dataset(source, shape, len(ROWS))
-    served = tf.function(lambda files: images_of(files, shape, 0.875))(tf.constant(contents))
+    served = files_decoder(shape, 0.875)(tf.constant(contents))
     np.testing.assert_array_equal(evaluated, expected)
     np.testing.assert_array_equal(served, expected)
 

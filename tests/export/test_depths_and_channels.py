@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_mae.data import evaluation_dataset, open_source
 from keras_mae.export import export_autoencoder, export_classifier, export_encoder, verify
-from keras_mae.export.image_files import images_of, in_dtype
+from keras_mae.export.image_files import files_decoder, in_dtype
 from keras_mae.export.served_autoencoder import ServedAutoencoder
 from keras_mae.export.served_classifier import ServedClassifier
 from keras_mae.export.signatures import ServedEncoder
@@ -81,13 +81,6 @@ def evaluated(folders, files):
     return of
 
 
-@functools.cache  # each is a graph of all decoders
-def decoder(pixel_dtype):
-    return tf.function(
-        lambda files: images_of(files, SHAPE, CROP, pixel_dtype), input_signature=[tf.TensorSpec([None], tf.string)]
-    )
-
-
 @pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "dtype", "pixel_dtypes"),
@@ -101,7 +94,7 @@ def test_files_are_decoded_as_in_evaluation(evaluated, name, dtype, pixel_dtypes
     expected, files, found = evaluated(name)
     assert found == dtype
     for pixel_dtype in pixel_dtypes:
-        images = decoder(pixel_dtype)(tf.constant(files))
+        images = files_decoder(SHAPE, CROP, pixel_dtype)(tf.constant(files))
         assert images.dtype == ("float32" if pixel_dtype == "auto" else pixel_dtype)
         levels = images.numpy().astype("float32") / (257 if pixel_dtype == "uint16" else 1)
         np.testing.assert_allclose(levels, expected, rtol=0, atol=2e-5)  # a rounding of float32 at 255
@@ -113,7 +106,7 @@ def test_files_are_decoded_as_in_evaluation(evaluated, name, dtype, pixel_dtypes
 @pytest.mark.medium
 def test_each_file_of_its_own_depth(evaluated):
     """`auto`, of a batch of both: each file is what it is alone, those of 16 bits as evaluation in 16 has them."""
-    images = decoder("auto")(tf.constant(evaluated("mixed")[1]))
+    images = files_decoder(SHAPE, CROP)(tf.constant(evaluated("mixed")[1]))
     for name, chosen in (("plain", slice(0, None, 2)), ("mixed", slice(1, None, 2))):
         # a rounding of float32 at 255
         np.testing.assert_allclose(images[chosen], evaluated(name)[0][chosen], rtol=0, atol=2e-5)
@@ -121,7 +114,9 @@ def test_each_file_of_its_own_depth(evaluated):
 
 @pytest.mark.medium
 def test_as_a_run_of_8_bits_has_seen_a_file_of_16(files):
-    coarse, fine = (decoder(dtype)(tf.constant(files("deep"))).numpy() for dtype in ("uint8", "auto"))
+    coarse, fine = (
+        files_decoder(SHAPE, CROP, dtype)(tf.constant(files("deep"))).numpy() for dtype in ("uint8", "auto")
+    )
     assert coarse.dtype == "uint8" and coarse.max() <= 16
     assert 0.5 < np.abs(coarse - fine).max() < 2  # up to a level is cut off before the resize, which rounds by a half
 

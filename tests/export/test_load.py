@@ -32,6 +32,7 @@ def requests(count):
 def test_load(served, count):
     serve = served.loaded.signatures["serving_default"]
     expected = served.live_of_files(FILES)
+    serve(image_bytes=tf.constant(FILES))  # a server warms up: threads that begin together would each start the graph
     seen, lock = [], threading.Lock()
 
     def answer(request):

@@ -69,7 +69,7 @@ def served(run_folder, source):
     module = ServedClassifier(model, None, trained.crop_ratio, trained.seen["dtype"], trained.decoding)
     files = [tf.io.read_file(os.fsencode(path)).numpy() for path in source.paths]
     files = [file for file in files if file != b"no image"]
-    return module.of_files(image_bytes=tf.constant(files))["probabilities"].numpy()
+    return module.signature("serving_default")(image_bytes=tf.constant(files))["probabilities"].numpy()
 
 
 @pytest.mark.medium
