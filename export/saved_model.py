@@ -22,7 +22,7 @@ from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import calibration_of, verify_export
 from keras_mae.export.versions import version_aside
 from keras_mae.layers import AttentivePooling
-from keras_mae.layers.kernels import SERVING_KERNELS, use_kernels
+from keras_mae.layers.kernels import INT8_KERNELS, SERVING_KERNELS, use_kernels
 from keras_mae.models import ImageClassifier, ImageHead, ImageSegmenter
 from keras_mae.models.masked_image_model import MaskedImageModel
 
@@ -273,8 +273,7 @@ def _export(
             exchange_formats.check(format, dtype)
         live, is_int8 = make(model), dtype == "int8"
         converted = int8_copy(model, images, format != "savedmodel") if is_int8 else model_in_dtype(model, dtype)
-        # they multiply by a layer's own weights, and so not in 8 bits
-        kernels = SERVING_KERNELS if format == "savedmodel" and not is_int8 else None
+        kernels = None if format != "savedmodel" else INT8_KERNELS if is_int8 else SERVING_KERNELS
         with use_kernels(kernels):
             served = live if converted is model and kernels is None else make(converted)
             served.licence = licence

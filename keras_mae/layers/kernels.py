@@ -115,11 +115,11 @@ def _rows(x):
 # float32, and takes less time.
 
 
-def _dense(plain: Callable, dense, x, training=None) -> tf.Tensor:
+def _dense(plain: Callable, dense, x, training=None, *, add: Callable) -> tf.Tensor:
     if not dense.use_bias:
         return plain(dense, x)
     kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
-    y = as_tokens(_plus_bias(tf.matmul(_rows(x), kernel), bias), x)
+    y = as_tokens(add(tf.matmul(_rows(x), kernel), bias), x)
     return y if dense.activation is None else dense.activation(y)
 
 
@@ -179,8 +179,16 @@ def _as_it_is(x):
     return _compat.behind_a_barrier([x])[0], lambda gradient: gradient
 
 
-# In a served graph TensorFlow joins product, bias and GELU to one operation, if they are written as it looks for them:
-# for a matrix, and by erf.
+# In a served graph TensorFlow joins a product, its bias and a GELU to one operation, if they are written as it looks
+# for: a matrix, `bias_add` and erf. Of LayerNorm it computes one operation after the other: here as few as there can
+# be, where Keras' has nine passes over the tokens.
+
+
+def _layer_norm_served(plain: Callable, layer, inputs) -> tf.Tensor:
+    x, gain, offset = wide(inputs), wide(layer.gamma), wide(layer.beta)
+    centered = x - tf.reduce_mean(x, -1, keepdims=True)
+    scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centered), -1, keepdims=True) + layer.epsilon)
+    return tf.cast(centered * scale * gain + offset, inputs.dtype)
 
 
 def _mlp_served(plain: Callable, hidden, output, x) -> tf.Tensor:
@@ -242,11 +250,17 @@ def _of_second_call(plain: Callable, tensors, gradient) -> list[tf.Tensor]:
 GRAPH_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
     "layer_norm": _layer_norm,
     "attention": attention_in_graph,
-    "dense": _dense,
+    "dense": functools.partial(_dense, add=_plus_bias),
     "dense_of_gelu": functools.partial(_dense_of_gelu, product=_gelu_and_product_in_graph, add=_plus_bias),
 }
 # For a model that is served, on a processor or elsewhere
-SERVING_KERNELS: dict[str, Callable[..., tf.Tensor]] = {"mlp": _mlp_served}
+SERVING_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
+    "layer_norm": _layer_norm_served,
+    "dense": functools.partial(_dense, add=tf.nn.bias_add),
+    "mlp": _mlp_served,
+}
+# For one that multiplies in 8 bits: an MLP's kernel would multiply by the layers' own weights
+INT8_KERNELS = {name: kernel for name, kernel in SERVING_KERNELS.items() if name != "mlp"}
 # For a train step that XLA compiles for a processor
 XLA_KERNELS: dict[str, Callable[..., Any]] = {
     "take_patches": _take_patches,

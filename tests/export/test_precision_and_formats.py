@@ -57,7 +57,7 @@ def test_bfloat16_is_asked_for(tmp_path, verified_here):
         loaded(tf.constant(random_images(2, PLANES)), training=True)
 
 
-def test_product_bias_and_gelu_are_one_operation_of_a_served_graph(tmp_path, unverified):
+def test_products_biases_and_gelu_are_one_operation_of_a_served_graph(tmp_path, unverified):
     """As TensorFlow's optimizer for processors looks for them: a matrix, and GELU by erf."""
     loaded = tf.saved_model.load(export_encoder(small_encoder(PLANES), str(tmp_path)))
     graph = loaded.signatures["embed"].graph.as_graph_def()
@@ -68,6 +68,9 @@ def test_product_bias_and_gelu_are_one_operation_of_a_served_graph(tmp_path, unv
         if node.op == "Erf":
             scaled = nodes[node.input[0].partition(":")[0]]
             assert scaled.op == "Mul" and nodes[scaled.input[0].partition(":")[0]].op == "BiasAdd"
+    products = {name for name, node in nodes.items() if node.op == "MatMul"}
+    with_bias = {node.input[0].partition(":")[0] for node in nodes.values() if node.op == "BiasAdd"}
+    assert len(products) == 5 and products == with_bias  # of the patches, and four of the block
 
 
 @pytest.mark.parametrize("num_layers", [2, pytest.param(24, marks=pytest.mark.slow)])

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.layers.dense import Dense
-from keras_mae.layers.kernels import GRAPH_KERNELS, use_kernels
+from keras_mae.layers.kernels import GRAPH_KERNELS, SERVING_KERNELS, use_kernels
 from keras_mae.layers.transformer_block import dense_of_gelu
 
 
@@ -52,7 +52,7 @@ def test_dense_is_keras_dense(settings):
         return y, *tape.gradient(y, [x, *(weight.value for weight in layer.weights)], tf.math.sin(y))
 
     expected = tf.function(lambda: outputs(keras_dense), autograph=False)()
-    for table in ({}, GRAPH_KERNELS):
+    for table in ({}, GRAPH_KERNELS, SERVING_KERNELS):
         with use_kernels(table):
             got = tf.function(lambda: outputs(dense), autograph=False)()
         for one, other in zip(got, expected, strict=True):

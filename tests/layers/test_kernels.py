@@ -80,7 +80,8 @@ def test_outside_of_a_train_step_gelu_is_that_of_keras():
 
 @pytest.mark.parametrize("shape", [(2, 5, 8), (3, 8), (1, 2, 3, 8), (4, 1, 1)])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
-def test_layer_norm(shape, dtype):
+@pytest.mark.parametrize("table", [GRAPH_KERNELS, SERVING_KERNELS], ids=["graph", "serving"])
+def test_layer_norm(shape, dtype, table):
     rng = np.random.default_rng(0)
     x = tf.cast(rng.normal(3.0, 2.0, shape), dtype)
     norm = LayerNorm(epsilon=1e-6, dtype="mixed_bfloat16" if dtype == "bfloat16" else dtype)
@@ -96,7 +97,7 @@ def test_layer_norm(shape, dtype):
         return y, *tape.gradient(y, [x, *norm.trainable_variables], output_gradients=direction)
 
     plain = tf.function(step, autograph=False)(x)
-    with use_kernels(GRAPH_KERNELS):
+    with use_kernels(table):
         fast = tf.function(step, autograph=False)(x)
     for got, expected in zip(fast, plain, strict=True):
         assert got.dtype == expected.dtype
@@ -105,12 +106,13 @@ def test_layer_norm(shape, dtype):
         np.testing.assert_allclose(got, expected, rtol=TOLERANCE[dtype] * 4, atol=4 * TOLERANCE[dtype] * scale)
 
 
-def test_layer_norm_against_float64():
+@pytest.mark.parametrize("table", [GRAPH_KERNELS, SERVING_KERNELS], ids=["graph", "serving"])
+def test_layer_norm_against_float64(table):
     rng = np.random.default_rng(1)
     x = rng.normal(100.0, 1.0, (64, 192))  # a mean that is large against the deviation
     norm = LayerNorm(epsilon=1e-6)
     norm.build(x.shape)
-    with use_kernels(GRAPH_KERNELS):
+    with use_kernels(table):
         y, _ = graph_of(norm, tf.constant(x, tf.float32))(tf.constant(x, tf.float32))
     rounded = x.astype("float32").astype("float64")
     expected = (rounded - rounded.mean(1, keepdims=True)) / np.sqrt(rounded.var(1, keepdims=True) + 1e-6)
