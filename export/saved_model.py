@@ -22,7 +22,8 @@ from keras_mae.export.signatures import ServedEncoder, ServedModel
 from keras_mae.export.verify import calibration_of, verify_export
 from keras_mae.export.versions import version_aside
 from keras_mae.layers import AttentivePooling
-from keras_mae.layers.kernels import INT8_KERNELS, SERVING_KERNELS, use_kernels
+from keras_mae.layers.kernels import use_kernels
+from keras_mae.layers.serving_kernels import INT8_KERNELS, SERVING_KERNELS
 from keras_mae.models import ImageClassifier, ImageHead, ImageSegmenter
 from keras_mae.models.masked_image_model import MaskedImageModel
 

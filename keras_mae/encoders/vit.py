@@ -17,6 +17,7 @@ from keras_mae.encoders.presets import encoder_arguments, of_this_version
 from keras_mae.example_seed import ExampleSeed, Purpose
 from keras_mae.layers import LayerNorm, Patchify, PositionEmbedding
 from keras_mae.layers.dense import Dense
+from keras_mae.layers.kernels import with_kernel
 from keras_mae.layers.patches import check_sizes, take_patches
 from keras_mae.layers.pixel_range import with_shape
 from keras_mae.layers.relative_position_bias import relative_positions
@@ -170,6 +171,7 @@ class ViTEncoder(Encoder):
         """The number of transformer blocks."""
         return len(self.blocks)
 
+    @with_kernel("encode")
     def encode(
         self, images, ids_keep=None, mask=None, mask_token=None, training=False, seed: ExampleSeed | None = None
     ) -> Tokens:

@@ -19,10 +19,10 @@ import tensorflow as tf
 from keras_mae import _compat
 from keras_mae.layers.attention_kernels import attention_compiled, attention_in_graph, wide
 
-_SQRT_HALF = 0.7071067811865476
+SQRT_HALF = 0.7071067811865476
 _DENSITY_AT_0 = 0.3989422804014327
 
-Kernels = Mapping[str, Callable[..., tf.Tensor]]
+Kernels = Mapping[str, Callable[..., Any]]
 
 _used: contextvars.ContextVar[Kernels] = contextvars.ContextVar("the kernels that layers use", default={})
 
@@ -46,7 +46,7 @@ def with_kernel(name: str) -> Callable[[Callable], Callable]:
 
     def decorate(plain: Callable) -> Callable:
         @functools.wraps(plain)
-        def either(*arguments: Any, **keywords: Any) -> tf.Tensor:
+        def either(*arguments: Any, **keywords: Any) -> Any:
             kernel = _used.get().get(name)
             return plain(*arguments, **keywords) if kernel is None else kernel(plain, *arguments, **keywords)
 
@@ -87,7 +87,7 @@ def _layer_norm(plain: Callable, layer, inputs) -> tf.Tensor:
 
 @_in_one_pass
 def _layer_norm_forward(x, gain, offset, epsilon):
-    tokens, gain, offset = _rows(wide(x)), wide(gain), wide(offset)
+    tokens, gain, offset = rows_of(wide(x)), wide(gain), wide(offset)
     average = tf.ones_like(gain) / gain.shape[0]
     mean = tf.linalg.matvec(tokens, average)[:, None]
     centered = tokens - mean
@@ -97,7 +97,7 @@ def _layer_norm_forward(x, gain, offset, epsilon):
 
 @_in_one_pass
 def _layer_norm_backward(x, gain, mean, scale, gradient):
-    normalized, gradient, weights = (_rows(wide(x)) - mean) * scale, _rows(wide(gradient)), wide(gain)
+    normalized, gradient, weights = (rows_of(wide(x)) - mean) * scale, rows_of(wide(gradient)), wide(gain)
     product = gradient * normalized
     average = weights / weights.shape[0]
     along_mean, along_normalized = tf.linalg.matvec(gradient, average), tf.linalg.matvec(product, average)
@@ -106,7 +106,8 @@ def _layer_norm_backward(x, gain, mean, scale, gradient):
     return tf.cast(tf.reshape(of_x, tf.shape(x)), x.dtype), *(tf.cast(of, gain.dtype) for of in (of_gain, of_offset))
 
 
-def _rows(x):
+def rows_of(x):
+    """All tokens of a tensor `(..., D)` as rows, `(M, D)`."""
     return tf.reshape(x, [-1, x.shape[-1]])
 
 
@@ -115,11 +116,12 @@ def _rows(x):
 # float32, and takes less time.
 
 
-def _dense(plain: Callable, dense, x, training=None, *, add: Callable) -> tf.Tensor:
+def dense_by(plain: Callable, dense, x, training=None, *, add: Callable) -> tf.Tensor:
+    """A linear layer as a product of matrices, and its bias by `add`."""
     if not dense.use_bias:
         return plain(dense, x)
     kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
-    y = as_tokens(add(tf.matmul(_rows(x), kernel), bias), x)
+    y = as_tokens(add(tf.matmul(rows_of(x), kernel), bias), x)
     return y if dense.activation is None else dense.activation(y)
 
 
@@ -145,7 +147,7 @@ def as_tokens(rows, x):
 
 def _dense_of_gelu(plain: Callable, dense, x, product: Callable, add: Callable) -> tf.Tensor:
     kernel, bias = (tf.cast(variable, x.dtype) for variable in (dense.kernel, dense.bias))
-    return as_tokens(add(product(_rows(x), kernel), bias), x)
+    return as_tokens(add(product(rows_of(x), kernel), bias), x)
 
 
 @tf.custom_gradient
@@ -162,7 +164,7 @@ def _gelu_and_product_in_graph(x, kernel):
 def _gelu_and_product_compiled(x, kernel):
     def gradient_of(gradient):
         # erf, not erfc: XLA would find the forward pass' erfc, and keep it in float32
-        share = 0.5 * (1.0 + tf.math.erf(_SQRT_HALF * wide(x)))
+        share = 0.5 * (1.0 + tf.math.erf(SQRT_HALF * wide(x)))
         of_x, activation = _gelu_backward(x, tf.matmul(gradient, kernel, transpose_b=True), share)
         return of_x, tf.matmul(activation, gradient, transpose_a=True)
 
@@ -179,34 +181,13 @@ def _as_it_is(x):
     return _compat.behind_a_barrier([x])[0], lambda gradient: gradient
 
 
-# In a served graph TensorFlow joins a product, its bias and a GELU to one operation, if they are written as it looks
-# for: a matrix, `bias_add` and erf. Of LayerNorm it computes one operation after the other: here as few as there can
-# be, where Keras' has nine passes over the tokens.
-
-
-def _layer_norm_served(plain: Callable, layer, inputs) -> tf.Tensor:
-    x, gain, offset = wide(inputs), wide(layer.gamma), wide(layer.beta)
-    centered = x - tf.reduce_mean(x, -1, keepdims=True)
-    scale = tf.math.rsqrt(tf.reduce_mean(tf.square(centered), -1, keepdims=True) + layer.epsilon)
-    return tf.cast(centered * scale * gain + offset, inputs.dtype)
-
-
-def _mlp_served(plain: Callable, hidden, output, x) -> tf.Tensor:
-    kernels = [tf.cast(layer.kernel, x.dtype) for layer in (hidden, output)]
-    biases = [tf.cast(layer.bias, x.dtype) for layer in (hidden, output)]
-    y = tf.nn.bias_add(tf.matmul(_rows(x), kernels[0]), biases[0])
-    half, one, scale = (tf.constant(number, x.dtype) for number in (0.5, 1.0, _SQRT_HALF))
-    y = half * y * (one + tf.math.erf(y * scale))
-    return as_tokens(tf.nn.bias_add(tf.matmul(y, kernels[1]), biases[1]), x)
-
-
 def _gelu(x):
-    return tf.cast(0.5 * wide(x) * tf.math.erfc(-_SQRT_HALF * wide(x)), x.dtype)
+    return tf.cast(0.5 * wide(x) * tf.math.erfc(-SQRT_HALF * wide(x)), x.dtype)
 
 
 def _gelu_backward(x, gradient, share=None):
     z = wide(x)
-    share = 0.5 * tf.math.erfc(-_SQRT_HALF * z) if share is None else share
+    share = 0.5 * tf.math.erfc(-SQRT_HALF * z) if share is None else share
     slope = share + z * (_DENSITY_AT_0 * tf.exp(-0.5 * z * z))
     return tf.cast(wide(gradient) * slope, x.dtype), tf.cast(z * share, x.dtype)
 
@@ -250,17 +231,9 @@ def _of_second_call(plain: Callable, tensors, gradient) -> list[tf.Tensor]:
 GRAPH_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
     "layer_norm": _layer_norm,
     "attention": attention_in_graph,
-    "dense": functools.partial(_dense, add=_plus_bias),
+    "dense": functools.partial(dense_by, add=_plus_bias),
     "dense_of_gelu": functools.partial(_dense_of_gelu, product=_gelu_and_product_in_graph, add=_plus_bias),
 }
-# For a model that is served, on a processor or elsewhere
-SERVING_KERNELS: dict[str, Callable[..., tf.Tensor]] = {
-    "layer_norm": _layer_norm_served,
-    "dense": functools.partial(_dense, add=tf.nn.bias_add),
-    "mlp": _mlp_served,
-}
-# For one that multiplies in 8 bits: an MLP's kernel would multiply by the layers' own weights
-INT8_KERNELS = {name: kernel for name, kernel in SERVING_KERNELS.items() if name != "mlp"}
 # For a train step that XLA compiles for a processor
 XLA_KERNELS: dict[str, Callable[..., Any]] = {
     "take_patches": _take_patches,

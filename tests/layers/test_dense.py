@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from keras_mae.layers.dense import Dense
-from keras_mae.layers.kernels import GRAPH_KERNELS, SERVING_KERNELS, use_kernels
+from keras_mae.layers.kernels import GRAPH_KERNELS, use_kernels
+from keras_mae.layers.serving_kernels import SERVING_KERNELS
 from keras_mae.layers.transformer_block import dense_of_gelu
 
 

@@ -10,7 +10,8 @@ import torch
 
 from keras_mae.layers import LayerNorm, SelfAttention, TransformerBlock, kernels
 from keras_mae.layers.attention import attend
-from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, SERVING_KERNELS, TPU_KERNELS, use_kernels
+from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, TPU_KERNELS, use_kernels
+from keras_mae.layers.serving_kernels import SERVING_KERNELS
 from keras_mae.layers.transformer_block import dense_of_gelu, mlp_of
 from tests.base import random_images, small_mae
 
