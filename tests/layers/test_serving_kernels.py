@@ -58,6 +58,7 @@ def test_two_graphs_are_for_bfloat16_alone():
             graph = (
                 tf.function(lambda images: encoder(images)).get_concrete_function(tf.TensorSpec((2, 8, 12, 3))).graph
             )
+        assert not without_kernel(graph, kernels_of(GPU))
         return {operation.type for operation in graph.get_operations()}
 
     assert "DeviceIndex" in operations("bfloat16")
