@@ -73,8 +73,8 @@ def test_vectors_are_those_that_are_served(given, tmp_path):
     folder, encoder, images, _ = given
     run = (f"--run={folder}/encoder.keras", "--normalize", "--crop_ratio=1", "--pooling=both", "--batch_size=7")
     embed(f"--data=npz:{folder}/images.npz", *run, f"--output={tmp_path}/run.npz")
-    served = ServedEncoder(encoder, "both", normalize=True)
-    expected = np.concatenate([served.embed(images[n : n + 7])["embedding"].numpy() for n in (0, 7, 14)])
+    served = ServedEncoder(encoder, "both", normalize=True).signature("embed")  # of any number of images
+    expected = np.concatenate([served(images=tf.constant(images[n : n + 7]))["embedding"] for n in (0, 7, 14)])
     np.testing.assert_array_equal(open_vectors(f"{tmp_path}/run.npz").array(), expected)
 
 
