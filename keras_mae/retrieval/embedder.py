@@ -68,7 +68,7 @@ def embedder_of(
     pixel_dtype: str = "auto",
     pooling_name: str | None = None,
 ) -> Embedder:
-    """The embeddings of an encoder, which are those of its export.
+    """The embeddings of an encoder, which are those of its export up to round-off.
 
     Args:
         encoder: without drop path, on all patches.
