@@ -25,7 +25,7 @@ def _mlp(plain: Callable, hidden, output, x) -> tf.Tensor:
     return as_tokens(tf.nn.bias_add(tf.matmul(y, kernels[1]), biases[1]), x)
 
 
-# As few passes over the tokens as there can be, where Keras' LayerNormalization has nine
+# Fewer passes over the tokens than Keras' LayerNormalization, which makes more tensors of their size
 def _layer_norm(plain: Callable, layer, inputs) -> tf.Tensor:
     x, gain, offset = wide(inputs), wide(layer.gamma), wide(layer.beta)
     centered = x - tf.reduce_mean(x, -1, keepdims=True)

@@ -12,7 +12,7 @@ from keras_mae.layers import LayerNorm, SelfAttention, TransformerBlock, kernels
 from keras_mae.layers.attention import attend
 from keras_mae.layers.kernels import COMPILED_KERNELS, GRAPH_KERNELS, TPU_KERNELS, use_kernels
 from keras_mae.layers.serving_kernels import SERVING_KERNELS
-from keras_mae.layers.transformer_block import dense_of_gelu, mlp_of
+from keras_mae.layers.transformer_block import dense_of_gelu
 from tests.base import random_images, small_mae
 
 X = np.concatenate([np.linspace(-12, 12, 401), [0.0, 1e-4, -1e-4]]).astype("float32")
@@ -258,20 +258,6 @@ def test_attention_with_a_bias_is_plain(kernels):
     plain = operations()
     with use_kernels({"attention": kernels["attention"]}):
         assert operations() == plain
-
-
-@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-6), ("bfloat16", 2**-6)])  # three roundings to 8 bits
-def test_a_served_mlp_is_the_plain_one(dtype, bound):
-    layers = [keras.layers.Dense(width, dtype=dtype) for width in (24, 12)]
-    x = tf.cast(np.random.default_rng(0).normal(size=(3, 5, 12)), dtype)
-    for layer, width in zip(layers, (12, 24)):
-        layer.build((None, None, width))
-        for weight in layer.weights:
-            weight.assign(np.random.default_rng(width).normal(size=weight.shape) / 4)
-    expected = mlp_of(*layers, x)
-    with use_kernels(SERVING_KERNELS):
-        got = tf.function(lambda x: mlp_of(*layers, x), autograph=False)(x)
-    assert_near([got], [expected], ["mlp"], bound)
 
 
 def test_the_kernels_around_stay():

@@ -1,5 +1,6 @@
 """Layers as they are served: the numbers of the plain ones, on processors and on other devices."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +8,7 @@ import tensorflow as tf
 from keras_mae.layers import LayerNorm
 from keras_mae.layers.kernels import use_kernels
 from keras_mae.layers.serving_kernels import SERVING_KERNELS, _layer_norm_as_of_batches
+from keras_mae.layers.transformer_block import mlp_of
 from tests.base import random_images, small_encoder
 from tests.device_kernels import GPU, kernels_of, without_kernel
 
@@ -34,6 +36,22 @@ def test_a_layer_norm_in_bfloat16_against_float64(shape, deviation):
     parts = np.abs(exact * gain) + np.abs(offset)
     difference = np.abs(function(x).numpy().astype("float64") - (exact * gain + offset))
     assert (difference <= 3 * ROUNDING * parts).all()  # of the normalized, with its gain, and the sum
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-6), ("bfloat16", 4 * ROUNDING)])  # of three roundings
+def test_an_mlp_is_the_plain_one(dtype, bound):
+    layers = [keras.layers.Dense(width, dtype=dtype) for width in (24, 12)]
+    x = tf.cast(np.random.default_rng(0).normal(size=(3, 5, 12)), dtype)
+    for layer, width in zip(layers, (12, 24)):
+        layer.build((None, None, width))
+        for weight in layer.weights:
+            weight.assign(np.random.default_rng(width).normal(size=weight.shape) / 4)
+    expected = mlp_of(*layers, x)
+    with use_kernels(SERVING_KERNELS):
+        found = tf.function(lambda x: mlp_of(*layers, x), autograph=False)(x)
+    assert found.dtype == expected.dtype
+    one, other = (tf.cast(tokens, tf.float32).numpy() for tokens in (found, expected))
+    assert np.abs(one - other).max() <= bound * max(1.0, np.abs(other).max())
 
 
 @pytest.mark.parametrize("on_processor", [True, False])
